@@ -1,0 +1,19 @@
+"""Why: "did you mean" is asked in every layer: for fields, functions, keys, agents, options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that ``word`` most likely meant, or None when nothing is close."""
+    import difflib
+
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> list[str]:
+    """The suggestion as the ``next`` of an error: one line, or none."""
+    near = nearest(word, known)
+    return [f"did you mean {near!r}?"] if near else []

@@ -1,0 +1,1 @@
+"""State: what Sloth Runner remembers, on any store."""

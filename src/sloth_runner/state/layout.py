@@ -1,0 +1,111 @@
+"""Why: namespaces, keys, revisions, locks and runs share one flat key space; only this file knows how.
+
+A store key is ``NAMESPACE ␟ kind ␟ name [␟ revision]`` with U+001F as ␟. Names never hold control characters,
+so no key is a prefix of another's part, and ordering by store key orders by namespace, kind and name.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from sloth_runner.errors import BadName
+
+SEP: Final = "\x1f"
+SHARED: Final = "_shared"
+LOCAL: Final = "local"
+
+HEAD: Final = "k"
+HISTORY: Final = "h"
+BLOB: Final = "b"
+FENCE: Final = "f"
+LEASE: Final = "l"
+RECALL: Final = "r"
+RUN: Final = "n"
+STACK: Final = "s"
+
+_LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+_AGENT = _LOWER | frozenset("._-")
+
+
+class Place(NamedTuple):
+    """A store key, taken apart."""
+
+    namespace: str
+    kind: str
+    name: str
+    revision: int | None
+
+
+def store_key(namespace: str, kind: str, name: str, revision: int | None = None) -> str:
+    """The store key of one record; ``revision`` is padded so that revisions sort by number."""
+    if revision is None:
+        return f"{namespace}{SEP}{kind}{SEP}{name}"
+    return f"{namespace}{SEP}{kind}{SEP}{name}{SEP}{revision:012d}"
+
+
+def prefix_of(namespace: str, kind: str, name_prefix: str = "") -> str:
+    """The prefix that finds all records of one kind whose name starts with ``name_prefix``."""
+    return f"{namespace}{SEP}{kind}{SEP}{name_prefix}"
+
+
+def revisions_of(namespace: str, kind: str, name: str) -> str:
+    """The prefix that finds the numbered records of exactly this name."""
+    return f"{namespace}{SEP}{kind}{SEP}{name}{SEP}"
+
+
+def place(key: str) -> Place:
+    """Take a store key apart."""
+    parts = key.split(SEP)
+    revision = int(parts[3]) if len(parts) > 3 and parts[3].isdigit() else None
+    return Place(parts[0], parts[1], parts[2], revision)
+
+
+def namespace_of(key: str) -> str:
+    """The namespace a store key lies in."""
+    return key.partition(SEP)[0]
+
+
+def check_agent_name(name: str, *, reserved: bool = False) -> str:
+    """Return ``name`` if it may name an agent: ``^[a-z0-9][a-z0-9._-]{0,62}$``.
+
+    With ``reserved``, ``local`` is refused too (it always means this machine). Raises BadName.
+    """
+    good = 0 < len(name) <= 63 and name[0] in _LOWER and all(c in _AGENT for c in name)
+    if not good or (reserved and name == LOCAL):
+        why = "is reserved for this machine" if good else "is not an agent name"
+        raise BadName(
+            f"{name!r} {why}",
+            next=["use 1 to 63 of a-z, 0-9, '.', '_' and '-', starting with a letter or a digit"],
+            unchanged=["nothing was read or written"],
+        )
+    return name
+
+
+def check_key(key: object) -> str:
+    """Return ``key`` if it is 1 to 512 bytes of UTF-8 without control characters. Raises BadName."""
+    if not isinstance(key, str):
+        raise BadName(f"a key must be a string, not {type_word(key)}")
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        raise BadName("a key must be UTF-8 text; this one holds other bytes") from None
+    if not 1 <= size <= 512:
+        raise BadName(f"a key has 1 to 512 bytes; this one has {size}")
+    if not key.isprintable() and any(ord(c) < 32 or 127 <= ord(c) < 160 for c in key):
+        raise BadName(f"a key holds no control characters: {key!r}")
+    return key
+
+
+def type_word(value: object) -> str:
+    """What a Lua user calls the type of ``value``."""
+    if value is None:
+        return "nil"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str | bytes):
+        return "string"
+    if isinstance(value, dict | list | tuple):
+        return "table"
+    return "function" if callable(value) else type(value).__name__

@@ -1,0 +1,99 @@
+"""Why: everything that is remembered rests on three verbs, so that a new backend is one file.
+
+A store is an ordered map from text keys to bytes. ``get`` and ``scan`` read; ``commit`` changes, checks and
+leases several keys at once, or nothing at all. Typed values, revisions, locks and expiry are built above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Final, NamedTuple, Protocol, TypeAlias
+
+Rev: TypeAlias = int
+"""A store's version of one entry: at least 1, never used twice for a key, growing with every write to it."""
+
+ABSENT: Final = 0
+"""Expectation: there is no such key (or its lease has ended)."""
+ANY: Final = -1
+"""Expectation: none."""
+PRESENT: Final = -2
+"""Expectation: the key is there, at whatever revision (and its lease has not ended)."""
+
+
+class Entry(NamedTuple):
+    """One key as it was read."""
+
+    key: str
+    value: bytes
+    rev: Rev
+
+
+class Change(NamedTuple):
+    """Put ``value`` (or delete, when it is None) if ``expect`` holds: a Rev, ABSENT, PRESENT or ANY.
+
+    With ``lease`` (seconds, more than 0) the entry vanishes by the store's own clock unless it is put again
+    in time. A put without a lease makes the entry permanent.
+    """
+
+    key: str
+    value: bytes | None
+    expect: int = ANY
+    lease: float | None = None
+
+
+class Check(NamedTuple):
+    """Assert, inside the same commit, that ``expect`` holds for a key that is not written."""
+
+    key: str
+    expect: int
+
+
+class Traits(NamedTuple):
+    """What a store is like. Optional abilities live here, so that the verbs stay three."""
+
+    embedded: bool
+    """Answers without a network, in microseconds: may be called from the scheduler's own thread."""
+    concurrency: int
+    """How many commits in flight make sense."""
+    max_changes: int
+    """Changes and checks that one commit may hold."""
+    max_value: int
+    """Bytes that one value may have."""
+    exclusive: Callable[[Sequence[str]], AbstractContextManager[None]] | None = None
+    """Waits for this process's turn on the namespaces named; inside, read and commit never conflict with
+    other users of the store. None where the store has no cheap way to queue: read, commit, retry instead."""
+
+
+class Store(Protocol):
+    """Synchronous; a handle is used from one thread at a time. Keys are made by ``layout``."""
+
+    traits: Traits
+
+    def get(self, key: str) -> Entry | None:
+        """The entry as of now: any commit that returned before, in any process, is seen."""
+        ...
+
+    def scan(
+        self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Entry]:
+        """Entries whose key starts with ``prefix``, in key order (or reverse), from beyond ``after``.
+
+        Keys are ordered by code point. The prefix is literal. A snapshot where the store can give one.
+        """
+        ...
+
+    def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
+        """Apply all changes, or none: one atomic, durable step.
+
+        Returns the new Rev for each put, 0 for each delete, and the Rev found for each Check (0: absent),
+        in order. All puts and deletes lie in one namespace; Checks may lie in others. A key occurs once.
+
+        Raises Conflict (an expectation failed; nothing applied), TooLarge (a limit of ``traits``), Busy or
+        StoreDown (nothing applied), Indeterminate (unknown: the caller resolves it by its write id).
+        """
+        ...
+
+    def close(self) -> None:
+        """Give everything back. A closed handle is not used again."""
+        ...
