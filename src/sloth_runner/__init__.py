@@ -1,3 +1,3 @@
-"""Sloth Runner: stateful, idempotent task automation. Tasks are written in Lua; a store remembers what they did."""
+"""Sloth Runner: stateful, idempotent task automation. A store remembers what tasks written in Lua did."""
 
 __version__ = "0.1.0"

@@ -44,7 +44,7 @@ def _parse(text: str) -> float | None:
 
 
 def human(amount: float) -> str:
-    """A duration for people, shortest exact-enough form: ``0.4s``, ``12s``, ``3m 20s``, ``2h 5m``, ``4d 1h``."""
+    """A duration for people: ``0.4s``, ``12s``, ``3m 20s``, ``2h 5m``, ``4d 1h``."""
     if amount < 10:
         return f"{amount:.1f}s"
     whole = round(amount)

@@ -1,0 +1,220 @@
+"""Why: two runs must never do the same thing at once; a lease with a fencing token excludes, on any store.
+
+A lock is two records. The fence (``f``) holds the token: never deleted, it grows with every acquisition, and
+only acquire, release and break write it. The lease (``l``) says who holds it and vanishes by the store's own
+clock; renewal writes it and leaves the fence alone, so that it never fails a fenced write. A write under the
+lock checks both in its own commit: the fence is the one we took, and our lease has not ended.
+(The idea of putting the ownership comparison into the data's own transaction: etcd's concurrency package.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from sloth_runner.errors import BadName, BadValue, Conflict, Corrupt, LockLost
+from sloth_runner.model import By
+from sloth_runner.state.layout import FENCE, LEASE, check_key, place, prefix_of, store_key
+from sloth_runner.state.store import ABSENT, PRESENT, Change, Check
+from sloth_runner.state.writer import TRIES, Fence
+
+if TYPE_CHECKING:
+    from sloth_runner.state.store import Store
+
+
+class Owner(NamedTuple):
+    """Who holds or wants a lock. Two owners are the same only if ``identity`` is.
+
+    ``identity`` joins holder, run, process (random at start), task instance and parallel branch; ``boot`` and
+    ``started`` (the process's start time in clock ticks) let another process on this host tell a dead one.
+    """
+
+    holder: str
+    identity: str
+    by: By
+    boot: str = ""
+    started: int = 0
+
+
+class Info(NamedTuple):
+    """What the lease record of a lock says; times are seconds since the epoch, by the holder's clock."""
+
+    namespace: str
+    name: str
+    token: int
+    owner: Owner
+    ttl: float
+    acquired: float
+    expires: float
+
+
+class Held(NamedTuple):
+    """A lock that was taken here: its token, and the store revision of its fence as we wrote it."""
+
+    namespace: str
+    name: str
+    token: int
+    owner: Owner
+    ttl: float
+    acquired: float
+    fence_rev: int
+
+    @property
+    def fence(self) -> Fence:
+        """What a write under this lock checks."""
+        fence = Check(store_key(self.namespace, FENCE, self.name), self.fence_rev)
+        lease = Check(store_key(self.namespace, LEASE, self.name), PRESENT)
+        return Fence(self.name, self.token, (fence, lease))
+
+
+def check_lock_name(name: object) -> str:
+    """Return ``name`` if it may name a lock (the rules of keys). Raises BadName."""
+    try:
+        return check_key(name)
+    except BadName as error:
+        raise BadName(error.message.replace("a key", "a lock's name")) from None
+
+
+def info(store: Store, namespace: str, name: str) -> Info | None:
+    """Who holds the lock now; None when nobody does (or the lease has ended)."""
+    entry = store.get(store_key(namespace, LEASE, name))
+    return None if entry is None else _decode(namespace, name, entry.value)
+
+
+def held(store: Store, namespace: str) -> Iterator[Info]:
+    """All locks of a namespace that are held now."""
+    for entry in store.scan(prefix_of(namespace, LEASE)):
+        where = place(entry.key)
+        yield _decode(where.namespace, where.name, entry.value)
+
+
+def acquire(store: Store, namespace: str, name: str, owner: Owner, ttl: float, now: float) -> Held | Info:
+    """Take the lock for ``ttl`` seconds: Held, or Info about whoever has it. One try, no waiting."""
+    if not ttl > 0:
+        raise BadValue(f"the ttl of lock {name!r} must be more than 0 seconds, not {ttl!r}")
+    fence_key, lease_key = store_key(namespace, FENCE, name), store_key(namespace, LEASE, name)
+    for _ in range(TRIES):
+        fence = store.get(fence_key)
+        other = info(store, namespace, name)
+        if other is not None:
+            return other
+        token = _token(fence.value) + 1 if fence else 1
+        lease = Info(namespace, name, token, owner, ttl, now, now + ttl)
+        changes = [
+            Change(fence_key, _fence(token, "acquire", owner.by, now), fence.rev if fence else ABSENT),
+            Change(lease_key, _encode(lease), ABSENT, ttl),
+        ]
+        try:
+            revs = store.commit(changes)
+        except Conflict:
+            continue
+        return Held(namespace, name, token, owner, ttl, now, revs[0])
+    raise Conflict(f"the lock {name!r} was taken by others at each of {TRIES} tries", keys=[lease_key])
+
+
+def renew(store: Store, lock: Held, now: float, ttl: float | None = None) -> Held:
+    """Begin the lease anew. Raises LockLost when it has ended or the lock was broken."""
+    length = lock.ttl if ttl is None else ttl
+    lease = Info(lock.namespace, lock.name, lock.token, lock.owner, length, lock.acquired, now + length)
+    fence, present = lock.fence.checks
+    try:
+        store.commit([fence, Change(present.key, _encode(lease), PRESENT, length)])
+    except Conflict as conflict:
+        raise _lost(lock) from conflict
+    return lock._replace(ttl=length)
+
+
+def release(store: Store, lock: Held, now: float) -> bool:
+    """Let go; False when the lease had ended or the lock was broken (then nothing is written)."""
+    fence, present = lock.fence.checks
+    try:
+        store.commit(
+            [
+                Change(fence.key, _fence(lock.token, "release", lock.owner.by, now), fence.expect),
+                Change(present.key, None, PRESENT),
+            ]
+        )
+    except Conflict:
+        return False
+    return True
+
+
+def adopt(store: Store, lock: Info) -> Held | None:
+    """A lock found in the store as one held here (its earlier holder, a task of the same run, has ended)."""
+    fence = store.get(store_key(lock.namespace, FENCE, lock.name))
+    if fence is None or _token(fence.value) != lock.token:
+        return None
+    return Held(lock.namespace, lock.name, lock.token, lock.owner, lock.ttl, lock.acquired, fence.rev)
+
+
+def break_lock(store: Store, lock: Info, by: By, reason: str, now: float) -> bool:
+    """Take the lock away from ``lock``'s holder, recorded in the fence; False if it is no longer theirs."""
+    fence_key, lease_key = (
+        store_key(lock.namespace, FENCE, lock.name),
+        store_key(lock.namespace, LEASE, lock.name),
+    )
+    fence = store.get(fence_key)
+    if fence is None or _token(fence.value) != lock.token:
+        return False
+    note = _fence(lock.token + 1, "break", by, now, reason=reason, holder=lock.owner.holder)
+    try:
+        store.commit([Change(fence_key, note, fence.rev), Change(lease_key, None, PRESENT)])
+    except Conflict:
+        return False
+    return True
+
+
+def is_stale(lock: Info, host: str, boot: str, started: int | None) -> bool:
+    """Whether the holder is known to be dead: same host, and another boot, or no such process.
+
+    ``started`` is the start time of the process that has the holder's pid now, None if there is none. Stale
+    locks are reported and never taken early: what the dead process started may still run.
+    """
+    if lock.owner.by.host != host or not boot:
+        return False
+    return lock.owner.boot != boot or started != lock.owner.started
+
+
+def _lost(lock: Held) -> LockLost:
+    return LockLost(
+        f"{lock.owner.holder!r} no longer holds the lock {lock.name!r}: its lease of {lock.ttl:g} s ended",
+        next=["see who has it now: sloth-runner lock list"],
+    )
+
+
+def _token(data: bytes) -> int:
+    try:
+        return int(json.loads(data)["token"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupt(f"a lock's fence can't be read: {error!r}") from error
+
+
+def _fence(token: int, op: str, by: By, now: float, **more: str) -> bytes:
+    row = {"token": token, "op": op, "at": now, "user": by.user, "host": by.host, "pid": by.pid, **more}
+    return json.dumps(row).encode()
+
+
+def _encode(lease: Info) -> bytes:
+    owner = lease.owner
+    row = {
+        "token": lease.token,
+        "holder": owner.holder,
+        "identity": owner.identity,
+        "by": owner.by,
+        "boot": owner.boot,
+        "started": owner.started,
+        "ttl": lease.ttl,
+        "acquired": lease.acquired,
+        "expires": lease.expires,
+    }
+    return json.dumps(row).encode()
+
+
+def _decode(namespace: str, name: str, data: bytes) -> Info:
+    try:
+        row = json.loads(data)
+        owner = Owner(row["holder"], row["identity"], By(*row["by"]), row["boot"], row["started"])
+        return Info(namespace, name, row["token"], owner, row["ttl"], row["acquired"], row["expires"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupt(f"the lease of lock {name!r} can't be read: {error!r}") from error

@@ -1,0 +1,219 @@
+"""Why: one API over state for Lua, the command line and the web: typed values by key, with history.
+
+A ``State`` is a view of one namespace. Keys that start with a shared prefix belong to the shared namespace
+from whichever view they are used. Nothing here waits or sleeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sloth_runner.errors import BadName, BadValue
+from sloth_runner.state import edits, history
+from sloth_runner.state.layout import HEAD, SHARED, check_agent_name, check_key, place, prefix_of, store_key
+from sloth_runner.state.record import MISSING, Record, decode_record, peek
+from sloth_runner.state.value import decode, from_json
+from sloth_runner.state.writer import Fence, Mutation, Writer, load_blob
+
+if TYPE_CHECKING:
+    from sloth_runner.model import By, Value
+    from sloth_runner.state.store import Store
+
+
+class Row(NamedTuple):
+    """A live key: where it is, its name and its record (with the value's text)."""
+
+    namespace: str
+    key: str
+    record: Record
+
+    @property
+    def value(self) -> Value:
+        """The value, decoded."""
+        return decode(self.record.text or "")
+
+
+class Stats(NamedTuple):
+    """Figures of one namespace; times are seconds since the epoch."""
+
+    keys: int
+    bytes: int
+    revisions: int
+    oldest: float | None
+    newest: float | None
+
+
+class State:
+    """A view of one namespace, for someone (``by``), under the locks they hold (``fences``)."""
+
+    __slots__ = ("_store", "by", "fences", "namespace", "shared_prefixes", "writer")
+
+    def __init__(
+        self,
+        writer: Writer,
+        namespace: str,
+        by: By,
+        *,
+        shared_prefixes: tuple[str, ...] = ("cluster:",),
+        fences: tuple[Fence, ...] = (),
+    ) -> None:
+        if namespace != SHARED:
+            check_agent_name(namespace)
+        self.writer = writer
+        self._store: Store = writer.store
+        self.namespace = namespace
+        self.by = by
+        self.shared_prefixes = shared_prefixes
+        self.fences = fences
+
+    def home(self, name: str) -> str:
+        """The namespace that a key or a lock of this name lies in."""
+        return SHARED if name.startswith(self.shared_prefixes) else self.namespace
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value, or ``default`` when there is none (or it has expired)."""
+        namespace = self.home(check_key(key))
+        entry = self._store.get(store_key(namespace, HEAD, key))
+        if entry is None:
+            return default
+        data, expires = peek(entry.value)
+        if expires is not None and expires <= self.writer.clock():
+            return default
+        if data is not MISSING:
+            return from_json(data)
+        record = load_blob(self._store, namespace, key, decode_record(entry.value))
+        return default if record.text is None else decode(record.text)
+
+    def row(self, key: str) -> Row | None:
+        """The live key with its record, or None."""
+        namespace = self.home(check_key(key))
+        record = history.head(self._store, namespace, key)
+        if record is None or not record.live(self.writer.clock()):
+            return None
+        return Row(namespace, key, record)
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a live value."""
+        entry = self._store.get(store_key(self.home(check_key(key)), HEAD, key))
+        return entry is not None and decode_record(entry.value).live(self.writer.clock())
+
+    def rows(self, prefix: str = "", *, after: str = "", limit: int | None = None) -> Iterator[Row]:
+        """Live keys that start with ``prefix``, in key order, own and shared ones, from beyond ``after``."""
+        import heapq
+
+        parts = [self._rows(self.namespace, prefix, after)]
+        if self.namespace != SHARED:
+            for shared in self.shared_prefixes:
+                if prefix.startswith(shared) or shared.startswith(prefix):
+                    longer = max(prefix, shared, key=len)
+                    parts.append(self._rows(SHARED, longer, after))
+        merged = heapq.merge(*parts, key=lambda row: row.key) if len(parts) > 1 else parts[0]
+        for count, row in enumerate(merged):
+            if limit is not None and count >= limit:
+                return
+            yield row
+
+    def items(self, prefix: str = "") -> list[tuple[str, Value]]:
+        """Keys and values below a prefix, in key order: a snapshot."""
+        return [(row.key, row.value) for row in self.rows(prefix)]
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """The keys below a prefix, in order."""
+        return [row.key for row in self.rows(prefix)]
+
+    def edit(self, key: str, edit: edits.Edit) -> Mutation:
+        """An edit as a mutation of this view, to be applied together with others."""
+        return Mutation(self.home(check_key(key)), key, edit, self.by, self.fences)
+
+    def apply(self, key: str, edit: edits.Edit) -> Any:
+        """Apply one edit now; returns its result or raises its error."""
+        return self.writer.one(self.edit(key, edit))
+
+    def set(
+        self,
+        key: str,
+        value: Value,
+        *,
+        ttl: float | None = None,
+        keep_ttl: bool = False,
+        sensitive: bool | None = None,
+    ) -> bool:
+        """Set; True if anything changed. Without ``ttl`` an expiry is removed unless ``keep_ttl``."""
+        return bool(self.apply(key, edits.put(value, ttl=ttl, keep_ttl=keep_ttl, sensitive=sensitive)))
+
+    def delete(self, key: str) -> bool:
+        """Delete; True if there was something."""
+        return bool(self.apply(key, edits.delete))
+
+    def increment(self, key: str, delta: int | float = 1) -> int | float:
+        """Add to a number; returns the sum."""
+        total: int | float = self.apply(key, edits.add(delta))
+        return total
+
+    def ttl(self, key: str) -> float:
+        """Seconds until expiry; -1 without one, -2 without a key."""
+        row = self.row(key)
+        if row is None:
+            return -2
+        return -1 if row.record.expires is None else row.record.expires - self.writer.clock()
+
+    def history(self, key: str, limit: int | None = None) -> list[history.Revision]:
+        """Revisions, newest first."""
+        return list(history.revisions(self._store, self.home(check_key(key)), key, limit))
+
+    def revision(self, key: str, number: int) -> Record:
+        """One revision's record; raises KeyMissing or Compacted."""
+        return history.revision(self._store, self.home(check_key(key)), key, number)
+
+    def at(self, key: str, moment: float) -> Record | None:
+        """The record in force at a moment; raises Compacted."""
+        return history.at_time(self._store, self.home(check_key(key)), key, moment)
+
+    def rollback(self, key: str, number: int) -> int:
+        """Make revision ``number``'s value the current one again; returns the last revision's number."""
+        record = self.revision(key, number)
+        return int(self.apply(key, edits.restore(record.text, record.sensitive)))
+
+    def stats(self) -> Stats:
+        """Figures over the live keys of this namespace."""
+        keys = size = count = 0
+        oldest: float | None = None
+        newest: float | None = None
+        now = self.writer.clock()
+        for entry in self._store.scan(prefix_of(self.namespace, HEAD)):
+            record = decode_record(entry.value)
+            count += record.number - record.first + 1
+            newest = record.time if newest is None else max(newest, record.time)
+            if record.live(now):
+                keys += 1
+                size += record.size
+                oldest = record.created if oldest is None else min(oldest, record.created)
+        return Stats(keys, size, count, oldest, newest)
+
+    def agent(self, name: object) -> State:
+        """The same API on another agent's namespace."""
+        if not isinstance(name, str):
+            raise BadName("state.agent takes the name of an agent")
+        return self._view(check_agent_name(name))
+
+    @property
+    def shared(self) -> State:
+        """The same API on the shared namespace, whole keys."""
+        return self._view(SHARED)
+
+    def _view(self, namespace: str) -> State:
+        return State(
+            self.writer, namespace, self.by, shared_prefixes=self.shared_prefixes, fences=self.fences
+        )
+
+    def _rows(self, namespace: str, prefix: str, after: str) -> Iterator[Row]:
+        if not isinstance(prefix, str):
+            raise BadValue("a prefix is a string")
+        now = self.writer.clock()
+        start = store_key(namespace, HEAD, after) if after else ""
+        for entry in self._store.scan(prefix_of(namespace, HEAD, prefix), after=start):
+            record = decode_record(entry.value)
+            if record.live(now):
+                key = place(entry.key).name
+                yield Row(namespace, key, load_blob(self._store, namespace, key, record))

@@ -1,0 +1,313 @@
+"""Why: every change of a key, whoever asks, goes through one place that numbers it, signs it and commits it.
+
+``Writer.apply`` takes many mutations, gives each the state left by those before it, and writes them in as few
+commits as possible. A bad one fails alone. This is the group commit of the scheduler, and also where a lost
+reply is resolved: the same write id is retried with the same expectation, never redone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from typing import NamedTuple
+
+from sloth_runner.errors import Conflict, Indeterminate, LockLost, SlothError
+from sloth_runner.model import By
+from sloth_runner.state import edits
+from sloth_runner.state.layout import BLOB, HEAD, HISTORY, namespace_of, store_key
+from sloth_runner.state.record import Record, decode_record, digest, encode_record, needs_blob
+from sloth_runner.state.store import ABSENT, Change, Check, Store
+from sloth_runner.state.value import decode, size_of
+
+TRIES = 10
+
+
+class Retention(NamedTuple):
+    """Revisions of a key: the last ``keep`` always; others for ``days``, and at most ``most`` altogether."""
+
+    keep: int = 50
+    days: float = 90.0
+    most: int = 1000
+
+
+class Fence(NamedTuple):
+    """A lock that must still be held when a write is committed."""
+
+    name: str
+    token: int
+    checks: tuple[Check, Check]
+
+
+class Mutation(NamedTuple):
+    """One edit of one key, by someone, under the locks they hold."""
+
+    namespace: str
+    key: str
+    edit: edits.Edit
+    by: By
+    fences: tuple[Fence, ...] = ()
+
+
+class Writer:
+    """Applies mutations. ``clock``: seconds since the epoch; ``new_id``: 128 random bits in hex."""
+
+    __slots__ = ("clock", "new_id", "retention", "store")
+
+    def __init__(
+        self, store: Store, clock: Callable[[], float], new_id: Callable[[], str], retention: Retention
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.new_id = new_id
+        self.retention = retention
+
+    def apply(self, mutations: Sequence[Mutation]) -> list[object]:
+        """Commit the mutations; the list holds each one's result, or the SlothError that it met.
+
+        Mutations of one namespace are committed together and in order. Raises what concerns the store as a
+        whole: StoreDown, Corrupt, Foreign, Busy (nothing more applied).
+        """
+        results: list[object] = [None] * len(mutations)
+        groups: dict[str, list[int]] = {}
+        for index, mutation in enumerate(mutations):
+            groups.setdefault(mutation.namespace, []).append(index)
+        for namespace, indexes in groups.items():
+            part = self._group(namespace, [mutations[i] for i in indexes])
+            for i, result in zip(indexes, part, strict=True):
+                results[i] = result
+        return results
+
+    def one(self, mutation: Mutation) -> object:
+        """Commit one mutation and return its result, or raise its error."""
+        result = self._group(mutation.namespace, [mutation])[0]
+        if isinstance(result, SlothError):
+            raise result
+        return result
+
+    def _group(self, namespace: str, group: list[Mutation]) -> list[object]:
+        most = max(1, self.store.traits.max_changes // 8)
+        if len(group) > most:
+            head = self._group(namespace, group[:most])
+            return head + self._group(namespace, group[most:])
+        exclusive = self.store.traits.exclusive
+        fenced = {namespace_of(c.key) for m in group for f in m.fences for c in f.checks}
+        with exclusive(sorted({namespace, *fenced})) if exclusive else nullcontext():
+            for _ in range(TRIES):
+                try:
+                    return self._attempt(group)
+                except _Again as again:
+                    if len(group) > 1:  # let the one that can't be applied fail alone
+                        return [result for one in group for result in self._group(namespace, [one])]
+                    last = again
+        lost = last.lost
+        if lost is not None:
+            return [lost]
+        key = group[0].key
+        return [Conflict(f"{key!r} was changed by others at each of {TRIES} tries", keys=[key])]
+
+    def _attempt(self, group: list[Mutation]) -> list[object]:
+        batch = Batch(self)
+        results: list[object] = []
+        for mutation in group:
+            try:
+                results.append(batch.add(mutation))
+            except SlothError as error:
+                results.append(error)
+        changes = batch.changes()
+        if changes:
+            try:
+                self.store.commit(changes)
+            except Conflict as conflict:
+                raise _Again(_lost_lock(group, conflict)) from conflict
+            except Indeterminate as unknown:
+                self._resolve(changes, batch, unknown)
+        last = batch.last_revision
+        return [last[m.key] if r is edits.NEW_REVISION else r for m, r in zip(group, results, strict=True)]
+
+    def _resolve(self, changes: list[Change | Check], batch: Batch, unknown: Indeterminate) -> None:
+        """Find out what became of a commit whose reply was lost: retry it as it was, then look for its id."""
+        for _ in range(TRIES):
+            try:
+                self.store.commit(changes)
+            except Indeterminate:
+                continue
+            except Conflict:
+                if batch.was_applied():
+                    return
+                raise _Again(None) from unknown
+            return
+        raise unknown
+
+
+class _Again(Exception):
+    def __init__(self, lost: LockLost | None) -> None:
+        super().__init__()
+        self.lost = lost
+
+
+class _Key:
+    """One key inside a batch: its head as read, and the records that the batch adds."""
+
+    __slots__ = ("added", "head_rev", "last", "touched")
+
+    def __init__(self, head_rev: int, last: Record | None) -> None:
+        self.head_rev = head_rev
+        self.last = last
+        self.added: list[Record] = []
+        self.touched = False
+
+
+class Batch:
+    """The changes of several mutations of one namespace, gathered into one commit."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._store = writer.store
+        self._now = writer.clock()
+        self._keys: dict[str, _Key] = {}
+        self._fences: dict[str, Check] = {}
+        self._namespace = ""
+
+    @property
+    def last_revision(self) -> dict[str, int]:
+        """The last revision number of each key concerned (0: never set)."""
+        return {key: slot.last.number if slot.last else 0 for key, slot in self._keys.items()}
+
+    def add(self, mutation: Mutation) -> object:
+        """Plan one mutation on top of those before it; returns its result."""
+        self._namespace = mutation.namespace
+        slot = self._keys.get(mutation.key)
+        if slot is None:
+            slot = self._keys[mutation.key] = self._read(mutation.key)
+        last = slot.last
+        live = last if last is not None and last.live(self._now) else None
+        plan = mutation.edit(edits.Seen(mutation.key, last, live, self._now))
+        if plan.op is not None:
+            if last is not None and live is None and last.op != "delete" and last.expires is not None:
+                self._append(slot, mutation, edits.Plan(None, "expire", None, None, last.sensitive))
+            self._append(slot, mutation, plan)
+        elif live is not None and (plan.expires, plan.sensitive) != (live.expires, live.sensitive):
+            touch = self._writer.new_id()
+            slot.last = live._replace(expires=plan.expires, sensitive=plan.sensitive, touch=touch)
+            if slot.added:
+                slot.added[-1] = slot.last
+            slot.touched = True
+        else:
+            return plan.result
+        for fence in mutation.fences:
+            for check in fence.checks:
+                self._fences[check.key] = check
+        return plan.result
+
+    def changes(self) -> list[Change | Check]:
+        """The commit: for each key its new head, new revisions, blobs and prunings; and the fences."""
+        out: list[Change | Check] = []
+        for key, slot in self._keys.items():
+            if not slot.added and not slot.touched:
+                continue
+            pruned = self._prune(key, slot)
+            head = slot.last
+            assert head is not None
+            out.append(Change(store_key(self._namespace, HEAD, key), encode_record(head), slot.head_rev))
+            for record in slot.added:
+                name = store_key(self._namespace, HISTORY, key, record.number)
+                out.append(Change(name, encode_record(record), ABSENT))
+                if needs_blob(record) and record.text is not None:
+                    blob = store_key(self._namespace, BLOB, key, record.number)
+                    out.append(Change(blob, record.text.encode(), ABSENT))
+            out.extend(pruned)
+        if out:
+            out.extend(self._fences.values())
+        return out
+
+    def was_applied(self) -> bool:
+        """After a Conflict: whether the store holds what this batch wrote (commits are atomic)."""
+        for key, slot in self._keys.items():
+            if slot.added:
+                written = slot.added[0]
+                entry = self._store.get(store_key(self._namespace, HISTORY, key, written.number))
+                if entry is None:
+                    raise Indeterminate(
+                        f"whether {key!r} was written can't be found out: its history is compacted"
+                    )
+                return decode_record(entry.value).write_id == written.write_id
+            if slot.touched and slot.last is not None:
+                entry = self._store.get(store_key(self._namespace, HEAD, key))
+                return entry is not None and decode_record(entry.value).touch == slot.last.touch
+        return False
+
+    def _read(self, key: str) -> _Key:
+        entry = self._store.get(store_key(self._namespace, HEAD, key))
+        if entry is None:
+            return _Key(ABSENT, None)
+        return _Key(entry.rev, load_blob(self._store, self._namespace, key, decode_record(entry.value)))
+
+    def _append(self, slot: _Key, mutation: Mutation, plan: edits.Plan) -> None:
+        last = slot.last
+        now, text = self._now, plan.text
+        alive = last is not None and last.text is not None
+        token = max((fence.token for fence in mutation.fences), default=None)
+        record = Record(
+            number=last.number + 1 if last else 1,
+            write_id=self._writer.new_id(),
+            op=plan.op or "set",
+            text=text,
+            size=0 if text is None else size_of(decode(text), text) if text[0] == '"' else len(text.encode()),
+            time=now,
+            created=last.created if last and alive and text is not None else now,
+            by=mutation.by,
+            expires=plan.expires,
+            sensitive=plan.sensitive,
+            fence=token,
+            previous=digest(last) if last else "",
+            first=last.first if last else 1,
+            first_time=last.first_time if last else now,
+        )
+        slot.added.append(record)
+        slot.last = record
+
+    def _prune(self, key: str, slot: _Key) -> list[Change | Check]:
+        """Up to two of the oldest revisions beyond what is kept; the head learns the new horizon."""
+        out: list[Change | Check] = []
+        rule = self._writer.retention
+        for _ in range(2 if slot.added else 0):
+            head = slot.last
+            assert head is not None
+            kept = head.number - head.first + 1
+            old = head.first_time < self._now - rule.days * 86400
+            if not (kept > rule.most or (old and kept > rule.keep)) or kept <= len(slot.added) + 1:
+                break
+            for kind in (HISTORY, BLOB):
+                entry = self._store.get(store_key(self._namespace, kind, key, head.first))
+                if entry is not None:
+                    out.append(Change(entry.key, None, entry.rev))
+            after = self._store.get(store_key(self._namespace, HISTORY, key, head.first + 1))
+            time = decode_record(after.value).time if after else self._now
+            slot.last = head._replace(first=head.first + 1, first_time=time)
+            slot.added[-1] = slot.last
+        return out
+
+
+def load_blob(store: Store, namespace: str, key: str, record: Record) -> Record:
+    """``record`` with its value's text, fetched from its blob where it stands there."""
+    if not record.in_blob or record.text is not None:
+        return record
+    from sloth_runner.errors import Corrupt
+
+    entry = store.get(store_key(namespace, BLOB, key, record.number))
+    if entry is None:
+        raise Corrupt(f"the value of {key!r} (revision {record.number}) is missing from the store")
+    return record._replace(text=entry.value.decode())
+
+
+def _lost_lock(group: Iterable[Mutation], conflict: Conflict) -> LockLost | None:
+    for mutation in group:
+        for fence in mutation.fences:
+            if any(check.key in conflict.keys for check in fence.checks):
+                return LockLost(
+                    f"the lock {fence.name!r} is no longer held (its lease ended): "
+                    f"{mutation.key!r} was not written",
+                    unchanged=[mutation.key],
+                    next=["use state.with_lock, which renews the lease, or a longer ttl"],
+                )
+    return None
