@@ -66,6 +66,12 @@ class Returned(NamedTuple):
     values: tuple[object, ...]
 
 
+class Ordered(NamedTuple):
+    """A table of text keys that Lua walks in this order."""
+
+    items: tuple[tuple[str, Value], ...]
+
+
 Start: TypeAlias = Callable[..., Body]
 """Begins a body; called with what the Lua function gets (This, params, deps; or as each field says)."""
 

@@ -21,6 +21,7 @@ FENCE: Final = "f"
 LEASE: Final = "l"
 RECALL: Final = "r"
 RUN: Final = "n"
+RUN_TASK: Final = "t"
 STACK: Final = "s"
 
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")

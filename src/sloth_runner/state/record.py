@@ -71,8 +71,8 @@ def decode_record(data: bytes) -> Record:
         row = _loads(data.decode())
         if row["f"] != FORMAT:
             raise Corrupt(f"a record has format {row['f']}; this version reads {FORMAT}")
-        value = row.get("v", _MISSING)
-        text = None if value is _MISSING else _canonical(value)
+        value = row.get("v", MISSING)
+        text = None if value is MISSING else _canonical(value)
         by = By(row["u"], row["m"], row["i"], row.get("r"), row.get("k"))
         return Record(
             row["n"], row["w"], row["o"], text, row["z"], row["t"], row["c"], by, row.get("x"),
@@ -89,14 +89,13 @@ def digest(record: Record) -> str:
     return sha256(_core(record, blob=False).encode()).hexdigest()
 
 
-def peek(data: bytes) -> tuple[object, float | None]:
-    """A fast look: the JSON value (``_MISSING`` for tombstones and blobs) and the expiry."""
+def peek(data: bytes) -> tuple[object, float | None, bool]:
+    """A fast look: the JSON value (MISSING for tombstones and blobs), the expiry, whether it is sensitive."""
     row = _loads(data.decode())
-    return row.get("v", _MISSING), row.get("x")
+    return row.get("v", MISSING), row.get("x"), "s" in row
 
 
-_MISSING = object()
-MISSING = _MISSING
+MISSING = object()
 _canonical = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"), check_circular=False
 ).encode

@@ -6,7 +6,7 @@ from whichever view they are used. Nothing here waits or sleeps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sloth_runner.errors import BadName, BadValue
@@ -45,9 +45,11 @@ class Stats(NamedTuple):
 
 
 class State:
-    """A view of one namespace, for someone (``by``), under the locks they hold (``fences``)."""
+    """A view of one namespace, for someone (``by``), under the locks they hold (``fences``).
 
-    __slots__ = ("_store", "by", "fences", "namespace", "shared_prefixes", "writer")
+    ``on_secret`` learns each sensitive value that is read, so that it can be kept out of logs."""
+
+    __slots__ = ("_store", "by", "fences", "namespace", "on_secret", "shared_prefixes", "writer")
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class State:
         *,
         shared_prefixes: tuple[str, ...] = ("cluster:",),
         fences: tuple[Fence, ...] = (),
+        on_secret: Callable[[Value], None] | None = None,
     ) -> None:
         if namespace != SHARED:
             check_agent_name(namespace)
@@ -66,6 +69,7 @@ class State:
         self.by = by
         self.shared_prefixes = shared_prefixes
         self.fences = fences
+        self.on_secret = on_secret
 
     def home(self, name: str) -> str:
         """The namespace that a key or a lock of this name lies in."""
@@ -77,13 +81,19 @@ class State:
         entry = self._store.get(store_key(namespace, HEAD, key))
         if entry is None:
             return default
-        data, expires = peek(entry.value)
+        data, expires, secret = peek(entry.value)
         if expires is not None and expires <= self.writer.clock():
             return default
-        if data is not MISSING:
-            return from_json(data)
-        record = load_blob(self._store, namespace, key, decode_record(entry.value))
-        return default if record.text is None else decode(record.text)
+        if data is MISSING:
+            record = load_blob(self._store, namespace, key, decode_record(entry.value))
+            if record.text is None:
+                return default
+            value = decode(record.text)
+        else:
+            value = from_json(data)
+        if secret and self.on_secret is not None:
+            self.on_secret(value)
+        return value
 
     def row(self, key: str) -> Row | None:
         """The live key with its record, or None."""
@@ -116,7 +126,7 @@ class State:
 
     def items(self, prefix: str = "") -> list[tuple[str, Value]]:
         """Keys and values below a prefix, in key order: a snapshot."""
-        return [(row.key, row.value) for row in self.rows(prefix)]
+        return [(row.key, self._tell(row.value, row.record)) for row in self.rows(prefix)]
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys below a prefix, in order."""
@@ -202,10 +212,24 @@ class State:
         """The same API on the shared namespace, whole keys."""
         return self._view(SHARED)
 
-    def _view(self, namespace: str) -> State:
+    def under(self, fences: tuple[Fence, ...]) -> State:
+        """The same view, its writes made under these locks."""
+        return self._view(self.namespace, fences)
+
+    def _view(self, namespace: str, fences: tuple[Fence, ...] | None = None) -> State:
         return State(
-            self.writer, namespace, self.by, shared_prefixes=self.shared_prefixes, fences=self.fences
+            self.writer,
+            namespace,
+            self.by,
+            shared_prefixes=self.shared_prefixes,
+            fences=self.fences if fences is None else fences,
+            on_secret=self.on_secret,
         )
+
+    def _tell(self, value: Value, record: Record) -> Value:
+        if record.sensitive and self.on_secret is not None:
+            self.on_secret(value)
+        return value
 
     def _rows(self, namespace: str, prefix: str, after: str) -> Iterator[Row]:
         if not isinstance(prefix, str):

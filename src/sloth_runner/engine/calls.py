@@ -1,0 +1,177 @@
+"""Why: one table says what each call of a task body means; the pump asks it and knows nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sloth_runner.engine import arguments as arg
+from sloth_runner.engine.pump import Deadline, Fork, Pump, Strand, Wait
+from sloth_runner.engine.state_calls import handlers
+from sloth_runner.engine.transaction import Transaction
+from sloth_runner.errors import BadArgument, Bug, Conflict, SlothError, TaskFailed, TimedOut
+
+if TYPE_CHECKING:
+    from sloth_runner.engine.context import Context
+    from sloth_runner.engine.lock_calls import Locker
+    from sloth_runner.engine.module_calls import ModuleCalls
+    from sloth_runner.model import Body, Call
+
+TRIES = 10
+_IN_TRANSACTION = frozenset({"state.txn_end", "engine.deadline", "engine.end_attempt", "state.lock_exit"})
+
+
+class Calls:
+    """Answers the calls of one run's bodies. ``known_agent`` raises AgentUnknown for a name nobody knows."""
+
+    def __init__(
+        self,
+        pump: Callable[[], Pump],
+        locker: Locker,
+        modules: ModuleCalls,
+        known_agent: Callable[[str], object],
+        jitter: Callable[[], float],
+        deadline: float | None,
+    ) -> None:
+        self._pump = pump
+        self._locker = locker
+        self._modules = modules
+        self._known_agent = known_agent
+        self._jitter = jitter
+        self._deadline = deadline
+        self._state = handlers()
+        self._locks = {
+            "lock": locker.lock,
+            "try_lock": locker.try_lock,
+            "unlock": locker.unlock,
+            "is_locked": locker.is_locked,
+            "lock_enter": locker.enter,
+            "lock_exit": locker.leave,
+        }
+
+    def serve(self, strand: Strand, call: Call) -> object:
+        """Answer one call: a value, or a reply that the pump waits for. Raises the call's error."""
+        context: Context = strand.context
+        name = call.name
+        if name.startswith("state."):
+            return self._serve_state(context, strand, name[6:], call)
+        if context.transaction is not None and name not in _IN_TRANSACTION:
+            raise TaskFailed(
+                f"{name} can't be used inside state.transaction: it holds only state calls and pure Lua",
+                next=["do it before or after; the transaction may run more than once"],
+            )
+        if name == "sleep":
+            return self._sleep(call)
+        if name == "parallel":
+            return self._parallel(context, call)
+        if name == "engine.deadline":
+            return self._set_deadline(context, call)
+        if name == "engine.end_attempt":
+            self._locker.end(context)
+            return None
+        if name == "engine.test":
+            return self._modules.test(context, call)
+        return self._modules.call(context, strand, call)
+
+    def _serve_state(self, context: Context, strand: Strand, name: str, call: Call) -> object:
+        selector, *args = call.args
+        if isinstance(selector, str) and selector != "@shared":
+            self._known_agent(selector)
+        handler = self._state.get(name)
+        if handler is not None:
+            return handler(context, context.view(selector), args)
+        locking = self._locks.get(name)
+        if locking is not None:
+            if context.transaction is not None and name != "lock_exit":
+                raise TaskFailed(
+                    f"state.{name.removesuffix('_enter')} can't be used inside state.transaction"
+                )
+            return locking(context, context.view(selector), strand, args)
+        if name == "txn_begin":
+            return self._begin(context, selector)
+        if name == "txn_end":
+            return self._finish(context, args)
+        raise Bug(f"there is no call state.{name}")
+
+    def _begin(self, context: Context, selector: object) -> object:
+        if context.transaction is not None:
+            raise TaskFailed("a state.transaction can't stand inside another")
+        context.transaction = Transaction(context.view(selector))
+        return 1
+
+    def _finish(self, context: Context, args: list[object]) -> object:
+        ok, last = bool(args[1]), bool(args[2]) if len(args) > 2 else False
+        transaction, context.transaction = context.transaction, None
+        if transaction is None:
+            raise Bug("a transaction ended that had not begun")
+        if transaction.finish(ok):
+            if ok:
+                context.tally.changes.extend(transaction.changes)
+            return "done"
+        if last:
+            raise Conflict(
+                f"state.transaction: others changed what it read at each of {TRIES} tries",
+                next=["put it under a lock: state.with_lock"],
+            )
+        pause = self._jitter()
+
+        async def wait() -> object:
+            import asyncio
+
+            await asyncio.sleep(pause)
+            return "again"
+
+        return Wait(wait)
+
+    def _sleep(self, call: Call) -> object:
+        (value,) = arg.take("sleep", call.args, 1, 1)
+        try:
+            from sloth_runner.durations import seconds
+
+            length = seconds(value, "the time")
+        except ValueError as error:
+            raise BadArgument(f"sleep: {error}") from None
+
+        async def wait() -> object:
+            import asyncio
+
+            await asyncio.sleep(length)
+            return None
+
+        return Wait(wait) if length > 0 else None
+
+    def _parallel(self, context: Context, call: Call) -> object:
+        starts = call.args[1]
+        assert isinstance(starts, list | tuple)
+        bodies: list[tuple[Body, object]] = []
+        for index, start in enumerate(starts, 1):
+            branch = context.fork(index)
+            bodies.append((self._branch(start, branch), branch))
+        return Fork(bodies)
+
+    def _branch(self, start: Callable[[], Body], branch: Context) -> Body:
+        error: SlothError | None = None
+        result: object = None
+        try:
+            result = yield from start()
+        except SlothError as failure:
+            error = failure
+        self._locker.end(branch)
+        if error is not None:
+            raise error
+        return result
+
+    def _set_deadline(self, context: Context, call: Call) -> Deadline:
+        """An attempt's time; the run's if that ends sooner. Clean-up (``None``) has no end but the user's."""
+        (begin, length) = call.args
+        if not begin:
+            return Deadline(None)
+        at = None
+        if isinstance(length, int | float):
+            at = self._pump().clock() + length
+        if self._deadline is not None and (at is None or self._deadline < at):
+            return Deadline(self._deadline, TimedOut("the run took longer than its --timeout"))
+        if at is None:
+            return Deadline(None)
+        name = context.task.name if context.task else "run"
+        return Deadline(at, TimedOut(f"task {name!r} took longer than its timeout of {length:g} s"))

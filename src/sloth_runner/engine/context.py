@@ -1,0 +1,96 @@
+"""Why: what a call means depends on who asks: which task, on which agent, in which branch, under which locks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sloth_runner.state.state import State
+
+if TYPE_CHECKING:
+    from sloth_runner.engine.holding import Holding
+    from sloth_runner.engine.transaction import Transaction
+    from sloth_runner.model import Site, TaskDef
+    from sloth_runner.state.writer import Fence
+
+
+class Tally:
+    """What one task attempt has done; its branches count together."""
+
+    __slots__ = ("calls", "changed", "changes", "warnings")
+
+    def __init__(self) -> None:
+        self.changed = 0
+        self.warnings: list[str] = []
+        self.calls: list[dict[str, object]] = []
+        self.changes: list[dict[str, object]] = []
+
+
+class Context:
+    """Who a strand works for. A branch of ``parallel`` has its parent's context as ``parent``.
+
+    ``say(kind, data)`` emits an event of this task; ``attempt`` counts from 1 over retries.
+    """
+
+    __slots__ = (
+        "agent", "attempt", "branch", "holdings", "instance", "parent", "say", "state", "tally", "task",
+        "transaction", "workdir",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        instance: str,
+        agent: str,
+        task: TaskDef | None,
+        state: State,
+        say: Callable[[str, dict[str, object]], None],
+        workdir: str = "",
+        parent: Context | None = None,
+        branch: str = "",
+    ) -> None:
+        self.instance = instance
+        self.agent = agent
+        self.task = task
+        self.state = state
+        self.say = say
+        self.workdir = workdir
+        self.parent = parent
+        self.branch = branch
+        self.tally: Tally = parent.tally if parent else Tally()
+        self.attempt = 1
+        self.holdings: dict[tuple[str, str], Holding] = {}
+        self.transaction: Transaction | None = None
+
+    def fork(self, index: int) -> Context:
+        """The context of one branch of ``parallel``: same task, own locks."""
+        branch = f"{self.branch}/{index}"
+        return Context(self.instance, self.agent, self.task, self.state, self.say, self.workdir, self, branch)
+
+    def fences(self) -> tuple[Fence, ...]:
+        """The locks that writes from here are made under: own ones and those of enclosing branches."""
+        own = tuple(h.lock.fence for h in self.holdings.values())
+        return own + self.parent.fences() if self.parent else own
+
+    def find(self, where: tuple[str, str]) -> Holding | None:
+        """A lock held here or by an enclosing branch."""
+        found = self.holdings.get(where)
+        return found if found or self.parent is None else self.parent.find(where)
+
+    def note(self, level: str, text: str, site: Site | None = None) -> None:
+        """A line of the task's log."""
+        if self.transaction is not None:
+            self.transaction.lines.append((level, text, site))
+            return
+        if level == "warn":
+            self.tally.warnings.append(text)
+        self.say("task.output", {"stream": level, "text": text, "line": site.line if site else None})
+
+    def view(self, selector: object) -> State:
+        """The state that a call names: its own (None), ``@shared``, or another agent's; under our locks."""
+        state = self.transaction.state if self.transaction else self.state
+        fences = () if self.transaction else self.fences()  # a transaction's commit adds them itself
+        if fences:
+            state = state.under(fences)
+        if selector is None:
+            return state
+        return state.shared if selector == "@shared" else state.agent(selector)

@@ -1,0 +1,154 @@
+"""Why: which tasks run where, and in which order, is decided purely, before anything is touched."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from sloth_runner.errors import BadDependency, Cycle, UsageError
+from sloth_runner.model import Program, TaskDef
+from sloth_runner.names import did_you_mean
+
+
+class Selection(NamedTuple):
+    """What the user picked; empty means everything. A picked task brings what it depends on."""
+
+    tasks: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    skip_tags: tuple[str, ...] = ()
+    limit: tuple[str, ...] = ()
+
+
+class Instance(NamedTuple):
+    """One task on one agent."""
+
+    task: TaskDef
+    agent: str
+
+    @property
+    def id(self) -> str:
+        """Names the instance in records and events; resuming goes by it."""
+        return f"{self.task.name}@{self.agent}"
+
+
+class Plan(NamedTuple):
+    """Instances in the order in which they start, and for each task which tasks it waits for."""
+
+    instances: tuple[Instance, ...]
+    needs: dict[str, tuple[str, ...]]
+
+    @property
+    def targets(self) -> list[str]:
+        """The agents concerned, in order of first use."""
+        return list(dict.fromkeys(instance.agent for instance in self.instances))
+
+
+def make_plan(program: Program, selection: Selection, resolve: Callable[[TaskDef], Sequence[str]]) -> Plan:
+    """Check the graph, select, order, and spread each task over the agents that ``resolve`` gives it.
+
+    Raises BadDependency, Cycle, and UsageError for a selection that names nothing.
+    """
+    tasks = {task.name: task for task in program.tasks}
+    _check_dependencies(tasks)
+    _check_cycles(tasks)
+    chosen = _select(tasks, selection)
+    instances = [
+        Instance(task, agent)
+        for task in _order([tasks[name] for name in tasks if name in chosen])
+        for agent in resolve(task)
+        if not selection.limit or agent in selection.limit
+    ]
+    if selection.limit:
+        unmatched = set(selection.limit) - {instance.agent for instance in instances}
+        if unmatched:
+            known = {agent for task in program.tasks for agent in resolve(task)}
+            name = min(unmatched)
+            raise UsageError(f"--limit: no task here runs on {name!r}", next=did_you_mean(name, known))
+    needs = {name: tuple(d for d in tasks[name].depends_on if d in chosen) for name in chosen}
+    return Plan(tuple(instances), needs)
+
+
+def _check_dependencies(tasks: dict[str, TaskDef]) -> None:
+    for task in tasks.values():
+        for name in task.depends_on:
+            if name not in tasks:
+                raise BadDependency(
+                    f"task {task.name!r} depends on {name!r}, which is not defined",
+                    file=task.site.file,
+                    line=task.site.line,
+                    next=did_you_mean(name, tasks),
+                )
+
+
+def _check_cycles(tasks: dict[str, TaskDef]) -> None:
+    done: set[str] = set()
+    for start in tasks:
+        path: list[str] = []
+        trail: list[tuple[str, Iterable[str]]] = [(start, iter(tasks[start].depends_on))]
+        while trail:
+            name, rest = trail[-1]
+            if name not in path:
+                path.append(name)
+            following = next((d for d in rest if d not in done), None)
+            if following is None:
+                trail.pop()
+                path.pop()
+                done.add(name)
+            elif following in path:
+                circle = [*path[path.index(following) :], following]
+                site = tasks[following].site
+                raise Cycle(
+                    f"these tasks wait for each other: {' → '.join(circle)}",
+                    file=site.file,
+                    line=site.line,
+                    unchanged=["nothing was run"],
+                )
+            else:
+                trail.append((following, iter(tasks[following].depends_on)))
+
+
+def _select(tasks: dict[str, TaskDef], selection: Selection) -> set[str]:
+    all_tags = {tag for task in tasks.values() for tag in task.tags}
+    for name in selection.tasks:
+        if name not in tasks:
+            raise UsageError(
+                f"--task: there is no task {name!r} in this file", next=did_you_mean(name, tasks)
+            )
+    for tag in (*selection.tags, *selection.skip_tags):
+        if tag not in all_tags:
+            raise UsageError(f"no task in this file has the tag {tag!r}", next=did_you_mean(tag, all_tags))
+    if selection.tasks or selection.tags:
+        wanted = [
+            name
+            for name, task in tasks.items()
+            if name in selection.tasks or set(task.tags) & set(selection.tags)
+        ]
+    else:
+        wanted = list(tasks)
+    skipped = {name for name, task in tasks.items() if set(task.tags) & set(selection.skip_tags)}
+    chosen: set[str] = set()
+    while wanted:
+        name = wanted.pop()
+        if name not in chosen and name not in skipped:
+            chosen.add(name)
+            wanted.extend(tasks[name].depends_on)
+    return chosen
+
+
+def _order(tasks: list[TaskDef]) -> list[TaskDef]:
+    """By definition, each after what it depends on."""
+    index = {task.name: i for i, task in enumerate(tasks)}
+    waits = {task.name: {d for d in task.depends_on if d in index} for task in tasks}
+    ready = [index[name] for name, needs in waits.items() if not needs]
+    heapq.heapify(ready)
+    out: list[TaskDef] = []
+    while ready:
+        task = tasks[heapq.heappop(ready)]
+        out.append(task)
+        for name, needs in waits.items():
+            if task.name in needs:
+                needs.discard(task.name)
+                if not needs:
+                    heapq.heappush(ready, index[name])
+    return out

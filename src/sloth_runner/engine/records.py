@@ -1,0 +1,171 @@
+"""Why: what a run did must be found later, also after a crash: to show it, and to go on from there.
+
+A run has one head record (written when it begins and when it ends) and one record for each task instance,
+written as it ends, all in the shared namespace and under the stack's lock. Their form is the JSON document
+of ``run``. A stack record maps a stack's name to an id, so that renaming keeps its runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sloth_runner.errors import BadStack, KeyMissing
+from sloth_runner.names import did_you_mean
+from sloth_runner.state.layout import RUN, RUN_TASK, SHARED, STACK, place, prefix_of, revisions_of, store_key
+from sloth_runner.state.store import ABSENT, Change, Check, Store
+
+if TYPE_CHECKING:
+    from sloth_runner.state.writer import Fence
+
+Document = dict[str, Any]
+KEEP_DAYS = 90
+LOG_LIMIT = 256 * 1024
+"""Bytes of one task's log that its record keeps: the first and the last half."""
+
+
+def run_key(run: str) -> str:
+    """The store key of a run's head record."""
+    return store_key(SHARED, RUN, run)
+
+
+def task_key(run: str, index: int) -> str:
+    """The store key of the record of a run's ``index``-th task instance."""
+    return store_key(SHARED, RUN_TASK, run, index)
+
+
+def encode(document: Document) -> bytes:
+    """A document as bytes."""
+    return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def write(store: Store, rows: Sequence[tuple[str, Document]], fences: Sequence[Fence] = ()) -> None:
+    """Commit records, new or again, under the stack's lock. Raises Conflict when that was lost."""
+    changes: list[Change | Check] = []
+    for key, document in rows:
+        entry = store.get(key)
+        changes.append(Change(key, encode(document), entry.rev if entry else ABSENT))
+    changes.extend(check for fence in fences for check in fence.checks)
+    store.commit(changes)
+
+
+def list_runs(store: Store, *, stack: str | None = None, limit: int | None = None) -> list[Document]:
+    """The heads of runs, newest first."""
+    names = {row["id"]: row["stack"] for row in list_stacks(store)}
+    found: list[Document] = []
+    for head in _heads(store):
+        head["stack"] = names.get(head.pop("stack_id", None), head["stack"])
+        if stack is None or head["stack"] == stack:
+            found.append(head)
+            if limit is not None and len(found) >= limit:
+                break
+    return found
+
+
+def show_run(store: Store, run: str) -> Document:
+    """The whole document of a run; ``last`` is the newest. Raises KeyMissing with suggestions."""
+    if run == "last":
+        newest = list_runs(store, limit=1)
+        if not newest:
+            raise KeyMissing("there are no runs yet")
+        run = str(newest[0]["run"])
+    entry = store.get(run_key(run))
+    if entry is None:
+        known = [str(head["run"]) for head in list_runs(store, limit=200)]
+        matching = [name for name in known if name.startswith(run)] if run else []
+        if len(matching) == 1:
+            return show_run(store, matching[0])
+        raise KeyMissing(
+            f"there is no run {run!r}",
+            next=[*did_you_mean(run, known), "see them all: sloth-runner runs list"],
+        )
+    document: Document = json.loads(entry.value)
+    document.pop("stack_id", None)
+    document["tasks"] = [json.loads(row.value) for row in store.scan(revisions_of(SHARED, RUN_TASK, run))]
+    return document
+
+
+def expired(store: Store, now: float, most: int = 20) -> list[Change]:
+    """Deletions of about ``most`` records of the oldest runs, those beyond what is kept."""
+    horizon = now - KEEP_DAYS * 86400
+    out: list[Change] = []
+    for entry in store.scan(prefix_of(SHARED, RUN)):
+        if len(out) >= most or json.loads(entry.value)["began"] > horizon:
+            break
+        out.append(Change(entry.key, None, entry.rev))
+        tasks = store.scan(revisions_of(SHARED, RUN_TASK, place(entry.key).name))
+        out.extend(Change(task.key, None, task.rev) for task in tasks)
+    return out
+
+
+def list_stacks(store: Store) -> list[Document]:
+    """All stacks, by name: {"stack", "id", "file", "last_run", "last_status", "runs"}."""
+    return [{"stack": place(e.key).name, **json.loads(e.value)} for e in store.scan(prefix_of(SHARED, STACK))]
+
+
+def find_stack(store: Store, name: str) -> tuple[Document, int] | None:
+    """A stack's record and its store revision."""
+    entry = store.get(store_key(SHARED, STACK, name))
+    return None if entry is None else (json.loads(entry.value), entry.rev)
+
+
+def rename_stack(store: Store, old: str, new: str) -> None:
+    """Give a stack another name; its runs go with it. Raises BadStack."""
+    found = find_stack(store, old)
+    if found is None:
+        raise _no_stack(store, old)
+    if find_stack(store, new) is not None:
+        raise BadStack(
+            f"there is a stack {new!r} already", next=["choose another name, or forget that one first"]
+        )
+    store.commit(
+        [
+            Change(store_key(SHARED, STACK, new), encode(found[0]), ABSENT),
+            Change(store_key(SHARED, STACK, old), None, found[1]),
+        ]
+    )
+
+
+def forget_stack(store: Store, name: str) -> None:
+    """Forget a stack's name; the records of its runs stay. Raises BadStack."""
+    found = find_stack(store, name)
+    if found is None:
+        raise _no_stack(store, name)
+    store.commit([Change(store_key(SHARED, STACK, name), None, found[1])])
+
+
+def cut_log(lines: list[Document]) -> list[Document]:
+    """A task's log within ``LOG_LIMIT``: the middle makes way for a line that says how much is missing."""
+    total = sum(len(str(line["text"])) for line in lines)
+    if total <= LOG_LIMIT:
+        return lines
+    first: list[Document] = []
+    last: list[Document] = []
+    size = 0
+    for line in lines:
+        size += len(str(line["text"]))
+        if size > LOG_LIMIT // 2:
+            break
+        first.append(line)
+    size = 0
+    for line in reversed(lines[len(first) :]):
+        size += len(str(line["text"]))
+        if size > LOG_LIMIT // 2:
+            break
+        last.append(line)
+    missing = len(lines) - len(first) - len(last)
+    note = {"time": lines[0]["time"], "stream": "warn", "text": f"… {missing} lines are not kept …"}
+    return [*first, note, *reversed(last)]
+
+
+def _heads(store: Store) -> Iterator[Document]:
+    for entry in store.scan(prefix_of(SHARED, RUN), reverse=True):
+        head: Document = json.loads(entry.value)
+        head.pop("began", None)
+        yield head
+
+
+def _no_stack(store: Store, name: str) -> BadStack:
+    known = [str(row["stack"]) for row in list_stacks(store)]
+    return BadStack(f"there is no stack {name!r}", next=did_you_mean(name, known))

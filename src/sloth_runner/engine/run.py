@@ -1,0 +1,306 @@
+"""Why: a plan becomes work here: which instance starts when, what its end means for the others, what is kept.
+
+Each instance is one body, a generator made of the task's conditions, attempts, locks and hooks; the pump
+resumes it. Results go to events, to the run's document and, as each instance ends, to its record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from sloth_runner.engine.context import Context
+from sloth_runner.engine.plan import Instance, Plan
+from sloth_runner.engine.pump import Pump, Strand
+from sloth_runner.errors import Bug, Interrupted, LockLost, Lost, SlothError, TaskFailed
+from sloth_runner.model import Body, Call, Condition, Pairs, Returned, TaskDef, This, Value, Workflow
+
+Document = dict[str, Any]
+
+
+class Rules(NamedTuple):
+    """How a run goes: instances at once, whether failures hold back the rest, and its end (pump's clock)."""
+
+    jobs: int = 1
+    keep_going: bool = False
+    deadline: float | None = None
+
+
+class Ended(NamedTuple):
+    """How an instance ended: its status, why, its error and what its function returned."""
+
+    status: str
+    reason: str | None = None
+    error: SlothError | None = None
+    result: object = None
+    resumed: bool = False
+
+
+class _Skip(NamedTuple):
+    reason: str
+
+
+class Runner:
+    """Starts instances and takes in their results. ``make_context`` makes an instance's context; ``end`` gives
+    its locks back; ``finished`` gets each instance's index and document; ``earlier`` holds, by instance id,
+    the documents that a resumed run takes over."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        rules: Rules,
+        pump: Pump,
+        make_context: Callable[[Instance], Context],
+        end: Callable[[Context], None],
+        finished: Callable[[int, Instance, Context, Ended, float], None],
+        earlier: Mapping[str, Document],
+    ) -> None:
+        self._plan = plan
+        self._rules = rules
+        self._pump = pump
+        self._make_context = make_context
+        self._end_context = end
+        self._finished = finished
+        self._earlier = earlier
+        self._waiting = list(enumerate(plan.instances))
+        self._running = 0
+        self.ended: dict[str, Ended] = {}
+        self._stopped: dict[str, str] = {}
+        self.interrupted: SlothError | None = None
+
+    def start(self) -> None:
+        """Start what may start now; called again whenever an instance has ended."""
+        progress = True
+        while progress:
+            progress = False
+            for item in list(self._waiting):
+                index, instance = item
+                verdict = self._verdict(instance)
+                if verdict == "wait" or (verdict == "start" and self._running >= self._rules.jobs):
+                    continue
+                self._waiting.remove(item)
+                progress = True
+                if verdict == "start":
+                    self._launch(index, instance)
+                else:
+                    self._settle(index, instance, self._make_context(instance), verdict, 0.0)
+
+    def _verdict(self, instance: Instance) -> Ended | str:
+        done = self._earlier.get(instance.id)
+        if done is not None:
+            why = f"finished in run {done['run']}"
+            return Ended(done["status"], why, None, _stored(done), resumed=True)
+        needs = [i.id for name in self._plan.needs[instance.task.name] for i in self._instances(name)]
+        failed = [n for n in needs if n in self.ended and self.ended[n].status in _BAD]
+        if failed:
+            return Ended(
+                "skipped",
+                f"it depends on {failed[0].partition('@')[0]!r}, which {_fate(self.ended[failed[0]])}",
+            )
+        if self.interrupted is not None:
+            return Ended("skipped", self.interrupted.message)
+        stopped = self._stopped.get(instance.agent)
+        if stopped is not None and not self._rules.keep_going:
+            return Ended("skipped", f"not started after {stopped!r} failed (-k goes on)")
+        if self._rules.deadline is not None and self._pump.clock() >= self._rules.deadline:
+            return Ended("skipped", "the time of the run was up")
+        return "start" if all(n in self.ended for n in needs) else "wait"
+
+    def _instances(self, name: str) -> list[Instance]:
+        return [i for i in self._plan.instances if i.task.name == name]
+
+    def _launch(self, index: int, instance: Instance) -> None:
+        self._running += 1
+        context = self._make_context(instance)
+        began = self._pump.clock()
+        context.say("task.started", {})
+
+        def on_done(value: object, error: BaseException | None) -> None:
+            self._running -= 1
+            if error is not None and not isinstance(error, SlothError):
+                bug = Bug(f"{type(error).__name__}: {error}")
+                bug.__cause__ = error
+                error = bug
+            self._end_context(context)
+            ended = _judge(value, error, context)
+            self._settle(index, instance, context, ended, self._pump.clock() - began)
+            self.start()
+
+        self._pump.spawn(self._body(instance, context), context, on_done)
+
+    def _settle(
+        self, index: int, instance: Instance, context: Context, ended: Ended | str, seconds: float
+    ) -> None:
+        assert isinstance(ended, Ended)
+        self.ended[instance.id] = ended
+        if ended.status in ("failed", "unreachable"):
+            self._stopped.setdefault(instance.agent, instance.task.name)
+        self._finished(index, instance, context, ended, seconds)
+
+    def _body(self, instance: Instance, context: Context) -> Body:
+        task = instance.task
+        this = This(task.name, instance.agent, context.workdir)
+        deps = self._deps(task)
+        given = (this, dict(task.params), deps)
+        if task.run_if is not None and not (yield from _holds(task.run_if, given, task)):
+            return _Skip("run_if did not hold")
+        if task.unless is not None and (yield from _holds(task.unless, given, task)):
+            return _Skip("unless held")
+        result: object = None
+        for attempt in range(1, task.retries + 2):
+            context.attempt = attempt
+            try:
+                result = yield from self._attempt(task, given)
+                break
+            except SlothError as error:
+                if attempt > task.retries or isinstance(error, Interrupted | LockLost | Bug):
+                    yield from _hook(
+                        task.on_failure, this, {"code": error.code, "message": error.message}, context
+                    )
+                    raise
+                again = f"; again in {task.retry_delay:g} s" if task.retry_delay else "; again"
+                context.note(
+                    "warn", f"attempt {attempt} of {task.retries + 1} failed: {error.message}{again}"
+                )
+                if task.retry_delay:
+                    yield Call("sleep", (task.retry_delay,), task.site)
+        if task.on_success is not None:
+            yield from task.on_success(this, result)
+        return result
+
+    def _attempt(self, task: TaskDef, given: tuple[object, ...]) -> Body:
+        handles: list[object] = []
+        error: SlothError | None = None
+        result: object = None
+        yield Call("engine.deadline", (True, task.timeout), task.site)
+        try:
+            for name in sorted(set(task.locks)):
+                entered = yield Call("state.lock_enter", (None, name, None, None, None), task.site)
+                assert isinstance(entered, Returned)
+                handles.append(entered.values[1])
+            result = _checked((yield from task.run(*given)))
+        except SlothError as failure:
+            error = failure
+        yield Call("engine.deadline", (False, None), task.site)
+        for handle in reversed(handles):
+            try:
+                yield Call("state.lock_exit", (None, handle, error is None), task.site)
+            except SlothError as failure:
+                error = error or failure
+        yield Call("engine.end_attempt", (), task.site)
+        if error is not None:
+            raise error
+        return result
+
+    def _deps(self, task: TaskDef) -> dict[str, object]:
+        deps: dict[str, object] = {}
+        for name in self._plan.needs[task.name]:
+            instances = self._instances(name)
+            results = {i.agent: self.ended[i.id].result for i in instances if i.id in self.ended}
+            single = len(instances) == 1
+            value = next(iter(results.values()), None) if single else _present(results)
+            if value is not None:
+                deps[name] = value
+        return deps
+
+
+_BAD = frozenset({"failed", "unreachable"})
+
+
+def run_hook(pump: Pump, workflow: Workflow, context: Context, runner: Runner, ok: bool) -> list[SlothError]:
+    """Run the workflow's ``on_complete(ok, results)``; the errors it raised."""
+    errors: list[SlothError] = []
+    if workflow.on_complete is None:
+        return errors
+    results = {name: ended.status for name, ended in runner.ended.items()}
+
+    def on_done(value: object, error: BaseException | None) -> None:
+        if isinstance(error, SlothError):
+            errors.append(error)
+        elif error is not None:
+            errors.append(Bug(f"{type(error).__name__}: {error}"))
+
+    pump.spawn(workflow.on_complete(ok, results), context, on_done)
+    pump.run()
+    return errors
+
+
+def exit_code(runner: Runner, errors: list[SlothError]) -> int:
+    """130 (or 143) before 70 before 6 before 1, by what happened."""
+    everything = [e.error for e in runner.ended.values() if e.error is not None] + errors
+    if runner.interrupted is not None:
+        return runner.interrupted.exit_code
+    if any(isinstance(error, Bug) for error in everything):
+        return 70
+    if any(isinstance(error, Lost) for error in everything):
+        return 6
+    return 1 if everything else 0
+
+
+def _holds(condition: Condition, given: tuple[object, ...], task: TaskDef) -> Body:
+    if isinstance(condition, str):
+        return (yield Call("engine.test", (condition,), task.site))
+    if callable(condition):
+        value = yield from condition(*given)
+        return _truth(value)
+    return bool(condition)
+
+
+def _truth(value: object) -> bool:
+    if isinstance(value, Returned):
+        value = value.values[0] if value.values else None
+    return value is not None and value is not False
+
+
+def _hook(start: Any, this: This, error: Document, context: Context) -> Body:
+    if start is None:
+        return None
+    try:
+        yield from start(this, error)
+    except Interrupted:
+        raise
+    except SlothError as failure:
+        context.note("error", f"on_failure failed itself: {failure.message}")
+    return None
+
+
+def _checked(value: object) -> object:
+    """A task's result, or TaskFailed for what means failure."""
+    values = value.values if isinstance(value, Returned) else (value,)
+    first = values[0] if values else None
+    if isinstance(first, dict) and first.get("success") is False:
+        raise TaskFailed(str(first.get("message") or "the task returned success = false"))
+    if first is False or (first is None and len(values) > 1 and values[1] is not None):
+        raise TaskFailed(
+            str(values[1]) if len(values) > 1 and values[1] is not None else "the task returned false"
+        )
+    return None if first is True else first
+
+
+def _judge(value: object, error: SlothError | None, context: Context) -> Ended:
+    if error is not None:
+        status = "unreachable" if error.code == "E-UNREACHABLE" else "failed"
+        return Ended(status, error.message, error)
+    if isinstance(value, _Skip):
+        return Ended("skipped", value.reason)
+    return Ended("changed" if context.tally.changed else "ok", None, None, value)
+
+
+def _fate(ended: Ended) -> str:
+    return "could not be reached" if ended.status == "unreachable" else "failed"
+
+
+def _present(results: dict[str, object]) -> dict[str, object] | None:
+    found = {agent: value for agent, value in results.items() if value is not None}
+    return found or None
+
+
+def _stored(document: Document) -> Value | Pairs | None:
+    from sloth_runner.state.value import from_json
+
+    stored = document.get("result")
+    return None if stored is None else from_json(json.loads(json.dumps(stored["value"])))
+
+
+__all__ = ["Ended", "Rules", "Runner", "Strand", "exit_code", "run_hook"]

@@ -1,0 +1,245 @@
+"""Why: what Lua calls as ``state.*`` becomes an edit or a read of the State API, with the arguments checked.
+
+Each function takes (context, view, arguments) and returns a value, or a Mutate that the pump makes durable
+together with those of other tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sloth_runner.engine import arguments as arg
+from sloth_runner.engine.context import Context
+from sloth_runner.engine.pump import Mutate
+from sloth_runner.errors import BadArgument
+from sloth_runner.model import Ordered, Value
+from sloth_runner.state import edits
+from sloth_runner.state.history import Revision
+from sloth_runner.state.record import Record
+from sloth_runner.state.state import State
+from sloth_runner.state.value import decode
+
+Handler = Callable[[Context, State, Sequence[object]], object]
+_SET: dict[str, arg.Kinds] = {"ttl": (int, float, str), "keep_ttl": bool, "sensitive": bool}
+
+
+def handlers() -> dict[str, Handler]:
+    """All functions of ``state`` that read or change keys, by name."""
+    return {
+        "set": _set,
+        "get": _get,
+        "exists": lambda c, s, a: s.exists(arg.key("state.exists", *arg.take("state.exists", a, 1, 1))),
+        "delete": _delete,
+        "list": _list,
+        "keys": _keys,
+        "increment": lambda c, s, a: _add(c, s, a, "state.increment", 1),
+        "decrement": lambda c, s, a: _add(c, s, a, "state.decrement", -1),
+        "set_if_absent": _set_if_absent,
+        "compare_and_swap": _swap,
+        "append": _append,
+        "list_push": _push,
+        "list_pop": _pop,
+        "list_length": _length,
+        "get_ttl": lambda c, s, a: s.ttl(arg.key("state.get_ttl", *arg.take("state.get_ttl", a, 1, 1))),
+        "set_ttl": _set_ttl,
+        "history": _history,
+        "rollback": _rollback,
+        "stats": _stats,
+    }
+
+
+def _edit(context: Context, state: State, key: str, edit: edits.Edit) -> object:
+    """Queue an edit; in a transaction it is applied to the transaction's own picture at once."""
+    before: dict[str, Any] = {}
+
+    def watched(seen: edits.Seen) -> edits.Plan:
+        plan = edit(seen)
+        before["old"], before["plan"] = seen.live, plan
+        return plan
+
+    def done(result: object) -> object:
+        _record_change(context, state, key, before["old"], before["plan"])
+        return result
+
+    mutation = state.edit(key, watched)
+    if context.transaction is None:
+        return Mutate(mutation, done)
+    context.transaction.enter(mutation.namespace)
+    return done(state.writer.one(mutation))
+
+
+def _record_change(context: Context, state: State, key: str, old: Record | None, plan: edits.Plan) -> None:
+    if plan.op is None:
+        return
+    secret = plan.sensitive or (old is not None and old.sensitive)
+    change: dict[str, object] = {
+        "namespace": state.home(key),
+        "key": key,
+        "op": plan.op,
+        "old": None if secret or old is None else old.text,
+        "new": None if secret else plan.text,
+        "sensitive": secret,
+    }
+    (context.tally if context.transaction is None else context.transaction).changes.append(change)
+
+
+def _read(context: Context, state: State, key: str) -> str:
+    if context.transaction is not None:
+        context.transaction.enter(state.home(key))
+    return key
+
+
+def _set_options(name: str, given: object) -> dict[str, Any]:
+    if isinstance(given, int | float | str) and not isinstance(given, bool):
+        return {"ttl": arg.duration(name, given)}
+    found = arg.options(name, given, _SET)
+    if "ttl" in found:
+        found["ttl"] = arg.duration(name, found["ttl"])
+    return found
+
+
+def _set(context: Context, state: State, args: Sequence[object]) -> object:
+    key, value, given = arg.take("state.set", args, 2, 3)
+    edit = edits.put(value, **_set_options("state.set", given))
+    return _edit(context, state, arg.key("state.set", key), edit)
+
+
+def _set_if_absent(context: Context, state: State, args: Sequence[object]) -> object:
+    key, value, given = arg.take("state.set_if_absent", args, 2, 3)
+    found = _set_options("state.set_if_absent", given)
+    if "keep_ttl" in found:
+        raise BadArgument("state.set_if_absent: there is no expiry to keep when the key is absent")
+    return _edit(context, state, arg.key("state.set_if_absent", key), edits.put_if_absent(value, **found))
+
+
+def _get(context: Context, state: State, args: Sequence[object]) -> object:
+    if len(args) == 1:
+        return state.get(_read(context, state, arg.key("state.get", args[0])))
+    key, default, given = arg.take("state.get", args, 1, 3)
+    _read(context, state, arg.key("state.get", key))
+    found = arg.options("state.get", given, {"rev": int, "at": str})
+    if not found:
+        return state.get(key, default)
+    if len(found) == 2:
+        raise BadArgument("state.get: give rev or at, not both")
+    if "rev" in found:
+        record: Record | None = state.revision(key, found["rev"])
+    else:
+        record = state.at(key, _moment(found["at"]))
+    return default if record is None or record.text is None else decode(record.text)
+
+
+def _moment(text: str) -> float:
+    from sloth_runner.moments import parse_moment
+
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        raise BadArgument(f"state.get: at: {error}") from None
+
+
+def _delete(context: Context, state: State, args: Sequence[object]) -> object:
+    (key,) = arg.take("state.delete", args, 1, 1)
+    return _edit(context, state, arg.key("state.delete", key), edits.delete)
+
+
+def _prefix(name: str, args: Sequence[object]) -> str:
+    (prefix,) = arg.take(name, args, 0, 1)
+    return "" if prefix is None else arg.string(name, "the prefix", prefix)
+
+
+def _list(context: Context, state: State, args: Sequence[object]) -> object:
+    return Ordered(tuple(_rows(context, state, _prefix("state.list", args))))
+
+
+def _keys(context: Context, state: State, args: Sequence[object]) -> object:
+    return [key for key, _ in _rows(context, state, _prefix("state.keys", args))]
+
+
+def _rows(context: Context, state: State, prefix: str) -> list[tuple[str, Value]]:
+    if context.transaction is None:
+        return state.items(prefix)
+    own = state.home(prefix)
+    context.transaction.enter(own)
+    rows = [row for row in state.rows(prefix) if row.namespace == own]
+    return [(row.key, row.value) for row in rows]
+
+
+def _add(context: Context, state: State, args: Sequence[object], name: str, sign: int) -> object:
+    key, delta = arg.take(name, args, 1, 2)
+    amount = 1 if delta is None else arg.number(name, "the delta", delta)
+    return _edit(context, state, arg.key(name, key), edits.add(sign * amount))
+
+
+def _swap(context: Context, state: State, args: Sequence[object]) -> object:
+    key, old, new = arg.take("state.compare_and_swap", args, 1, 3)
+    return _edit(context, state, arg.key("state.compare_and_swap", key), edits.swap(old, new))
+
+
+def _append(context: Context, state: State, args: Sequence[object]) -> object:
+    key, text = arg.take("state.append", args, 2, 2)
+    edit = edits.append(arg.string("state.append", "the text", text))
+    return _edit(context, state, arg.key("state.append", key), edit)
+
+
+def _push(context: Context, state: State, args: Sequence[object]) -> object:
+    key, value = arg.take("state.list_push", args, 2, 2)
+    return _edit(context, state, arg.key("state.list_push", key), edits.push(value))
+
+
+def _pop(context: Context, state: State, args: Sequence[object]) -> object:
+    key, end = arg.take("state.list_pop", args, 1, 2)
+    edit = edits.pop("last" if end is None else arg.string("state.list_pop", "from", end))
+    return _edit(context, state, arg.key("state.list_pop", key), edit)
+
+
+def _length(context: Context, state: State, args: Sequence[object]) -> object:
+    (key,) = arg.take("state.list_length", args, 1, 1)
+    row = state.row(_read(context, state, arg.key("state.list_length", key)))
+    live = row.record if row else None
+    return len(edits.list_of(edits.Seen(key, live, live, 0.0)))
+
+
+def _set_ttl(context: Context, state: State, args: Sequence[object]) -> object:
+    key, ttl = arg.take("state.set_ttl", args, 1, 2)
+    edit = edits.set_ttl(None if ttl is None else arg.duration("state.set_ttl", ttl))
+    return _edit(context, state, arg.key("state.set_ttl", key), edit)
+
+
+def _history(context: Context, state: State, args: Sequence[object]) -> object:
+    key, given = arg.take("state.history", args, 1, 2)
+    _read(context, state, arg.key("state.history", key))
+    limit = arg.options("state.history", given, {"limit": int}).get("limit")
+    if limit is not None and limit < 1:
+        raise BadArgument(f"state.history: limit is at least 1, not {limit}")
+    return [_revision(revision) for revision in state.history(key, limit)]
+
+
+def _revision(revision: Revision) -> dict[str, object]:
+    record = revision.record
+    row: dict[str, object] = {
+        "rev": record.number,
+        "time": record.time,
+        "op": record.op,
+        "run": record.by.run or "",
+        "task": record.by.task or "",
+        "user": f"{record.by.user}@{record.by.host}",
+    }
+    if revision.old is not None:
+        row["old"] = revision.old
+    if revision.new is not None:
+        row["new"] = revision.new
+    return row
+
+
+def _rollback(context: Context, state: State, args: Sequence[object]) -> object:
+    key, number = arg.take("state.rollback", args, 2, 2)
+    _read(context, state, arg.key("state.rollback", key))
+    record = state.revision(key, arg.integer("state.rollback", "the revision", number))
+    return _edit(context, state, key, edits.restore(record.text, record.sensitive))
+
+
+def _stats(context: Context, state: State, args: Sequence[object]) -> object:
+    arg.take("state.stats", args, 0, 0)
+    return {name: value for name, value in state.stats()._asdict().items() if value is not None}
