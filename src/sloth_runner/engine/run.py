@@ -6,15 +6,14 @@ resumes it. Results go to events, to the run's document and, as each instance en
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from sloth_runner.engine.context import Context
 from sloth_runner.engine.plan import Instance, Plan
-from sloth_runner.engine.pump import Pump, Strand
+from sloth_runner.engine.pump import Pump
 from sloth_runner.errors import Bug, Interrupted, LockLost, Lost, SlothError, TaskFailed
-from sloth_runner.model import Body, Call, Condition, Pairs, Returned, TaskDef, This, Value, Workflow
+from sloth_runner.model import Body, Call, Condition, Returned, TaskDef, This, Value, Workflowfrom sloth_runner.state.value import from_json
 
 Document = dict[str, Any]
 
@@ -34,7 +33,8 @@ class Ended(NamedTuple):
     reason: str | None = None
     error: SlothError | None = None
     result: object = None
-    resumed: bool = False
+    blocks: bool = False
+    """Whether what depends on it can't run."""
 
 
 class _Skip(NamedTuple):
@@ -90,21 +90,21 @@ class Runner:
         done = self._earlier.get(instance.id)
         if done is not None:
             why = f"finished in run {done['run']}"
-            return Ended(done["status"], why, None, _stored(done), resumed=True)
+            return Ended(done["status"], why, None, _stored(done))
         needs = [i.id for name in self._plan.needs[instance.task.name] for i in self._instances(name)]
-        failed = [n for n in needs if n in self.ended and self.ended[n].status in _BAD]
+        failed = [n for n in needs if n in self.ended and self.ended[n].blocks]
         if failed:
             return Ended(
                 "skipped",
                 f"it depends on {failed[0].partition('@')[0]!r}, which {_fate(self.ended[failed[0]])}",
             )
         if self.interrupted is not None:
-            return Ended("skipped", self.interrupted.message)
+            return Ended("skipped", self.interrupted.message, blocks=True)
         stopped = self._stopped.get(instance.agent)
         if stopped is not None and not self._rules.keep_going:
-            return Ended("skipped", f"not started after {stopped!r} failed (-k goes on)")
+            return Ended("skipped", f"not started after {stopped!r} failed (-k goes on)", blocks=True)
         if self._rules.deadline is not None and self._pump.clock() >= self._rules.deadline:
-            return Ended("skipped", "the time of the run was up")
+            return Ended("skipped", "the time of the run was up", blocks=True)
         return "start" if all(n in self.ended for n in needs) else "wait"
 
     def _instances(self, name: str) -> list[Instance]:
@@ -205,9 +205,6 @@ class Runner:
         return deps
 
 
-_BAD = frozenset({"failed", "unreachable"})
-
-
 def run_hook(pump: Pump, workflow: Workflow, context: Context, runner: Runner, ok: bool) -> list[SlothError]:
     """Run the workflow's ``on_complete(ok, results)``; the errors it raised."""
     errors: list[SlothError] = []
@@ -281,13 +278,15 @@ def _checked(value: object) -> object:
 def _judge(value: object, error: SlothError | None, context: Context) -> Ended:
     if error is not None:
         status = "unreachable" if error.code == "E-UNREACHABLE" else "failed"
-        return Ended(status, error.message, error)
+        return Ended(status, error.message, error, blocks=True)
     if isinstance(value, _Skip):
         return Ended("skipped", value.reason)
     return Ended("changed" if context.tally.changed else "ok", None, None, value)
 
 
 def _fate(ended: Ended) -> str:
+    if ended.status == "skipped":
+        return "was skipped"
     return "could not be reached" if ended.status == "unreachable" else "failed"
 
 
@@ -296,11 +295,6 @@ def _present(results: dict[str, object]) -> dict[str, object] | None:
     return found or None
 
 
-def _stored(document: Document) -> Value | Pairs | None:
-    from sloth_runner.state.value import from_json
-
-    stored = document.get("result")
-    return None if stored is None else from_json(json.loads(json.dumps(stored["value"])))
-
-
-__all__ = ["Ended", "Rules", "Runner", "Strand", "exit_code", "run_hook"]
+def _stored(document: Document) -> Value | None:
+    stored = document["result"]
+    return None if stored.get("nothing") else from_json(stored["value"])

@@ -97,3 +97,49 @@ class Store(Protocol):
     def close(self) -> None:
         """Give everything back. A closed handle is not used again."""
         ...
+
+
+def holds(expect: int, rev: Rev) -> bool:
+    """Whether an expectation is met by the Rev that was found (0: nothing there)."""
+    if expect == ANY:
+        return True
+    return rev != ABSENT if expect == PRESENT else rev == expect
+
+
+def beyond(prefix: str) -> str:
+    """The least text greater than all that starts with ``prefix``: the end of its range. ``prefix`` not empty.
+
+    Ends in a code point below U+10FFFF, as all store keys' prefixes do, or is the prefix with one more.
+    """
+    last = ord(prefix[-1])
+    if last == 0x10FFFF:
+        return prefix + chr(last) * 64
+    return prefix[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)
+
+
+def check_commit(changes: Sequence[Change | Check], traits: Traits) -> str:
+    """The namespace that a commit puts into ("" for one that only checks).
+
+    Raises TooLarge for a limit, Bug for a commit that no store accepts.
+    """
+    from sloth_runner.errors import Bug, TooLarge
+
+    if len(changes) > traits.max_changes:
+        raise TooLarge(f"a commit of {len(changes)} changes; this store takes {traits.max_changes}")
+    namespace = ""
+    seen: set[str] = set()
+    for change in changes:
+        if change.key in seen:
+            raise Bug(f"a commit names {change.key!r} twice")
+        seen.add(change.key)
+        if isinstance(change, Change):
+            own = change.key.partition("\x1f")[0]
+            if namespace and own != namespace:
+                raise Bug(f"a commit puts into {namespace!r} and into {own!r}")
+            namespace = own
+            if change.value is not None and len(change.value) > traits.max_value:
+                raise TooLarge(
+                    f"a record has {len(change.value):,} bytes; this store takes {traits.max_value:,}",
+                    unchanged=["nothing was stored"],
+                )
+    return namespace

@@ -1,0 +1,189 @@
+"""Why: what happens in a run is told once and heard thrice: as events now, as records, as the final document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sloth_runner.engine import records
+from sloth_runner.engine.context import Context
+from sloth_runner.engine.mask import Mask
+from sloth_runner.engine.plan import Instance, Plan
+from sloth_runner.engine.run import Ended
+from sloth_runner.errors import BadValue, TooLarge
+from sloth_runner.model import By, Event
+from sloth_runner.moments import iso
+from sloth_runner.state.store import Store
+from sloth_runner.state.value import encode
+from sloth_runner.state.writer import Fence
+
+Document = dict[str, Any]
+
+
+class Title(NamedTuple):
+    """Which run this is. ``process`` tells whether it still lives: host, boot id, pid and start time."""
+
+    run: str
+    stack: str
+    stack_id: str
+    file: str
+    by: By
+    process: tuple[str, str, int, int]
+    resumes: str | None = None
+
+
+class Journal:
+    """Keeps the account of one run. ``clock`` gives seconds since the epoch; ``fences`` the stack lock's."""
+
+    def __init__(
+        self,
+        store: Store,
+        title: Title,
+        clock: Callable[[], float],
+        emit: Callable[[Event], None],
+        mask: Mask,
+        fences: Callable[[], tuple[Fence, ...]],
+    ) -> None:
+        self._store = store
+        self._title = title
+        self._clock = clock
+        self._emit_event = emit
+        self._mask = mask
+        self._fences = fences
+        self._began = clock()
+        self._logs: dict[str, list[Document]] = {}
+        self._rows: list[tuple[str, Document]] = []
+        self._tasks: dict[int, Document] = {}
+        self.notes: list[Document] = []
+
+    def emit(self, kind: str, data: Document, instance: Instance | None = None) -> None:
+        """Tell everyone; secrets that are known by now are covered."""
+        now = self._clock()
+        covered: Any = self._mask.cover_all(data)
+        if kind == "task.output":
+            line = {"time": iso(now), "stream": covered["stream"], "text": covered["text"]}
+            log = self.notes if instance is None else self._logs.setdefault(instance.id, [])
+            log.append(line)
+        task = instance.task.name if instance else None
+        self._emit_event(Event(kind, now, task, instance.agent if instance else None, covered))
+
+    def begin(self, plan: Plan) -> None:
+        """The run starts: its head record is written before anything else is."""
+        title = self._title
+        self._write([(records.run_key(title.run), self._head("running", None, 0.0, _summary([])))])
+        self.emit(
+            "run.started",
+            {
+                "run": title.run,
+                "stack": title.stack,
+                "file": title.file,
+                "targets": plan.targets,
+                "tasks": len(plan.instances),
+            },
+        )
+
+    def finished(self, index: int, instance: Instance, context: Context, ended: Ended, seconds: float) -> None:
+        """One instance has ended; its record is written with the next ``settle``."""
+        error = ended.error.document() if ended.error else None
+        if error is not None and ended.error is not None:
+            error["target"] = error["target"] or instance.agent
+        changes = context.tally.changes
+        document: Document = {
+            "name": instance.task.name,
+            "agent": instance.agent,
+            "status": ended.status,
+            "seconds": round(seconds, 6),
+            "reason": ended.reason,
+            "log": records.cut_log(self._logs.pop(instance.id, [])),
+            "calls": context.tally.calls,
+            "state": [{**c, "old": _value(c["old"]), "new": _value(c["new"])} for c in changes],
+            "error": error,
+        }
+        document = self._mask.cover_all(document)  # type: ignore[assignment] # a dict stays a dict
+        document["run"] = self._title.run
+        document["result"] = self._result(ended)
+        self._tasks[index] = document
+        self._rows.append((records.task_key(self._title.run, index), document))
+        self.emit(
+            "task.finished",
+            {
+                "status": ended.status,
+                "seconds": document["seconds"],
+                "reason": ended.reason,
+                "error": error,
+                "state_writes": len(changes),
+            },
+            instance,
+        )
+
+    def settle(self) -> None:
+        """Write the records that are due, in one commit."""
+        if self._rows:
+            rows, self._rows = self._rows, []
+            self._write(rows)
+
+    def end(self, status: str, code: int) -> Document:
+        """The run is over: the last records, and the whole document."""
+        self.settle()
+        tasks = [self._tasks[index] for index in sorted(self._tasks)]
+        seconds = round(self._clock() - self._began, 6)
+        head = self._head(status, code, seconds, _summary(tasks))
+        self._write([(records.run_key(self._title.run), head)])
+        document = {k: v for k, v in head.items() if k not in ("began", "stack_id", "process")}
+        document["tasks"] = tasks
+        self.emit("run.finished", {"document": document})
+        return document
+
+    def _write(self, rows: list[tuple[str, Document]]) -> None:
+        records.write(self._store, rows, self._fences())
+
+    def _head(self, status: str, code: int | None, seconds: float, summary: Document) -> Document:
+        title = self._title
+        return {
+            "run": title.run,
+            "stack": title.stack,
+            "stack_id": title.stack_id,
+            "file": title.file,
+            "status": status,
+            "exit_code": code,
+            "started": iso(self._began),
+            "seconds": seconds,
+            "summary": summary,
+            "by": title.by._asdict(),
+            "resumes": title.resumes,
+            "process": title.process,
+            "began": self._began,
+        }
+
+    def _result(self, ended: Ended) -> Document | None:
+        """What the task returned, if a later run may rely on it: storable, and without a secret in it."""
+        if ended.status not in ("ok", "changed"):
+            return None
+        if ended.result is None:
+            return {"value": {}, "nothing": True}
+        try:
+            text = encode(ended.result, "the result")  # type: ignore[arg-type] # whatever Lua returned
+        except (BadValue, TooLarge):
+            return None
+        return None if self._mask.cover(text) != text else {"value": json.loads(text)}
+
+
+def _value(text: object) -> object:
+    return None if text is None else json.loads(str(text))
+
+
+def _summary(tasks: list[Document]) -> Document:
+    def count(*statuses: str) -> int:
+        return sum(task["status"] in statuses for task in tasks)
+
+    return {
+        "ok": count("ok"),
+        "changed": count("changed"),
+        "failed": count("failed", "unreachable"),
+        "skipped": count("skipped"),
+        "state_writes": sum(len(task["state"]) for task in tasks),
+    }
+
+
+

@@ -1,0 +1,286 @@
+"""Why: by default state is one SQLite file for each namespace, in a folder: nothing to install, nothing to run.
+
+Each commit is one ``BEGIN IMMEDIATE`` transaction, durable when it returns (WAL, synchronous FULL, both read
+back at open). Writers of all processes queue by two flocks (``turn``). A commit whose Checks lie in other
+namespaces opens write transactions on all files concerned, in name order, and writes in only one: checking one
+file first and writing another later lets stale writes through.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from sloth_runner.errors import Conflict, SlothError, StoreDown
+from sloth_runner.state.backends import sqlite_file
+from sloth_runner.state.backends.bootclock import LeaseClock, system_clock
+from sloth_runner.state.backends.turn import Turn
+from sloth_runner.state.layout import SEP, SHARED, check_agent_name, namespace_of
+from sloth_runner.state.store import ABSENT, Change, Check, Entry, Rev, Traits, beyond, check_commit, holds
+
+MAX_CHANGES = 10_000
+MAX_VALUE = 16 << 20
+
+_GET = "SELECT rev, value, lease_boot, lease_until FROM entry WHERE key = ?"
+_REV = "SELECT rev, lease_boot, lease_until FROM entry WHERE key = ?"
+_NEXT = "UPDATE meta SET value = value + ? WHERE name = 'rev' RETURNING value"
+_PUT = (
+    "INSERT INTO entry (key, rev, value, lease_boot, lease_until) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (key) DO UPDATE SET rev = excluded.rev, value = excluded.value, "
+    "lease_boot = excluded.lease_boot, lease_until = excluded.lease_until"
+)
+_DELETE = "DELETE FROM entry WHERE key = ?"
+_SWEEP = "DELETE FROM entry WHERE lease_until IS NOT NULL AND (lease_boot <> ? OR lease_until <= ?)"
+
+
+class SQLiteStore:
+    """The store in ``folder``. ``patience``: seconds that a commit waits for others, then Busy."""
+
+    def __init__(
+        self, folder: Path, *, patience: float = 30.0, lease_clock: LeaseClock | None = None
+    ) -> None:
+        self.folder = folder
+        self._patience = patience
+        self._clock = lease_clock
+        self._files: dict[str, apsw.Connection] = {}
+        self._turns: dict[str, Turn] = {}
+        self._pid = os.getpid()
+        self.traits = Traits(True, 1, MAX_CHANGES, MAX_VALUE, self._exclusive)
+
+    def get(self, key: str) -> Entry | None:
+        """See Store. A namespace without a file has no entries, and gets no file by being read."""
+        namespace, _, name = key.partition(SEP)
+        file = self._files.get(namespace) or self._existing(namespace)
+        if file is None:
+            return None
+        try:
+            row = file.execute(_GET, (name,)).get
+        except apsw.Error as error:
+            raise self._translated(error, namespace) from error
+        if row is None or (row[2] is not None and self._ended(row[2], row[3])):
+            return None
+        return Entry(key, row[1], row[0])
+
+    def scan(
+        self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Entry]:
+        """See Store; a snapshot of each namespace."""
+        if SEP in prefix:
+            namespace = namespace_of(prefix)
+            names = [namespace] if self._path(namespace).exists() else []
+        else:
+            names = [name for name in self.namespaces() if (name + SEP).startswith(prefix)]
+        parts = [self._scan_one(name, prefix, after, limit, reverse) for name in names]
+        merged = heapq.merge(*parts, key=lambda e: e.key, reverse=reverse) if len(parts) > 1 else None
+        found = merged if merged is not None else iter(parts[0] if parts else ())
+        yield from found if limit is None else islice(found, limit)
+
+    def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
+        """See Store."""
+        if not changes:
+            return []
+        target = check_commit(changes, self.traits)
+        names = sorted({namespace_of(change.key) for change in changes})
+        if self._pid != os.getpid():
+            raise StoreDown("a store can't be used in a forked process: open it there anew")
+        with self._exclusive(names):
+            return self._transact(target, names, changes)
+
+    def close(self) -> None:
+        """See Store; the last one to close a file empties its write-ahead log into it."""
+        for file in self._files.values():
+            file.close()
+        for turn in self._turns.values():
+            turn.close()
+        self._files.clear()
+        self._turns.clear()
+
+    def namespaces(self) -> list[str]:
+        """The namespaces that have a file, in order."""
+        try:
+            found = [entry.name[:-3] for entry in os.scandir(self.folder) if entry.name.endswith(".db")]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(name for name in found if name == SHARED or _is_name(name))
+
+    def file_bytes(self, namespace: str) -> int:
+        """Bytes on disk of a namespace, its write-ahead log included."""
+        total = 0
+        for suffix in (".db", ".db-wal"):
+            try:
+                total += (self.folder / f"{namespace}{suffix}").stat().st_size
+            except FileNotFoundError:
+                continue
+        return total
+
+    def integrity(self, namespace: str) -> list[str]:
+        """What SQLite finds wrong in a namespace's file; empty when all is well."""
+        file = self._existing(namespace)
+        if file is None:
+            return []
+        rows = [str(row[0]) for row in file.execute("PRAGMA integrity_check")]
+        return [] if rows == ["ok"] else rows
+
+    @contextmanager
+    def _exclusive(self, namespaces: Sequence[str]) -> Iterator[None]:
+        taken: list[Turn] = []
+        try:
+            for name in sorted(set(namespaces)):
+                turn = self._turns.get(name)
+                if turn is None:
+                    sqlite_file.make_folder(self.folder)
+                    turn = self._turns[name] = Turn(self.folder / ".locks", name)
+                turn.take(self._patience)
+                taken.append(turn)
+            yield
+        finally:
+            for turn in reversed(taken):
+                turn.give()
+
+    def _transact(self, target: str, names: list[str], changes: Sequence[Change | Check]) -> list[Rev]:
+        files = [self._opened(name) for name in names]
+        begun: list[apsw.Connection] = []
+        committing = False
+        try:
+            for file in files:
+                file.execute("BEGIN IMMEDIATE")
+                begun.append(file)
+            found = [self._rev(change.key) for change in changes]
+            failed = [c.key for c, rev in zip(changes, found, strict=True) if not holds(c.expect, rev)]
+            if failed:
+                raise Conflict("the store changed meanwhile", keys=failed)
+            revs = self._write(target, changes, found)
+            committing = True
+            if target:
+                self._files[target].execute("COMMIT")
+            return revs
+        except apsw.Error as error:
+            raise self._translated(error, target or names[0], committing=committing) from error
+        finally:
+            for file in reversed(begun):
+                if file.in_transaction:
+                    file.execute("ROLLBACK")
+
+    def _write(self, target: str, changes: Sequence[Change | Check], found: list[Rev]) -> list[Rev]:
+        puts = sum(isinstance(c, Change) and c.value is not None for c in changes)
+        if not target:
+            return found
+        file = self._files[target]
+        last: Rev = file.execute(_NEXT, (puts,)).get - puts if puts else 0
+        revs: list[Rev] = []
+        leased = False
+        for change, rev in zip(changes, found, strict=True):
+            if isinstance(change, Check):
+                revs.append(rev)
+                continue
+            name = change.key.partition(SEP)[2]
+            if change.value is None:
+                file.execute(_DELETE, (name,))
+                revs.append(ABSENT)
+                continue
+            last += 1
+            boot, until = None, None
+            if change.lease is not None:
+                clock = self._lease_clock()
+                boot, until, leased = clock.boot, clock.now() + change.lease, True
+            file.execute(_PUT, (name, last, change.value, boot, until))
+            revs.append(last)
+        if leased:
+            clock = self._lease_clock()
+            file.execute(_SWEEP, (clock.boot, clock.now()))
+        return revs
+
+    def _rev(self, key: str) -> Rev:
+        namespace, _, name = key.partition(SEP)
+        row = self._files[namespace].execute(_REV, (name,)).get
+        if row is None or (row[1] is not None and self._ended(row[1], row[2])):
+            return ABSENT
+        rev: Rev = row[0]
+        return rev
+
+    def _scan_one(
+        self, namespace: str, prefix: str, after: str, limit: int | None, reverse: bool
+    ) -> Iterator[Entry]:
+        file = self._existing(namespace)
+        if file is None:
+            return
+        start = namespace + SEP
+        inside = prefix[len(start) :] if prefix.startswith(start) else ""
+        where, bindings = ["key >= ?"], [inside]
+        if inside:
+            where.append("key < ?")
+            bindings.append(beyond(inside))
+        if after:
+            if not after.startswith(start):
+                if (after > start) != reverse:
+                    return
+            else:
+                where.append("key < ?" if reverse else "key > ?")
+                bindings.append(after[len(start) :])
+        sql = (
+            f"SELECT key, rev, value, lease_boot, lease_until FROM entry WHERE {' AND '.join(where)} "  # noqa: S608 - fixed parts
+            f"ORDER BY key{' DESC' if reverse else ''}"
+        )
+        try:
+            # A snapshot must not hold a read transaction while its reader takes its time: fetched at once,
+            # unless it is limited.
+            cursor = file.execute(sql, bindings)
+            rows: Iterable[Any] = cursor.fetchall() if limit is None else cursor
+            for name, rev, value, boot, until in rows:
+                if boot is None or not self._ended(boot, until):
+                    yield Entry(start + name, value, rev)
+        except apsw.Error as error:
+            raise self._translated(error, namespace) from error
+
+    def _lease_clock(self) -> LeaseClock:
+        if self._clock is None:
+            self._clock = system_clock()
+        return self._clock
+
+    def _ended(self, boot: str, until: float) -> bool:
+        clock = self._lease_clock()
+        return boot != clock.boot or until <= clock.now()
+
+    def _path(self, namespace: str) -> Path:
+        if namespace != SHARED:
+            check_agent_name(namespace)
+        return self.folder / f"{namespace}.db"
+
+    def _existing(self, namespace: str) -> apsw.Connection | None:
+        """The open file, opened for reading and writing if it exists; None if there is none."""
+        file = self._files.get(namespace)
+        if file is not None:
+            return file
+        path = self._path(namespace)
+        try:
+            if not os.path.lexists(path) or path.stat().st_size == 0:
+                return None
+        except OSError as error:
+            raise sqlite_file.unreachable(path, error) from error
+        return self._open(namespace, create=False)
+
+    def _opened(self, namespace: str) -> apsw.Connection:
+        return self._files.get(namespace) or self._open(namespace, create=True)
+
+    def _open(self, namespace: str, *, create: bool) -> apsw.Connection:
+        file = sqlite_file.open_file(self._path(namespace), self._patience, create=create)
+        self._files[namespace] = file
+        return file
+
+    def _translated(self, error: apsw.Error, namespace: str, *, committing: bool = False) -> SlothError:
+        return sqlite_file.translated(error, self._path(namespace), committing=committing)
+
+
+def _is_name(name: str) -> bool:
+    try:
+        check_agent_name(name)
+    except SlothError:
+        return False
+    return True

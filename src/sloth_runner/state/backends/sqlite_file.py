@@ -1,0 +1,229 @@
+"""Why: opening a database file is where most can be wrong: version, form, owner, file system, damage."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import apsw
+
+from sloth_runner.errors import Busy, Corrupt, Foreign, Indeterminate, SlothError, StoreDown
+
+APPLICATION = 0x510C4001
+FORMAT = 1
+NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "davfs"}
+)
+
+SCHEMA = """
+CREATE TABLE entry (
+  key TEXT PRIMARY KEY, rev INTEGER NOT NULL, value BLOB NOT NULL, lease_boot TEXT, lease_until REAL
+) WITHOUT ROWID;
+CREATE INDEX entry_lease ON entry (lease_until) WHERE lease_until IS NOT NULL;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO meta VALUES ('rev', 0);
+CREATE VIEW state_keys AS
+  SELECT substr(key, 3) AS key, r ->> 'n' AS revision,
+         CASE WHEN r ->> 's' = 1 THEN '(sensitive)' WHEN r ->> 'b' THEN '(long)' ELSE r -> 'v' END AS value,
+         datetime(r ->> 't', 'unixepoch') AS time, r ->> 'u' AS user, r ->> 'm' AS host,
+         r ->> 'r' AS run, r ->> 'k' AS task, datetime(r ->> 'x', 'unixepoch') AS expires
+  FROM (SELECT key, CAST(value AS TEXT) AS r FROM entry
+        WHERE key >= 'k' || char(31) AND key < 'k' || char(32))
+  WHERE r -> 'v' IS NOT NULL OR r ->> 'b' IS NOT NULL;
+CREATE VIEW state_history AS
+  SELECT substr(key, 3, length(key) - 15) AS key, r ->> 'n' AS revision, r ->> 'o' AS operation,
+         CASE WHEN r ->> 's' = 1 THEN '(sensitive)' WHEN r ->> 'b' THEN '(long)' ELSE r -> 'v' END AS value,
+         datetime(r ->> 't', 'unixepoch') AS time, r ->> 'u' AS user, r ->> 'm' AS host,
+         r ->> 'r' AS run, r ->> 'k' AS task
+  FROM (SELECT key, CAST(value AS TEXT) AS r FROM entry
+        WHERE key >= 'h' || char(31) AND key < 'h' || char(32));
+"""
+
+
+def make_folder(folder: Path) -> None:
+    """Make the state's folder, 0700, if it is not there."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise unreachable(folder, error) from error
+
+
+def open_file(path: Path, patience: float, *, create: bool) -> apsw.Connection:
+    """Open (or make) one database file and prove that it is ours, sound, private and durable.
+
+    Raises StoreDown, Busy, Corrupt, Foreign. A file that is refused is not touched.
+    """
+    _check_library()
+    if create:
+        make_folder(path.parent)
+    _check_place(path)
+    if create:
+        _make_private(path)
+    flags = (
+        apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW | (apsw.SQLITE_OPEN_CREATE if create else 0)
+    )
+    try:
+        file = apsw.Connection(str(path), flags=flags, statementcachesize=32)
+    except apsw.Error as error:
+        raise translated(error, path) from error
+    try:
+        file.set_busy_timeout(int(patience * 1000))
+        _recognise(file, path)
+        _make_durable(file, path)
+    except BaseException as error:
+        file.close()
+        if isinstance(error, apsw.Error):
+            raise translated(error, path) from error
+        raise
+    return file
+
+
+def translated(error: apsw.Error, path: Path, *, committing: bool = False) -> SlothError:
+    """The project's error for SQLite's. ``committing``: it came from COMMIT, so the outcome may be unknown."""
+    system = f"{type(error).__name__}: {error}"
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return Busy(
+            f"the database {path} is locked by another program and was not free in time",
+            system=system,
+            unchanged=["nothing was changed"],
+            next=["close other programs that have it open (a database shell?) and try again"],
+        )
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return Corrupt(
+            f"the file {path} is damaged or no database",
+            system=system,
+            unchanged=["nothing was changed"],
+            next=["keep a copy of it, then restore it from a backup"],
+        )
+    if isinstance(error, apsw.FullError):
+        return StoreDown(
+            f"the disk that holds {path} is full",
+            system=system,
+            unchanged=["nothing was changed"],
+            next=["make room and try again"],
+        )
+    if committing and isinstance(error, apsw.IOError):
+        return Indeterminate(
+            f"the disk did not confirm a write to {path}: it may or may not be there",
+            system=system,
+            next=["check the disk, then see what is there: sloth-runner state show KEY"],
+        )
+    return unreachable(path, error)
+
+
+def unreachable(path: Path, error: Exception) -> StoreDown:
+    """The state can't be read or written at all."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return StoreDown(
+        f"the state in {path} can't be used: {why}",
+        system=f"{type(error).__name__}: {error}",
+        unchanged=["nothing was changed"],
+        next=["check owner and mode of the folder, and whether its file system is mounted read-only"],
+    )
+
+
+def _check_library() -> None:
+    """SQLite 3.7.0 to 3.51.2 can corrupt a WAL that two connections reset (fixed there and in two older lines)."""
+    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    fixed = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    if not fixed:
+        raise StoreDown(
+            f"this SQLite ({apsw.sqlite_lib_version()}) can corrupt databases; 3.51.3 or later is needed",
+            unchanged=["nothing was read or written"],
+            next=["pip install --upgrade apsw"],
+        )
+
+
+def _check_place(path: Path) -> None:
+    try:
+        info = os.lstat(path)
+    except FileNotFoundError:
+        kind = _file_system(path.parent)
+        if kind in NETWORK:
+            raise StoreDown(
+                f"{path.parent} is on a network file system ({kind}), where SQLite's locks can't be trusted",
+                unchanged=["nothing was written"],
+                next=["put SLOTH_RUNNER_HOME on a local disk, or use a shared store"],
+            ) from None
+        return
+    except OSError as error:
+        raise unreachable(path, error) from error
+    if not stat.S_ISREG(info.st_mode):
+        raise Foreign(f"{path} is no regular file", unchanged=["nothing was read or written"])
+    if info.st_mode & 0o077 and info.st_uid == os.geteuid():
+        path.chmod(0o600)
+
+
+def _make_private(path: Path) -> None:
+    """Make the file, empty and 0600, before SQLite does: its side files take their mode from it. Never done to a
+    file that exists: closing it again would drop SQLite's locks in this process."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise unreachable(path, error) from error
+
+
+def _file_system(folder: Path) -> str:
+    """The kind of file system ``folder`` is on, by the longest mount point above it; "" where unknown."""
+    best, kind = "", ""
+    real = os.path.realpath(folder)
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                left, _, right = line.partition(" - ")
+                point = left.split()[4].encode("utf-8", "surrogateescape").decode("unicode_escape")
+                above = real == point or real.startswith(point.rstrip("/") + "/")
+                if above and len(point) >= len(best):
+                    best, kind = point, right.split()[0]
+    except OSError:
+        return ""
+    return kind
+
+
+def _recognise(file: apsw.Connection, path: Path) -> None:
+    application = file.pragma("application_id")
+    version = file.pragma("user_version")
+    if application == APPLICATION and version == FORMAT:
+        return
+    if application == APPLICATION and version != 0:
+        raise Foreign(
+            f"{path} has format {version}; this version of sloth-runner reads format {FORMAT}",
+            unchanged=["nothing was read or written"],
+            next=["use the version of sloth-runner that wrote it, or a newer one"],
+        )
+    if application != 0 or file.execute("SELECT count(*) FROM sqlite_master").get:
+        raise Foreign(
+            f"{path} is a database of another program",
+            unchanged=["nothing was read or written"],
+            next=["move it away, or choose another SLOTH_RUNNER_HOME"],
+        )
+    _create(file)
+
+
+def _create(file: apsw.Connection) -> None:
+    file.pragma("journal_mode", "wal")
+    file.execute("BEGIN EXCLUSIVE")
+    try:
+        if file.pragma("application_id") == 0:
+            file.execute(SCHEMA)
+            file.pragma("application_id", APPLICATION)
+            file.pragma("user_version", FORMAT)
+        file.execute("COMMIT")
+    finally:
+        if file.in_transaction:
+            file.execute("ROLLBACK")
+
+
+def _make_durable(file: apsw.Connection, path: Path) -> None:
+    file.execute("PRAGMA synchronous = FULL")
+    mode = file.pragma("journal_mode")
+    level = file.pragma("synchronous")
+    if mode != "wal" or level != 2:
+        raise StoreDown(
+            f"{path} can't be written safely (journal mode {mode}, synchronous {level})",
+            unchanged=["nothing was changed"],
+            next=["close other programs that have it open"],
+        )

@@ -1,0 +1,148 @@
+"""Why: SQLite's own waiting starves: with many writers someone waits for seconds. Two flocks make a queue.
+
+A writer takes the queue's lock, then the turn's, then leaves the queue: one waits at the door, the others
+behind it, each in the order of the kernel. A writer whose last fair turn is younger than ``COHORT`` may take
+the turn again without queueing if it is free, so that a burst isn't slowed down by its own politeness.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from sloth_runner.errors import Busy, StoreDown
+
+COHORT = 0.002
+"""Seconds."""
+
+
+class Turn:
+    """This handle's place in the queue of writers of one file. Re-entrant: ``take`` and ``give`` are counted."""
+
+    __slots__ = ("_depth", "_fair", "_folder", "_name", "_turn")
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._turn = -1
+        self._depth = 0
+        self._fair = 0.0
+
+    def take(self, patience: float) -> None:
+        """Wait for the turn, at most ``patience`` seconds. Raises Busy (who has it, if that can be known)."""
+        if self._depth == 0:
+            if self._turn < 0:
+                self._folder.mkdir(mode=0o700, exist_ok=True)
+                self._turn = _open(self._folder / f"{self._name}.turn")
+            if time.monotonic() - self._fair >= COHORT or not _try(self._turn):
+                self._wait(patience)
+        self._depth += 1
+
+    def give(self) -> None:
+        """Let the next one have it."""
+        self._depth -= 1
+        if self._depth == 0:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Leave; the turn is given back with it."""
+        if self._turn >= 0:
+            os.close(self._turn)
+        self._turn = -1
+
+    def _wait(self, patience: float) -> None:
+        end = time.monotonic() + patience
+        queue_path = self._folder / f"{self._name}.queue"
+        queue = _lock(_open(queue_path), queue_path, end)
+        if queue is None:
+            raise self._busy(queue_path)
+        try:
+            path = self._folder / f"{self._name}.turn"
+            turn = _lock(self._turn, path, end)
+            if turn is None:
+                self._turn = -1
+                raise self._busy(path)
+            self._turn = turn
+        finally:
+            os.close(queue)
+        self._fair = time.monotonic()
+
+    def _busy(self, path: Path) -> Busy:
+        pid = _holder(path)
+        who = f" by process {pid}" if pid else ""
+        return Busy(
+            f"the state of {self._name!r} in {self._folder.parent} is being written{who} and was not free in time",
+            unchanged=["nothing was changed"],
+            next=[f"see what it does: ps -o pid,stat,args -p {pid}" if pid else "try again"],
+        )
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StoreDown(
+            f"the state in {path.parent.parent} can't be written: {error.strerror}",
+            system=str(error),
+            unchanged=["nothing was changed"],
+            next=["check the folder's owner and mode, and whether its file system is read-only"],
+        ) from error
+
+
+def _try(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock(fd: int, path: Path, end: float) -> int | None:
+    """A descriptor that has the lock by ``end``, or None; ``fd`` is it, or closed."""
+    if _try(fd):
+        return fd
+    os.close(fd)
+    left = end - time.monotonic()
+    return _stand_in_line(path, left) if left > 0 else None
+
+
+def _stand_in_line(path: Path, left: float) -> int | None:
+    """Wait in the kernel's queue, which is fair but can't be left: so a thread stands there, with a descriptor
+    of its own, and gives the lock back if nobody waits for it any more when its turn comes."""
+    import threading
+
+    fd = _open(path)
+    guard = threading.Lock()
+    arrived = threading.Event()
+    given_up = False
+
+    def stand() -> None:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        with guard:
+            if given_up:
+                os.close(fd)
+            arrived.set()
+
+    threading.Thread(target=stand, name="writers-queue", daemon=True).start()
+    arrived.wait(left)
+    with guard:
+        if arrived.is_set():
+            return fd
+        given_up = True
+        return None
+
+
+def _holder(path: Path) -> int | None:
+    """The process that has the lock, from the kernel's list; None where there is no such list."""
+    try:
+        inode = path.stat().st_ino
+        with open("/proc/locks", encoding="ascii") as file:
+            for line in file:
+                parts = line.split()
+                if "->" not in parts and parts[1] == "FLOCK" and parts[5].rpartition(":")[2] == str(inode):
+                    return int(parts[4])
+    except (OSError, ValueError, IndexError):
+        return None
+    return None
