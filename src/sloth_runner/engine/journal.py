@@ -83,7 +83,9 @@ class Journal:
             },
         )
 
-    def finished(self, index: int, instance: Instance, context: Context, ended: Ended, seconds: float) -> None:
+    def finished(
+        self, index: int, instance: Instance, context: Context, ended: Ended, seconds: float
+    ) -> None:
         """One instance has ended; its record is written with the next ``settle``."""
         error = ended.error.document() if ended.error else None
         if error is not None and ended.error is not None:
@@ -184,6 +186,3 @@ def _summary(tasks: list[Document]) -> Document:
         "skipped": count("skipped"),
         "state_writes": sum(len(task["state"]) for task in tasks),
     }
-
-
-

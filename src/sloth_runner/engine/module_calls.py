@@ -12,8 +12,8 @@ from sloth_runner.engine.drive import Drive
 from sloth_runner.engine.pump import Strand, Wait
 from sloth_runner.errors import BadArgument, Bug, SlothError
 from sloth_runner.model import Call, Outcome
-from sloth_runner.modules import check_args
 from sloth_runner.modules import Context as Setting
+from sloth_runner.modules import check_args
 from sloth_runner.state.layout import LOCAL, RECALL, store_key
 from sloth_runner.state.store import ABSENT, Change
 
@@ -229,7 +229,12 @@ class _One:
         if not self._common.ignore_errors:
             raise error
         self._context.note("warn", f"{self._call.name} failed (ignored): {error.message}", self._call.site)
-        return {"changed": bool(self._drive.mutations), "failed": True, "message": error.message, "code": error.code}
+        return {
+            "changed": bool(self._drive.mutations),
+            "failed": True,
+            "message": error.message,
+            "code": error.code,
+        }
 
     def _report(self, changed: bool, message: str, diff: str | None) -> None:
         if self._quiet:

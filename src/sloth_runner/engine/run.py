@@ -13,7 +13,8 @@ from sloth_runner.engine.context import Context
 from sloth_runner.engine.plan import Instance, Plan
 from sloth_runner.engine.pump import Pump
 from sloth_runner.errors import Bug, Interrupted, LockLost, Lost, SlothError, TaskFailed
-from sloth_runner.model import Body, Call, Condition, Returned, TaskDef, This, Value, Workflowfrom sloth_runner.state.value import from_json
+from sloth_runner.model import Body, Call, Condition, Returned, TaskDef, This, Value, Workflow
+from sloth_runner.state.value import from_json
 
 Document = dict[str, Any]
 

@@ -1,0 +1,92 @@
+"""Why: bodies are generators of calls, so the engine is tested with plain Python bodies, without Lua."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from typing import Any
+
+from sloth_runner.engine.calls import Calls
+from sloth_runner.engine.context import Context
+from sloth_runner.engine.holding import Renewer
+from sloth_runner.engine.lock_calls import Locker
+from sloth_runner.engine.module_calls import ModuleCalls
+from sloth_runner.engine.pump import Pump, Strand
+from sloth_runner.errors import Bug
+from sloth_runner.model import Body, Call, Site, TaskDef
+from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.store import Store
+from tests.state.kit import make_state
+
+Script = Callable[[], Generator[Call, Any, Any]]
+
+
+def call(name: str, *args: object) -> Call:
+    """A call as Lua makes it: state functions get the selector of the own namespace."""
+    return Call(name, (None, *args) if name.startswith("state.") else args)
+
+
+class Bench:
+    """A pump with state, locks, sleep and parallel over one store; tasks are Python generators."""
+
+    def __init__(self, store: Store | None = None, nonce: str = "p1", deadline: float | None = None) -> None:
+        self.store = store or MemoryStore()
+        self.state = make_state(self.store)
+        writer = self.state.writer
+        self.flushes: list[int] = []
+        self.pump = Pump(self._serve, self._flush, writer.apply, lambda: None)
+        self.renewer = Renewer(lambda: self.store, time.time)
+        self.locker = Locker(self.pump, self.renewer, time.time, nonce, "boot", 1)
+        modules = ModuleCalls({}, self._no_transport, "/", lambda name: [name])
+        self.calls = Calls(
+            lambda: self.pump, self.locker, modules, lambda name: name, lambda: 0.001, deadline
+        )
+        self.results: dict[str, object] = {}
+        self.errors: dict[str, BaseException] = {}
+        self.said: list[tuple[str, dict[str, object]]] = []
+
+    def _no_transport(self, agent: str) -> Any:
+        raise Bug(f"no way to {agent}")
+
+    def _serve(self, strand: Strand, call: Call) -> object:
+        return self.calls.serve(strand, call)
+
+    def _flush(self, mutations: list[Any]) -> list[object]:
+        self.flushes.append(len(mutations))
+        return self.state.writer.apply(mutations)
+
+    def start(self, name: str, script: Script) -> Strand:
+        """Begin a task; its result or error is kept under its name."""
+        task = TaskDef(name, lambda: script(), Site("/x.sloth", 1))
+        context = Context(
+            f"{name}@local", "local", task, self.state, lambda kind, data: self.said.append((kind, data))
+        )
+        self.locker.begin(context.instance)
+
+        def body() -> Body:
+            return (yield from script())
+
+        def done(value: object, error: BaseException | None) -> None:
+            self.locker.end(context)
+            if error is None:
+                self.results[name] = value
+            else:
+                self.errors[name] = error
+
+        return self.pump.spawn(body(), context, done)
+
+    def run(self, **scripts: Script) -> dict[str, object]:
+        """Run tasks side by side to their end; raises the first error that none of them caught."""
+        for name, script in scripts.items():
+            self.start(name, script)
+        try:
+            self.pump.run()
+        finally:
+            self.renewer.close()
+        for error in self.errors.values():
+            raise error
+        return self.results
+
+    def output(self) -> list[str]:
+        """The texts of all log lines."""
+        return [str(data["text"]) for kind, data in self.said if kind == "task.output"]

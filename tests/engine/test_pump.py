@@ -1,0 +1,232 @@
+"""The scheduler: what is answered in place, what waits, what shares a commit, and how things end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from sloth_runner.engine.pump import Wait
+from sloth_runner.errors import Interrupted, NotANumber, TimedOut
+from sloth_runner.model import Call
+from tests.engine.kit import Bench, call
+
+Steps = Generator[Call, Any, Any]
+
+
+def test_state_calls_of_many_tasks_share_commits() -> None:
+    bench = Bench()
+
+    def body() -> Steps:
+        yield call("state.increment", "n")
+        return (yield call("state.increment", "n"))
+
+    results = bench.run(**{f"t{i}": body for i in range(64)})
+    assert sorted(int(str(v)) for v in results.values()) == list(range(65, 129))
+    assert bench.flushes == [64, 64]
+
+
+def test_a_bad_mutation_fails_its_own_task_only() -> None:
+    bench = Bench()
+
+    def good() -> Steps:
+        return (yield call("state.set", "a", 1))
+
+    def bad() -> Steps:
+        yield call("state.set", "word", "x")
+        try:
+            yield call("state.increment", "word")
+        except NotANumber:
+            return "caught"
+
+    assert bench.run(good=good, bad=bad) == {"good": True, "bad": "caught"}
+
+
+def test_what_was_written_is_seen_by_any_call_begun_later() -> None:
+    bench = Bench()
+    seen: list[object] = []
+
+    def writer() -> Steps:
+        yield call("state.set", "a", "new")
+        seen.append("written")
+
+    def reader() -> Steps:
+        while True:
+            value = yield call("state.get", "a", "old")
+            if seen:
+                return value
+
+    assert bench.run(writer=writer, reader=reader)["reader"] == "new"
+
+
+def test_sleepers_wait_together() -> None:
+    bench = Bench()
+    awake = 0
+    most = 0
+
+    def body() -> Steps:
+        nonlocal awake, most
+        awake += 1
+        most = max(most, awake)
+        yield call("sleep", 0.02)
+        awake -= 1
+
+    bench.run(**{f"t{i}": body for i in range(50)})
+    assert most == 50
+
+
+def test_a_run_that_never_waits_loads_no_event_loop() -> None:
+    import subprocess
+
+    code = (
+        "import sys; from tests.engine.kit import Bench, call\n"
+        "def body():\n    yield call('state.set', 'a', 1)\n    yield call('parallel', [1], [other])\n"
+        "def other():\n    yield call('state.get', 'a')\n"
+        "Bench().run(a=body); print('asyncio' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
+
+
+def test_parallel_gives_results_in_order_and_the_first_error() -> None:
+    bench = Bench()
+
+    def branch(value: object, delay: float) -> Any:
+        def start() -> Steps:
+            yield call("sleep", delay)
+            if value is None:
+                raise NotANumber("no value")
+            return value
+
+        return start
+
+    def body() -> Steps:
+        good = yield call("parallel", [1, 2, 3], [branch("a", 0.02), branch("b", 0), branch("c", 0.01)])
+        try:
+            yield call("parallel", [1, 2], [branch("a", 0), branch(None, 0)])
+        except NotANumber:
+            return good
+
+    assert bench.run(body=body)["body"] == ["a", "b", "c"]
+
+
+def test_a_deadline_ends_a_wait_and_leaves_time_to_clean_up() -> None:
+    bench = Bench()
+
+    def body() -> Steps:
+        yield call("engine.deadline", True, 0.02)
+        try:
+            yield call("sleep", 60)
+        except TimedOut:
+            yield call("engine.deadline", False, None)
+            yield call("sleep", 0.01)
+            return "cleaned up"
+
+    assert bench.run(body=body)["body"] == "cleaned up"
+
+
+def test_a_deadline_reaches_into_parallel_and_is_thrown_once() -> None:
+    bench = Bench()
+    thrown: list[str] = []
+
+    def sleeper() -> Steps:
+        try:
+            yield call("sleep", 60)
+        except TimedOut:
+            thrown.append("branch")
+            raise
+
+    def body() -> Steps:
+        yield call("engine.deadline", True, 0.02)
+        try:
+            yield call("parallel", [1], [sleeper])
+        except TimedOut:
+            thrown.append("task")
+            yield call("state.set", "cleaned", True)
+            return "done"
+
+    assert bench.run(body=body)["body"] == "done"
+    assert thrown == ["branch", "task"]
+
+
+def test_a_busy_body_meets_its_deadline_at_its_next_call() -> None:
+    bench = Bench()
+
+    def body() -> Steps:
+        yield call("engine.deadline", True, 0.01)
+        while True:
+            yield call("state.get", "a")
+
+    with pytest.raises(TimedOut):
+        bench.run(body=body)
+
+
+def test_an_interrupt_cuts_sleeps_short_and_lets_commands_end() -> None:
+    bench = Bench()
+    error = Interrupted("interrupted")
+    ended: list[str] = []
+
+    def sleeper() -> Steps:
+        yield call("sleep", 60)
+
+    async def command() -> object:
+        import asyncio
+
+        await asyncio.sleep(0.05)
+        ended.append("command")
+        return None
+
+    def commander() -> Steps:
+        yield call("gentle")
+        yield call("state.set", "after", 1)
+
+    serve = bench.calls.serve
+    bench.calls.serve = (  # type: ignore[method-assign] # a call that takes its time
+        lambda strand, c: Wait(command, gentle=True) if c.name == "gentle" else serve(strand, c)
+    )
+
+    def interrupter() -> Steps:
+        yield call("sleep", 0.01)
+        bench.pump.post(lambda: bench.pump.interrupt(error, force=False))
+        return None
+
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        bench.run(sleeper=sleeper, commander=commander, interrupter=interrupter)
+    assert ended == ["command"]
+    assert set(bench.errors) == {"sleeper", "commander"}
+    assert bench.state.get("after") is None
+    assert time.monotonic() - began < 30
+
+
+def test_a_store_held_by_others_is_waited_for_in_a_thread() -> None:
+    from sloth_runner.errors import Busy
+
+    bench = Bench()
+    tries: list[int] = []
+    apply = bench.state.writer.apply
+
+    def busy_once(mutations: list[Any]) -> list[object]:
+        tries.append(len(mutations))
+        return [Busy("held by another process")] * len(mutations)
+
+    bench.pump._flush = busy_once
+
+    def late(mutations: list[Any]) -> list[object]:
+        return apply(mutations)
+
+    bench.pump._slow_flush = late
+
+    def body() -> Steps:
+        return (yield call("state.increment", "n"))
+
+    def sleeper() -> Steps:
+        yield call("sleep", 0.01)
+        return "slept"
+
+    results = bench.run(a=body, b=body, sleeper=sleeper)
+    assert sorted([results["a"], results["b"]], key=str) == [1, 2]
+    assert tries == [2]
