@@ -48,6 +48,8 @@ class SlothError(Exception):
 
     code = "E-BUG"
     exit_code = 70
+    final = False
+    """Set on an error that asks a task body to stop (a deadline, a lost lock): its pcall can't swallow that."""
 
     def __init__(
         self,

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sloth_runner.durations import human
 from sloth_runner.engine import records
 from sloth_runner.engine.calls import Calls
 from sloth_runner.engine.context import Context
 from sloth_runner.engine.holding import Holding, Renewer
-from sloth_runner.engine.lock_calls import Locker
 from sloth_runner.engine.journal import Journal, Title
+from sloth_runner.engine.lock_calls import Locker
 from sloth_runner.engine.mask import Mask
 from sloth_runner.engine.module_calls import ModuleCalls
 from sloth_runner.engine.plan import Instance, Plan, Selection, make_plan
@@ -28,7 +29,6 @@ from sloth_runner.errors import (
     StackLocked,
     UsageError,
 )
-from sloth_runner.durations import human
 from sloth_runner.model import Call, Event, Program, Site, TaskDef
 from sloth_runner.names import did_you_mean
 from sloth_runner.state import locks
@@ -257,7 +257,9 @@ class Execution:
             self.journal.emit(kind, data, instance)
 
         self.locker.begin(instance.id)
-        return Context(instance.id, instance.agent, task, self._state(instance.agent, task.name), say, workdir)
+        return Context(
+            instance.id, instance.agent, task, self._state(instance.agent, task.name), say, workdir
+        )
 
     def _fences(self) -> tuple[Fence, ...]:
         return (self.held.lock.fence,) if self.held is not None else ()

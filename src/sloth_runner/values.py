@@ -63,7 +63,7 @@ def _parse(file: Path, text: str) -> object:
             import yaml
 
             try:
-                return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe loaders
+                return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
             except yaml.YAMLError as error:
                 mark = getattr(error, "problem_mark", None)
                 line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
@@ -115,7 +115,7 @@ def _scalar(raw: str) -> object:
     import yaml
 
     try:
-        value = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe loaders
+        value = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise UsageError(f"--set: {raw!r} is no YAML value: {getattr(error, 'problem', error)}") from error
     return "" if value is None else _plain(Path("--set"), value)

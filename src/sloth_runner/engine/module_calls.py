@@ -13,12 +13,12 @@ from sloth_runner.engine.pump import Strand, Wait
 from sloth_runner.errors import BadArgument, Bug, SlothError
 from sloth_runner.model import Call, Outcome
 from sloth_runner.modules import Context as Setting
-from sloth_runner.modules import check_args
+from sloth_runner.modules import check_args, read_source
 from sloth_runner.state.layout import LOCAL, RECALL, store_key
 from sloth_runner.state.store import ABSENT, Change
 
 if TYPE_CHECKING:
-    from sloth_runner.modules import Module
+    from sloth_runner.modules.base import Module
     from sloth_runner.ops import Op
     from sloth_runner.transport.base import Transport
 
@@ -84,8 +84,6 @@ class ModuleCalls:
 
     def source(self, path: str) -> bytes:
         """A file on the controller, relative to the task file. Raises FileMissing."""
-        from sloth_runner.modules import read_source
-
         return read_source(self._folder, path)
 
     def setting(self, context: Context, common: Common) -> Setting:
@@ -202,7 +200,7 @@ class _One:
 
     def _say(self, stream: str, text: bytes) -> None:
         line = self._call.site.line if self._call.site else None
-        data = {"stream": stream, "text": text.decode("utf-8", "replace"), "line": line}
+        data: dict[str, object] = {"stream": stream, "text": text.decode("utf-8", "replace"), "line": line}
         self._context.say("task.output", data)
 
     def _finished(self) -> object:

@@ -1,0 +1,95 @@
+"""Why: the engine resumes generators of calls; this makes one of each Lua function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sloth_runner.lua.bridge import texts
+from sloth_runner.model import Call, Returned, Site
+
+if TYPE_CHECKING:
+    from sloth_runner.lua.runtime import Got, Runtime
+    from sloth_runner.model import Body, Start
+
+_INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
+
+
+def starter(runtime: Runtime, number: int) -> Start:
+    """What begins the registered Lua function: called with the values it gets."""
+
+    def start(*args: object) -> Body:
+        return _body(runtime, number, args)
+
+    return start
+
+
+def _body(runtime: Runtime, number: int, args: tuple[object, ...]) -> Body:
+    step = runtime.step
+    last: Call | None = None
+    body, got = runtime.start(number, args)
+    try:
+        while got[0] > 0:
+            last = _call(runtime, got)
+            try:
+                value = yield last
+            except GeneratorExit:
+                runtime.abandon(body)
+                raise
+            except BaseException as error:
+                got = runtime.throw(body, error)
+                continue
+            kind = type(value)
+            if kind is bool or value is None or kind is float:
+                got = step(body, True, value)
+            elif kind is str and value.isascii() and len(value) < 4096:  # type: ignore[attr-defined] # kind is str
+                got = step(body, True, value.encode())  # type: ignore[attr-defined] # kind is str
+            elif kind is int and _INT_MIN <= value <= _INT_MAX:  # type: ignore[operator] # kind is int
+                got = step(body, True, value)
+            else:
+                got = runtime.answer(body, _results(last, value))
+        runtime.live.discard(body)
+        return _result(runtime, got, last)
+    finally:
+        runtime.drop(body)
+
+
+def _call(runtime: Runtime, got: Got) -> Call:
+    kind = got[0]
+    if kind == 1:
+        return Call(got[1].decode(), texts(got[2:]))
+    _, name, file, line, rest, *scalars = got
+    values: list[Any] = runtime.values(rest, scalars)
+    site = None if file is None else Site(file[1:].decode("utf-8", "surrogateescape"), line)
+    if kind == 3:
+        keys, numbers = values
+        return Call(name.decode(), (keys, [starter(runtime, number) for number in numbers]), site)
+    return Call(name.decode(), tuple(values), site)
+
+
+def _results(call: Call, value: object) -> Sequence[object]:
+    """A reply as the values that the Lua call returns."""
+    if isinstance(value, Returned):
+        return value.values
+    if call.name == "parallel" and isinstance(value, list | tuple):
+        return [_first(item) for item in value]
+    if type(value) is tuple:
+        return value
+    return (value,)
+
+
+def _first(value: object) -> object:
+    if isinstance(value, Returned):
+        return value.values[0] if value.values else None
+    return value
+
+
+def _result(runtime: Runtime, got: Got, last: Call | None) -> object:
+    if got[0] < 0:
+        error = runtime.ended(got, last.name if last else None)
+        raise error
+    values = runtime.values(got[1], got[2:])
+    if not values:
+        return None
+    return values[0] if len(values) == 1 else Returned(tuple(values))
+

@@ -1,0 +1,163 @@
+"""Why: what went wrong in Lua is told in the terms of the user's file: its line, a caret, and what was meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from sloth_runner.errors import (
+    BadArgument,
+    BadDependency,
+    BadField,
+    BadValue,
+    Bug,
+    Duplicate,
+    SlothError,
+    SyntaxProblem,
+    TaskFailed,
+)
+from sloth_runner.names import did_you_mean
+
+if TYPE_CHECKING:
+    from sloth_runner.model import Site
+
+_MISSING = re.compile(r"a nil value \((global|field|method) '([^']+)'\)")
+_NAMED = re.compile(r"\((?:global|local|field|method|upvalue|constant) '([^']+)'\)")
+_NEAR = re.compile(r"near '(.+)'$", re.DOTALL)
+_OWN = re.compile(r"^\[sloth\]:\d+: ")
+_NUMBERED = re.compile(r"\A:(\d+): ")
+_BOUNDARY = "attempt to yield across a C-call boundary"
+_CODES: dict[str, type[SlothError]] = {
+    cls.code: cls for cls in (BadArgument, BadDependency, BadField, BadValue, Bug, Duplicate, TaskFailed)
+}
+
+
+class Raised(NamedTuple):
+    """An error as Lua describes it: the Python exception behind it if any, its Lua type and code, its text,
+    where it was raised, what to do next, and the name of the last call that failed in that body."""
+
+    origin: BaseException | None
+    kind: str
+    code: str | None
+    message: str
+    file: str | None
+    line: int | None
+    help: str | None
+    call: str | None = None
+
+
+def short_name(path: str) -> str:
+    """The path as Lua shows it in messages: at most 59 bytes, cut in front."""
+    raw = path.encode("utf-8", "surrogateescape")
+    return path if len(raw) <= 59 else "..." + raw[-56:].decode("utf-8", "surrogateescape")
+
+
+class Sources:
+    """The texts of the Lua files of one program, to show their lines. ``names`` gives the names in a global table
+    (or, for the empty name, all globals)."""
+
+    def __init__(self, names: Callable[[str], Iterable[str]]) -> None:
+        self._names = names
+        self._lines: dict[str, list[str]] = {}
+
+    def add(self, path: str, text: str) -> None:
+        """Remember a file's text."""
+        self._lines[path] = text.split("\n")
+
+    def line(self, path: str | None, line: int | None) -> str | None:
+        """The text of a line (from 1)."""
+        lines = self._lines.get(path or "", [])
+        return lines[line - 1].rstrip("\r") if line and 0 < line <= len(lines) else None
+
+    def place(self, error: SlothError, file: str | None, line: int | None, *words: str | None) -> None:
+        """Fill in where an error stands, with a caret at the first of ``words`` that its line holds."""
+        error.file, error.line = file, line
+        error.source = self.line(file, line)
+        error.column = None if error.source is None else column(error.source, *words)
+
+    def field_line(self, site: Site, field: str) -> int:
+        """The line on which a definition that begins at ``site`` gives ``field``; else that of the site."""
+        pattern = re.compile(rf"(?<![\w.]){re.escape(field)}\s*=(?!=)|:\s*{re.escape(field)}\s*[({{\"']")
+        lines = self._lines.get(site.file, [])
+        for number in range(site.line, len(lines) + 1):
+            text = lines[number - 1]
+            if number > site.line and re.match(r"\s*(local\s+\w+\s*=\s*)?(task|workflow\.define)\s*[({\"']", text):
+                break
+            if pattern.search(text):
+                return number
+        return site.line
+
+    def failure(self, raised: Raised) -> BaseException:
+        """The exception that a body ends with."""
+        if raised.origin is not None:
+            error = raised.origin
+            if isinstance(error, SlothError) and error.file is None:
+                self.place(error, raised.file, raised.line, raised.call, (raised.call or "").split(".")[-1])
+            return error
+        if raised.kind == "error":
+            return self._known(raised)
+        message, file, line = self._split(raised)
+        found = TaskFailed(message, next=self._advice(message, self.line(file, line) or ""))
+        named = _NAMED.search(message)
+        self.place(found, file, line, named.group(1) if named else None)
+        return found
+
+    def syntax(self, message: str, path: str) -> SyntaxProblem:
+        """The error for a text that Lua could not compile."""
+        text, file, line = self._split(Raised(None, "string", None, message, path, None, None))
+        near = _NEAR.search(text)
+        error = SyntaxProblem(text, unchanged=["nothing was run"])
+        self.place(error, file, line, near.group(1) if near else None)
+        if near is None or near.group(1) == "<eof>":
+            error.column = len(error.source) + 1 if error.source else None
+        return error
+
+    def _known(self, raised: Raised) -> SlothError:
+        error = _CODES.get(raised.code or "", TaskFailed)(
+            raised.message, next=raised.help.split("\n") if raised.help else ()
+        )
+        word = raised.message.split(" ")[0].rstrip(":")
+        self.place(error, raised.file, raised.line, word, word.split(".")[-1])
+        return error
+
+    def _split(self, raised: Raised) -> tuple[str, str | None, int | None]:
+        """The message without the place that Lua wrote before it, and that place."""
+        message, file, line = _OWN.sub("", raised.message), raised.file, raised.line
+        known = sorted(self._lines, key=lambda path: path != file)
+        for path in known:
+            short = short_name(path)
+            numbered = _NUMBERED.match(message[len(short) :]) if message.startswith(short) else None
+            if numbered and raised.kind == "string":
+                return message[len(short) + numbered.end() :], path, int(numbered.group(1))
+        return message, file, line
+
+    def _advice(self, message: str, source: str) -> list[str]:
+        if _BOUNDARY in message:
+            return [
+                "functions given to table.sort, string.gsub, __tostring or __gc can't wait for state or modules: "
+                "ask before, keep the answers in a table, and let the function look them up",
+                "instead of string.gsub with a function, loop over string.gmatch",
+            ]
+        if message == "not enough memory":
+            return ["handle less at a time, or raise the memory limit"]
+        missing = _MISSING.search(message)
+        if missing is None:
+            return []
+        kind, name = missing.groups()
+        if kind == "global":
+            return did_you_mean(name, self._names(""))
+        owner = re.search(rf"(\w+)\s*[.:]\s*{re.escape(name)}\b", source)
+        known = list(self._names(owner.group(1))) if owner else []
+        return did_you_mean(name, known) or (
+            [f"{owner.group(1)} has: {', '.join(sorted(known))}"] if owner and 0 < len(known) <= 30 else []
+        )
+
+
+def column(source: str, *words: str | None) -> int:
+    """Where to put the caret: the first of ``words`` that occurs as a word, else the first character."""
+    for word in words:
+        found = word and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", source)
+        if found:
+            return found.start() + 1
+    return len(source) - len(source.lstrip()) + 1
