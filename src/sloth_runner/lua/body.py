@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sloth_runner.lua.runtime import Got, Runtime
     from sloth_runner.model import Body, Start
 
+_SHORT = 4096
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
 
 
@@ -26,7 +27,7 @@ def starter(runtime: Runtime, number: int) -> Start:
 
 def _body(runtime: Runtime, number: int, args: tuple[object, ...]) -> Body:
     step = runtime.step
-    last: Call | None = None
+    failed: tuple[BaseException, str] | None = None
     body, got = runtime.start(number, args)
     try:
         while got[0] > 0:
@@ -37,19 +38,19 @@ def _body(runtime: Runtime, number: int, args: tuple[object, ...]) -> Body:
                 runtime.abandon(body)
                 raise
             except BaseException as error:
+                failed = (error, last.name)
                 got = runtime.throw(body, error)
                 continue
-            kind = type(value)
-            if kind is bool or value is None or kind is float:
+            if value is None or value is True or value is False or type(value) is float:
                 got = step(body, True, value)
-            elif kind is str and value.isascii() and len(value) < 4096:  # type: ignore[attr-defined] # kind is str
-                got = step(body, True, value.encode())  # type: ignore[attr-defined] # kind is str
-            elif kind is int and _INT_MIN <= value <= _INT_MAX:  # type: ignore[operator] # kind is int
+            elif type(value) is str and len(value) < _SHORT and value.isascii():
+                got = step(body, True, value.encode())
+            elif type(value) is int and _INT_MIN <= value <= _INT_MAX:
                 got = step(body, True, value)
             else:
                 got = runtime.answer(body, _results(last, value))
         runtime.live.discard(body)
-        return _result(runtime, got, last)
+        return _result(runtime, got, failed)
     finally:
         runtime.drop(body)
 
@@ -84,12 +85,10 @@ def _first(value: object) -> object:
     return value
 
 
-def _result(runtime: Runtime, got: Got, last: Call | None) -> object:
+def _result(runtime: Runtime, got: Got, failed: tuple[BaseException, str] | None) -> object:
     if got[0] < 0:
-        error = runtime.ended(got, last.name if last else None)
-        raise error
+        raise runtime.ended(got, failed)
     values = runtime.values(got[1], got[2:])
     if not values:
         return None
     return values[0] if len(values) == 1 else Returned(tuple(values))
-

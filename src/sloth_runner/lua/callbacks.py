@@ -70,7 +70,9 @@ class Callbacks:
             )
         return ()
 
-    def say(self, level: bytes, text: bytes, file: bytes | None = None, line: int | None = None) -> tuple[Any, ...]:
+    def say(
+        self, level: bytes, text: bytes, file: bytes | None = None, line: int | None = None
+    ) -> tuple[Any, ...]:
         """A line of print or log."""
         self._host.say(to_text(level), to_text(text), site_of(file, line))
         return ()
@@ -156,4 +158,3 @@ class Callbacks:
 def site_of(file: bytes | None, line: int | None) -> Site | None:
     """A place as Lua tells it."""
     return None if file is None or line is None else Site(to_text(file).removeprefix("@"), line)
-

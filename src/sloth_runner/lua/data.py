@@ -114,7 +114,9 @@ def _plain(value: object, what: str, *, finite: bool) -> object:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise BadValue(f"{what} holds bytes that are not UTF-8: encode them first, such as in hex") from None
+            raise BadValue(
+                f"{what} holds bytes that are not UTF-8: encode them first, such as in hex"
+            ) from None
         return value
     if isinstance(value, float) and finite and not math.isfinite(value):
         raise BadValue(f"{what} is {value}, which JSON has no form for")
@@ -123,7 +125,9 @@ def _plain(value: object, what: str, *, finite: bool) -> object:
     if isinstance(value, list):
         return [_plain(item, f"{what}[{i}]", finite=finite) for i, item in enumerate(value, 1)]
     if isinstance(value, dict):
-        return {_plain(k, what, finite=finite): _plain(v, f"{what}.{k}", finite=finite) for k, v in value.items()}
+        return {
+            _plain(k, what, finite=finite): _plain(v, f"{what}.{k}", finite=finite) for k, v in value.items()
+        }
     if isinstance(value, Pairs):
         raise BadValue(f"{what} is a table whose keys are neither 1 to n nor all text: it has no form there")
     raise BadValue(f"{what} is nil; leave it out")

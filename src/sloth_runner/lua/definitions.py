@@ -37,7 +37,9 @@ class Definitions:
         self._workflow: tuple[Workflow, Site, tuple[str, ...]] | None = None
         self._closed = False
 
-    def define(self, kind: str, site: Site, functions: Mapping[str, int], fields: Mapping[str, object]) -> str:
+    def define(
+        self, kind: str, site: Site, functions: Mapping[str, int], fields: Mapping[str, object]
+    ) -> str:
         """Take one definition; returns its name. Raises BadField, BadArgument, Duplicate."""
         if self._closed:
             raise BadArgument(

@@ -82,7 +82,9 @@ class Sources:
         lines = self._lines.get(site.file, [])
         for number in range(site.line, len(lines) + 1):
             text = lines[number - 1]
-            if number > site.line and re.match(r"\s*(local\s+\w+\s*=\s*)?(task|workflow\.define)\s*[({\"']", text):
+            if number > site.line and re.match(
+                r"\s*(local\s+\w+\s*=\s*)?(task|workflow\.define)\s*[({\"']", text
+            ):
                 break
             if pattern.search(text):
                 return number

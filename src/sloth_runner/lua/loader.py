@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from sloth_runner.lua.definitions import Definitions
 from sloth_runner.lua.host import Host, Limits
 from sloth_runner.lua.runtime import Runtime
 from sloth_runner.lua.source import with_frames
-from sloth_runner.model import Program
+from sloth_runner.model import Program, Start
 from sloth_runner.names import did_you_mean
 
 __all__ = ["Host", "Limits", "Loaded", "load"]
@@ -42,7 +41,7 @@ def load(path: Path, host: Host, clock: Callable[[], float] = time.monotonic) ->
     Raises FileMissing, SyntaxProblem, BadField, BadArgument, Duplicate, BadDependency, BadValues, TaskFailed (the
     top level failed), TimedOut (it computed too long), each with file, line and source.
     """
-    file = Path(os.path.abspath(path))  # not resolve(): messages show the path as the user knows it
+    file = path.absolute()  # not resolve(): messages show the path as the user knows it
     definitions = Definitions()
     reader = _Reader(file.parent)
     pure = data.functions() | dict(host.pure)
@@ -57,13 +56,13 @@ def load(path: Path, host: Host, clock: Callable[[], float] = time.monotonic) ->
     return Loaded(definitions.program(str(file)), runtime)
 
 
-def _run_top(start: Callable[..., object]) -> None:
+def _run_top(start: Start) -> None:
     """Run a file's top level, where nothing can be performed yet."""
     body = start()
     error: SlothError | None = None
     while True:
         try:
-            call = body.send(None) if error is None else body.throw(error)  # type: ignore[attr-defined] # a Body
+            call = body.send(None) if error is None else body.throw(error)
         except StopIteration:
             return
         error = BadArgument(

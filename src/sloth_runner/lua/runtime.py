@@ -150,8 +150,7 @@ class Runtime:
         except self.error as error:
             raise self._too_much() from error
         if self._used() > self.limits.memory - RESERVE and got[0] > 0 and not self._relieve(RESERVE // 2):
-            error = self._too_much()
-            return self._last(body, error)
+            return self._last(body, self._too_much())
         return got
 
     def _last(self, body: int, error: SlothError) -> Got:
@@ -183,8 +182,9 @@ class Runtime:
                 scalars.extend(more if isinstance(more, tuple) else (more,))
         return unflatten(scalars)
 
-    def ended(self, got: Got, call: str | None) -> BaseException:
-        """The exception of a body that ended with an error; ``call`` is what it had asked for last."""
+    def ended(self, got: Got, failed: tuple[BaseException, str] | None) -> BaseException:
+        """The exception of a body that ended with an error; ``failed`` is the last one thrown into it, and the
+        call that it answered."""
         origin, kind, code, message, file, line, help_ = (*got[1:], *(None,) * 7)[:7]
         texts = [None if item is None else to_text(item) for item in (code, file, help_)]
         message, kind = to_text(message), to_text(kind)
@@ -193,6 +193,7 @@ class Runtime:
             too_much = self._too_much()
             self.sources.place(too_much, path, line)
             return too_much
+        call = failed[1] if failed and failed[0] is origin else None
         return self.sources.failure(Raised(origin, kind, texts[0], message, path, line, texts[2], call))
 
     def names(self, table: str) -> list[str]:
