@@ -1,0 +1,280 @@
+"""Why: settings become a store, a writer, views of state and ways to machines in one place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sloth_runner.config import Settings, load_settings
+from sloth_runner.errors import AgentUnknown, BadConfig
+from sloth_runner.model import By
+from sloth_runner.names import did_you_mean
+from sloth_runner.state.layout import LOCAL, SEP, SHARED, check_agent_name, namespace_of
+
+if TYPE_CHECKING:
+    from sloth_runner.state.locks import Owner
+    from sloth_runner.state.state import State
+    from sloth_runner.state.store import Store
+    from sloth_runner.state.writer import Writer
+    from sloth_runner.transport.base import Transport
+
+PATIENCE = 30.0
+"""Seconds that a commit waits for other processes."""
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PATTERN = frozenset("*?[")
+
+
+def settings_for(
+    environ: Mapping[str, str], cwd: Path, *, file_folder: Path | None = None, config: Path | None = None
+) -> Settings:
+    """``load_settings`` with the rule for agents' names. Raises what it raises."""
+    return load_settings(
+        environ,
+        cwd,
+        check_agent=lambda name: check_agent_name(name, reserved=True),
+        file_folder=file_folder,
+        config=config,
+    )
+
+
+class App:
+    """What commands and runs share. ``clock``: seconds since the epoch; ``new_id``: 128 random bits in hex;
+    ``getenv``: a variable of this process's environment, for task files."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+        getenv: Callable[[str], str | None],
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.new_id = new_id
+        self.getenv = getenv
+        self._store: Store | None = None
+
+    @property
+    def store_name(self) -> str:
+        """The store as documents and questions name it."""
+        url = self.settings.store
+        return f"sqlite://{self.settings.state_folder}" if url in ("sqlite", "sqlite://") else url
+
+    def store(self) -> Store:
+        """The store, opened at the first use."""
+        if self._store is None:
+            self._store = self._open(PATIENCE)
+        return self._store
+
+    def fresh_store(self, patience: float = PATIENCE) -> Store:
+        """Another handle on the store, for another thread or another patience; its user closes it."""
+        return self.store() if self.settings.store.startswith("memory") else self._open(patience)
+
+    def writer(self, store: Store | None = None) -> Writer:
+        """The path of every change, on ``store`` or the app's own."""
+        from sloth_runner.state.writer import Retention, Writer
+
+        rule = Retention(self.settings.keep, self.settings.days, self.settings.max)
+        return Writer(store or self.store(), self.clock, self.new_id, rule)
+
+    def state(self, agent: str | None = None, *, shared: bool = False) -> State:
+        """A view of an agent's namespace (None: local), or of the shared one."""
+        from sloth_runner.state.state import State
+
+        namespace = SHARED if shared else agent or LOCAL
+        return State(self.writer(), namespace, self.by(), shared_prefixes=self.settings.shared_prefixes)
+
+    def by(self, run: str | None = None, task: str | None = None) -> By:
+        """Who we are."""
+        return By(self.settings.user, self.settings.host, os.getpid(), run, task)
+
+    def namespaces(self) -> list[str]:
+        """Every namespace that the store holds, in order."""
+        store = self.store()
+        listed: Callable[[], list[str]] | None = getattr(store, "namespaces", None)
+        if listed is not None:
+            return listed()
+        found: list[str] = []
+        after = ""
+        while (entry := next(iter(store.scan(after=after, limit=1)), None)) is not None:
+            found.append(namespace_of(entry.key))
+            after = found[-1] + chr(ord(SEP) + 1)  # beyond all of its keys
+        return found
+
+    def file_bytes(self, namespace: str) -> int | None:
+        """Bytes on disk of a namespace; None where the store can't say."""
+        measure: Callable[[str], int] | None = getattr(self.store(), "file_bytes", None)
+        return None if measure is None else measure(namespace)
+
+    def known_agents(self) -> list[str]:
+        """``local``, the configured agents, and those that have state."""
+        having = {name for name in self.namespaces() if name != SHARED}
+        return [LOCAL, *sorted((having | set(self.settings.agents)) - {LOCAL})]
+
+    def require_agent(self, name: str) -> str:
+        """Return ``name`` if it is known: configured, or with state. Raises BadName, AgentUnknown."""
+        if name == LOCAL or check_agent_name(name) in self.settings.agents:
+            return name
+        known = self.known_agents()
+        if name in known:
+            return name
+        raise AgentUnknown(
+            f"there is no agent {name!r}: it is not configured and has no state",
+            unchanged=["nothing was read or written"],
+            next=[*did_you_mean(name, known), f"known: {', '.join(known)}"],
+        )
+
+    def resolve_url(self, name: str) -> str:
+        """The URL of a configured agent (or of ``local``). Raises AgentUnknown, BadConfig."""
+        if name == LOCAL:
+            return "local://"
+        agent = self.settings.agents.get(check_agent_name(name))
+        if agent is None:
+            known = [LOCAL, *sorted(self.settings.agents)]
+            raise AgentUnknown(
+                f"how to reach the agent {name!r} is not known",
+                unchanged=["nothing was run on it"],
+                next=[*did_you_mean(name, known), f'add to sloth.toml under [agents]: {name} = "local://"'],
+            )
+        if agent.url != "local://":
+            raise agent.origin.problem(
+                f"the agent {name!r} is at {agent.url}: this version reaches local:// agents only",
+                f'{name} = "local://" runs its tasks on this machine',
+            )
+        return agent.url
+
+    def expand_agents(self, name: str) -> list[str]:
+        """The agents that a target names: an agent, ``@group``, a pattern, or a URL.
+
+        Raises AgentUnknown (none), BadName, BadConfig (an agent that this version can't reach).
+        """
+        agents = self.settings.agents
+        if "://" in name:
+            return [self._at(name)]
+        if name.startswith("@"):
+            found = [agent for agent in sorted(agents) if name[1:] in agents[agent].groups]
+            known = sorted({f"@{group}" for agent in agents.values() for group in agent.groups})
+        elif _PATTERN & set(name):
+            from fnmatch import fnmatchcase
+
+            found, known = [agent for agent in sorted(agents) if fnmatchcase(agent, name)], sorted(agents)
+        else:
+            found, known = [name], []
+        if not found:
+            raise AgentUnknown(
+                f"no configured agent is meant by {name!r}",
+                unchanged=["nothing was run"],
+                next=[*did_you_mean(name, known), f"known: {', '.join(known) or 'none'}"],
+            )
+        for agent in found:
+            self.resolve_url(agent)
+        return found
+
+    def values_for(self, agent: str) -> dict[str, Any]:
+        """The ``values`` that configuration gives an agent: of its groups in order, then its own."""
+        from sloth_runner.values import merge
+
+        out: dict[str, Any] = {}
+        entry = self.settings.agents.get(agent)
+        if entry is not None:
+            for group in entry.groups:
+                if group in self.settings.groups:
+                    merge(out, dict(self.settings.groups[group].values))
+            merge(out, dict(entry.values))
+        return out
+
+    def transports(self) -> Transports:
+        """The ways to machines, for one run."""
+        return Transports(self)
+
+    def jitter(self) -> float:
+        """A short random pause in seconds."""
+        return 0.005 + int.from_bytes(os.urandom(2), "big") / 0xFFFF * 0.03
+
+    def owner(self, holder: str, instance: str) -> Owner:
+        """An owner of locks in this process; ``instance`` tells it from others of the same holder."""
+        from sloth_runner.state.locks import Owner
+
+        boot, started = self.process_identity()
+        return Owner(holder, f"{holder}/{os.getpid()}/{instance}", self.by(), boot, started)
+
+    def process_identity(self) -> tuple[str, int]:
+        """This boot's id and this process's start time, which tell it from a later one with its pid."""
+        from sloth_runner.state.backends.bootclock import boot_id
+
+        return boot_id(), self.start_time(os.getpid()) or 0
+
+    def start_time(self, pid: int) -> int | None:
+        """The start time of the process that has ``pid`` now (its unit is the system's); None: no such process."""
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return None if Path("/proc/self/stat").exists() else _start_by_ps(pid)
+        return int(stat.rpartition(")")[2].split()[19])
+
+    def close(self) -> None:
+        """Give the store back."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _at(self, url: str) -> str:
+        if url == "local://":
+            return LOCAL
+        raise BadConfig(f"{url}: this version reaches local:// agents only", unchanged=["nothing was run"])
+
+    def _open(self, patience: float) -> Store:
+        from sloth_runner.state.backends import open_store
+
+        try:
+            return open_store(self.settings.store, folder=self.settings.state_folder, patience=patience)
+        except BadConfig as error:
+            origin = self.settings.origins["state.store"]
+            raise origin.problem(error.message, *error.next) from None
+
+
+class Transports:
+    """One transport for each agent, made when it is first needed."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._made: dict[str, Transport] = {}
+
+    def to(self, agent: str) -> Transport:
+        """The way to an agent. Raises AgentUnknown, BadConfig."""
+        made = self._made.get(agent)
+        if made is None:
+            from sloth_runner.transport.local import LocalTransport
+
+            self._app.resolve_url(agent)
+            made = self._made[agent] = LocalTransport(self._environment())
+        return made
+
+    def _environment(self) -> dict[str, str]:
+        """What programs get from us, before the task's own ``env``."""
+        found = {name: self._app.getenv(name) for name in ("PATH", "HOME", "LANG")}
+        return {"PATH": DEFAULT_PATH, **{name: text for name, text in found.items() if text}}
+
+    async def aclose(self) -> None:
+        """Give all of them back."""
+        for transport in self._made.values():
+            await transport.aclose()
+        self._made.clear()
+
+
+def _start_by_ps(pid: int) -> int | None:
+    import subprocess
+    import time
+
+    out = subprocess.run(  # noqa: S603 - fixed program, a number
+        ["/bin/ps", "-o", "lstart=", "-p", str(pid)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"LC_ALL": "C"},
+    )
+    text = " ".join(out.stdout.split())
+    return int(time.mktime(time.strptime(text, "%a %b %d %H:%M:%S %Y"))) if text else None

@@ -1,0 +1,191 @@
+"""Why: each setting has a name, a default and one function that understands it, from a file or a variable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from sloth_runner.config_file import Origin
+from sloth_runner.durations import seconds
+from sloth_runner.errors import BadName
+from sloth_runner.names import did_you_mean
+
+_SIZES = {"b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
+_STORES_LATER = ("postgres", "postgresql", "etcd", "consul", "s3")
+SECTIONS: Final = ("state", "run", "agents", "groups")
+
+
+class Agent(NamedTuple):
+    """A machine by name: how it is reached, the groups it is in, and its own ``values``."""
+
+    name: str
+    url: str
+    groups: tuple[str, ...]
+    values: Mapping[str, Any]
+    origin: Origin
+
+
+class Group(NamedTuple):
+    """What the agents of a group share."""
+
+    name: str
+    values: Mapping[str, Any]
+    origin: Origin
+
+
+class Field(NamedTuple):
+    """A setting. ``parse(raw, text)`` returns it or raises ValueError; ``text``: from a variable."""
+
+    parse: Callable[[Any, bool], object]
+    default: object
+    help: str
+
+
+def parse_agent(name: str, raw: object, origin: Origin, check: Callable[[str], str]) -> Agent:
+    """The agent that a file or a variable describes: a URL, or a table. Raises BadConfig."""
+    try:
+        check(name)
+    except BadName as error:
+        raise origin.problem(error.message, *error.next) from None
+    table = {"url": raw} if isinstance(raw, str) else raw
+    if not isinstance(table, dict):
+        raise origin.problem(
+            f"agent {name!r} is a URL or a table with url; not {_kind(raw)}", f'{name} = "local://"'
+        )
+    for key in table:
+        if key not in ("url", "groups", "values"):
+            raise origin.problem(
+                f"unknown key {key!r} of agent {name!r}",
+                *(did_you_mean(key, ("url", "groups", "values")) or ["keys: url, groups, values"]),
+            )
+    url, groups, values = table.get("url"), table.get("groups", []), table.get("values", {})
+    if not isinstance(url, str) or "://" not in url:
+        raise origin.problem(f"agent {name!r} needs a URL such as local://", f'{name} = "local://"')
+    if not isinstance(groups, list) or not all(isinstance(group, str) and group for group in groups):
+        raise origin.problem(f"groups of agent {name!r} is a list of names")
+    if not isinstance(values, dict):
+        raise origin.problem(f"values of agent {name!r} is a table")
+    return Agent(name, url, tuple(groups), values, origin)
+
+
+def parse_group(name: str, raw: object, origin: Origin) -> Group:
+    """The group that a file describes. Raises BadConfig."""
+    if not isinstance(raw, dict):
+        raise origin.problem(f"group {name!r} is a table: [groups.{name}]")
+    for key in raw:
+        if key != "values":
+            raise origin.problem(f"unknown key {key!r} of group {name!r}", *did_you_mean(key, ("values",)))
+    values = raw.get("values", {})
+    if not isinstance(values, dict):
+        raise origin.problem(f"values of group {name!r} is a table")
+    return Group(name, values, origin)
+
+
+def _kind(raw: object) -> str:
+    words = {
+        str: "text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "a table",
+    }
+    return words.get(type(raw), type(raw).__name__)
+
+
+def _whole(least: int, most: int) -> Callable[[Any, bool], object]:
+    def parse(raw: Any, text: bool) -> int:
+        if text:
+            raw = int(raw) if raw.strip().isascii() and raw.strip().isdigit() else raw
+        if isinstance(raw, bool) or not isinstance(raw, int):
+            raise ValueError(f"a whole number is needed, not {raw!r}")
+        if not least <= raw <= most:
+            raise ValueError(f"{raw} is not between {least:,} and {most:,}")
+        return raw
+
+    return parse
+
+
+def _days(raw: Any, text: bool) -> float:
+    if text:
+        try:
+            raw = float(raw)
+        except ValueError:
+            pass  # said below
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not 0 <= raw < 1e6:
+        raise ValueError(f"a number of days is needed, not {raw!r}")
+    return float(raw)
+
+
+def _duration(raw: Any, text: bool) -> float:
+    return seconds(raw, "this setting")
+
+
+def _positive_duration(raw: Any, text: bool) -> float:
+    length = seconds(raw, "this setting")
+    if length == 0:
+        raise ValueError("more than 0 seconds are needed")
+    return length
+
+
+def _memory(raw: Any, text: bool) -> int:
+    size: float | None = None
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        size = raw
+    elif isinstance(raw, str):
+        word = raw.strip().lower()
+        digits = word.rstrip("abcdefghijklmnopqrstuvwxyz ")
+        unit = word[len(digits) :].strip() or "b"
+        try:
+            size = float(digits) * _SIZES[unit]
+        except (ValueError, KeyError):
+            size = None
+    if size is None:
+        raise ValueError(f'a size is a number of bytes or text such as "512MiB"; not {raw!r}')
+    if not 8 << 20 <= size <= 1 << 40:
+        raise ValueError("a size between 8MiB and 1024GiB is needed")
+    return int(size)
+
+
+def _store(raw: Any, text: bool) -> str:
+    if not isinstance(raw, str) or not raw.strip():
+        raise ValueError('"sqlite", "memory" or a URL such as "sqlite:///a/folder" is needed')
+    url = raw.strip()
+    scheme, separator, rest = url.partition("://")
+    if scheme in _STORES_LATER:
+        raise ValueError(f"the store {scheme!r} is not in this version; there are sqlite and memory")
+    if scheme == "sqlite" and separator and not rest.startswith("/"):
+        raise ValueError(f"{url!r}: the folder must be absolute, as in sqlite:///a/folder")
+    return url
+
+
+def _prefixes(raw: Any, text: bool) -> tuple[str, ...]:
+    if text:
+        raw = [part for part in raw.split(",") if part]
+    if not isinstance(raw, list) or not all(isinstance(item, str) for item in raw):
+        raise ValueError(f'a list of texts such as ["cluster:"] is needed, not {_kind(raw)}')
+    for item in raw:
+        if not item:
+            raise ValueError("an empty prefix would make every key shared")
+        if not item.isprintable() or len(item.encode()) > 256:
+            raise ValueError(f"{item!r} can't start a key")
+    for one in raw:
+        for other in raw:
+            if one is not other and other.startswith(one):
+                raise ValueError(f"{one!r} and {other!r} overlap: a key must have one home")
+    return tuple(raw)
+
+
+FIELDS: Final[Mapping[str, Field]] = {
+    "state.store": Field(_store, "sqlite", "where state is kept"),
+    "state.shared_prefixes": Field(_prefixes, ("cluster:",), "keys and locks that all agents share"),
+    "state.history.keep": Field(_whole(1, 100_000), 50, "revisions of a key that are always kept"),
+    "state.history.days": Field(_days, 90.0, "days that others are kept"),
+    "state.history.max": Field(_whole(1, 1_000_000), 1000, "revisions of a key at most"),
+    "run.jobs": Field(_whole(1, 1000), 1, "tasks at once"),
+    "run.lock_timeout": Field(_duration, 0.0, "seconds to wait for the stack's lock"),
+    "run.timeout": Field(_positive_duration, None, "seconds that a run may take"),
+    "run.lua_time": Field(_positive_duration, 10.0, "seconds of Lua without a call"),
+    "run.lua_memory": Field(_memory, 512 << 20, "bytes that Lua may use"),
+}
+"""By dotted name; the last part is the field of ``Settings``."""
