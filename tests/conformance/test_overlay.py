@@ -1,0 +1,54 @@
+"""The overlay passes the part for one process, and nothing reaches what lies below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sloth_runner.errors import Conflict
+from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.overlay import Overlay
+from sloth_runner.state.store import ABSENT, Change, Check
+from tests.conformance.suite import Conformance, Opener, key
+
+
+class TestOverlay(Conformance):
+    @pytest.fixture
+    def opener(self) -> Iterator[Opener]:
+        inner = MemoryStore()
+        yield Opener(lambda: Overlay(inner), None, None, "", leases=False)
+        assert list(inner.scan()) == []
+
+
+def test_own_writes_lie_on_top_and_what_was_read_is_asserted() -> None:
+    inner = MemoryStore()
+    (one, _, _) = inner.commit([Change(key("a"), b"1"), Change(key("b"), b"2"), Change(key("c"), b"3")])
+    overlay = Overlay(inner)
+    overlay.commit([Change(key("a"), b"new", one), Change(key("d"), b"4", ABSENT)])
+    assert [e.value for e in overlay.scan()] == [b"new", b"2", b"3", b"4"]
+    assert [e.value for e in overlay.scan(reverse=True, limit=3)] == [b"4", b"3", b"2"]
+    assert [e.value for e in inner.scan()] == [b"1", b"2", b"3"]
+    inner.commit(overlay.changes())
+    assert [e.value for e in inner.scan()] == [b"new", b"2", b"3", b"4"]
+
+
+def test_a_change_below_of_what_was_read_is_a_conflict() -> None:
+    inner = MemoryStore()
+    overlay = Overlay(inner)
+    assert overlay.get(key("a")) is None
+    overlay.commit([Change(key("b"), b"1", ABSENT)])
+    inner.commit([Change(key("a"), b"sudden")])
+    with pytest.raises(Conflict):
+        inner.commit(overlay.changes())
+
+
+def test_keys_that_a_scan_did_not_return_may_appear() -> None:
+    inner = MemoryStore()
+    inner.commit([Change(key("a"), b"1")])
+    overlay = Overlay(inner)
+    assert len(list(overlay.scan(key("")))) == 1
+    overlay.commit([Change(key("z"), b"1", ABSENT)])
+    inner.commit([Change(key("b"), b"new")])
+    inner.commit(overlay.changes())
+    assert Check(key("a"), 1) in overlay.changes()
