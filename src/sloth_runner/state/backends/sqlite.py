@@ -125,7 +125,10 @@ class SQLiteStore:
         file = self._existing(namespace)
         if file is None:
             return []
-        rows = [str(row[0]) for row in file.execute("PRAGMA integrity_check")]
+        try:
+            rows = [str(row[0]) for row in file.execute("PRAGMA integrity_check")]
+        except apsw.CorruptError as error:
+            return [str(error)]
         return [] if rows == ["ok"] else rows
 
     @contextmanager
@@ -135,6 +138,7 @@ class SQLiteStore:
             for name in sorted(set(namespaces)):
                 turn = self._turns.get(name)
                 if turn is None:
+                    self._path(name)  # a bad name never becomes part of a path
                     sqlite_file.make_folder(self.folder)
                     turn = self._turns[name] = Turn(self.folder / ".locks", name)
                 turn.take(self._patience)

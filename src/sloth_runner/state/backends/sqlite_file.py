@@ -123,6 +123,15 @@ def unreachable(path: Path, error: Exception) -> StoreDown:
     )
 
 
+def on_network(folder: Path, kind: str) -> StoreDown:
+    """SQLite's locks, and the shared memory of WAL, need one machine and its own disk."""
+    return StoreDown(
+        f"{folder} is on a network file system ({kind}), where SQLite's locks can't be trusted",
+        unchanged=["nothing was written"],
+        next=["put SLOTH_RUNNER_HOME on a local disk"],
+    )
+
+
 def _check_library() -> None:
     """SQLite 3.7.0 to 3.51.2 can corrupt a WAL that two connections reset (fixed there and in two older lines)."""
     version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
@@ -141,11 +150,7 @@ def _check_place(path: Path) -> None:
     except FileNotFoundError:
         kind = _file_system(path.parent)
         if kind in NETWORK:
-            raise StoreDown(
-                f"{path.parent} is on a network file system ({kind}), where SQLite's locks can't be trusted",
-                unchanged=["nothing was written"],
-                next=["put SLOTH_RUNNER_HOME on a local disk, or use a shared store"],
-            ) from None
+            raise on_network(path.parent, kind) from None
         return
     except OSError as error:
         raise unreachable(path, error) from error
