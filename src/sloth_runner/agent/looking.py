@@ -1,0 +1,153 @@
+"""Why: operations that only look: they must describe what is there, of whatever kind, without touching it."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from sloth_runner.agent.names import encode, group_name, owner_name, raw, text
+from sloth_runner.ops import (
+    ABSENT,
+    FILE,
+    FOLDER,
+    LINK,
+    OTHER,
+    Content,
+    Found,
+    Glob,
+    Identity,
+    Matches,
+    OpError,
+    Read,
+    Stat,
+)
+
+CHUNK = 1 << 20
+
+
+def look(op: Stat) -> Found:
+    """What a path names; ABSENT also if a folder on the way is missing."""
+    path = encode(op.path)
+    try:
+        if not op.follow:
+            return _look(path, op.digest)
+        real = os.path.realpath(path)
+        return _look(real, op.digest)._replace(real=text(real))
+    except (FileNotFoundError, NotADirectoryError):
+        return Found(ABSENT, real=text(os.path.realpath(path)) if op.follow else None)
+
+
+def _look(path: bytes, digest: bool) -> Found:
+    status = os.lstat(path)
+    value = target = None
+    if digest and stat.S_ISREG(status.st_mode):
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(fd)  # of the very file that is read
+            value = _digest(fd) if stat.S_ISREG(status.st_mode) else None
+        finally:
+            os.close(fd)
+    elif stat.S_ISLNK(status.st_mode):
+        target = text(os.readlink(path))
+    return Found(
+        kind_of(status.st_mode),
+        stat.S_IMODE(status.st_mode),
+        status.st_uid,
+        status.st_gid,
+        owner_name(status.st_uid),
+        group_name(status.st_gid),
+        status.st_size,
+        value,
+        target,
+    )
+
+
+def kind_of(mode: int) -> str:
+    """FILE, FOLDER, LINK or OTHER."""
+    if stat.S_ISREG(mode):
+        return FILE
+    if stat.S_ISDIR(mode):
+        return FOLDER
+    return LINK if stat.S_ISLNK(mode) else OTHER
+
+
+def _digest(fd: int) -> str:
+    import hashlib
+
+    total = hashlib.sha256()
+    while True:
+        piece = os.read(fd, CHUNK)
+        if not piece:
+            return total.hexdigest()
+        total.update(piece)
+
+
+def read(op: Read) -> Content:
+    """A regular file's content; a device or a pipe is refused rather than waited for."""
+    fd = os.open(encode(op.path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OpError("not-file", op.path, "is not a regular file")
+        pieces: list[bytes] = []
+        size = 0
+        while size <= op.limit:
+            piece = os.read(fd, min(CHUNK, op.limit + 1 - size))
+            if not piece:
+                return Content(b"".join(pieces))
+            pieces.append(piece)
+            size += len(piece)
+    finally:
+        os.close(fd)
+    raise OpError("too-large", op.path, f"has more than {op.limit:,} bytes")
+
+
+def glob(op: Glob) -> Matches:
+    """All files that the patterns name, each once."""
+    base = encode(op.base)
+    digests: dict[bytes, str] = {}
+    empty: list[str] = []
+    for pattern in op.patterns:
+        paths = _named(base, raw(pattern))
+        for path in paths:
+            if path not in digests:
+                digests[path] = _digest_of(path)
+        if not paths:
+            empty.append(pattern)
+    return Matches(tuple((text(path), digests[path]) for path in sorted(digests)), tuple(empty))
+
+
+def _named(base: bytes, pattern: bytes) -> list[bytes]:
+    import glob as globbing
+
+    whole = os.path.join(base, pattern)
+    if globbing.has_magic(pattern):
+        paths = globbing.glob(os.path.join(globbing.escape(base), pattern), recursive=True)
+    elif os.path.isdir(whole):
+        paths = [os.path.join(folder, name) for folder, _, names in os.walk(whole) for name in names]
+    else:
+        paths = [whole]
+    return [os.path.normpath(path) for path in paths if os.path.isfile(path)]
+
+
+def _digest_of(path: bytes) -> str:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        error.filename = text(path)
+        raise
+    try:
+        return _digest(fd)
+    finally:
+        os.close(fd)
+
+
+def who_am_i() -> Identity:
+    """The user we are."""
+    import pwd
+
+    uid = os.geteuid()
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return Identity(str(uid), uid, "/")
+    return Identity(entry.pw_name, uid, entry.pw_dir)

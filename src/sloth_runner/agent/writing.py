@@ -1,0 +1,191 @@
+"""Why: whoever reads a file that is being written sees the old one or the new one, with its final mode and owner.
+
+Folders are opened first, then names in them: a link put there meanwhile leads nowhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from sloth_runner.agent.looking import kind_of
+from sloth_runner.agent.names import encode, ids, problem, split, text
+from sloth_runner.ops import FILE, FOLDER, LINK, OTHER, Done, OpError
+
+if TYPE_CHECKING:
+    from sloth_runner.ops import MakeDir, SetAttrs, Write
+
+FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+NEW_FILE = 0o644
+_KEPT = ("user.", "system.posix_acl_access", "security.selinux")
+
+
+def open_folder(path: bytes) -> int:
+    """A descriptor of a folder, in which names are looked up. Raises OpError."""
+    try:
+        return os.open(path or b"/", FOLDER_FLAGS)
+    except OSError as error:
+        raise problem(error, text(path)) from error
+
+
+def sync_folder(fd: int) -> None:
+    """Make renames and removals in a folder durable, where the file system knows how."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+
+
+def write(op: Write) -> Done:
+    """Write a temporary file beside ``path`` and rename it; nothing is left behind by a failure."""
+    uid, gid = ids(op.path, op.owner, op.group)
+    parent, name = split(op.path)
+    folder = open_folder(parent)
+    try:
+        old = _existing(op.path, name, folder)
+        kept = old is not None and stat.S_ISREG(old.st_mode)
+        mode = op.mode
+        if old is not None and kept:
+            mode = stat.S_IMODE(old.st_mode) if mode is None else mode
+            uid = old.st_uid if uid == -1 else uid
+            gid = old.st_gid if gid == -1 else gid
+        temporary = b".sloth-" + os.urandom(8).hex().encode()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(temporary, flags, 0o600, dir_fd=folder)
+        try:
+            try:
+                _own(fd, uid, gid)
+                if kept:
+                    _keep_attributes(os.path.join(parent, name), fd)
+                _fill(fd, op.content, NEW_FILE if mode is None else mode)
+            finally:
+                os.close(fd)
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            os.unlink(temporary, dir_fd=folder)
+            raise
+        sync_folder(folder)
+    finally:
+        os.close(folder)
+    return Done(True)
+
+
+def _existing(path: str, name: bytes, folder: int) -> os.stat_result | None:
+    try:
+        old = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if kind_of(old.st_mode) == FOLDER:
+        raise OpError("folder", path, "is a folder, and is not replaced by a file")
+    if kind_of(old.st_mode) == OTHER:
+        raise OpError("not-file", path, "is a device, pipe or socket, and is not replaced by a file")
+    return old
+
+
+def _own(fd: int, uid: int, gid: int) -> None:
+    now = os.fstat(fd)
+    uid = -1 if uid == now.st_uid else uid
+    gid = -1 if gid == now.st_gid else gid
+    if (uid, gid) != (-1, -1):
+        os.fchown(fd, uid, gid)
+
+
+def _keep_attributes(old: bytes, fd: int) -> None:
+    """Carry the ACL, label and user attributes of the file that is replaced over to the new one."""
+    if not hasattr(os, "listxattr"):
+        return
+    try:
+        names = os.listxattr(old, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.ENOENT):
+            return
+        raise
+    have = os.listxattr(fd) if names else []
+    for name in names:
+        if name.startswith(_KEPT):
+            value = os.getxattr(old, name, follow_symlinks=False)
+            if name not in have or os.getxattr(fd, name) != value:
+                os.setxattr(fd, name, value)
+
+
+def _fill(fd: int, content: bytes, mode: int) -> None:
+    os.fchmod(fd, mode)
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+    if stat.S_IMODE(os.fstat(fd).st_mode) != mode:  # a write by others than root clears setuid and setgid
+        os.fchmod(fd, mode)
+    os.fsync(fd)
+
+
+def make_dir(op: MakeDir) -> Done:
+    """Make one folder. It opens to others only once it belongs to whom it should."""
+    uid, gid = ids(op.path, op.owner, op.group)
+    parent, name = split(op.path)
+    folder = open_folder(parent)
+    try:
+        try:
+            os.mkdir(name, op.mode & 0o777 if (uid, gid) == (-1, -1) else 0o700, dir_fd=folder)
+        except FileExistsError:
+            if kind_of(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode) == FOLDER:
+                return Done(False)
+            raise OpError("not-folder", op.path, "is there already, and is no folder") from None
+        try:
+            fd = os.open(name, FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
+            try:
+                _own(fd, uid, gid)
+                os.fchmod(fd, op.mode)
+            finally:
+                os.close(fd)
+        except BaseException:
+            os.rmdir(name, dir_fd=folder)
+            raise
+        sync_folder(folder)
+    finally:
+        os.close(folder)
+    return Done(True)
+
+
+def set_attrs(op: SetAttrs) -> Done:
+    """Set attributes of what was opened, not of what its name may mean a moment later."""
+    uid, gid = ids(op.path, op.owner, op.group)
+    path = encode(op.path)
+    kind = kind_of(os.lstat(path).st_mode)
+    if kind not in (FILE, FOLDER):
+        raise OpError("link" if kind == LINK else "not-file", op.path, "is neither a file nor a folder")
+    fd, handle = _open_any(path)
+    try:
+        now = os.fstat(fd)
+        if kind_of(now.st_mode) != kind:
+            raise OpError("system", op.path, "was replaced by something else just now")
+        mode = stat.S_IMODE(now.st_mode) if op.mode is None else op.mode
+        uid = -1 if uid == now.st_uid else uid
+        gid = -1 if gid == now.st_gid else gid
+        owned = (uid, gid) != (-1, -1)
+        if owned:
+            os.chown(handle, uid, gid)
+        if not owned and mode == stat.S_IMODE(now.st_mode):
+            return Done(False)
+        try:
+            os.chmod(handle, mode)  # also after chown, which clears setuid and setgid
+        except OSError as error:
+            raise problem(error, op.path, partial=owned) from error
+        return Done(True)
+    finally:
+        os.close(fd)
+
+
+def _open_any(path: bytes) -> tuple[int, int | str]:
+    """A descriptor, and what chmod and chown take for it: also for a file that we own but may not read."""
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | flags)
+    except PermissionError:
+        if not hasattr(os, "O_PATH") or not os.path.isdir("/proc/self/fd"):
+            raise
+        fd = os.open(path, os.O_PATH | flags)
+        return fd, f"/proc/self/fd/{fd}"
+    return fd, fd

@@ -1,0 +1,213 @@
+"""Why: what a task file passes to a module is checked here once, so that no module meets a wrong type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sloth_runner.errors import BadArgument, BadField
+
+if TYPE_CHECKING:
+    from sloth_runner.model import Value
+    from sloth_runner.modules.base import Arg, Module
+
+NOTHING = ("nothing was changed",)
+
+
+def check_args(module: Module, raw: Mapping[str, Value]) -> dict[str, Any]:
+    """The module's arguments: checked, converted, and completed with their defaults.
+
+    Raises BadField for a name the module does not have, BadArgument for a value it can't have.
+    """
+    return check(module.name, module.args, raw, module.refused)
+
+
+def check(
+    function: str, args: Sequence[Arg], raw: Mapping[str, Value], refused: Mapping[str, str]
+) -> dict[str, Any]:
+    """The same for any function that takes one table."""
+    known = {arg.name: arg for arg in args}
+    for name in raw:
+        if name not in known:
+            raise _unknown(function, list(known), name, refused)
+    checked: dict[str, Any] = {}
+    for arg in args:
+        if arg.name in raw:
+            checked[arg.name] = _converted(function, arg, raw[arg.name])
+        elif arg.required:
+            raise BadArgument(f"{function} needs {arg.name}: {arg.doc}", unchanged=NOTHING)
+        else:
+            checked[arg.name] = arg.default
+    return checked
+
+
+def _unknown(function: str, known: Sequence[str], name: str, refused: Mapping[str, str]) -> BadField:
+    from sloth_runner.names import did_you_mean
+
+    if name in refused:
+        return BadField(f"{function} has no {name}: {refused[name]}", unchanged=NOTHING)
+    return BadField(
+        f"{function} has no argument {name!r}; it takes {', '.join(known)}",
+        unchanged=NOTHING,
+        next=did_you_mean(str(name), known),
+    )
+
+
+def _converted(function: str, arg: Arg, value: Value) -> Any:
+    try:
+        return TYPES[arg.type](value)
+    except ValueError as error:
+        raise BadArgument(f"{function}: {arg.name} {error}", unchanged=NOTHING) from None
+
+
+def shown(value: object) -> str:
+    """A value as an error message shows it: short, and of a table only that it is one."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        text = ascii(value) if not value.isprintable() else repr(value)
+        return text if len(text) <= 60 else text[:57] + "…" + text[-1]
+    return str(value) if isinstance(value, int | float) else "a table"
+
+
+def _content(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"is a string, not {shown(value)}")
+    return value
+
+
+def _string(value: object) -> str:
+    text = _content(value)
+    if "\0" in text:
+        raise ValueError(f"can't hold a NUL byte: {shown(text)}")
+    return text
+
+
+def _line(value: object) -> str:
+    text = _string(value)
+    if not text.strip():
+        raise ValueError("is empty")
+    return text
+
+
+def _path(value: object) -> str:
+    text = _string(value)
+    if not text.startswith("/"):
+        raise ValueError(f"is an absolute path on the target (it begins with /), not {shown(text)}")
+    if ".." in text.split("/"):
+        raise ValueError(f"is a path without '..', not {shown(text)}")
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    return "/" + "/".join(parts)
+
+
+def _file_path(value: object) -> str:
+    text = _path(value)
+    if isinstance(value, str) and value.endswith(("/", "/.")):
+        raise ValueError(f"is the path of a file: name the file itself, not only its folder {shown(value)}")
+    return text
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"is true or false, not {shown(value)}")
+    return value
+
+
+def _integer(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        raise ValueError(f"is a whole number, not {shown(value)}")
+    return int(value)
+
+
+def _mode(value: object) -> int:
+    if isinstance(value, str) and 3 <= len(value) <= 5 and set(value) <= set("01234567"):
+        number = int(value, 8)
+        if number <= 0o7777:
+            return number
+    hint = '"0644"'
+    if isinstance(value, int) and not isinstance(value, bool) and set(str(value)) <= set("01234567"):
+        hint = f'"{value:04d}"'
+        raise ValueError(f"is octal text: write {hint}, because {value} is a decimal number in Lua")
+    raise ValueError(f"is octal text such as {hint}, not {shown(value)}")
+
+
+def _owner(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return str(value)
+    text = _line(value)
+    if any(c.isspace() or c in ":/" for c in text):
+        raise ValueError(f"is one name or number, not {shown(text)}")
+    return text
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (_line(value),)
+    if value == {}:
+        return ()
+    if not isinstance(value, list):
+        raise ValueError(f"is a list of strings, not {shown(value)}")
+    return tuple(_line(item) for item in value)
+
+
+def _argv(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f'is a list such as {{"ls", "-l"}}, not {shown(value)}')
+    words = tuple(_word(item) for item in value)
+    if not words[0]:
+        raise ValueError("begins with the program's name, which is empty here")
+    return words
+
+
+def _word(value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return _string(value)
+
+
+def _variables(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f"is a table of names and texts, not {shown(value)}")
+    for name in value:
+        if not name.isascii() or not name.isidentifier():
+            raise ValueError(f"holds {shown(name)}, which can't name a variable")
+    return {name: _word(item) for name, item in value.items()}
+
+
+def _vars(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"is a table with text keys, not {shown(value)}")
+    return value
+
+
+def _changed_when(value: object) -> bool | frozenset[int]:
+    if isinstance(value, bool):
+        return value
+    hint = "is true, false, or {exit_codes = {…}}"
+    if not isinstance(value, dict) or set(value) != {"exit_codes"}:
+        raise ValueError(f"{hint}, not {shown(value)}")
+    codes = value["exit_codes"]
+    if codes == {}:
+        return frozenset()
+    if not isinstance(codes, list):
+        raise ValueError(hint)
+    return frozenset(_integer(code) for code in codes)
+
+
+TYPES: Mapping[str, Callable[[object], Any]] = {
+    "string": _string,
+    "line": _line,
+    "content": _content,
+    "path": _path,
+    "file path": _file_path,
+    "boolean": _boolean,
+    "mode": _mode,
+    "owner": _owner,
+    "strings": _strings,
+    "argv": _argv,
+    "variables": _variables,
+    "vars": _vars,
+    "changed_when": _changed_when,
+}
+"""What an argument can be. "content" is a string byte for byte; "line" one that is not blank; "variables" a
+table of environment variables; "vars" a table that is passed on as it is."""

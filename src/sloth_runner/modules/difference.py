@@ -1,0 +1,49 @@
+"""Why: what a module does to a file is shown as people read it: lines of a text, sizes of anything else."""
+
+from __future__ import annotations
+
+LIMIT = 64 * 1024
+"""Characters that a difference may have; the rest is left out."""
+COMPARED = 1 << 20
+"""Bytes up to which two texts are compared line by line."""
+HIDDEN = "(not shown: sensitive)"
+
+
+def difference(path: str, old: bytes | None, new: bytes) -> str:
+    """A unified diff of two texts (``old`` None: there was nothing), or the sizes of what is no text."""
+    before, after = _text(old or b""), _text(new)
+    if before is None or after is None:
+        return f"binary, {len(old or b''):,} → {len(new):,} bytes"
+    import difflib
+
+    was = path if old is not None else "/dev/null"
+    kept: list[str] = []
+    size = 0
+    for line in difflib.unified_diff(_lines(before), _lines(after), was, path, lineterm=""):
+        size += len(line) + 1
+        if size > LIMIT:
+            kept.append("… the rest is left out")
+            break
+        kept.append(line)
+    return "\n".join(kept)
+
+
+def sizes(old: int, new: int) -> str:
+    """What is said of contents that are not compared."""
+    return f"large, {old:,} → {new:,} bytes"
+
+
+def _lines(text: str) -> list[str]:
+    """Lines without their ends; a last line without one says so, as diff does."""
+    lines = text.split("\n")
+    last = lines.pop()
+    return [*lines, last + "\n\\ No newline at end of file"] if last else lines
+
+
+def _text(content: bytes) -> str | None:
+    if b"\0" in content:
+        return None
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,230 @@
+"""Why: a module says what it wants done on a machine in this closed vocabulary, and does nothing itself.
+
+Diffs, tests without mocks, retries and every transport rest on it. Standard library only and able to run on
+Python 3.8, because the agent that works on a bare machine is made of this file and ``agent/``.
+
+Paths are absolute; text stands for bytes as UTF-8 with ``surrogateescape``, whatever the machine's locale.
+Owners and groups are names, or numbers written as text. Modes are the low twelve bits. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeAlias
+
+    FileOp: TypeAlias = "Stat | Read | Write | MakeDir | SetAttrs | Remove | Glob | WhoAmI"
+    Op: TypeAlias = "FileOp | Exec | Batch"
+    Step: TypeAlias = "Op | Source | Recall"
+    Result: TypeAlias = "Found | Content | Done | Matches | Identity | Ran | tuple[Result, ...]"
+
+FILE, FOLDER, LINK, OTHER, ABSENT = "file", "folder", "link", "other", "absent"
+"""Kinds of things that a path may name."""
+
+
+class OpError(Exception):
+    """An operation could not be done. Unless ``partial`` says so, it changed nothing.
+
+    ``kind`` is one of ``missing``, ``denied``, ``exists``, ``folder``, ``not-folder``, ``not-empty``,
+    ``not-file``, ``link``, ``mount``, ``bad-path``, ``no-user``, ``no-group``, ``too-large``, ``too-deep``,
+    ``not-found`` (a program), ``system``; ``path`` is what it was about; ``reason`` says why, in words.
+    ``results`` holds what the operations of a Batch came to that had been done before this one failed.
+    """
+
+    def __init__(self, kind: str, path: str, reason: str, *, partial: bool = False) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.kind = kind
+        self.path = path
+        self.reason = reason
+        self.partial = partial
+        self.results: tuple[Result, ...] = ()
+
+
+class Stat(NamedTuple):
+    """What ``path`` names: a Found, also when there is nothing. With ``digest`` a regular file's SHA-256 too.
+    A symbolic link is described itself, unless ``follow``."""
+
+    path: str
+    digest: bool = False
+    follow: bool = False
+
+
+class Read(NamedTuple):
+    """The content of a regular file (links are followed), if it has at most ``limit`` bytes; else
+    ``too-large``."""
+
+    path: str
+    limit: int
+
+
+class Write(NamedTuple):
+    """Put a whole file in place of what was there, atomically: others see the old file or the new one.
+
+    A symbolic link at ``path`` is replaced, not followed; a folder is refused. ``mode`` None keeps that of
+    the file replaced (0644 for a new one); ``owner`` and ``group`` None keep those (a new file belongs to
+    the user who writes). ACLs and extended attributes of a replaced file are kept.
+    """
+
+    path: str
+    content: bytes
+    mode: int | None = None
+    owner: str | None = None
+    group: str | None = None
+
+
+class MakeDir(NamedTuple):
+    """Make one folder in an existing one. Is there one already, it is left as it is (``Done(False)``)."""
+
+    path: str
+    mode: int
+    owner: str | None = None
+    group: str | None = None
+
+
+class SetAttrs(NamedTuple):
+    """Set mode, owner, group (None: leave it) of a file or folder; a symbolic link is refused."""
+
+    path: str
+    mode: int | None = None
+    owner: str | None = None
+    group: str | None = None
+
+
+class Remove(NamedTuple):
+    """Remove a file, a link (not what it leads to), or a folder; with ``recursive`` all that is in it.
+
+    Nothing outside can be reached through links that appear meanwhile; a folder in which a file system is
+    mounted is refused. ``Done(False)`` if there was nothing.
+    """
+
+    path: str
+    recursive: bool = False
+
+
+class Glob(NamedTuple):
+    """The regular files that ``patterns`` name, with their SHA-256. ``*`` stops at ``/``, ``**`` doesn't;
+    relative ones start at ``base``. A pattern without wildcards that names a folder means all files in it."""
+
+    patterns: tuple[str, ...]
+    base: str
+
+
+class WhoAmI(NamedTuple):
+    """The user who performs operations there."""
+
+
+class Exec(NamedTuple):
+    """Run a program: ``argv``, or a ``line`` for ``/bin/sh``; no standard input.
+
+    It starts in ``cwd`` (None: the user's home), with PATH, HOME and LANG of the machine and then ``env``.
+    ``timeout`` in seconds stops it and all it started. Of each output stream ``output_limit`` bytes are
+    kept, half from its start and half from its end. ``label`` is what messages call it; ``mutating`` says
+    whether it may change the machine.
+    """
+
+    label: str
+    argv: tuple[str, ...] = ()
+    line: str | None = None
+    cwd: str | None = None
+    env: Mapping[str, str] = {}
+    user: str | None = None
+    timeout: float | None = None
+    output_limit: int = 1 << 20
+    mutating: bool = True
+
+
+class Batch(NamedTuple):
+    """Operations that travel together, done in order up to the first that fails; a tuple of results."""
+
+    ops: tuple[Op, ...]
+
+
+class Source(NamedTuple):
+    """The content (bytes) of a file on the controller; relative paths start at the task file's folder."""
+
+    path: str
+
+
+class Recall(NamedTuple):
+    """What an Outcome of the same name remembered last on this target: a mapping, or None."""
+
+    name: str
+
+
+class Found(NamedTuple):
+    """What a Stat found; ``kind`` is FILE, FOLDER, LINK, OTHER or ABSENT. ``target`` is where a link leads;
+    ``real`` the path without links (only with ``follow``); ``owner``, ``group`` are names if they have some."""
+
+    kind: str
+    mode: int = 0
+    uid: int = -1
+    gid: int = -1
+    owner: str = ""
+    group: str = ""
+    size: int = 0
+    digest: str | None = None
+    target: str | None = None
+    real: str | None = None
+
+
+class Content(NamedTuple):
+    """What a Read read."""
+
+    data: bytes
+
+
+class Done(NamedTuple):
+    """Whether the operation changed something."""
+
+    changed: bool
+
+
+class Matches(NamedTuple):
+    """What a Glob found: absolute path and SHA-256, in order of paths; and the patterns that named nothing."""
+
+    files: tuple[tuple[str, str], ...]
+    empty: tuple[str, ...]
+
+
+class Identity(NamedTuple):
+    """A user: name (or the number), number, and home folder."""
+
+    name: str
+    uid: int
+    home: str
+
+
+class Ran(NamedTuple):
+    """How a program ended: its status, or the name of the signal that killed it (status 128 + number).
+
+    ``stdout`` and ``stderr`` hold what was kept, with a line where something is left out;
+    ``cut`` counts the bytes left out of each. ``left_open``: something it started still holds its output.
+    """
+
+    exit_code: int
+    signal: str | None
+    stdout: bytes
+    stderr: bytes
+    cut: tuple[int, int] = (0, 0)
+    left_open: bool = False
+
+
+def mutation(op: Step, result: object) -> list[str]:
+    """What was changed by an operation that ended with ``result``, in words; none for one that only looks."""
+    if isinstance(op, Batch):
+        results = result if isinstance(result, tuple) else ()
+        pairs = zip(op.ops, results)  # noqa: B905 - results end where the Batch failed; strict is not in 3.8
+        return [text for inner, got in pairs for text in mutation(inner, got)]
+    if isinstance(op, Exec):
+        return [f"ran {op.label}"] if op.mutating else []
+    if isinstance(result, Done) and not result.changed:
+        return []
+    if isinstance(op, Write):
+        return [f"wrote {op.path}"]
+    if isinstance(op, MakeDir):
+        return [f"made the folder {op.path}"]
+    if isinstance(op, SetAttrs):
+        return [f"set the attributes of {op.path}"]
+    return [f"removed {op.path}"] if isinstance(op, Remove) else []

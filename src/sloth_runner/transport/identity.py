@@ -1,0 +1,53 @@
+"""Why: a command may have to run as another user, which root may do directly and others only through sudo."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sloth_runner.ops import OpError
+
+
+class Spawn(NamedTuple):
+    """What to start: ``argv`` in ``env``; ``how`` are subprocess's own arguments for another user; ``script``
+    is given to standard input (None: there is none); ``sudo`` names the user if sudo lies between."""
+
+    argv: list[str]
+    env: dict[str, str]
+    how: Mapping[str, Any] = {}
+    script: bytes | None = None
+    sudo: str | None = None
+
+
+def spawn_as(user: str | None, argv: list[str], base: Mapping[str, str], env: Mapping[str, str]) -> Spawn:
+    """How to run ``argv`` as ``user`` (None: as we are) with ``base`` and then ``env`` as its environment.
+
+    Another user gets their own HOME. Raises OpError ``no-user``.
+    """
+    if user is None:
+        return Spawn(argv, {**base, **env})
+    import pwd
+
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+    except (KeyError, ValueError, OverflowError):
+        raise OpError("no-user", user, "there is no such user on this machine") from None
+    if entry.pw_uid == os.geteuid():
+        return Spawn(argv, {**base, **env})
+    if os.geteuid() == 0:
+        groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+        how = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
+        return Spawn(argv, {**base, "HOME": entry.pw_dir, **env}, how)
+    return through_sudo(entry.pw_name, argv, base, env)
+
+
+def through_sudo(user: str, argv: list[str], base: Mapping[str, str], env: Mapping[str, str]) -> Spawn:
+    """The same by way of sudo, which must not ask. sudo drops the environment, and arguments can be read by
+    everyone on the machine: so variables are set by a script that a shell reads from its standard input."""
+    wanted = {key: value for key, value in base.items() if key != "HOME"}
+    lines = [f"export {key}={shlex.quote(value)}" for key, value in {**wanted, **env}.items()]
+    script = "\n".join([*lines, f"exec {shlex.join(argv)} </dev/null", ""])
+    command = ["sudo", "-n", "-H", "-u", user, "--", "/bin/sh"]
+    return Spawn(command, {**base, **env}, {}, script.encode("utf-8", "surrogateescape"), user)
