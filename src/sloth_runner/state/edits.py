@@ -29,6 +29,8 @@ class Plan(NamedTuple):
     text: str | None = None
     expires: float | None = None
     sensitive: bool = False
+    size: int | None = None
+    """Bytes of the value, if known."""
 
 
 class Seen(NamedTuple):
@@ -58,7 +60,10 @@ def put(
         flag = _flag(seen, sensitive)
         same = seen.live is not None and seen.live.text == text
         touched = seen.live is None or (seen.live.expires, seen.live.sensitive) != (expires, flag)
-        return Plan(not same or touched, None if same else "set", text, expires, flag)
+        size = (
+            len(text) - 2 if type(value) is str and value.isascii() and len(text) == len(value) + 2 else None
+        )
+        return Plan(not same or touched, None if same else "set", text, expires, flag, size)
 
     return edit
 

@@ -23,6 +23,8 @@ RECALL: Final = "r"
 RUN: Final = "n"
 RUN_TASK: Final = "t"
 STACK: Final = "s"
+AUDIT: Final = "a"
+"""Who was shown a sensitive value."""
 
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _AGENT = _LOWER | frozenset("._-")

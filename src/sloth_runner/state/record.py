@@ -1,9 +1,10 @@
 """Why: a key's head and each of its revisions hold the same record; this is its form on disk.
 
-A record is one JSON object with short names: ``n`` number, ``w`` write id, ``o`` operation, ``v`` value or
-``b`` blob, ``z`` size, ``x`` expiry, ``s`` sensitive, ``t`` time, ``c`` created, ``u m i r k`` user, host,
-pid, run and task, ``e`` fencing token, ``p`` hash of the revision before, ``a`` and ``at`` the first revision
-kept and its time, ``y`` the last touch.
+A record is one JSON object with short names. First what may change while the revision stays: ``a`` and ``at``
+the first revision kept and its time, ``x`` expiry, ``s`` sensitive, ``y`` the last touch. Then its core, which
+never changes and is what the hash chain covers: ``f`` format, ``n`` number, ``w`` write id, ``o`` operation, ``v``
+value or ``b`` the SHA-256 of a long one that stands in a blob, ``z`` size, ``t`` time, ``c`` created, ``u m i r k``
+user, host, pid, run and task, ``e`` fencing token, ``p`` hash of the revision before.
 """
 
 from __future__ import annotations
@@ -40,53 +41,59 @@ class Record(NamedTuple):
     first: int = 1
     first_time: float = 0.0
     touch: str = ""
-    in_blob: bool = False
+    blob: str = ""
+    """SHA-256 of the text when that stands in a blob; ``text`` is None until it is fetched."""
+    core: str = ""
+    """The core as it was read; empty for a record that is being made."""
 
     def live(self, now: float) -> bool:
         """Whether a reader at ``now`` (seconds since the epoch) sees a value."""
-        return (self.text is not None or self.in_blob) and (self.expires is None or self.expires > now)
+        return (self.text is not None or self.blob != "") and (self.expires is None or self.expires > now)
 
 
 def encode_record(record: Record) -> bytes:
-    """The record's bytes; a long value is left to its blob (see ``needs_blob``)."""
-    parts = [_core(record, blob=needs_blob(record))]
+    """The record's bytes; a long value is left to its blob."""
+    head = f'{{"a":{record.first},"at":{record.first_time!r},'
     if record.expires is not None:
-        parts.append(f'"x":{record.expires!r}')
+        head += f'"x":{record.expires!r},'
     if record.sensitive:
-        parts.append('"s":1')
+        head += '"s":1,'
     if record.touch:
-        parts.append(f'"y":"{record.touch}"')
-    parts.append(f'"a":{record.first},"at":{record.first_time!r}')
-    return ("{" + ",".join(parts) + "}").encode()
-
-
-def needs_blob(record: Record) -> bool:
-    """Whether the value's text stands beside the record."""
-    return record.in_blob or (record.text is not None and len(record.text) > BLOB_FROM)
+        head += f'"y":"{record.touch}",'
+    return f"{head}{_core(record)}}}".encode()
 
 
 def decode_record(data: bytes) -> Record:
-    """The record of these bytes; ``in_blob`` with ``text`` None when the value must be fetched beside it."""
+    """The record of these bytes. Raises Corrupt."""
     try:
-        row = _loads(data.decode())
+        raw = data.decode()
+        row = _loads(raw)
         if row["f"] != FORMAT:
             raise Corrupt(f"a record has format {row['f']}; this version reads {FORMAT}")
-        value = row.get("v", MISSING)
-        text = None if value is MISSING else _canonical(value)
+        text = None
+        if "v" in row:
+            # Behind the value stand only numbers and quoted texts, so its end is the last of these marks.
+            text = raw[raw.index(_VALUE) + len(_VALUE) : raw.rindex(_SIZE)]
         by = By(row["u"], row["m"], row["i"], row.get("r"), row.get("k"))
         return Record(
-            row["n"], row["w"], row["o"], text, row["z"], row["t"], row["c"], by, row.get("x"),
-            row.get("s") == 1, row.get("e"), row["p"], row["a"], row["at"], row.get("y", ""), "b" in row,
+            row["n"], row["w"], row["o"], text, row["z"], row["t"], row["c"], by, row.get("x"), "s" in row,
+            row.get("e"), row["p"], row["a"], row["at"], row.get("y", ""), row.get("b", ""),
+            raw[raw.index(_CORE) : -1],
         )  # fmt: skip
     except (ValueError, KeyError, TypeError) as error:
         raise Corrupt(f"a stored record can't be read: {error!r}") from error
 
 
-def digest(record: Record) -> str:
-    """SHA-256 (hex) of what can't change in a revision: all but expiry, sensitivity and retention marks."""
-    from hashlib import sha256
+def needs_blob(text: str | None) -> bool:
+    """Whether a value's text stands beside its record."""
+    return text is not None and len(text) > BLOB_FROM
 
-    return sha256(_core(record, blob=False).encode()).hexdigest()
+
+def sha256(data: bytes) -> str:
+    """The digest in hex."""
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
 
 
 def peek(data: bytes) -> tuple[object, float | None, bool]:
@@ -96,12 +103,12 @@ def peek(data: bytes) -> tuple[object, float | None, bool]:
 
 
 MISSING = object()
-_canonical = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"), check_circular=False
-).encode
+_VALUE = '","v":'
+_SIZE = ',"z":'
+_CORE = '"f":'
 
 
-def _core(record: Record, *, blob: bool) -> str:
+def _core(record: Record) -> str:
     user, host, pid, run, task = record.by
     who = f'"u":{_quote(user)},"m":{_quote(host)},"i":{pid}'
     if run is not None:
@@ -110,12 +117,16 @@ def _core(record: Record, *, blob: bool) -> str:
         who += f',"k":{_quote(task)}'
     if record.fence is not None:
         who += f',"e":{record.fence}'
-    if blob:
-        value = ',"b":1'
+    if record.blob:
+        value = f',"b":"{record.blob}"'
     else:
         value = "" if record.text is None else f',"v":{record.text}'
     return (
         f'"f":{FORMAT},"n":{record.number},"w":"{record.write_id}","o":"{record.op}"{value},'
-        f'"z":{record.size},'
-        f'"t":{record.time!r},"c":{record.created!r},{who},"p":"{record.previous}"'
+        f'"z":{record.size},"t":{record.time!r},"c":{record.created!r},{who},"p":"{record.previous}"'
     )
+
+
+def digest(record: Record) -> str:
+    """SHA-256 (hex) of a record's core, read or made."""
+    return sha256((record.core or _core(record)).encode())

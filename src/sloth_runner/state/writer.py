@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
 
-from sloth_runner.errors import Conflict, Indeterminate, LockLost, SlothError
+from sloth_runner.errors import Conflict, Corrupt, Indeterminate, LockLost, SlothError
 from sloth_runner.model import By
 from sloth_runner.state import edits
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, namespace_of, store_key
-from sloth_runner.state.record import Record, decode_record, digest, encode_record, needs_blob
+from sloth_runner.state.record import Record, decode_record, digest, encode_record, needs_blob, sha256
 from sloth_runner.state.store import ABSENT, Change, Check, Store
 from sloth_runner.state.value import decode, size_of
 
@@ -85,13 +85,13 @@ class Writer:
         return result
 
     def _group(self, namespace: str, group: list[Mutation]) -> list[object]:
-        most = max(1, self.store.traits.max_changes // 8)
+        traits = self.store.traits
+        most = max(1, traits.max_changes // 8)
         if len(group) > most:
             head = self._group(namespace, group[:most])
             return head + self._group(namespace, group[most:])
-        exclusive = self.store.traits.exclusive
-        fenced = {namespace_of(c.key) for m in group for f in m.fences for c in f.checks}
-        with exclusive(sorted({namespace, *fenced})) if exclusive else nullcontext():
+        names = {namespace, *(namespace_of(c.key) for m in group for f in m.fences for c in f.checks)}
+        with traits.exclusive(sorted(names)) if traits.exclusive else nullcontext():
             for _ in range(TRIES):
                 try:
                     return self._attempt(group)
@@ -183,7 +183,7 @@ class Batch:
         live = last if last is not None and last.live(self._now) else None
         plan = mutation.edit(edits.Seen(mutation.key, last, live, self._now))
         if plan.op is not None:
-            if last is not None and live is None and last.op != "delete" and last.expires is not None:
+            if last is not None and live is None and last.expires is not None and last.op != "delete":
                 self._append(slot, mutation, edits.Plan(None, "expire", None, None, last.sensitive))
             self._append(slot, mutation, plan)
         elif live is not None and (plan.expires, plan.sensitive) != (live.expires, live.sensitive):
@@ -208,11 +208,12 @@ class Batch:
             pruned = self._prune(key, slot)
             head = slot.last
             assert head is not None
-            out.append(Change(store_key(self._namespace, HEAD, key), encode_record(head), slot.head_rev))
+            data = encode_record(head)
+            out.append(Change(store_key(self._namespace, HEAD, key), data, slot.head_rev))
             for record in slot.added:
                 name = store_key(self._namespace, HISTORY, key, record.number)
-                out.append(Change(name, encode_record(record), ABSENT))
-                if needs_blob(record) and record.text is not None:
+                out.append(Change(name, data if record is head else encode_record(record), ABSENT))
+                if record.blob and record.text is not None:
                     blob = store_key(self._namespace, BLOB, key, record.number)
                     out.append(Change(blob, record.text.encode(), ABSENT))
             out.extend(pruned)
@@ -252,7 +253,7 @@ class Batch:
             write_id=self._writer.new_id(),
             op=plan.op or "set",
             text=text,
-            size=0 if text is None else size_of(decode(text), text) if text[0] == '"' else len(text.encode()),
+            size=0 if text is None else plan.size if plan.size is not None else size_of(decode(text), text),
             time=now,
             created=last.created if last and alive and text is not None else now,
             by=mutation.by,
@@ -262,6 +263,7 @@ class Batch:
             previous=digest(last) if last else "",
             first=last.first if last else 1,
             first_time=last.first_time if last else now,
+            blob=sha256(text.encode()) if text is not None and needs_blob(text) else "",
         )
         slot.added.append(record)
         slot.last = record
@@ -290,13 +292,13 @@ class Batch:
 
 def load_blob(store: Store, namespace: str, key: str, record: Record) -> Record:
     """``record`` with its value's text, fetched from its blob where it stands there."""
-    if not record.in_blob or record.text is not None:
+    if not record.blob or record.text is not None:
         return record
-    from sloth_runner.errors import Corrupt
-
     entry = store.get(store_key(namespace, BLOB, key, record.number))
-    if entry is None:
-        raise Corrupt(f"the value of {key!r} (revision {record.number}) is missing from the store")
+    if entry is None or sha256(entry.value) != record.blob:
+        raise Corrupt(
+            f"the value of {key!r} (revision {record.number}) is missing from the store, or damaged"
+        )
     return record._replace(text=entry.value.decode())
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import apsw
 from sloth_runner.errors import Conflict, SlothError, StoreDown
 from sloth_runner.state.backends import sqlite_file
 from sloth_runner.state.backends.bootclock import LeaseClock, system_clock
-from sloth_runner.state.backends.turn import Turn
+from sloth_runner.state.backends.turn import Turn, Turns
 from sloth_runner.state.layout import SEP, SHARED, check_agent_name, namespace_of
 from sloth_runner.state.store import ABSENT, Change, Check, Entry, Rev, Traits, beyond, check_commit, holds
 
@@ -131,22 +131,16 @@ class SQLiteStore:
             return [str(error)]
         return [] if rows == ["ok"] else rows
 
-    @contextmanager
-    def _exclusive(self, namespaces: Sequence[str]) -> Iterator[None]:
-        taken: list[Turn] = []
-        try:
-            for name in sorted(set(namespaces)):
-                turn = self._turns.get(name)
-                if turn is None:
-                    self._path(name)  # a bad name never becomes part of a path
-                    sqlite_file.make_folder(self.folder)
-                    turn = self._turns[name] = Turn(self.folder / ".locks", name)
-                turn.take(self._patience)
-                taken.append(turn)
-            yield
-        finally:
-            for turn in reversed(taken):
-                turn.give()
+    def _exclusive(self, namespaces: Sequence[str]) -> AbstractContextManager[None]:
+        turns: list[Turn] = []
+        for name in sorted(set(namespaces)) if len(namespaces) > 1 else namespaces:
+            turn = self._turns.get(name)
+            if turn is None:
+                self._path(name)  # a bad name never becomes part of a path
+                sqlite_file.make_folder(self.folder)
+                turn = self._turns[name] = Turn(self.folder / ".locks", name)
+            turns.append(turn)
+        return Turns(turns, self._patience)
 
     def _transact(self, target: str, names: list[str], changes: Sequence[Change | Check]) -> list[Rev]:
         files = [self._opened(name) for name in names]

@@ -12,6 +12,8 @@ from sloth_runner.errors import Busy, Corrupt, Foreign, Indeterminate, SlothErro
 
 APPLICATION = 0x510C4001
 FORMAT = 1
+CHECKPOINT = 4000
+"""Pages in the write-ahead log (16 MiB) before they are moved: pages written often are then moved once."""
 NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "davfs"}
 )
@@ -224,6 +226,7 @@ def _create(file: apsw.Connection) -> None:
 
 def _make_durable(file: apsw.Connection, path: Path) -> None:
     file.execute("PRAGMA synchronous = FULL")
+    file.wal_autocheckpoint(CHECKPOINT)
     mode = file.pragma("journal_mode")
     level = file.pragma("synchronous")
     if mode != "wal" or level != 2:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from sloth_runner.errors import Busy, StoreDown
@@ -77,6 +78,31 @@ class Turn:
             unchanged=["nothing was changed"],
             next=[f"see what it does: ps -o pid,stat,args -p {pid}" if pid else "try again"],
         )
+
+
+class Turns:
+    """The turns on several files, taken in order and given back together; a context manager."""
+
+    __slots__ = ("_patience", "_taken", "_turns")
+
+    def __init__(self, turns: Sequence[Turn], patience: float) -> None:
+        self._turns = turns
+        self._patience = patience
+        self._taken = 0
+
+    def __enter__(self) -> None:
+        try:
+            for turn in self._turns:
+                turn.take(self._patience)
+                self._taken += 1
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *exc: object) -> None:
+        while self._taken:
+            self._taken -= 1
+            self._turns[self._taken].give()
 
 
 def _open(path: Path) -> int:
