@@ -179,11 +179,22 @@ local function settle(ok, ...)
   return ok, ...
 end
 
-local function user_resume(co, ...)
-  if type(co) == "thread" and (forwarding[co] or roots[co]) then
-    return false, "cannot resume non-suspended coroutine"
+local function blocked(co)
+  return type(co) == "thread" and (forwarding[co] or roots[co])
+end
+
+-- An error that ends the body passes here too, after the coroutine's own <close> variables.
+local function resumed(co, ok, ...)
+  if not ok and is_final((...)) then
+    close_coroutine(co)
+    error((...), 0)
   end
-  return settle(pass(co, resume(co, ...)))
+  return ok, ...
+end
+
+local function user_resume(co, ...)
+  if blocked(co) then return false, "cannot resume non-suspended coroutine" end
+  return resumed(co, pass(co, resume(co, ...)))
 end
 
 local function wrapped(co, ok, ...)
@@ -203,7 +214,8 @@ core.coroutine = {
   wrap = function(fn)
     local co = guard(create(fn))
     return function(...)
-      return wrapped(co, user_resume(co, ...))
+      if blocked(co) then error("cannot resume non-suspended coroutine", 2) end
+      return wrapped(co, pass(co, resume(co, ...)))
     end
   end,
   resume = user_resume,
@@ -221,9 +233,7 @@ core.coroutine = {
     return status(co)
   end,
   close = function(co)
-    if type(co) == "thread" and (forwarding[co] or roots[co]) then
-      error("cannot close a running coroutine", 2)
-    end
+    if blocked(co) then error("cannot close a running coroutine", 2) end
     return settle(close_coroutine(co))
   end,
 }

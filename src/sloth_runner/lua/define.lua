@@ -110,7 +110,7 @@ end
 
 -- A workflow names its tasks: what task() returned, builders, definitions, or names.
 
-local function task_names(tasks)
+local function task_names(tasks, file, line)
   if type(tasks) ~= "table" then return tasks end
   local names = {}
   for i = 1, #tasks do
@@ -119,7 +119,7 @@ local function task_names(tasks)
       local draft = item[BUILDER]
       item = draft.handle or finish(draft)
     elseif type(item) == "table" and not defined[item] then
-      item = define_task(item, site(2))
+      item = define_task(item, file, line)
     end
     names[i] = type(item) == "table" and defined[item] or item
   end
@@ -136,7 +136,7 @@ local function define_workflow(fields, file, line)
   for key, value in next, fields do
     all[key] = value
   end
-  all.tasks = task_names(fields.tasks)
+  all.tasks = task_names(fields.tasks, file, line)
   define("workflow", all, file, line)
   return { name = fields.name }
 end
@@ -183,5 +183,3 @@ function core.load_file(original, text, name)
     complete()
   end)
 end
-
-core.collect = collectgarbage

@@ -134,6 +134,8 @@ def _title(kind: str, name: object) -> str:
 
 
 def _meant(name: str, known: Mapping[str, Field]) -> list[str]:
+    if name == "prune":
+        return ["prune is not in this version: leave it out"]
     return did_you_mean(name, known) or [f"the fields are {', '.join(known)}"]
 
 

@@ -56,7 +56,7 @@ class Runtime:
         core = self._load_prelude(callbacks, sorted(yielding))
         self._start, self._step, self._drop = core[b"start"], core[b"step"], core[b"drop"]
         self._fetch, self._feed, self._names = core[b"fetch"], core[b"feed"], core[b"names"]
-        self._load, self._collect = core[b"load_file"], core[b"collect"]
+        self._load = core[b"load_file"]
         core[b"set_values"](*pieces(flatten([dict(callbacks.values)], "values"), self._feed))
 
     def _load_prelude(self, callbacks: Callbacks, yielding: list[str]) -> Any:
@@ -86,35 +86,36 @@ class Runtime:
         def guarded(*args: Any) -> tuple[Any, ...]:
             try:
                 result = call(*args)
-                self._make_room(sum(len(item) for item in result if type(item) is bytes))
+                if not self._fits(sum(len(item) for item in result if type(item) is bytes)):
+                    raise self._too_much()
+                return (True, *result)
             except BaseException as error:
-                self._make_room(0)
-                return (False, error, *describe(error, final=is_final(error, Exception)))
-            return (True, *result)
+                return (False, *self._told(error))
 
         return guarded
 
-    def _make_room(self, size: int) -> None:
-        """Lift the limit while a callback's result is handed to Lua. Raises TaskFailed if it could never fit."""
-        if size > self.limits.memory:
-            raise self._too_much()
-        if self._used() + size > self.limits.memory:
+    def _told(self, error: BaseException) -> tuple[Any, ...]:
+        """An error from a callback as Lua learns of it; one of memory if there is none left even for that."""
+        if not self._fits(0):
+            error = self._too_much()
             self._stretched = True
-            self.lua.set_max_memory(self._used() + size + 2 * RESERVE)
+            self.lua.set_max_memory(self._used() + RESERVE)
+        return (error, *describe(error, final=is_final(error, Exception)))
+
+    def _fits(self, size: int) -> bool:
+        """Whether so many bytes can be handed to Lua within its limit, after a collection if need be."""
+        if self._used() + size <= self.limits.memory:
+            return True
+        self.lua.gccollect()
+        return self._used() + size <= self.limits.memory
 
     def _too_much(self) -> TaskFailed:
-        return TaskFailed(
+        error = TaskFailed(
             f"the task file needs more memory than its limit of {self.limits.memory >> 20} MiB",
             next=["handle less at a time, or raise the memory limit"],
         )
-
-    def _relieve(self, wanted: int) -> bool:
-        """Collect garbage; whether ``wanted`` bytes are free afterwards."""
-        self._collect()
-        if self._stretched:
-            self._stretched = False
-            self.lua.set_max_memory(self.limits.memory + RESERVE)
-        return self._used() + wanted <= self.limits.memory
+        error.final = True
+        return error
 
     def start(self, number: int, values: Iterable[object]) -> tuple[int, Got]:
         """Begin the registered function with ``values``: the body's number, and what it asks for first."""
@@ -134,7 +135,7 @@ class Runtime:
         except SlothError as error:
             return self.throw(body, error)
         size = sum(len(item) for item in flat if type(item) is bytes)
-        if size > RESERVE // 2 and not self._relieve(size + 64 * len(flat)):
+        if size + 64 * len(flat) > RESERVE // 2 and not self._fits(size + 64 * len(flat)):
             return self.throw(body, self._too_much())
         return self.step(body, None, *pieces(flat, self._feed))
 
@@ -149,17 +150,27 @@ class Runtime:
             got: Got = self._step(body, *scalars)
         except self.error as error:
             raise self._too_much() from error
-        if self._used() > self.limits.memory - RESERVE and got[0] > 0 and not self._relieve(RESERVE // 2):
-            return self._last(body, self._too_much())
+        if self._used() > self.limits.memory - RESERVE:
+            return self._tight(body, got)
         return got
 
-    def _last(self, body: int, error: SlothError) -> Got:
+    def _tight(self, body: int, got: Got) -> Got:
+        """Memory is nearly used up: a body that holds that much is ended while there is room to tell it."""
+        self.lua.gccollect()
+        if self._stretched:
+            self._stretched = False
+            self.lua.set_max_memory(self.limits.memory + RESERVE)
+        if got[0] <= 0 or self._used() + RESERVE // 2 <= self.limits.memory:
+            return got
         self.resumed += 1
-        got: Got = self._step(body, False, error, *describe(error, final=True))
-        return got
+        error = self._too_much()
+        told: Got = self._step(body, False, error, *describe(error, final=True))
+        return told
 
     def abandon(self, body: int) -> None:
         """End a body that nobody will answer any more: its clean-up runs, and calls in it raise."""
+        if body not in self.live:
+            return
         error = TaskFailed("the task has been ended: nothing can be called any more")
         for _ in range(CHUNK):
             if self.step(body, False, error, *describe(error, final=True))[0] <= 0:

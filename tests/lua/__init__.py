@@ -1,0 +1,1 @@
+"""Tests of the Lua side: bodies are driven by hand, no engine."""
