@@ -101,7 +101,6 @@ class _Loading:
         self.program: Program = self._loaded.program
 
     def _load(self) -> Loaded:
-        from sloth_runner.lua.data import pure_functions as data_functions
         from sloth_runner.lua.loader import Host, Limits, load
         from sloth_runner.modules import modules, pure_functions
 
@@ -112,7 +111,7 @@ class _Loading:
             values=values,
             strict_values=options.strict_values,
             yielding={name: module.doc for name, module in modules().items()},
-            pure={**pure_functions(self.file.parent), **data_functions()},
+            pure=pure_functions(self.file.parent),
             getenv=self.app.getenv,
             limits=Limits(settings.lua_time, settings.lua_memory),
             stop=lambda: self.stop(),
