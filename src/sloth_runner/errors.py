@@ -24,7 +24,8 @@ The tree (code, exit status)::
     ├── Lost                  6
     │   ├── Unreachable       E-UNREACHABLE     ├── StoreDown    E-STORE-DOWN
     │   │                                       │   └── Busy     (another process holds the store just now)
-    │   └── Indeterminate     E-INDETERMINATE
+    │   ├── Indeterminate     E-INDETERMINATE
+    │   └── OutputLost        E-OUTPUT
     ├── Distrust              7
     │   ├── Conflict          E-CONFLICT        ├── Corrupt      E-CORRUPT
     │   ├── Foreign           E-FOREIGN         └── KeyWrong     E-KEY-WRONG
@@ -244,6 +245,12 @@ class Indeterminate(Lost):
     """A commit may or may not have been applied: its reply was lost."""
 
     code = "E-INDETERMINATE"
+
+
+class OutputLost(Lost):
+    """Standard output can't be written: a full disk, say. What the command did before stands."""
+
+    code = "E-OUTPUT"
 
 
 class Distrust(SlothError):

@@ -1,0 +1,1 @@
+"""Why: people and scripts meet the project here; nothing below this package knows a terminal."""

@@ -1,0 +1,67 @@
+"""Why: "where does this setting come from" has an answer."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from sloth_runner.cli.base import command, output_option
+from sloth_runner.cli.shell import Shell
+from sloth_runner.durations import human
+
+
+@command("show")
+@output_option
+@click.pass_obj
+def show(shell: Shell) -> None:
+    """Show every setting, its value and where it comes from: default, a variable, or a file and line."""
+    settings = shell.app().settings
+    values = [(name, settings.value(name), origin.label) for name, origin in settings.origins.items()]
+    if shell.structured:
+        rows = [{"key": name, "value": _plain(value), "origin": origin} for name, value, origin in values]
+        shell.document(
+            "config.show",
+            {
+                "store": shell.app().store_name,
+                "home": str(settings.home),
+                "files": [str(file) for file in settings.files],
+                "values": rows,
+            },
+        )
+        return
+    cells = [[name, _shown(name, value, shell.human), origin] for name, value, origin in values]
+    shell.table(["SETTING", "VALUE", "FROM"], cells, flexible=(1, 2))
+
+
+def _plain(value: object) -> object:
+    """What JSON can hold; a password in a URL is left out."""
+    if isinstance(value, str) and "://" in value:
+        return _without_password(value)
+    if isinstance(value, tuple):
+        return list(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return json.loads(json.dumps(value, default=str)) if isinstance(value, dict) else str(value)
+
+
+def _shown(name: str, value: object, people: bool) -> str:
+    plain = _plain(value)
+    if plain is None:
+        return "none"
+    if people and name in ("run.lock_timeout", "run.timeout", "run.lua_time") and isinstance(plain, float):
+        return human(plain)
+    if people and name == "run.lua_memory" and isinstance(plain, int) and plain % (1 << 20) == 0:
+        return f"{plain >> 20} MiB"
+    if isinstance(plain, float) and plain.is_integer():
+        return str(int(plain))
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    user, at, host = authority.rpartition("@")
+    if at and ":" in user:
+        user = user.partition(":")[0] + ":••••••"
+    return f"{scheme}{separator}{user}{at}{host}{slash}{path}"

@@ -1,0 +1,94 @@
+"""Why: a key, a lock and a "who" look the same in every document; their form is fixed here once."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from sloth_runner.moments import iso
+from sloth_runner.state.value import decode, type_name
+
+if TYPE_CHECKING:
+    from sloth_runner.model import By, Value
+    from sloth_runner.state.locks import Info
+    from sloth_runner.state.record import Record
+    from sloth_runner.state.state import Row
+
+Document = dict[str, Any]
+HIDDEN = "••••••"
+
+
+def entry(row: Row, *, reveal: bool) -> Document:
+    """A key as ENTRY."""
+    return record_entry(row.namespace, row.key, row.record, reveal=reveal)
+
+
+def record_entry(namespace: str, key: str, record: Record, *, reveal: bool) -> Document:
+    """One record of a key as ENTRY."""
+    text = record.text
+    return {
+        "key": key,
+        "namespace": namespace,
+        "type": None if text is None else type_name(decode(text)),
+        "value": value(record, reveal=reveal),
+        "rev": record.number,
+        "size": record.size,
+        "created": iso(record.created),
+        "updated": iso(record.time),
+        "expires": None if record.expires is None else iso(record.expires),
+        "sensitive": record.sensitive,
+    }
+
+
+def value(record: Record, *, reveal: bool) -> object:
+    """A record's value in its JSON form; None where there is none, or where it is not to be seen."""
+    if record.text is None or (record.sensitive and not reveal):
+        return None
+    return json.loads(record.text)
+
+
+def shown(record: Record, *, reveal: bool, pretty: bool = False) -> str:
+    """A record's value for people: text as it is, tables as JSON."""
+    if record.text is None:
+        return "-"
+    if record.sensitive and not reveal:
+        return HIDDEN
+    return as_text(decode(record.text), record.text, pretty=pretty)
+
+
+def as_text(found: Value, text: str, *, pretty: bool = False) -> str:
+    """``found`` (its canonical form is ``text``): a string as it is, everything else as JSON."""
+    if isinstance(found, str):
+        return found
+    if pretty and type_name(found) == "table":
+        return json.dumps(json.loads(text), ensure_ascii=False, indent=2)
+    return text if type_name(found) != "float" or text[0] != "{" else str(found)
+
+
+def who(by: By) -> Document:
+    """A "who" as BY."""
+    return {"user": by.user, "host": by.host, "pid": by.pid, "run": by.run, "task": by.task}
+
+
+def who_text(by: By) -> str:
+    """``ann@host, task deploy of run 2026…``."""
+    words = f"{by.user}@{by.host}"
+    if by.task:
+        words += f", task {by.task}"
+    if by.run:
+        words += f" of run {by.run}" if by.task else f", run {by.run}"
+    return words
+
+
+def lock(found: Info, *, stale: bool) -> Document:
+    """A lock that is held."""
+    return {
+        "name": found.name,
+        "namespace": found.namespace,
+        "token": found.token,
+        "holder": found.owner.holder,
+        "by": who(found.owner.by),
+        "acquired": iso(found.acquired),
+        "expires": iso(found.expires),
+        "stale": stale,
+    }

@@ -1,0 +1,52 @@
+"""Why: a code in an error is a promise that somebody can say more about it."""
+
+from __future__ import annotations
+
+import textwrap
+
+import click
+
+from sloth_runner.cli.base import command, output_option
+from sloth_runner.cli.codes import CODES
+from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.text import styled
+from sloth_runner.errors import UsageError
+from sloth_runner.names import did_you_mean
+
+
+@command("explain")
+@click.argument("code", required=False)
+@output_option
+@click.pass_obj
+def explain(shell: Shell, code: str | None) -> None:
+    """Explain an error CODE such as E-KEY-MISSING: what it means, and what to do. Without CODE, list them all."""
+    if code is None:
+        _list(shell)
+        return
+    name = code.upper() if code.upper().startswith("E-") else f"E-{code.upper()}"
+    if name not in CODES:
+        raise UsageError(
+            f"there is no error code {code!r}", next=did_you_mean(name, CODES) or ["sloth-runner explain"]
+        )
+    status, title, meaning, steps = CODES[name]
+    if shell.structured:
+        body = {"code": name, "exit_code": status, "title": title, "meaning": meaning, "next": list(steps)}
+        shell.document("explain", body)
+        return
+    width = min(shell.columns, 88)
+    shell.print(f"{styled(name, 'bold', shell.color)}: {title} (exit status {status})")
+    shell.print()
+    for line in textwrap.wrap(meaning, width):
+        shell.print(line)
+    shell.print()
+    for step in steps:
+        for line in textwrap.wrap(step, width, initial_indent="- ", subsequent_indent="  "):
+            shell.print(line)
+
+
+def _list(shell: Shell) -> None:
+    if shell.structured:
+        rows = [{"code": code, "exit_code": entry[0], "title": entry[1]} for code, entry in CODES.items()]
+        shell.document("explain.list", {"codes": rows})
+        return
+    shell.table(["CODE", "EXIT", "MEANS"], [[c, e[0], e[1]] for c, e in CODES.items()], flexible=(2,))

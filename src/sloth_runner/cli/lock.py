@@ -1,0 +1,182 @@
+"""Why: locks can be seen, explained and broken by hand, and shell scripts can work under one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from sloth_runner.cli import documents, text
+from sloth_runner.cli.base import DURATION, command, output_option, where_options, yes_option
+from sloth_runner.cli.shell import Shell, Where, one_namespace
+from sloth_runner.errors import KeyMissing, UsageError
+from sloth_runner.names import did_you_mean
+from sloth_runner.state import locks
+from sloth_runner.state.layout import SHARED
+
+if TYPE_CHECKING:
+    from sloth_runner.state.locks import Info
+
+
+@command("list")
+@where_options(everywhere=True)
+@output_option
+@click.pass_obj
+def list_locks(shell: Shell, where: Where) -> None:
+    """List the locks that are held: local ones (or an agent's) and those that all share."""
+    found = [(info, _is_stale(shell, info)) for info in _held(shell, where)]
+    if shell.mode == "jsonl":
+        for info, stale in found:
+            shell.record("lock", documents.lock(info, stale=stale))
+        return
+    if shell.mode == "json":
+        rows = [documents.lock(info, stale=stale) for info, stale in found]
+        shell.document("lock.list", {"store": shell.app().store_name, "locks": rows})
+        return
+    cells = [_cells(shell, info, stale) for info, stale in found]
+    headers = ["NAME", "NAMESPACE", "HOLDER", "BY", "ACQUIRED", "EXPIRES", "STATE"]
+    shell.table(headers, cells, flexible=(0, 2, 3, 6))
+    if shell.human and not found:
+        shell.say("no locks are held")
+    if shell.human and any(stale for _, stale in found):
+        shell.say("stale: its process is gone; it ends by itself, or: sloth-runner lock break NAME")
+
+
+@command("show")
+@click.argument("name")
+@where_options()
+@output_option
+@click.pass_obj
+def show(shell: Shell, name: str, where: Where) -> None:
+    """Show who holds the lock NAME, since when and until when."""
+    info = _one(shell, name, where)
+    stale = _is_stale(shell, info)
+    if shell.structured:
+        body = {"store": shell.app().store_name, "lock": documents.lock(info, stale=stale)}
+        shell.document("lock.show", body)
+        return
+    by = info.owner.by
+    pairs = [
+        ("holder", info.owner.holder),
+        ("by", documents.who_text(by)),
+        ("pid", str(by.pid)),
+        ("acquired", shell.moment(info.acquired)),
+        ("expires", shell.moment(info.expires)),
+        ("token", str(info.token)),
+        ("state", _state(stale)),
+        ("namespace", info.namespace),
+        ("store", shell.app().store_name),
+    ]
+    if not shell.human:
+        pairs.insert(0, ("name", name))
+    shell.fields(name, pairs)
+
+
+@command("break")
+@click.argument("name")
+@where_options()
+@click.option("--reason", default="", metavar="TEXT", help="Why; recorded with the lock.")
+@yes_option
+@output_option
+@click.pass_obj
+def break_held(shell: Shell, name: str, where: Where, reason: str, yes: bool) -> None:
+    """Take the lock NAME away from its holder. Its writes under the lock are refused from then on."""
+    info = _one(shell, name, where)
+    stale = _is_stale(shell, info)
+    by = info.owner.by
+    lines = [
+        f"  {name} in {info.namespace} of {shell.app().store_name}",
+        f"  held by {info.owner.holder!r}: {documents.who_text(by)}, pid {by.pid}",
+        f"  {_state(stale)}; ends by itself {text.ago(info.expires, shell.world.clock())}",
+    ]
+    shell.confirm(lines, "Break it?", yes=yes)
+    app = shell.app()
+    if not locks.break_lock(app.store(), info, app.by(), reason, shell.world.clock()):
+        raise _free(shell, name, where, "is no longer held by the holder that was shown")
+    if shell.structured:
+        body = {"store": app.store_name, "broken": documents.lock(info, stale=stale), "reason": reason}
+        shell.document("lock.break", body)
+    else:
+        shell.print(f"broken: {text.pictures(name)}, held by {text.pictures(info.owner.holder)}")
+
+
+@command("run", context_settings={"ignore_unknown_options": False})
+@click.argument("name")
+@click.argument("argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+@where_options()
+@click.option(
+    "--ttl", type=DURATION, default="60s", show_default=True, help="Length of the lease; it is renewed."
+)
+@click.option("--wait", type=DURATION, default="0s", help="Wait so long for the lock; without, try once.")
+@click.option("--holder", metavar="TEXT", help="Who holds it, for others to read; else the command's name.")
+@click.pass_obj
+def run(
+    shell: Shell, name: str, argv: tuple[str, ...], where: Where, ttl: float, wait: float, holder: str | None
+) -> int:
+    """Run COMMAND while holding the lock NAME. Exit status: the command's, or 3 if the lock is held.
+
+    The lease is renewed while the command runs. Should it be lost, the command is stopped. SLOTH_LOCK_NAME and
+    SLOTH_LOCK_TOKEN tell the command what it runs under.
+    """
+    from sloth_runner.cli.lock_run import run_locked
+
+    if ttl < 1:
+        raise UsageError("--ttl must be at least 1s", unchanged=["nothing was run"])
+    view = shell.view(one_namespace(where, "a lock lies in one namespace"))
+    return run_locked(shell, view.home(locks.check_lock_name(name)), name, argv, ttl, wait, holder or argv[0])
+
+
+def _held(shell: Shell, where: Where) -> Iterator[Info]:
+    app = shell.app()
+    if where.all_agents:
+        namespaces = sorted({SHARED, *app.namespaces()})
+    else:
+        namespaces = list(dict.fromkeys([shell.view(where).namespace, SHARED]))
+    for namespace in namespaces:
+        yield from locks.held(app.store(), namespace)
+
+
+def _one(shell: Shell, name: str, where: Where) -> Info:
+    view = shell.view(one_namespace(where, "a lock lies in one namespace"))
+    info = locks.info(shell.app().store(), view.home(locks.check_lock_name(name)), name)
+    if info is None:
+        raise _free(shell, name, where, f"is not held in {view.home(name)}")
+    return info
+
+
+def _free(shell: Shell, name: str, where: Where, why: str) -> KeyMissing:
+    held = list(_held(shell, where))
+    steps = did_you_mean(name, [info.name for info in held if info.name != name])
+    if not where.shared and any(info.name == name and info.namespace == SHARED for info in held):
+        steps.append("it is held in the shared namespace: --shared")
+    return KeyMissing(
+        f"the lock {name!r} {why}",
+        unchanged=["nothing was changed"],
+        next=[*steps, "see all: sloth-runner lock list --all-agents"],
+    )
+
+
+def _is_stale(shell: Shell, info: Info) -> bool:
+    app = shell.app()
+    by = info.owner.by
+    if by.host != app.by().host:
+        return False
+    return locks.is_stale(info, by.host, app.process_identity()[0], app.start_time(by.pid))
+
+
+def _state(stale: bool) -> str:
+    return "stale: its process is gone" if stale else "held"
+
+
+def _cells(shell: Shell, info: Info, stale: bool) -> list[str]:
+    by = info.owner.by
+    return [
+        info.name,
+        info.namespace,
+        info.owner.holder,
+        f"{by.user}@{by.host}",
+        shell.moment(info.acquired),
+        shell.moment(info.expires),
+        "stale" if stale else "held",
+    ]

@@ -1,0 +1,107 @@
+"""Why: every error looks the same: code, message, place with a caret, what was left alone, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sloth_runner.cli.text import clip, pictures, styled, width
+from sloth_runner.errors import (
+    Bug,
+    FileProblem,
+    Interrupted,
+    LockHeld,
+    SlothError,
+    TaskProblem,
+    UsageError,
+)
+from sloth_runner.names import did_you_mean
+
+
+def exit_code(error: SlothError, *, running: bool = False) -> int:
+    """The exit status. ``running``: a run had begun; without, task problems come from the command line alone."""
+    if isinstance(error, LockHeld) and not running:
+        return 3
+    if isinstance(error, TaskProblem) and not running:
+        return FileProblem.exit_code
+    return error.exit_code
+
+
+def lines(error: Mapping[str, Any], columns: int, color: bool) -> list[str]:
+    """The text form of an error's document."""
+    head = styled(f"error[{error['code']}]", "red", color)
+    first, *rest = pictures(str(error["message"]), lines=True).splitlines() or [""]
+    out = [f"{head}: {first}", *("  " + line for line in rest)]
+    if error.get("file"):
+        place = ":".join(str(error[k]) for k in ("file", "line", "column") if error.get(k) is not None)
+        out.append(f"  --> {pictures(place)}")
+        out += _source(error, columns, color)
+    for name in ("target", "operation", "system"):
+        if error.get(name):
+            out.append(f"  {name}: {pictures(str(error[name]))}")
+    for name in ("changed", "unchanged", "next"):
+        items = [pictures(str(item), lines=True) for item in error.get(name) or ()]
+        margin = " " * (len(name) + 4)
+        for index, item in enumerate(items):
+            label = (
+                f"  {styled(name + ':', 'cyan' if name == 'next' else 'dim', color)} "
+                if index == 0
+                else margin
+            )
+            out.append(label + item.replace("\n", "\n" + margin))
+    return out
+
+
+def from_click(error: Any, command: str) -> UsageError:
+    """Our error for one of the command-line library's; ``command`` is the path of the command concerned."""
+    ctx = getattr(error, "ctx", None)
+    path = ctx.command_path if ctx is not None else command
+    next_steps: list[str] = []
+    option = getattr(error, "option_name", None)
+    name = type(error).__name__
+    if name == "NoSuchOption" and ctx is not None:
+        known = [opt for param in ctx.command.get_params(ctx) for opt in param.opts + param.secondary_opts]
+        message = f"there is no option {option!r} of {path!r}"
+        next_steps += did_you_mean(str(option), known)
+        if str(option) in ("-C", "--config", "--debug", "--version"):
+            next_steps.append(f"it stands before the command: sloth-runner {option} …")
+        elif path.endswith("state set"):
+            next_steps.append("a value that starts with '-' comes after --")
+    else:
+        message = error.format_message().rstrip(".")
+        message = message[:1].lower() + message[1:]
+    if ctx is not None:
+        next_steps.append(" ".join(ctx.get_usage().split()).replace("Usage:", "usage:", 1))
+    next_steps.append(f"{path} --help")
+    return UsageError(message, unchanged=["nothing was changed"], next=next_steps)
+
+
+def bug(error: BaseException) -> Bug:
+    """What nobody expected, as an error that asks to be reported."""
+    return Bug(
+        f"this is a fault of sloth-runner itself: {type(error).__name__}: {error}",
+        next=[
+            "run the same command once more with --debug (sloth-runner --debug …)",
+            "report what that prints, with the output of: sloth-runner version",
+        ],
+    )
+
+
+def interrupted() -> Interrupted:
+    """Ctrl-C in a command that handles it in no other way."""
+    return Interrupted("interrupted")
+
+
+def _source(error: Mapping[str, Any], columns: int, color: bool) -> list[str]:
+    source, line = error.get("source"), error.get("line")
+    if not source or line is None:
+        return []
+    shown = pictures(str(source).expandtabs(4))
+    margin = " " * len(str(line))
+    out = [f"{margin} |", f"{line} | {clip(shown, max(20, columns - len(margin) - 3))}"]
+    column = error.get("column")
+    if column is not None and column >= 1:
+        before = str(source)[: column - 1].expandtabs(4)
+        if width(before) < columns - len(margin) - 4:
+            out.append(f"{margin} | {' ' * width(before)}{styled('^', 'red', color)}")
+    return out

@@ -1,0 +1,208 @@
+"""Why: a run is told line by line as it goes: what tasks say, how they end, and at last what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sloth_runner.cli import problems
+from sloth_runner.cli.live import Live
+from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.text import count, pictures, styled
+from sloth_runner.durations import human
+from sloth_runner.model import Event
+
+Document = Mapping[str, Any]
+_MARKS = {
+    "ok": ("✓", "green"),
+    "changed": ("●", "yellow"),
+    "failed": ("✗", "red"),
+    "unreachable": ("!", "red"),
+    "skipped": ("○", "dim"),
+}
+_LEVELS = {"warn": ("warning: ", "yellow"), "error": ("error: ", "red"), "debug": ("debug: ", "dim")}
+MOST_TASKS = 6
+"""Running tasks that the live area names."""
+
+
+class Progress:
+    """Hears the events of a run and writes its lines: as the result, or beside it (``aside``, to standard error).
+
+    ``quiet`` leaves only failures and the summary; ``verbose`` adds debug lines and calls that changed nothing;
+    ``diffs`` adds what calls changed.
+    """
+
+    def __init__(self, shell: Shell, *, aside: bool, quiet: bool, verbose: bool, diffs: bool) -> None:
+        world = shell.world
+        self._shell = shell
+        self._aside = aside
+        self._quiet = quiet
+        self._verbose = verbose
+        self._diffs = diffs
+        self._color = shell.error_color if aside else shell.color
+        self._live: Live | None = None
+        self._tty = (world.stderr_tty if aside else world.stdout_tty) and world.environ.get("TERM") != "dumb"
+        self._stream = world.stderr if aside else world.stdout
+        self._running: dict[tuple[str, str], tuple[float, str]] = {}
+        self._done = 0
+        self._total = 0
+        self._began = world.clock()
+
+    def emit(self, event: Event) -> None:
+        """Take in one event."""
+        agent, task, data = event.agent or "", event.task or "", event.data
+        if event.kind == "run.started":
+            self._begin(data)
+        elif event.kind == "task.started":
+            self._running[agent, task] = (event.time, "")
+            self._put([])
+        elif event.kind == "task.output":
+            self._output(agent, task, data)
+        elif event.kind == "call.finished":
+            self._call(agent, task, data)
+        elif event.kind == "task.finished":
+            self._done += 1
+            self._running.pop((agent, task), None)
+            self._put([task_line(agent, task, data, self._color)])
+
+    def close(self) -> None:
+        """Take the live area away."""
+        if self._live is not None:
+            self._live.close()
+            self._live = None
+
+    def finish(self, document: Document, resume: str) -> None:
+        """The end of the account: failures together, how to go on (``resume``), the summary last."""
+        self.close()
+        for line in ending(document, resume, self._shell.columns, self._color):
+            self._line(line)
+
+    def _begin(self, data: Document) -> None:
+        self._total = int(data["tasks"])
+        self._began = self._shell.world.clock()
+        if not self._quiet:
+            on = ", ".join(str(target) for target in data["targets"]) or "nothing"
+            title = f"stack {data['stack']}, run {data['run']}"
+            self._line(styled(title, "bold", self._color))
+            self._line(f"{count(self._total, 'task')} of {data['file']} on {on}")
+        if self._tty:
+            self._live = Live(self._stream, self._shell.world.columns, self._area)
+
+    def _output(self, agent: str, task: str, data: Document) -> None:
+        stream, said = str(data["stream"]), str(data["text"])
+        if (agent, task) in self._running:
+            last = said.rstrip("\n").rpartition("\n")[2]
+            self._running[agent, task] = (self._running[agent, task][0], last)
+        if stream != "debug" or self._verbose:
+            self._put(list(output_lines(agent, task, stream, said, self._color)))
+
+    def _call(self, agent: str, task: str, data: Document) -> None:
+        if not (data["changed"] or self._verbose):
+            return
+        mark = "+" if data["changed"] else "="
+        message = f": {data['message']}" if data.get("message") else ""
+        target = f" {data['target']}" if data.get("target") not in (None, "", agent) else ""
+        where = head(agent, task, self._color)
+        lines = [f"{where} {mark} {data['module']}{pictures(target + message)}"]
+        if self._diffs and data.get("diff"):
+            lines += [f"    {_diff_line(line, self._color)}" for line in str(data["diff"]).splitlines()]
+        self._put(lines)
+
+    def _put(self, lines: list[str]) -> None:
+        if self._quiet:
+            lines = []
+        if self._live is not None:
+            self._live.lines(lines)
+            return
+        for line in lines:
+            self._line(line)
+        self._stream.flush()
+
+    def _line(self, line: str) -> None:
+        if self._aside:
+            self._shell.say(line)
+        else:
+            self._shell.print(line)
+
+    def _area(self) -> list[str]:
+        now = self._shell.world.clock()
+        lines = [f"{self._done} of {self._total} done, {human(max(0.0, now - self._began))}"]
+        running = list(self._running.items())
+        for (agent, task), (began, last) in running[:MOST_TASKS]:
+            line = f"  [{agent}] {task}  {human(max(0.0, now - began))}  {pictures(last)}"
+            lines.append(line.rstrip())
+        if len(running) > MOST_TASKS:
+            lines.append(f"  and {len(running) - MOST_TASKS} more")
+        return lines
+
+
+def output_lines(agent: str, task: str, stream: str, said: str, color: bool) -> Iterator[str]:
+    """What a task said: ``[agent] task | text``, for each line of it."""
+    label, style = _LEVELS.get(stream, ("", ""))
+    for line in said.rstrip("\n").split("\n"):
+        shown = label + pictures(line.rstrip("\r").expandtabs(4))
+        yield f"{head(agent, task, color)} | {styled(shown, style, color) if style else shown}"
+
+
+def head(agent: str, task: str, color: bool) -> str:
+    """``[agent] task``; for what belongs to no task, the run itself."""
+    return styled(f"[{agent or 'run'}]", "cyan", color) + (f" {task}" if task else "")
+
+
+def task_line(agent: str, task: str, data: Document, color: bool) -> str:
+    """How a task ended, in a symbol and a word, with the reason."""
+    status = str(data["status"])
+    mark, style = _MARKS.get(status, ("?", "dim"))
+    parts = [styled(f"{mark} {status}", style, color)]
+    writes = int(data.get("state_writes") or 0)
+    if writes:
+        parts.append(count(writes, "state write"))
+    if status != "skipped":
+        parts.append(human(float(data["seconds"])))
+    reason = pictures(str(data["reason"])) if data.get("reason") else ""
+    return f"{head(agent, task, color)} {', '.join(parts)}" + (f": {reason}" if reason else "")
+
+
+def account(document: Document, columns: int, color: bool) -> list[str]:
+    """A finished run: how each task ended, the failures, the summary."""
+    lines = [
+        task_line(t["agent"], t["name"], {**t, "state_writes": len(t["state"])}, color)
+        for t in document["tasks"]
+    ]
+    return lines + ending(document, "", columns, color)
+
+
+def ending(document: Document, resume: str, columns: int, color: bool) -> list[str]:
+    """Failures together, then what to do next, then the summary, which is the last line."""
+    lines: list[str] = []
+    for task in document["tasks"]:
+        if task["error"] is not None:
+            lines += [
+                "",
+                f"{head(task['agent'], task['name'], color)} {styled(task['status'], 'red', color)}",
+            ]
+            lines += problems.lines({**task["error"], "target": None}, columns, color)
+    if document["status"] != "ok" and resume:
+        lines += ["", f"to go on where it stopped: {resume}"]
+    if lines:
+        lines.append("")
+    return [*lines, styled(summary(document), "bold", color)]
+
+
+def summary(document: Document) -> str:
+    """``3 ok, 1 changed, 0 failed, 1 skipped; state: 2 writes; 0.4s``."""
+    figures = document["summary"]
+    writes = count(int(figures["state_writes"]), "write")
+    before = "interrupted: " if document["status"] == "interrupted" else ""
+    return f"{before}{counts(figures)}; state: {writes}; {human(float(document['seconds']))}"
+
+
+def counts(figures: Document) -> str:
+    """``3 ok, 1 changed, 0 failed, 1 skipped``."""
+    return ", ".join(f"{figures[name]} {name}" for name in ("ok", "changed", "failed", "skipped"))
+
+
+def _diff_line(line: str, color: bool) -> str:
+    style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
+    shown = pictures(line)
+    return styled(shown, style, color) if style else shown

@@ -1,0 +1,59 @@
+"""Why: who was shown a sensitive value is written down before it is shown.
+
+A reveal is a record of kind ``a`` in the key's namespace, named by the key, the time in milliseconds and a random
+part. Clearing and purging leave it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from sloth_runner.cli import documents
+from sloth_runner.cli.shell import Shell
+from sloth_runner.moments import iso
+from sloth_runner.state.layout import AUDIT, SEP, revisions_of, store_key
+from sloth_runner.state.store import ABSENT, Change
+
+if TYPE_CHECKING:
+    from sloth_runner.state.state import Row, State
+    from sloth_runner.state.store import Store
+
+AT_ONCE = 1000
+
+
+def record_key(shell: Shell, view: State, namespace: str, key: str) -> None:
+    """Write down that this key's value is about to be shown."""
+    _write(shell, view.writer.store, {namespace: [key]})
+
+
+def record(shell: Shell, view: State, rows: Iterable[Row]) -> None:
+    """Write down that these keys' values are about to be shown."""
+    keys: dict[str, list[str]] = {}
+    for row in rows:
+        keys.setdefault(row.namespace, []).append(row.key)
+    _write(shell, view.writer.store, keys)
+
+
+def found(store: Store, namespace: str, key: str) -> list[dict[str, Any]]:
+    """Who was shown this key's value, the latest first: {"time", "by"}."""
+    entries = store.scan(revisions_of(namespace, AUDIT, key), reverse=True)
+    return [json.loads(entry.value) for entry in entries]
+
+
+def _write(shell: Shell, store: Store, keys: dict[str, list[str]]) -> None:
+    now = shell.world.clock()
+    note = json.dumps({"time": iso(now), "by": documents.who(shell.app().by())}).encode()
+    for namespace, names in keys.items():
+        changes = [
+            Change(
+                f"{store_key(namespace, AUDIT, name)}{SEP}{int(now * 1000):015d}-{shell.world.new_id()[:8]}",
+                note,
+                ABSENT,
+            )
+            for name in names
+        ]
+        most = min(AT_ONCE, store.traits.max_changes)
+        for start in range(0, len(changes), most):
+            store.commit(changes[start : start + most])

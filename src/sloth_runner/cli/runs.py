@@ -1,0 +1,140 @@
+"""Why: what a run did can be looked up later, in the same form in which it was told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from sloth_runner.cli import progress
+from sloth_runner.cli.base import command, output_option
+from sloth_runner.cli.shell import Document, Shell
+from sloth_runner.engine import records
+from sloth_runner.moments import parse_moment
+
+
+@command("list")
+@click.option("--stack", metavar="NAME", help="Only runs of this stack.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="At most N runs."
+)
+@output_option
+@click.pass_obj
+def list_runs(shell: Shell, stack: str | None, limit: int) -> None:
+    """List runs, the newest first."""
+    rows = records.list_runs(shell.app().store(), stack=stack, limit=limit)
+    heads = [_head(row) for row in rows]
+    if shell.mode == "jsonl":
+        for head in heads:
+            shell.record("run", head)
+        return
+    if shell.mode == "json":
+        body = {"store": shell.app().store_name, "stack": stack, "count": len(heads), "runs": heads}
+        shell.document("runs.list", body)
+        return
+    headers = ["RUN", "STACK", "STATUS", "STARTED", "TOOK", "TASKS", "BY"]
+    shell.table(headers, [_cells(shell, row) for row in heads], flexible=(1, 5, 6))
+    if shell.human and not heads:
+        shell.say("no runs" + (f" of the stack {stack}" if stack else " yet"))
+
+
+@command("show")
+@click.argument("run", default="last")
+@output_option
+@click.pass_obj
+def show(shell: Shell, run: str) -> None:
+    """Show what RUN did (last, if none is named): each task, its changes, its error."""
+    document = _public(records.show_run(shell.app().store(), run))
+    if shell.structured:
+        shell.document("run", {"store": shell.app().store_name, **document})
+        return
+    if not shell.human:
+        rows = [
+            [t["agent"], t["name"], t["status"], _took(shell, t["seconds"]), t["reason"] or "-"]
+            for t in document["tasks"]
+        ]
+        shell.table([], rows)
+        return
+    by = document["by"]
+    pairs = [
+        ("stack", document["stack"]),
+        ("file", document["file"]),
+        ("status", _status(document)),
+        ("started", shell.moment(parse_moment(document["started"]))),
+        ("took", _took(shell, document["seconds"])),
+        ("by", f"{by['user']}@{by['host']}"),
+    ]
+    if document.get("resumes"):
+        pairs.append(("resumes", document["resumes"]))
+    shell.fields(f"run {document['run']}", pairs)
+    shell.print()
+    for line in progress.account(document, shell.columns, shell.color):
+        shell.print(line)
+
+
+@command("logs")
+@click.argument("run", default="last")
+@click.option("--task", metavar="NAME", help="Only this task's lines.")
+@output_option
+@click.pass_obj
+def logs(shell: Shell, run: str, task: str | None) -> None:
+    """Print what the tasks of RUN said (last, if none is named)."""
+    document = records.show_run(shell.app().store(), run)
+    lines = [
+        {"task": t["name"], "agent": t["agent"], **line}
+        for t in document["tasks"]
+        if task is None or t["name"] == task
+        for line in t["log"]
+    ]
+    if shell.mode == "jsonl":
+        for line in lines:
+            shell.record("task.output", line)
+    elif shell.mode == "json":
+        body = {"store": shell.app().store_name, "run": document["run"], "lines": lines}
+        shell.document("runs.logs", body)
+    elif shell.mode == "plain":
+        shell.table([], [[ln["time"], ln["agent"], ln["task"], ln["stream"], ln["text"]] for ln in lines])
+    else:
+        for line in lines:
+            for shown in progress.output_lines(
+                line["agent"], line["task"], line["stream"], line["text"], shell.color
+            ):
+                shell.print(shown)
+
+
+def _head(row: Document) -> Document:
+    names = ("run", "stack", "file", "status", "exit_code", "started", "seconds", "summary", "by")
+    return {name: row.get(name) for name in names}
+
+
+def _public(document: Document) -> Document:
+    """Without what only resuming needs."""
+    hidden = ("process", "began", "stack_id")
+    out: Document = {name: item for name, item in document.items() if name not in hidden}
+    out["tasks"] = [
+        {k: v for k, v in task.items() if k not in ("result", "run")} for task in document["tasks"]
+    ]
+    return out
+
+
+def _cells(shell: Shell, row: Document) -> list[str]:
+    by: Any = row["by"] or {}
+    return [
+        row["run"],
+        row["stack"],
+        _status(row),
+        shell.moment(parse_moment(row["started"])),
+        _took(shell, row["seconds"]),
+        progress.counts(row["summary"]) if row["status"] != "running" else "-",
+        f"{by.get('user', '-')}@{by.get('host', '-')}",
+    ]
+
+
+def _status(row: Document) -> str:
+    return str(row["status"])
+
+
+def _took(shell: Shell, seconds: float) -> str:
+    from sloth_runner.durations import human
+
+    return human(seconds) if shell.human else f"{seconds:.3f}"

@@ -1,0 +1,88 @@
+"""Why: a stack is the name that runs, their locks and resumption are kept under; names change and go."""
+
+from __future__ import annotations
+
+import click
+
+from sloth_runner.cli.base import command, output_option, yes_option
+from sloth_runner.cli.shell import Document, Shell
+from sloth_runner.engine import records
+from sloth_runner.errors import BadStack
+from sloth_runner.names import did_you_mean
+
+
+@command("list")
+@output_option
+@click.pass_obj
+def list_stacks(shell: Shell) -> None:
+    """List stacks: their file, how many runs they have, and how the last one ended."""
+    rows = _stacks(shell)
+    if shell.mode == "jsonl":
+        for row in rows:
+            shell.record("stack", row)
+        return
+    if shell.mode == "json":
+        shell.document("stack.list", {"store": shell.app().store_name, "stacks": rows})
+        return
+    cells = [
+        [r["stack"], r["last_status"] or "-", r["last_run"] or "-", str(r["runs"]), r["file"]] for r in rows
+    ]
+    shell.table(["STACK", "LAST STATUS", "LAST RUN", "RUNS", "FILE"], cells, flexible=(0, 4))
+    if shell.human and not rows:
+        shell.say("no stacks yet")
+
+
+@command("rename")
+@click.argument("old")
+@click.argument("new")
+@output_option
+@click.pass_obj
+def rename(shell: Shell, old: str, new: str) -> None:
+    """Give the stack OLD the name NEW; its runs go with it."""
+    from sloth_runner.execution import check_stack_name
+
+    records.rename_stack(shell.app().store(), old, check_stack_name(new))
+    if shell.structured:
+        shell.document("stack.rename", {"store": shell.app().store_name, "old": old, "new": new})
+    else:
+        shell.print(f"the stack {old} is {new} now")
+
+
+@command("forget")
+@click.argument("name")
+@yes_option
+@output_option
+@click.pass_obj
+def forget(shell: Shell, name: str, yes: bool) -> None:
+    """Forget the stack NAME; the records of its runs stay, state too."""
+    known = {row["stack"]: row for row in _stacks(shell)}
+    if name not in known:
+        raise BadStack(
+            f"there is no stack {name!r}", unchanged=["nothing was changed"], next=did_you_mean(name, known)
+        )
+    row = known[name]
+    lines = [f"  {name} in {shell.app().store_name}", f"  file {row['file']}, runs: {row['runs']}"]
+    shell.confirm(lines, "Forget it?", yes=yes)
+    records.forget_stack(shell.app().store(), name)
+    if shell.structured:
+        shell.document("stack.forget", {"store": shell.app().store_name, "stack": name})
+    else:
+        shell.print(f"forgot the stack {name}")
+
+
+def _stacks(shell: Shell) -> list[Document]:
+    """Each stack with its file, its last run and how many there are."""
+    store = shell.app().store()
+    runs: dict[str, list[Document]] = {}
+    for head in records.list_runs(store):
+        runs.setdefault(str(head["stack"]), []).append(head)
+    return [
+        {
+            "stack": row["stack"],
+            "file": row["file"],
+            "last_run": runs[row["stack"]][0]["run"] if row["stack"] in runs else None,
+            "last_status": runs[row["stack"]][0]["status"] if row["stack"] in runs else None,
+            "runs": len(runs.get(row["stack"], ())),
+        }
+        for row in records.list_stacks(store)
+    ]

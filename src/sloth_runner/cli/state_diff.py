@@ -1,0 +1,118 @@
+"""Why: two revisions are compared as people read them: text line by line, tables as spread-out JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sloth_runner.cli import documents, reveals, text
+from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.state_keys import missing
+from sloth_runner.errors import UsageError
+
+if TYPE_CHECKING:
+    from sloth_runner.state.record import Record
+    from sloth_runner.state.state import State
+
+
+class Side(NamedTuple):
+    """One side: the key, the revision's number (None: nothing there) and its record."""
+
+    key: str
+    record: Record | None
+
+    @property
+    def name(self) -> str:
+        """``KEY@3``."""
+        return f"{self.key}@{self.record.number}" if self.record else f"{self.key} (nothing)"
+
+
+def print_diff(shell: Shell, view: State, first: str, second: str | None, *, reveal: bool) -> None:
+    """Print the difference of two revisions. Raises KeyMissing, Compacted, UsageError."""
+    left, right = _sides(view, first, second)
+    secret = any(side.record is not None and side.record.sensitive for side in (left, right))
+    if secret and reveal:
+        for key in {left.key, right.key}:
+            reveals.record_key(shell, view, view.home(key), key)
+    hidden = secret and not reveal
+    lines = [] if hidden else _lines(left, right)
+    differ = _text(left) != _text(right)
+    if shell.structured:
+        shell.document(
+            "state.diff",
+            {
+                "store": shell.app().store_name,
+                "namespace": view.home(left.key),
+                "from": _side(left, hidden),
+                "to": _side(right, hidden),
+                "differ": differ,
+                "diff": None if hidden else "".join(line + "\n" for line in lines),
+            },
+        )
+    elif not differ:
+        shell.say(f"no difference between {left.name} and {right.name}")
+    elif hidden:
+        shell.say(f"{left.name} and {right.name} differ, and are sensitive: --reveal shows how")
+    for line in [] if shell.structured else lines:
+        shell.print(_colored(text.pictures(line), shell.color))
+
+
+def _sides(view: State, first: str, second: str | None) -> tuple[Side, Side]:
+    key, rev = _split(first)
+    if second is not None:
+        if rev is None:
+            raise UsageError("two revisions are compared as KEY@3 KEY@5")
+        other, other_rev = _split(second if not second.startswith("@") else key + second)
+        if other_rev is None:
+            raise UsageError(f"{second!r} names no revision: write {second}@5")
+        return Side(key, view.revision(key, rev)), Side(other, view.revision(other, other_rev))
+    last = _last(view, key)
+    if rev is None:
+        before = view.revision(key, last.number - 1) if last.number > max(1, last.first) else None
+        return Side(key, before), Side(key, last)
+    return Side(key, view.revision(key, rev)), Side(key, last)
+
+
+def _split(text_: str) -> tuple[str, int | None]:
+    key, at, rev = text_.rpartition("@")
+    return (key, int(rev)) if at and key and rev.isascii() and rev.isdigit() else (text_, None)
+
+
+def _last(view: State, key: str) -> Record:
+    from sloth_runner.state.history import head
+
+    found = head(view.writer.store, view.home(key), key)
+    if found is None:
+        raise missing(view, key)
+    return found
+
+
+def _text(side: Side) -> str | None:
+    return side.record.text if side.record else None
+
+
+def _lines(left: Side, right: Side) -> list[str]:
+    from difflib import unified_diff
+
+    found = unified_diff(_shown(left), _shown(right), left.name, right.name, lineterm="")
+    return [line.rstrip("\n") for line in found]
+
+
+def _shown(side: Side) -> list[str]:
+    if side.record is None or side.record.text is None:
+        return []
+    return documents.shown(side.record, reveal=True, pretty=True).split("\n")
+
+
+def _side(side: Side, hidden: bool) -> dict[str, object]:
+    record = side.record
+    return {
+        "key": side.key,
+        "rev": record.number if record else None,
+        "value": documents.value(record, reveal=True) if record and not hidden else None,
+        "sensitive": bool(record and record.sensitive),
+    }
+
+
+def _colored(line: str, color: bool) -> str:
+    style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
+    return text.styled(line, style, color) if style else line

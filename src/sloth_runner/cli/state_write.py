@@ -1,0 +1,243 @@
+"""Why: changing state by hand: setting, counting, deleting, going back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sloth_runner.cli import documents, text
+from sloth_runner.cli.base import DURATION, command, complete_key, output_option, where_options, yes_option
+from sloth_runner.cli.shell import Shell, Where, one_namespace
+from sloth_runner.cli.state_keys import missing, own_view
+from sloth_runner.errors import BadValue, SlothError, UsageError
+
+if TYPE_CHECKING:
+    from sloth_runner.model import Value
+    from sloth_runner.state.state import Row, State
+
+AT_ONCE = 500
+SHOWN = 10
+"""Keys that a question names before it says how many more there are."""
+
+
+@command("set")
+@click.argument("key", shell_complete=complete_key)
+@click.argument("value", required=False)
+@where_options()
+@click.option("--json", "as_json", is_flag=True, help='VALUE is JSON: 5, true, {"a": [1, 2]}.')
+@click.option("--stdin", is_flag=True, help="Read the value from standard input, without its last newline.")
+@click.option("--ttl", type=DURATION, help="Let it expire after this time: 30s, 5m, 1h30m.")
+@click.option("--keep-ttl", is_flag=True, help="Keep the expiry that it has.")
+@click.option(
+    "--sensitive/--no-sensitive", default=None, help="Hide the value where values are shown, or no more."
+)
+@output_option
+@click.pass_obj
+def set_value(
+    shell: Shell,
+    key: str,
+    value: str | None,
+    where: Where,
+    as_json: bool,
+    stdin: bool,
+    ttl: float | None,
+    keep_ttl: bool,
+    sensitive: bool | None,
+) -> None:
+    """Set KEY to VALUE, a string unless --json is given.
+
+    Secrets are better given with --stdin: arguments can be read by others, and shells remember them. A VALUE that
+    starts with '-' comes after --.
+    """
+    view = shell.view(one_namespace(where, "a value is set in one namespace"))
+    if (value is None) != stdin:
+        raise UsageError(
+            "give VALUE or --stdin" + (", not both" if stdin else ""), unchanged=["nothing was changed"]
+        )
+    if ttl is not None and keep_ttl:
+        raise UsageError("--ttl and --keep-ttl exclude each other", unchanged=["nothing was changed"])
+    if ttl == 0:
+        raise UsageError("--ttl must be more than 0", unchanged=["nothing was changed"])
+    given = _read_stdin(shell) if value is None else value
+    found: Value = _json_value(given) if as_json else given
+    changed = view.set(key, found, ttl=ttl, keep_ttl=keep_ttl, sensitive=sensitive)
+    row = view.row(key)
+    rev = row.record.number if row else None
+    if shell.structured:
+        body = {"namespace": view.home(key), "key": key, "changed": changed, "rev": rev}
+        shell.document("state.set", {"store": shell.app().store_name, **body})
+        return
+    what = f"set {key}" if changed else f"unchanged: {key}"
+    shell.print(f"{text.pictures(what)} in {view.home(key)}" + (f" (revision {rev})" if rev else ""))
+
+
+def _read_stdin(shell: Shell) -> str:
+    raw = getattr(shell.world.stdin, "buffer", None)
+    given: str = shell.world.stdin.read() if raw is None else raw.read().decode("utf-8", "surrogateescape")
+    return given.removesuffix("\n").removesuffix("\r")
+
+
+def _json_value(given: str) -> Value:
+    from sloth_runner.state.value import from_json
+
+    def refuse(word: str) -> Any:
+        raise ValueError(f'{word} is no JSON; write {{"$float": "nan"}}, "inf" or "-inf"')
+
+    try:
+        return from_json(json.loads(given, parse_constant=refuse))
+    except RecursionError:
+        raise BadValue("the value is nested too deep", unchanged=["nothing was changed"]) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadValue(
+            f"--json: this is no value: {error}",
+            source=None,
+            unchanged=["nothing was changed"],
+            next=["text needs its quotes: '\"v1.2\"', or leave --json out"],
+        ) from None
+
+
+@command("increment", context_settings={"ignore_unknown_options": True})
+@click.argument("key", shell_complete=complete_key)
+@click.argument("delta", default="1")
+@where_options()
+@output_option
+@click.pass_obj
+def increment(shell: Shell, key: str, delta: str, where: Where) -> None:
+    """Add DELTA (1; may be negative or a decimal) to KEY and print the sum. A missing key counts as 0."""
+    view = shell.view(one_namespace(where, "one counter is changed at a time"))
+    total = view.increment(key, _number(delta))
+    if shell.structured:
+        body = {"namespace": view.home(key), "key": key, "value": total}
+        shell.document("state.increment", {"store": shell.app().store_name, **body})
+    else:
+        shell.print(json.dumps(total))
+
+
+def _number(delta: str) -> int | float:
+    try:
+        return int(delta)
+    except ValueError:
+        try:
+            number = float(delta)
+        except ValueError:
+            number = float("nan")
+    if number - number != 0:
+        raise UsageError(f"DELTA must be a number, not {delta!r}", unchanged=["nothing was changed"])
+    return number
+
+
+@command("delete")
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True, shell_complete=complete_key)
+@where_options()
+@yes_option
+@output_option
+@click.pass_obj
+def delete(shell: Shell, keys: tuple[str, ...], where: Where, yes: bool) -> None:
+    """Delete KEYs. Their history stays: state rollback brings them back."""
+    view = shell.view(one_namespace(where, "keys are deleted in one namespace at a time"))
+    rows: list[Row] = []
+    for key in dict.fromkeys(keys):
+        row = view.row(key)
+        if row is None:
+            raise missing(view, key)
+        rows.append(row)
+    places = " and ".join(sorted({row.namespace for row in rows}))
+    lines = [*_named(rows), f"{text.count(len(rows), 'key')} in {places} of {shell.app().store_name}"]
+    shell.confirm(lines, "Delete it?" if len(rows) == 1 else "Delete them?", yes=yes)
+    gone = _delete(view, [row.key for row in rows])
+    if shell.structured:
+        body = {"namespace": view.namespace, "keys": gone, "deleted": len(gone)}
+        shell.document("state.delete", {"store": shell.app().store_name, **body})
+        return
+    what = gone[0] if len(gone) == 1 else text.count(len(gone), "key")
+    shell.print(f"deleted {text.pictures(what)} from {places}")
+
+
+@command("clear")
+@where_options()
+@click.option("--purge", is_flag=True, help="Remove the history, too: nothing can be brought back.")
+@yes_option
+@output_option
+@click.pass_obj
+def clear(shell: Shell, where: Where, purge: bool, yes: bool) -> None:
+    """Delete all keys of one namespace: local, an agent's, or (only with --shared) the shared one.
+
+    Asks to type the name of the namespace. Locks, runs and what modules remember stay. So does the history,
+    unless --purge is given.
+    """
+    from sloth_runner.cli import purging
+
+    view = own_view(shell.view(one_namespace(where, "clear one namespace at a time")))
+    keys = view.keys()
+    traces = purging.count(view) if purge else 0
+    what = text.count(len(keys), "key") + (f" and {text.count(traces, 'revision')}" if purge else "")
+    if keys or traces:
+        lasting = "They can't be brought back." if purge else "Their history stays."
+        lines = [f"this deletes {what} in {view.namespace} of {shell.app().store_name}", lasting]
+        shell.confirm(lines, "Clear it?", yes=yes, typed=view.namespace)
+        gone = purging.purge(view) if purge else _delete(view, keys)
+    else:
+        gone = []
+    if shell.structured:
+        body = {"namespace": view.namespace, "deleted": len(gone), "purged": purge}
+        shell.document("state.clear", {"store": shell.app().store_name, **body})
+    elif not keys and not traces:
+        shell.print(f"nothing to clear in {view.namespace}")
+    else:
+        history = " and their history" if purge else ""
+        shell.print(f"deleted {text.count(len(gone), 'key')}{history} from {view.namespace}")
+
+
+@command("rollback")
+@click.argument("key", shell_complete=complete_key)
+@click.option("--rev", type=click.IntRange(1), metavar="N", required=True, help="The revision to go back to.")
+@where_options()
+@yes_option
+@output_option
+@click.pass_obj
+def rollback(shell: Shell, key: str, rev: int, where: Where, yes: bool) -> None:
+    """Make revision N of KEY the current one again, as a new revision: nothing is erased."""
+    view = shell.view(one_namespace(where, "keys are rolled back in one namespace"))
+    target = view.revision(key, rev)
+    row = view.row(key)
+    now = documents.shown(row.record, reveal=False) if row else "(no value)"
+    then = documents.shown(target, reveal=False) if target.text is not None else "(no value)"
+    lines = [
+        f"  now         {text.clip(now, 60)}",
+        f"  revision {rev:<3}{text.clip(then, 60)}",
+        f"{key} in {view.home(key)} of {shell.app().store_name}",
+    ]
+    shell.confirm(lines, f"Go back to revision {rev}?", yes=yes)
+    new = view.rollback(key, rev)
+    if shell.structured:
+        body = {"namespace": view.home(key), "key": key, "to": rev, "rev": new}
+        shell.document("state.rollback", {"store": shell.app().store_name, **body})
+    else:
+        shell.print(
+            f"{text.pictures(key)} in {view.home(key)} is as in revision {rev} again (revision {new})"
+        )
+
+
+def _named(rows: list[Row]) -> list[str]:
+    lines = [
+        f"  {row.key} = {text.clip(documents.shown(row.record, reveal=False), 60)}" for row in rows[:SHOWN]
+    ]
+    return lines + ([f"  … and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else [])
+
+
+def _delete(view: State, keys: list[str]) -> list[str]:
+    """Delete in bounded steps; the keys that were there. Raises the first error, saying how far it came."""
+    from sloth_runner.state.edits import delete as edit
+
+    gone: list[str] = []
+    for start in range(0, len(keys), AT_ONCE):
+        part = keys[start : start + AT_ONCE]
+        for key, result in zip(part, view.writer.apply([view.edit(key, edit) for key in part]), strict=True):
+            if isinstance(result, SlothError):
+                result.changed.append(f"{text.count(len(gone), 'key')} deleted before")
+                raise result
+            if result:
+                gone.append(key)
+    return gone

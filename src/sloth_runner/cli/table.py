@@ -1,0 +1,55 @@
+"""Why: the help lists every command without loading one; this is the list, in the order of the help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+Entries: TypeAlias = Mapping[str, tuple[Any, ...]]
+"""name -> (``module:attribute``, help), or (Entries, help, epilog) for a group."""
+
+STATE: Final[Entries] = {
+    "list": ("state_read:list_keys", "List keys, all or those below a prefix."),
+    "show": ("state_read:show", "Show a key: its value, and who changed it when."),
+    "get": ("state_read:get", "Print a value and nothing else."),
+    "exists": ("state_read:exists", "Say whether there is a key (exit status 0 or 1)."),
+    "history": ("state_history:history", "List what a key held before."),
+    "diff": ("state_history:diff", "Compare two revisions."),
+    "stats": ("state_read:stats", "Count keys, revisions, locks and bytes."),
+    "set": ("state_write:set_value", "Set a key."),
+    "increment": ("state_write:increment", "Add to a number."),
+    "delete": ("state_write:delete", "Delete keys."),
+    "clear": ("state_write:clear", "Delete all keys of a namespace."),
+    "rollback": ("state_write:rollback", "Make an earlier revision the current one."),
+}
+LOCK: Final[Entries] = {
+    "list": ("lock:list_locks", "List the locks that are held."),
+    "show": ("lock:show", "Show who holds a lock."),
+    "break": ("lock:break_held", "Take a lock away from its holder."),
+    "run": ("lock:run", "Run a command under a lock."),
+}
+RUNS: Final[Entries] = {
+    "list": ("runs:list_runs", "List runs, the newest first."),
+    "show": ("runs:show", "Show what a run did."),
+    "logs": ("runs:logs", "Print the log of a run."),
+}
+STACK: Final[Entries] = {
+    "list": ("stack:list_stacks", "List stacks."),
+    "rename": ("stack:rename", "Give a stack another name; its runs go with it."),
+    "forget": ("stack:forget", "Forget a stack; the records of its runs stay."),
+}
+CONFIG: Final[Entries] = {"show": ("config:show", "Show every setting and where it comes from.")}
+
+ROOT: Final[Entries] = {
+    "run": ("run:run", "Run a task file."),
+    "validate": ("run:validate", "Check a task file; run nothing."),
+    "list": ("run:list_tasks", "List the tasks of a file."),
+    "state": (STATE, "Read and change what is remembered.", "KEY is a whole key; prefixes are literal."),
+    "lock": (LOCK, "See, take and break locks.", None),
+    "runs": (RUNS, "Look at earlier runs.", "RUN is a run's id, the start of one, or last."),
+    "stack": (STACK, "Manage the names that runs are kept under.", None),
+    "config": (CONFIG, "Look at the configuration.", None),
+    "explain": ("explain:explain", "Explain an error code."),
+    "completion": ("completion:completion", "Print the completion script for a shell."),
+    "version": ("version:version", "Print the version."),
+}

@@ -1,0 +1,33 @@
+"""Why: a report begins with which version of what."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+
+import click
+
+from sloth_runner import __version__
+from sloth_runner.cli.base import command, output_option
+from sloth_runner.cli.shell import Shell
+
+
+@command("version")
+@output_option
+@click.pass_obj
+def version(shell: Shell) -> None:
+    """Print the version of sloth-runner and of what it stands on."""
+    import apsw
+
+    found = {
+        "sloth_runner": __version__,
+        "python": platform.python_version(),
+        "sqlite": apsw.sqlite_lib_version(),
+        "lupa": metadata.version("lupa"),
+        "platform": platform.platform(terse=True),
+    }
+    if shell.structured:
+        shell.document("version", found)
+        return
+    for name, value in found.items():
+        shell.print(f"{name.replace('_', '-')} {value}")

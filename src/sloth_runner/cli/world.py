@@ -1,0 +1,70 @@
+"""Why: a command sees the outside through one object, so that tests hand in streams, clock and width."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+
+class World(NamedTuple):
+    """The outside. ``clock``: seconds since the epoch; ``new_id``: 128 random bits in hex; ``sleep`` waits
+    seconds; ``columns``: the terminal's width now. The ``*_tty`` flags say which streams are a terminal."""
+
+    stdin: TextIO
+    stdout: TextIO
+    stderr: TextIO
+    environ: Mapping[str, str]
+    cwd: Path
+    clock: Callable[[], float]
+    new_id: Callable[[], str]
+    sleep: Callable[[float], None]
+    columns: Callable[[], int]
+    stdin_tty: bool
+    stdout_tty: bool
+    stderr_tty: bool
+
+
+def system_world() -> World:
+    """The real one. Standard output and error take any text: what their encoding lacks is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    return World(
+        stdin=sys.stdin,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        environ=os.environ,
+        cwd=_cwd(),
+        clock=time.time,
+        new_id=lambda: os.urandom(16).hex(),
+        sleep=time.sleep,
+        columns=_columns,
+        stdin_tty=_is_tty(sys.stdin),
+        stdout_tty=_is_tty(sys.stdout),
+        stderr_tty=_is_tty(sys.stderr),
+    )
+
+
+def _cwd() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # the folder was removed under us
+        return Path("/")
+
+
+def _is_tty(stream: TextIO | None) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def _columns() -> int:
+    for descriptor in (1, 2, 0):
+        try:
+            return os.get_terminal_size(descriptor).columns or 80
+        except OSError:
+            continue
+    return 80
