@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
 from sloth_runner.cli.shell import Shell, Where
+from sloth_runner.cli.table import LATER
 from sloth_runner.errors import SlothError, UsageError
 from sloth_runner.names import did_you_mean
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from sloth_runner.cli.table import Entries
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -72,10 +74,15 @@ class LazyGroup(click.Group):
         if command is None and not ctx.resilient_parsing:
             known = self.list_commands(ctx)
             path = ctx.command_path
+            later = name in LATER
             raise UsageError(
-                f"there is no command {name!r} of {path!r}",
+                f"there is no command {name!r} of {path!r}" + (" in this version" if later else ""),
                 unchanged=["nothing was changed"],
-                next=[*did_you_mean(name, known), f"commands: {', '.join(known)}", f"{path} --help"],
+                next=[
+                    *([] if later else did_you_mean(name, known)),
+                    f"commands: {', '.join(known)}",
+                    f"{path} --help",
+                ],
             )
         return (name if command else None), command, args[1:]
 
@@ -96,12 +103,30 @@ class Duration(click.ParamType[float]):
 
         try:
             given = float(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() else value
-            return seconds(given, "this")
+            return seconds(given, "a duration")
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
+class Count(click.ParamType[int]):
+    """A whole number of at least 1."""
+
+    name = "number"
+
+    def __init__(self, most: int | None = None) -> None:
+        self.most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= (self.most or int(text))):
+            upto = f"from 1 to {self.most:,}" if self.most else "of at least 1"
+            self.fail(f"a whole number {upto} is needed, not {text!r}", param, ctx)
+        return int(text)
+
+
 DURATION = Duration()
+COUNT = Count()
 
 
 def command(name: str, **more: Any) -> Callable[[Callable[..., Any]], Command]:
@@ -120,9 +145,10 @@ def output_option(function: F) -> F:
         "-o",
         "--output",
         type=click.Choice(MODES),
+        metavar="FORM",
         callback=remember,
         expose_value=False,
-        help="Form of the output. Off a terminal, table is plain: tabs, no header, whole values.",
+        help="table, json, jsonl, or plain: tabs, whole values, no header (what table is off a terminal).",
     )(function)
 
 
@@ -188,6 +214,8 @@ def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 
 
 def _items(find: Callable[[], list[str]], incomplete: str) -> list[CompletionItem[str]]:
+    from click.shell_completion import CompletionItem
+
     try:
         return [CompletionItem(name) for name in find() if name.startswith(incomplete)]
     except SlothError:  # a shell that waits for suggestions is no place for an error

@@ -67,13 +67,26 @@ def from_click(error: Any, command: str) -> UsageError:
             next_steps.append(f"it stands before the command: sloth-runner {option} …")
         elif path.endswith("state set"):
             next_steps.append("a value that starts with '-' comes after --")
+        elif path.endswith("lock run"):
+            next_steps.append("the command and its options come after --")
     else:
-        message = error.format_message().rstrip(".")
-        message = message[:1].lower() + message[1:]
+        message = _click_message(error)
     if ctx is not None:
         next_steps.append(" ".join(ctx.get_usage().split()).replace("Usage:", "usage:", 1))
     next_steps.append(f"{path} --help")
     return UsageError(message, unchanged=["nothing was changed"], next=next_steps)
+
+
+def _click_message(error: Any) -> str:
+    param = getattr(error, "param", None)
+    if param is None:
+        message: str = error.format_message().rstrip(".")
+        return message[:1].lower() + message[1:]
+    option = param.param_type_name == "option"
+    name = max(param.opts, key=len) if option else param.human_readable_name.strip("[].")
+    if type(error).__name__ == "MissingParameter":
+        return f"{name} is missing"
+    return f"{name}: {error.message.rstrip('.')}"
 
 
 def bug(error: BaseException) -> Bug:

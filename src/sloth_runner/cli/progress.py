@@ -8,7 +8,7 @@ from typing import Any
 from sloth_runner.cli import problems
 from sloth_runner.cli.live import Live
 from sloth_runner.cli.shell import Shell
-from sloth_runner.cli.text import count, pictures, styled
+from sloth_runner.cli.text import count, pictures, styled, took
 from sloth_runner.durations import human
 from sloth_runner.model import Event
 
@@ -158,7 +158,7 @@ def task_line(agent: str, task: str, data: Document, color: bool) -> str:
     if writes:
         parts.append(count(writes, "state write"))
     if status != "skipped":
-        parts.append(human(float(data["seconds"])))
+        parts.append(took(float(data["seconds"])))
     reason = pictures(str(data["reason"])) if data.get("reason") else ""
     return f"{head(agent, task, color)} {', '.join(parts)}" + (f": {reason}" if reason else "")
 
@@ -194,7 +194,7 @@ def summary(document: Document) -> str:
     figures = document["summary"]
     writes = count(int(figures["state_writes"]), "write")
     before = "interrupted: " if document["status"] == "interrupted" else ""
-    return f"{before}{counts(figures)}; state: {writes}; {human(float(document['seconds']))}"
+    return f"{before}{counts(figures)}; state: {writes}; {took(float(document['seconds']))}"
 
 
 def counts(figures: Document) -> str:

@@ -48,7 +48,7 @@ def _write(shell: Shell, store: Store, keys: dict[str, list[str]]) -> None:
     for namespace, names in keys.items():
         changes = [
             Change(
-                f"{store_key(namespace, AUDIT, name)}{SEP}{int(now * 1000):015d}-{shell.world.new_id()[:8]}",
+                f"{store_key(namespace, AUDIT, name)}{SEP}{int(now * 1000):015d}-{shell.world.new_id()}",
                 note,
                 ABSENT,
             )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sloth_runner.cli.base import DURATION, command, output_option
+from sloth_runner.cli.base import DURATION, Count, command, output_option
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.text import count
 from sloth_runner.errors import UsageError
@@ -79,9 +79,7 @@ def _refuse_check(ctx: click.Context, param: click.Parameter, value: bool) -> No
 @click.option(
     "-f", "--file", type=_PATH, metavar="FILE", help="The task file; the argument is the stack's name then."
 )
-@click.option(
-    "-j", "--jobs", type=click.IntRange(1, 1000), metavar="N", help="Run up to N independent tasks at once."
-)
+@click.option("-j", "--jobs", type=Count(1000), metavar="N", help="Run up to N independent tasks at once.")
 @_selection_options
 @click.option("-k", "--keep-going", is_flag=True, help="After a failure, run what does not depend on it.")
 @click.option("--resume", metavar="RUN", help="Go on with this run: skip the tasks that it finished.")
@@ -255,7 +253,7 @@ def _file_and_stack(target: str | None, file: Path | None) -> tuple[Path, str | 
         raise UsageError(
             "a task file is needed",
             unchanged=["nothing was run"],
-            next=["sloth-runner run FILE", "run --help"],
+            next=["sloth-runner run FILE", "sloth-runner run --help"],
         )
     return Path(target), None
 
@@ -265,7 +263,7 @@ def _options(shell: Shell, file: Path, stack: str | None, **given: Any) -> RunOp
 
     path = shell.cwd / file
     settings = shell.app(path).settings
-    lists = {
+    lists: dict[str, Any] = {
         name: tuple(_split(given.pop(name, ()))) for name in ("tags", "skip_tags", "limit", "delegate_to")
     }
     files = tuple(shell.cwd / name for name in given.pop("values_files"))

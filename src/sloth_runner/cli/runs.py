@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from sloth_runner.cli import progress
-from sloth_runner.cli.base import command, output_option
+from sloth_runner.cli import progress, text
+from sloth_runner.cli.base import COUNT, command, output_option
 from sloth_runner.cli.shell import Document, Shell
 from sloth_runner.engine import records
 from sloth_runner.moments import parse_moment
@@ -15,9 +15,7 @@ from sloth_runner.moments import parse_moment
 
 @command("list")
 @click.option("--stack", metavar="NAME", help="Only runs of this stack.")
-@click.option(
-    "--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="At most N runs."
-)
+@click.option("--limit", type=COUNT, default=20, show_default=True, metavar="N", help="At most N runs.")
 @output_option
 @click.pass_obj
 def list_runs(shell: Shell, stack: str | None, limit: int) -> None:
@@ -135,6 +133,4 @@ def _status(row: Document) -> str:
 
 
 def _took(shell: Shell, seconds: float) -> str:
-    from sloth_runner.durations import human
-
-    return human(seconds) if shell.human else f"{seconds:.3f}"
+    return text.took(seconds) if shell.human else f"{seconds:.3f}"

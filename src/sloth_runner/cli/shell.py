@@ -70,6 +70,8 @@ class Shell:
             world = self.world
             folder = None if file is None else (self.cwd / file).absolute().parent
             settings = settings_for(world.environ, self.cwd, file_folder=folder, config=self.config)
+            if world.who is not None:
+                settings = settings._replace(user=world.who[0], host=world.who[1])
             self._app = App(settings, clock=world.clock, new_id=world.new_id, getenv=world.environ.get)
         return self._app
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sloth_runner.cli import documents, reveals
-from sloth_runner.cli.base import command, complete_key, output_option, reveal_option, where_options
+from sloth_runner.cli.base import COUNT, command, complete_key, output_option, reveal_option, where_options
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.state_keys import first_kept, missing
 from sloth_runner.model import By
@@ -21,10 +21,8 @@ ONE = "a key's history lies in one namespace"
 @command("history")
 @click.argument("key", shell_complete=complete_key)
 @where_options()
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N revisions.")
-@click.option(
-    "--before", type=click.IntRange(1), metavar="REV", help='Only those before REV (the "next" of a page).'
-)
+@click.option("--limit", type=COUNT, metavar="N", help="At most N revisions.")
+@click.option("--before", type=COUNT, metavar="REV", help='Only those before REV (the "next" of a page).')
 @reveal_option
 @output_option
 @click.pass_obj

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sloth_runner.cli import documents, reveals, text
-from sloth_runner.cli.base import command, complete_key, output_option, reveal_option, where_options
+from sloth_runner.cli.base import COUNT, command, complete_key, output_option, reveal_option, where_options
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.state_keys import first_kept, missing, views
 from sloth_runner.errors import Missing, UsageError
@@ -23,7 +23,7 @@ ONE = "a key is looked up in one namespace"
 @command("list")
 @click.argument("prefix", default="", shell_complete=complete_key)
 @where_options(everywhere=True)
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N keys.")
+@click.option("--limit", type=COUNT, metavar="N", help="At most N keys.")
 @click.option("--after", default="", metavar="KEY", help='Go on after KEY (the "next" of a page).')
 @reveal_option
 @output_option
@@ -98,7 +98,7 @@ def _list_table(shell: Shell, rows: list[Row], everywhere: bool, reveal: bool) -
 @command("show")
 @click.argument("key", shell_complete=complete_key)
 @where_options()
-@click.option("--rev", type=click.IntRange(1), metavar="N", help="Revision N instead of the current one.")
+@click.option("--rev", type=COUNT, metavar="N", help="Revision N instead of the current one.")
 @click.option(
     "--at", metavar="TIME", help="What was in force then: 2026-01-31T09:00, or 2h for two hours ago."
 )
@@ -166,7 +166,10 @@ def _moment(shell: Shell, at: str) -> float:
     try:
         return parse_moment(at, shell.world.clock())
     except ValueError as error:
-        raise UsageError(f"--at: {error}") from None
+        raise UsageError(
+            f"--at: a time such as 2026-01-31T09:00 (UTC), or how long ago such as 2h30m; not {at!r}",
+            unchanged=["nothing was changed"],
+        ) from error
 
 
 @command("get")

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sloth_runner.cli import documents, text
-from sloth_runner.cli.base import DURATION, command, complete_key, output_option, where_options, yes_option
+from sloth_runner.cli.base import (
+    COUNT,
+    DURATION,
+    command,
+    complete_key,
+    output_option,
+    where_options,
+    yes_option,
+)
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.state_keys import missing, own_view
 from sloth_runner.errors import BadValue, SlothError, UsageError
@@ -54,7 +62,9 @@ def set_value(
     view = shell.view(one_namespace(where, "a value is set in one namespace"))
     if (value is None) != stdin:
         raise UsageError(
-            "give VALUE or --stdin" + (", not both" if stdin else ""), unchanged=["nothing was changed"]
+            "give VALUE or --stdin" + (", not both" if stdin else ""),
+            unchanged=["nothing was changed"],
+            next=["sloth-runner state set KEY VALUE", "sloth-runner state set KEY --stdin < FILE"],
         )
     if ttl is not None and keep_ttl:
         raise UsageError("--ttl and --keep-ttl exclude each other", unchanged=["nothing was changed"])
@@ -192,7 +202,7 @@ def clear(shell: Shell, where: Where, purge: bool, yes: bool) -> None:
 
 @command("rollback")
 @click.argument("key", shell_complete=complete_key)
-@click.option("--rev", type=click.IntRange(1), metavar="N", required=True, help="The revision to go back to.")
+@click.option("--rev", type=COUNT, metavar="N", required=True, help="The revision to go back to.")
 @where_options()
 @yes_option
 @output_option
@@ -205,8 +215,8 @@ def rollback(shell: Shell, key: str, rev: int, where: Where, yes: bool) -> None:
     now = documents.shown(row.record, reveal=False) if row else "(no value)"
     then = documents.shown(target, reveal=False) if target.text is not None else "(no value)"
     lines = [
-        f"  now         {text.clip(now, 60)}",
-        f"  revision {rev:<3}{text.clip(then, 60)}",
+        f"  now         {text.clip(text.pictures(now), 60)}",
+        f"  revision {rev:<3}{text.clip(text.pictures(then), 60)}",
         f"{key} in {view.home(key)} of {shell.app().store_name}",
     ]
     shell.confirm(lines, f"Go back to revision {rev}?", yes=yes)
@@ -221,9 +231,10 @@ def rollback(shell: Shell, key: str, rev: int, where: Where, yes: bool) -> None:
 
 
 def _named(rows: list[Row]) -> list[str]:
-    lines = [
-        f"  {row.key} = {text.clip(documents.shown(row.record, reveal=False), 60)}" for row in rows[:SHOWN]
-    ]
+    lines = []
+    for row in rows[:SHOWN]:
+        shown = text.pictures(documents.shown(row.record, reveal=False))
+        lines.append(f"  {row.key} = {text.clip(shown, 60)}")
     return lines + ([f"  … and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else [])
 
 

@@ -53,3 +53,11 @@ ROOT: Final[Entries] = {
     "completion": ("completion:completion", "Print the completion script for a shell."),
     "version": ("version:version", "Print the version."),
 }
+
+LATER: Final = frozenset(
+    (
+        *("plan", "drift", "prune", "resource", "agent", "ui", "init", "types", "export", "import"),
+        *("watch", "migrate", "rekey", "verify", "tag", "doctor"),
+    )
+)
+"""Names that the documentation knows and this version does not."""

@@ -70,7 +70,8 @@ def styled(text: str, style: str, color: bool) -> str:
 def table(
     headers: Sequence[str], rows: Sequence[Sequence[str]], columns: int, flexible: Iterable[int], color: bool
 ) -> list[str]:
-    """The lines of a table that fits ``columns``: the ``flexible`` columns give way, the widest first."""
+    """The lines of a table that fits ``columns``: the ``flexible`` columns give way, the widest first; where that is
+    not enough, each row is shown as names and values below each other."""
     cells = [[pictures(cell) for cell in row] for row in rows]
     widths = [max(width(row[i]) for row in [list(headers), *cells]) for i in range(len(headers))]
     spare = columns - sum(widths) - 2 * (len(widths) - 1)
@@ -83,6 +84,8 @@ def table(
             continue
         widths[widest] -= 1
         spare += 1
+    if spare < 0:
+        return [line for row in rows for line in _standing(headers, row, color)]
     lines = [styled(_row(list(headers), widths), "bold", color)]
     return lines + [_row(row, widths) for row in cells]
 
@@ -99,14 +102,21 @@ def fields(pairs: Sequence[tuple[str, str]], color: bool) -> list[str]:
 
 
 def ago(moment: float, now: float) -> str:
-    """How long ago, or in how long: ``3m 20s ago``, ``in 2h``, ``just now``."""
+    """How long ago, or in how long: ``12s ago``, ``in 2h 5m``, ``just now``."""
     from sloth_runner.durations import human
 
     distance = now - moment
     if -1 < distance < 1:
         return "just now"
-    length = human(abs(distance))
+    length = f"{abs(distance):.0f}s" if abs(distance) < 59.5 else human(abs(distance))
     return f"{length} ago" if distance > 0 else f"in {length}"
+
+
+def took(seconds: float) -> str:
+    """A length of time: ``6ms``, ``0.4s``, ``3m 20s``."""
+    from sloth_runner.durations import human
+
+    return f"{round(seconds * 1000)}ms" if seconds < 0.095 else human(seconds)
 
 
 def count(number: int, word: str, words: str | None = None) -> str:
@@ -121,6 +131,11 @@ def size(number: int) -> str:
     units = ("KiB", "MiB", "GiB", "TiB")
     power = min(len(units), (number.bit_length() - 1) // 10)
     return f"{number / (1 << 10 * power):.1f} {units[power - 1]}"
+
+
+def _standing(headers: Sequence[str], row: Sequence[str], color: bool) -> list[str]:
+    names = [header.lower() for header in headers[1:]]
+    return [styled(pictures(row[0]), "bold", color), *fields(list(zip(names, row[1:], strict=True)), color)]
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -12,7 +12,8 @@ from typing import NamedTuple, TextIO
 
 class World(NamedTuple):
     """The outside. ``clock``: seconds since the epoch; ``new_id``: 128 random bits in hex; ``sleep`` waits
-    seconds; ``columns``: the terminal's width now. The ``*_tty`` flags say which streams are a terminal."""
+    seconds; ``columns``: the terminal's width now. The ``*_tty`` flags say which streams are a terminal.
+    ``who``: user and host, where not those of this process."""
 
     stdin: TextIO
     stdout: TextIO
@@ -26,6 +27,7 @@ class World(NamedTuple):
     stdin_tty: bool
     stdout_tty: bool
     stderr_tty: bool
+    who: tuple[str, str] | None = None
 
 
 def system_world() -> World:

@@ -1,0 +1,156 @@
+"""Why: scripts read the documents; each is what its schema says, and each schema is used."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.cli.kit import Cli
+from tests.cli.schema import check, schemas
+
+FILE = """
+task({name = "first", tags = {"web"}, description = "says hello", run = function()
+  print("hello")
+  state.set("greeted", "yes")
+end})
+task({name = "second", depends_on = "first", run = function() error("no luck") end})
+"""
+
+
+def _document(cli: Cli, *argv: str, stdin: str = "", code: int = 0) -> dict[str, Any]:
+    result = cli(*argv, "--output", "json", stdin=stdin)
+    assert result.code == code, result.shown()
+    document: dict[str, Any] = json.loads(result.out)
+    check(document)
+    return document
+
+
+STATE = {
+    "state.list": ("state", "list"),
+    "state.show": ("state", "show", "config:limits"),
+    "state.get": ("state", "get", "config:limits"),
+    "state.exists": ("state", "exists", "motd"),
+    "state.set": ("state", "set", "a", "b"),
+    "state.increment": ("state", "increment", "config:version"),
+    "state.delete": ("state", "delete", "motd", "--yes"),
+    "state.clear": ("state", "clear", "--yes"),
+    "state.rollback": ("state", "rollback", "deployment:version", "--rev", "1", "--yes"),
+    "state.stats": ("state", "stats"),
+    "state.history": ("state", "history", "db:password", "--reveal"),
+    "state.diff": ("state", "diff", "deployment:version"),
+    "lock.list": ("lock", "list"),
+    "runs.list": ("runs", "list"),
+    "stack.list": ("stack", "list"),
+    "config.show": ("config", "show"),
+    "explain": ("explain", "E-BUG"),
+    "explain.list": ("explain",),
+    "version": ("version",),
+}
+LOCKS = {
+    "lock.list": ("lock", "list"),
+    "lock.show": ("lock", "show", "deploy"),
+    "lock.break": ("lock", "break", "deploy", "--yes", "--reason", "it is late"),
+}
+FILES = {
+    "validate": ("validate", "deploy.sloth"),
+    "list": ("list", "deploy.sloth"),
+    "runs.list": ("runs", "list"),
+    "run": ("runs", "show"),
+    "runs.logs": ("runs", "logs", "last"),
+    "stack.list": ("stack", "list"),
+    "stack.rename": ("stack", "rename", "deploy", "web"),
+    "stack.forget": ("stack", "forget", "deploy", "--yes"),
+}
+
+
+@pytest.mark.parametrize("name", STATE)
+def test_state_documents(filled: Cli, name: str) -> None:
+    assert _document(filled, *STATE[name])["format"] == f"sloth-runner/{name}"
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_lock_documents(cli: Cli, name: str) -> None:
+    hold(cli, "deploy")
+    document = _document(cli, *LOCKS[name])
+    assert document["format"] == f"sloth-runner/{name}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_run_documents(cli: Cli, name: str) -> None:
+    cli.file("deploy.sloth", FILE)
+    assert _document(cli, "run", "deploy.sloth", code=1)["status"] == "failed"
+    assert _document(cli, *FILES[name])["format"] == f"sloth-runner/{name}"
+
+
+def test_an_error_is_a_document(cli: Cli) -> None:
+    result = cli("state", "show", "nothing", "-o", "json")
+    document = json.loads(result.out)
+    check(document)
+    assert document["error"]["code"] == "E-KEY-MISSING"
+    assert document["error"]["exit_code"] == result.code == 4
+    assert result.err.startswith("error[E-KEY-MISSING]")
+
+
+def test_a_usage_error_is_a_document(cli: Cli) -> None:
+    document = json.loads(cli("state", "shwo", "--output=json").out)
+    check(document)
+    assert document["error"]["exit_code"] == 64
+
+
+def test_the_last_line_of_json_lines_is_the_error(cli: Cli) -> None:
+    result = cli("state", "show", "nothing", "-ojsonl")
+    assert [json.loads(line)["event"] for line in result.out.splitlines()] == ["error"]
+
+
+def test_every_schema_is_covered() -> None:
+    assert set(schemas()) == {*STATE, *LOCKS, *FILES, "error"}
+
+
+def test_a_schema_names_its_document() -> None:
+    for name, schema in schemas().items():
+        assert schema["properties"]["format"] == {"const": f"sloth-runner/{name}"}
+        assert schema["title"]
+
+
+def test_values_keep_their_types(cli: Cli) -> None:
+    cli.ok(
+        "state", "set", "t", "--json", '{"i": 1, "f": 1.0, "n": {"$float": "nan"}, "b": {"$bytes": "/w=="}}'
+    )
+    entry = _document(cli, "state", "show", "t")["entry"]
+    assert entry["value"] == {"i": 1, "f": 1.0, "n": {"$float": "nan"}, "b": {"$bytes": "/w=="}}
+    assert isinstance(entry["value"]["i"], int) and isinstance(entry["value"]["f"], float)
+
+
+def test_all_agents_have_one_document(filled: Cli) -> None:
+    document = _document(filled, "state", "stats", "--all-agents")
+    assert document["namespace"] is None
+    assert document["keys"] == sum(row["keys"] for row in document["namespaces"]) == 7
+    listed = _document(filled, "state", "list", "--all-agents")
+    assert {entry["namespace"] for entry in listed["entries"]} == {"local", "_shared"}
+
+
+def test_json_lines_of_a_list(filled: Cli) -> None:
+    rows = [json.loads(line) for line in filled.ok("state", "list", "-o", "jsonl").splitlines()]
+    assert {row["event"] for row in rows} == {"entry"}
+    assert [row["key"] for row in rows] == sorted(row["key"] for row in rows)
+
+
+def test_json_without_unicode(cli: Cli) -> None:
+    cli.ok("state", "set", "städte", "Köln")
+    result = cli("state", "list", "-o", "json", encoding="ascii")
+    assert json.loads(result.out)["entries"][0]["value"] == "Köln"
+
+
+def hold(cli: Cli, name: str, holder: str = "task-123") -> None:
+    """Take a lock as another process of this host would."""
+    from sloth_runner.app import App, settings_for
+    from sloth_runner.state.locks import Held, acquire
+
+    settings = settings_for(cli.environ, cli.work)._replace(user="bob", host="host1")
+    app = App(settings, clock=lambda: cli.now, new_id=lambda: "0" * 32, getenv=cli.environ.get)
+    view = app.state()
+    held = acquire(app.store(), view.home(name), name, app.owner(holder, "1"), 300, cli.now)
+    assert isinstance(held, Held)
+    app.close()
