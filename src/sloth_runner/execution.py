@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -35,7 +36,7 @@ from sloth_runner.state import locks
 from sloth_runner.state.layout import LOCAL, SHARED, STACK, store_key
 from sloth_runner.state.state import State
 from sloth_runner.state.writer import Fence, Mutation, Writer
-from sloth_runner.values import load_values
+from sloth_runner.values import load_values, merge
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
@@ -105,10 +106,10 @@ class _Loading:
         from sloth_runner.modules import modules, pure_functions
 
         options, settings = self.options, self.app.settings
-        values = load_values(options.values_files, options.sets, options.set_strings)
+        self.values = load_values(options.values_files, options.sets, options.set_strings)
         host = Host(
             say=lambda level, text, site: self.say(level, text, site),
-            values=values,
+            values=self.values,
             strict_values=options.strict_values,
             yielding={name: module.doc for name, module in modules().items()},
             pure=pure_functions(self.file.parent),
@@ -137,6 +138,12 @@ class _Loading:
             error.file, error.line = task.site.file, task.site.line
             raise
 
+    def use_values(self, below: dict[str, Any]) -> None:
+        """Make ``values`` what the user gave over ``below``."""
+        merged = copy.deepcopy(below)
+        merge(merged, copy.deepcopy(self.values))
+        self._loaded.use_values(merged)
+
     def close(self) -> None:
         """Give the Lua state back."""
         self._loaded.close()
@@ -159,7 +166,11 @@ class Execution:
         self.writers = _Writers(app)
         self.stack = choose_stack(self.store, loading, options.stack)
         self.deadline = None if options.timeout is None else time.monotonic() + options.timeout
-        self.pump = Pump(self._serve, self._flush, self.writers.late, self._settle)
+        layers = {agent: app.values_for(agent) for agent in (LOCAL, *plan.targets)}
+        self.layers = layers if any(layers.values()) else {}
+        self.whose_values = ""
+        before = self._use_values if self.layers else None
+        self.pump = Pump(self._serve, self._flush, self.writers.late, self._settle, before=before)
         self.renewer = Renewer(app.fresh_store, app.clock)
         boot, started = app.process_identity()
         self.locker = Locker(self.pump, self.renewer, app.clock, app.new_id(), boot, started)
@@ -224,6 +235,13 @@ class Execution:
 
     def _flush(self, mutations: list[Mutation]) -> list[object]:
         return self.writers.main(mutations) if self.pump.alone else self.writers.quick(mutations)
+
+    def _use_values(self, strand: Strand) -> None:
+        """Each body sees ``values`` with what configuration gives its target below files and ``--set``."""
+        agent = strand.context.agent
+        if agent != self.whose_values:
+            self.whose_values = agent
+            self.loading.use_values(self.layers.get(agent, {}))
 
     def _settle(self) -> None:
         if self.broken is None:

@@ -53,7 +53,8 @@ def read_values(file: Path) -> Table:
         return {}
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise BadValues("a values file holds a table with text keys", file=str(file))
-    return _plain(file, data)
+    table: Table = _plain(file, data)
+    return table
 
 
 def _parse(file: Path, text: str) -> object:

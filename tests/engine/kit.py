@@ -11,7 +11,7 @@ from sloth_runner.engine.context import Context
 from sloth_runner.engine.holding import Renewer
 from sloth_runner.engine.lock_calls import Locker
 from sloth_runner.engine.module_calls import ModuleCalls
-from sloth_runner.engine.pump import Pump, Strand
+from sloth_runner.engine.pump import Pump, Strand, Wait
 from sloth_runner.errors import Bug
 from sloth_runner.model import Body, Call, Site, TaskDef
 from sloth_runner.state.backends.memory import MemoryStore
@@ -42,6 +42,7 @@ class Bench:
             lambda: self.pump, self.locker, modules, lambda name: name, lambda: 0.001, deadline
         )
         self.results: dict[str, object] = {}
+        self.more: dict[str, Wait] = {}
         self.errors: dict[str, BaseException] = {}
         self.said: list[tuple[str, dict[str, object]]] = []
 
@@ -49,6 +50,8 @@ class Bench:
         raise Bug(f"no way to {agent}")
 
     def _serve(self, strand: Strand, call: Call) -> object:
+        if call.name in self.more:
+            return self.more[call.name]
         return self.calls.serve(strand, call)
 
     def _flush(self, mutations: list[Any]) -> list[object]:

@@ -39,7 +39,7 @@ def remove(op: Remove) -> Done:
             removal.tree(folder, name, os.path.join(parent, name), status.st_dev, 1)
         else:
             os.rmdir(name, dir_fd=folder)
-        sync_folder(folder)
+        sync_folder(folder, op.path)
     except FileNotFoundError:
         return Done(removal.begun)
     except OSError as error:

@@ -30,13 +30,13 @@ def open_folder(path: bytes) -> int:
         raise problem(error, text(path)) from error
 
 
-def sync_folder(fd: int) -> None:
-    """Make renames and removals in a folder durable, where the file system knows how."""
+def sync_folder(fd: int, path: str) -> None:
+    """Make what was done to ``path`` in a folder durable, where the file system knows how. Raises OpError."""
     try:
         os.fsync(fd)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
+            raise problem(error, path, partial=True) from error
 
 
 def write(op: Write) -> Done:
@@ -67,7 +67,7 @@ def write(op: Write) -> Done:
         except BaseException:
             os.unlink(temporary, dir_fd=folder)
             raise
-        sync_folder(folder)
+        sync_folder(folder, op.path)
     finally:
         os.close(folder)
     return Done(True)
@@ -143,7 +143,7 @@ def make_dir(op: MakeDir) -> Done:
         except BaseException:
             os.rmdir(name, dir_fd=folder)
             raise
-        sync_folder(folder)
+        sync_folder(folder, op.path)
     finally:
         os.close(folder)
     return Done(True)

@@ -86,7 +86,8 @@ class Strand:
 class Pump:
     """Runs strands. ``serve`` answers a call: a value, one of the replies above, or a raised SlothError;
     ``flush`` commits gathered mutations and returns their results in order, errors in place; Busy ones are
-    tried again by ``slow_flush``, which may wait and be called from another thread. ``settle`` ends a round."""
+    tried again by ``slow_flush``, which may wait and be called from another thread. ``settle`` ends a round;
+    ``before`` is told whose turn it is."""
 
     def __init__(
         self,
@@ -95,11 +96,13 @@ class Pump:
         slow_flush: Callable[[list[Mutation]], list[object]],
         settle: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        before: Callable[[Strand], None] | None = None,
     ) -> None:
         self._serve = serve
         self._flush = flush
         self._slow_flush = slow_flush
         self._settle = settle
+        self._before = before
         self.clock = clock
         self._ready: deque[tuple[Strand, object, BaseException | None]] = deque()
         self._mutations: list[tuple[Strand, Mutate]] = []
@@ -204,6 +207,8 @@ class Pump:
     def _step(self, strand: Strand, value: object, error: BaseException | None) -> None:
         body, serve = strand.body, self._serve
         self.current = strand
+        if self._before is not None:
+            self._before(strand)
         try:
             for _ in range(STRETCH):
                 if error is None and (strand.stop is not None or strand.deadline is not None):

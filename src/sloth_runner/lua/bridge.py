@@ -142,9 +142,9 @@ def _pair_order(row: tuple[Any, Any]) -> tuple[int, float, str]:
 
 
 def pieces(scalars: list[Any], feed: Callable[..., object]) -> list[Any]:
-    """Send all but the last piece to ``feed``; returns the last piece."""
+    """Send all but the last piece to ``feed``; returns how many that were, and then the last piece."""
     at = 0
     while len(scalars) - at > CHUNK:
         feed(*scalars[at : at + CHUNK])
         at += CHUNK
-    return scalars[at:] if at else scalars
+    return [at, *scalars[at:]]

@@ -119,22 +119,23 @@ class Callbacks:
         """The next scalars of a result that did not fit into one."""
         return tuple(islice(self._pulled, CHUNK))
 
-    def _arguments(self, scalars: tuple[Any, ...]) -> list[Any]:
-        everything, self._pushed = [*self._pushed, *scalars], []
+    def _arguments(self, pushed: int, scalars: tuple[Any, ...]) -> list[Any]:
+        """The values of the last ``pushed`` scalars and these; more are left of a call that was cut short."""
+        everything, self._pushed = [*self._pushed[len(self._pushed) - pushed :], *scalars], []
         return unflatten(everything)
 
-    def pure(self, number: int, *scalars: Any) -> tuple[Any, ...]:
-        """Call a pure function: nil and a scalar, or the number of pieces to pull."""
-        result = self._functions[number - 1](*self._arguments(scalars))
+    def pure(self, number: int, pushed: int, *scalars: Any) -> tuple[Any, ...]:
+        """Call a pure function: nil and a scalar, or the numbers of pieces to pull and of scalars in them."""
+        result = self._functions[number - 1](*self._arguments(pushed, scalars))
         flat = flatten([result], self.pure_names[number - 1])
         if len(flat) == 1:
             return (None, flat[0])
         self._pulled = iter(flat)
-        return (-(-len(flat) // CHUNK),)
+        return (-(-len(flat) // CHUNK), len(flat))
 
-    def define(self, *scalars: Any) -> tuple[Any, ...]:
+    def define(self, pushed: int, *scalars: Any) -> tuple[Any, ...]:
         """A task or a workflow: kind, file, line, numbers of its functions, then its fields."""
-        kind, file, line, functions, *rest = self._arguments(scalars)
+        kind, file, line, functions, *rest = self._arguments(pushed, scalars)
         site = Site(file.removeprefix("@"), line)
         fields = dict(zip(rest[::2], rest[1::2], strict=True))
         return (to_bytes(self._definitions.define(kind, site, functions, fields)),)

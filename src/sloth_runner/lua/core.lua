@@ -71,12 +71,12 @@ end
 
 -- A pure Python function, called in place: large values go over in pieces, both ways.
 function core.pure(number, name)
-  local function result(count, value)
-    if count == nil then return value end
-    for _ = 1, count do
+  local function result(pieces, value)
+    if pieces == nil then return value end
+    for _ = 1, pieces do
       core.feed(trust(py.pull()))
     end
-    return unflatten()
+    return unflatten(value)
   end
   return function(...)
     local out, n = flatten(name, ...)
@@ -98,6 +98,7 @@ end
 
 local function done(ok, ...)
   if not ok then return describe((...)) end
+  if ending[core.current] then return describe(ending[core.current]) end
   local fine, out, n = pcall(flatten, "the result", ...)
   if not fine then return describe(out) end
   return 0, first(out, n)
@@ -107,17 +108,21 @@ local function base(fn, ...)
   return done(xpcall(fn, locate, unflatten(...)))
 end
 
--- Count hook: ends a body that must end. The prelude's own clean-up is let through.
-local function hook()
+-- Count hook: ends a body that must end, at the next instruction of the user: the prelude is never interrupted.
+local hook
+function hook()
   local e = ending[core.current]
   if e == nil then
     local ok, origin, code, message = py.poll()
     if ok then return end
     e = new_error(origin, code, message, true)
-  elseif getinfo(2, "S").source == own then
-    return
   end
-  error(e, 0)
+  if getinfo(2, "S").source == own then
+    sethook(hook, "", 1)
+  else
+    sethook(hook, "", EVERY)
+    error(e, 0)
+  end
 end
 
 local function guard(co)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sloth_runner.errors import BadArgument, FileMissing, SlothError, SyntaxProblem
@@ -29,6 +29,10 @@ class Loaded:
     def __init__(self, program: Program, runtime: Runtime) -> None:
         self.program = program
         self._runtime = runtime
+
+    def use_values(self, values: Mapping[str, object]) -> None:
+        """What ``values`` holds from now on: the running body's target may have its own."""
+        self._runtime.set_values(values)
 
     def close(self) -> None:
         """End all bodies that are still under way; their clean-up runs, but its calls raise."""

@@ -6,7 +6,7 @@ crossed lupa would show Python's frames to the task file. Python calls Lua only 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,7 +57,12 @@ class Runtime:
         self._start, self._step, self._drop = core[b"start"], core[b"step"], core[b"drop"]
         self._fetch, self._feed, self._names = core[b"fetch"], core[b"feed"], core[b"names"]
         self._load = core[b"load_file"]
-        core[b"set_values"](*pieces(flatten([dict(callbacks.values)], "values"), self._feed))
+        self._set_values = core[b"set_values"]
+        self.set_values(callbacks.values)
+
+    def set_values(self, values: Mapping[str, object]) -> None:
+        """Make ``values`` this table from now on."""
+        self._set_values(*pieces(flatten([dict(values)], "values"), self._feed))
 
     def _load_prelude(self, callbacks: Callbacks, yielding: list[str]) -> Any:
         table = self.lua.table_from

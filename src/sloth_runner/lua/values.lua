@@ -101,14 +101,14 @@ function core.fetch(from, to)
   return unpack(outbox, from, to)
 end
 
--- Send the scalars in pieces to `push`, but for the last piece, which is returned.
+-- Send the scalars in pieces to `push`, but for the last piece; returns how many were sent, and that piece.
 function core.send(out, n, push)
   local at = 1
   while n - at >= CHUNK do
     core.trust(push(unpack(out, at, at + CHUNK - 1)))
     at = at + CHUNK
   end
-  return unpack(out, at, n)
+  return at - 1, unpack(out, at, n)
 end
 
 -- A table that pairs walks in the order of `keys`, then whatever was added later.
@@ -177,12 +177,15 @@ function core.feed(...)
   inbox.n = n + more
 end
 
--- The values that the fed scalars and these stand for.
-function core.unflatten(...)
-  if inbox then core.feed(...) end
-  local from, n = inbox or { ... }, inbox and inbox.n or select("#", ...)
+-- The values that the last `fed` scalars and these stand for.
+function core.unflatten(fed, ...)
+  local from, n, at = { ... }, select("#", ...), 1
+  if fed > 0 then
+    core.feed(...)
+    from, n, at = inbox, inbox.n, inbox.n - n - fed + 1
+  end
   inbox = nil
-  local out, count, at = {}, 0, 1
+  local out, count = {}, 0
   while at <= n do
     count = count + 1
     out[count], at = take(from, at)

@@ -28,7 +28,7 @@ _SKIPPED = {"skipped": True, "stdout": "", "stderr": "", "exit_code": 0}
 def run(args: Mapping[str, Any], context: Context) -> Steps:
     """Decide whether to run, run, judge, remember."""
     main = yield from _main(args, context)
-    reason = yield from _needless(args, main)
+    reason = yield from _needless(args, main, context)
     if reason:
         return Outcome(False, f"skipped: {reason}", _SKIPPED)
     watching = bool(args["inputs"] or args["outputs"])
@@ -52,7 +52,10 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
         outputs = yield from _digests("outputs", args, main)
         remember = (name, {"inputs": _memory(inputs), "outputs": _memory(outputs)})
     changed = _changed(args["changed_when"], ran)
-    return Outcome(changed, _message(why, ran), _fields(ran), None, remember, predictable=False)
+    warning = (yield from _unfulfilled(args, main)) if ran.exit_code in good else ""
+    fields = {**_fields(ran), "warnings": [warning]} if warning else _fields(ran)
+    message = "; ".join(filter(None, (_message(why, ran), warning)))
+    return Outcome(changed, message, fields, None, remember, predictable=False)
 
 
 def _main(args: Mapping[str, Any], context: Context) -> Generator[Step, Any, Exec]:
@@ -65,9 +68,7 @@ def _main(args: Mapping[str, Any], context: Context) -> Generator[Step, Any, Exe
         raise BadArgument(
             "cmd takes either once or inputs/outputs: once never runs again, they run when a file changed"
         )
-    words = command if argv is None else _joined(argv)
-    short = words.strip() if len(words) <= 100 else words.strip()[:99] + "…"
-    label = "a command (sensitive)" if context.sensitive else f"`{short}`"
+    label = _label(command if argv is None else _joined(argv), context)
     cwd = yield from _folder(args["cwd"], context)
     env = {**context.env, **args["env"]}
     mutating = args["changed_when"] is not False
@@ -86,28 +87,50 @@ def _folder(cwd: str | None, context: Context) -> Generator[Step, Any, str | Non
     return posixpath.normpath(posixpath.join(*steps)) if steps else None
 
 
+def _label(words: str, context: Context) -> str:
+    """What messages call a command: its first line, not too much of it, and nothing that can't be printed."""
+    if context.sensitive:
+        return "a command (sensitive)"
+    text = words.strip().encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    first = text.splitlines()[0]
+    short = first if len(first) <= 100 else first[:99]
+    return f"`{short}{'' if short == text else ' …'}`"
+
+
 def _joined(argv: tuple[str, ...]) -> str:
     import shlex
 
     return shlex.join(argv)
 
 
-def _needless(args: Mapping[str, Any], main: Exec) -> Generator[Step, Any, str]:
+def _needless(args: Mapping[str, Any], main: Exec, context: Context) -> Generator[Step, Any, str]:
     """Why the command need not run, by what needs no memory; "" if it must."""
     for name, wanted in (("creates", False), ("removes", True)):
-        if args[name] is not None:
-            found: Found = yield Stat((yield from _absolute(args[name], main)))
-            if (found.kind == ABSENT) is wanted:
-                return f"{args[name]} {'does not exist' if wanted else 'exists'}"
+        if args[name] is not None and (yield from _is_absent(args[name], main)) is wanted:
+            return f"{args[name]} {'does not exist' if wanted else 'exists'}"
     for name, wanted in (("unless", False), ("only_if", True)):
         if args[name] is not None:
-            label = "a command (sensitive)" if "(sensitive)" in main.label else f"`{args[name].strip()}`"
+            label = _label(args[name], context)
             probe = main._replace(label=label, argv=(), line=args[name], mutating=False)
             ran: Ran = yield probe
             if (ran.exit_code == 0) is not wanted:
                 how = "succeeded" if ran.exit_code == 0 else f"ended with {ran.exit_code}"
                 return f"{name} {label} {how}"
     return ""
+
+
+def _unfulfilled(args: Mapping[str, Any], main: Exec) -> Generator[Step, Any, str]:
+    """What the command should have made or removed by its success, and has not: it would run every time."""
+    if args["creates"] is not None and (yield from _is_absent(args["creates"], main)):
+        return f"it did not make {args['creates']} (creates), so it will run again"
+    if args["removes"] is not None and not (yield from _is_absent(args["removes"], main)):
+        return f"it did not remove {args['removes']} (removes), so it will run again"
+    return ""
+
+
+def _is_absent(path: str, main: Exec) -> Generator[Step, Any, bool]:
+    found: Found = yield Stat((yield from _absolute(path, main)))
+    return found.kind == ABSENT
 
 
 def _absolute(path: str, main: Exec) -> Generator[Step, Any, str]:

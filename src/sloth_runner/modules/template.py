@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sloth_runner.errors import BadArgument, FileMissing, SlothError, TemplateProblem
+from sloth_runner.model import Pairs
 from sloth_runner.modules.arguments import check
 from sloth_runner.modules.base import Arg
 from sloth_runner.modules.sources import read_source
@@ -94,7 +95,7 @@ def _render(main: Text, values: Mapping[str, Any], files: Mapping[str, str | Non
 
     environment = _environment(main, files)
     try:
-        return environment.get_template(main.name).render(dict(values))
+        return environment.get_template(main.name).render({k: _plain(v) for k, v in values.items()})
     except jinja2.TemplateSyntaxError as error:
         raise _problem(main, files, error.message or "syntax error", error.name, error.lineno) from error
     except jinja2.TemplateNotFound as error:
@@ -113,6 +114,15 @@ def _render(main: Text, values: Mapping[str, Any], files: Mapping[str, str | Non
     except Exception as error:  # whatever an expression raises: division, a wrong type, the sandbox
         message = str(error) or type(error).__name__
         raise _problem(main, files, message, *_place(error, main, files)) from error
+
+
+def _plain(value: object) -> object:
+    """A Lua table of mixed keys as the mapping that a template can walk."""
+    if isinstance(value, Pairs):
+        return {key: _plain(item) for key, item in value.items}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _environment(main: Text, files: Mapping[str, str | None]) -> jinja2.Environment:

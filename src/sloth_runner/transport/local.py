@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sloth_runner.agent.perform import perform
@@ -108,7 +109,8 @@ class LocalTransport:
         from sloth_runner.transport.process import Watch
 
         cwd = op.cwd if op.cwd is not None else spawn.env["HOME"]
-        if _look(cwd).kind != FOLDER:
+        found = perform(Stat(cwd, follow=True))
+        if not isinstance(found, Found) or found.kind != FOLDER:
             raise OpError("missing", cwd, "there is no such folder to start a command in")
         argv = [_bytes(word) for word in spawn.argv]
         env = {_bytes(key): _bytes(value) for key, value in spawn.env.items()}
@@ -155,16 +157,10 @@ def _takes_time(op: Op) -> bool:
         return any(map(_takes_time, op.ops))
     if (isinstance(op, Stat) and op.digest) or (isinstance(op, Read) and op.limit > LARGE):
         try:
-            return _look(op.path).size > LARGE
-        except OpError:
+            return Path(op.path).stat().st_size > LARGE
+        except (OSError, ValueError):
             return False  # it comes up again, where it is raised
     return False
-
-
-def _look(path: str) -> Found:
-    found = perform(Stat(path, follow=True))
-    assert isinstance(found, Found)
-    return found
 
 
 def _ran(code: int | None, watch: Watch, left_open: bool) -> Ran:

@@ -1,0 +1,172 @@
+"""Why: one way in and one way out: each kind of end has its form and its status, for every command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import sloth_runner.errors as errors
+from sloth_runner.cli.codes import CODES
+from sloth_runner.cli.main import root
+from sloth_runner.cli.problems import exit_code, lines
+from sloth_runner.cli.table import ROOT
+from tests.cli.kit import Cli
+
+ARGV = [sys.executable, "-m", "sloth_runner"]
+
+
+def _commands() -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(root(), info_name="sloth-runner")
+
+    def walk(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None
+            yield f"{path} {name}", command
+            if isinstance(command, click.Group):
+                yield from walk(command, f"{path} {name}")
+
+    yield from walk(root(), "sloth-runner")
+
+
+ALL = dict(_commands())
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_every_command_and_option_has_help(path: str) -> None:
+    command = ALL[path]
+    assert command.help and command.help.strip().split("\n")[0].rstrip()
+    for param in command.params:
+        if isinstance(param, click.Option):
+            assert param.help and param.help.endswith("."), f"{path} {param.opts}"
+            assert "ignored" not in param.help and "no effect" not in param.help
+
+
+@pytest.mark.parametrize("path", [path for path in ALL if not isinstance(ALL[path], click.Group)])
+def test_every_command_that_prints_takes_a_form(path: str) -> None:
+    forms = [param for param in ALL[path].params if param.name == "output"]
+    assert forms or path in ("sloth-runner completion", "sloth-runner lock run")
+
+
+def test_the_table_of_commands_is_the_tree() -> None:
+    flat = {f"sloth-runner {name}" for name in ROOT}
+    assert flat == {path for path in ALL if path.count(" ") == 1}
+
+
+def _tree(cls: type[errors.SlothError]) -> Iterator[type[errors.SlothError]]:
+    yield cls
+    for sub in cls.__subclasses__():
+        yield from _tree(sub)
+
+
+def test_every_code_is_explained() -> None:
+    tree = [cls for cls in _tree(errors.SlothError) if cls.__module__ == errors.__name__]
+    assert {cls.code for cls in tree} == set(CODES)
+    for cls in tree:
+        if "code" in vars(cls):
+            status = CODES[cls.code][0]
+            assert status.startswith(str(cls.exit_code)) or str(cls.exit_code) in status, cls
+
+
+def test_task_problems_exit_with_5_from_the_command_line_alone() -> None:
+    assert exit_code(errors.NotANumber("x")) == 5
+    assert exit_code(errors.NotANumber("x"), running=True) == 1
+    assert exit_code(errors.LockHeld("x")) == 3
+    assert exit_code(errors.LockLost("x"), running=True) == 1
+    assert exit_code(errors.StackLocked("x")) == 3
+
+
+def test_the_form_of_an_error() -> None:
+    error = errors.TaskFailed(
+        "no such\nthing",
+        file="/x/deploy.sloth",
+        line=12,
+        column=9,
+        source='\tlocal s = statee.get("a")',
+        target="web1",
+        system="ENOENT",
+        changed=["/etc/a"],
+        unchanged=["/etc/b", "/etc/c"],
+        next=["look", "again"],
+    )
+    assert lines(error.document(), 80, False) == [
+        "error[E-TASK]: no such",
+        "  thing",
+        "  --> /x/deploy.sloth:12:9",
+        "   |",
+        '12 |     local s = statee.get("a")',
+        "   |            ^",
+        "  target: web1",
+        "  system: ENOENT",
+        "  changed: /etc/a",
+        "  unchanged: /etc/b",
+        "             /etc/c",
+        "  next: look",
+        "        again",
+    ]
+
+
+def test_what_nobody_expected(cli: Cli) -> None:
+    cli.environ["SLOTH_RUNNER_HOME"] = "/proc/self/\0"
+    result = cli("state", "list")
+    assert result.code == 70 and "error[E-BUG]" in result.err and "Traceback" not in result.err
+    assert "Traceback" in cli("--debug", "state", "list").err
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version").out == "sloth-runner 0.1.0\n"
+    assert cli("version").out.startswith("sloth-runner 0.1.0\npython 3.")
+
+
+def test_alone_it_shows_its_help(cli: Cli) -> None:
+    result = cli()
+    assert result.code == 64 and result.out == "" and "Commands:" in result.err
+
+
+def _environ(home: Path) -> dict[str, str]:
+    return {**os.environ, "SLOTH_RUNNER_HOME": str(home), "TERM": "dumb"}
+
+
+def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+    environ = _environ(tmp_path)
+    subprocess.run(
+        [*ARGV, "state", "set", "k", "x" * 900_000], env=environ, check=True, stdout=subprocess.DEVNULL
+    )
+    process = subprocess.Popen(
+        [*ARGV, "state", "get", "k"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize(
+    "argv", [["version"], ["state", "get", "k"], ["state", "list", "-o", "json"], ["--help"]]
+)
+def test_a_full_disk(tmp_path: Path, argv: list[str]) -> None:
+    environ = _environ(tmp_path)
+    subprocess.run([*ARGV, "state", "set", "k", "v"], env=environ, check=True, stdout=subprocess.DEVNULL)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*ARGV, *argv], env=environ, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 6 and done.stderr.startswith("error[E-OUTPUT]"), done.stderr
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+def test_bytes_go_out_as_they_are(tmp_path: Path) -> None:
+    environ = _environ(tmp_path)
+    data = bytes(range(256))
+    subprocess.run(
+        [*ARGV, "state", "set", "k", "--stdin"], env=environ, input=data, check=True, capture_output=True
+    )
+    done = subprocess.run([*ARGV, "state", "get", "k", "--raw"], env=environ, capture_output=True, check=True)
+    assert done.stdout == data

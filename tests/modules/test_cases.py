@@ -1,0 +1,110 @@
+"""Why: what a module does is data: a tree before, a call, an outcome, a tree after. Laws hold for every case."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sloth_runner.errors import SlothError
+from tests.modules.kit import Killed, Machine, make_tree, read_tree
+
+CASES = Path(__file__).parent / "cases"
+
+
+def load() -> list[Any]:
+    found = []
+    for file in sorted(CASES.glob("*.yaml")):
+        for case in yaml.safe_load(file.read_text(encoding="utf-8")):
+            found.append(pytest.param(case, id=f"{file.stem}: {case['name']}"))
+    return found
+
+
+ALL = load()
+
+
+def machine_for(case: dict[str, Any], folder: Path) -> Machine:
+    folder.mkdir(exist_ok=True)
+    machine = Machine(folder)
+    machine.root.chmod(0o755)
+    make_tree(machine.root, filled(case.get("before", {}), machine))
+    make_tree(machine.source, case.get("source", {}))
+    return machine
+
+
+def filled(value: Any, machine: Machine) -> Any:
+    """``$ROOT`` stands for the target's folder, ``$UID`` for our own number."""
+    if isinstance(value, str):
+        return value.replace("$ROOT", str(machine.root)).replace("$UID", str(os.getuid()))
+    if isinstance(value, dict):
+        return {key: filled(item, machine) for key, item in value.items()}
+    return [filled(item, machine) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_case(case: dict[str, Any], tmp_path: Path) -> None:
+    machine = machine_for(case, tmp_path)
+    args = filled(case["args"], machine)
+    if "error" in case:
+        before = read_tree(tmp_path)
+        with pytest.raises(SlothError) as caught:
+            machine.call(case["module"], args)
+        expected = filled(case["error"], machine)
+        assert caught.value.code == expected["code"]
+        assert re.search(expected["message"], caught.value.message), caught.value.message
+        assert expected.get("next", "") in " ".join(caught.value.next)
+        assert read_tree(tmp_path) == before
+        assert machine.mutations == []
+        return
+    outcome = machine.call(case["module"], args)
+    assert outcome.changed is case["changed"]
+    assert machine.changing() == case.get("operations", [])
+    assert read_tree(machine.root) == filled(case.get("after", case.get("before", {})), machine)
+    if "message" in case:
+        assert outcome.message == filled(case["message"], machine)
+    if "diff" in case:
+        assert (outcome.diff or "").splitlines() == filled(case["diff"], machine).splitlines()
+
+
+GOOD = [param for param in ALL if "error" not in param.values[0]]
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_a_second_run_changes_nothing(case: dict[str, Any], tmp_path: Path) -> None:
+    machine = machine_for(case, tmp_path)
+    args = filled(case["args"], machine)
+    machine.call(case["module"], args)
+    after = read_tree(tmp_path)
+    outcome = machine.call(case["module"], args)
+    assert not outcome.changed
+    assert outcome.diff is None
+    assert machine.changing() == []
+    assert machine.mutations == []
+    assert read_tree(tmp_path) == after
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_killed_after_any_operation_it_converges(case: dict[str, Any], tmp_path: Path) -> None:
+    whole = machine_for(case, tmp_path / "whole")
+    args = filled(case["args"], whole)
+    whole.call(case["module"], args)
+    count = len(whole.mutations)
+    for after in range(1, count + 1):
+        machine = machine_for(case, tmp_path / str(after))
+        args = filled(case["args"], machine)
+        with pytest.raises(Killed):
+            machine.call(case["module"], args, killed_after=after)
+        machine.call(case["module"], args)
+        assert read_tree(machine.root) == filled(case.get("after", case.get("before", {})), machine)
+        assert not machine.call(case["module"], args).changed
+
+
+def test_every_module_of_files_has_cases() -> None:
+    from sloth_runner.modules import modules
+
+    seen = {param.values[0]["module"] for param in ALL}
+    assert seen == set(modules()) - {"cmd"}

@@ -1,0 +1,124 @@
+"""Two runs never do the same thing at once: overlap, SIGSTOP past the lease, kill -9 inside the lock."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.program.kit import Home
+
+OVERLAP = """
+task({name = "t", run = function()
+  for i = 1, 12 do
+    state.with_lock("deployment", "task-123", 30, function()
+      local inside = state.increment("inside")
+      if inside ~= 1 then error("overlap: " .. inside) end
+      sleep(0.002)
+      state.decrement("inside")
+      state.increment("rounds")
+    end, {wait = 60})
+  end
+end})
+"""
+
+SLOW = """
+task({name = "t", run = function()
+  state.with_lock("deployment", "task-123", 1, function(token)
+    state.set("writer", "first")
+    cmd("echo inside; touch started; while [ ! -e go ]; do sleep 0.02; done")
+    state.set("writer", "zombie")
+  end)
+end})
+"""
+
+BUSY = """
+task({name = "t", run = function()
+  state.lock("deployment", "task-123", 1)
+  state.set("writer", "first")
+  cmd("touch started")
+  while io.open(this_folder .. "/go") == nil do state.get("x") end
+  state.set("writer", "zombie")
+end})
+"""
+
+NEXT = """
+task({name = "t", run = function()
+  state.with_lock("deployment", "task-123", 5, function(token)
+    state.set("writer", "second")
+    print("token " .. token)
+  end, {wait = 30})
+end})
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+def until(path: Path) -> None:
+    """Wait for a file that another process makes."""
+    end = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not appear"
+        os.sched_yield()
+
+
+def test_two_runs_with_the_same_holder_never_overlap(home: Home) -> None:
+    files = [home.file(f"{name}.sloth", OVERLAP) for name in ("one", "two", "three")]
+    processes = [home.start("run", str(file)) for file in files]
+    for process in processes:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, out + err
+    assert home.value("rounds") == "36"
+    assert home.value("inside") == "0"
+
+
+@pytest.mark.parametrize("taken", [True, False])
+@pytest.mark.parametrize("script", ["slow", "busy"])
+def test_a_run_stopped_past_its_lease_can_not_write_under_it(home: Home, taken: bool, script: str) -> None:
+    text = SLOW if script == "slow" else BUSY.replace("this_folder", f'"{home.cwd}"')
+    first = home.start("run", str(home.file("first.sloth", text)))
+    until(home.cwd / "started")
+    first.send_signal(signal.SIGSTOP)
+    # The lease ends by the store's clock: a waiting run takes the lock as soon as it has.
+    said = home.run("run", str(home.file("second.sloth", NEXT)))
+    assert "token 2" in said.out
+    if not taken:
+        home.run("state", "set", "writer", "operator")
+    (home.cwd / "go").touch()
+    first.send_signal(signal.SIGCONT)
+    out, err = first.communicate(timeout=60)
+    assert first.returncode == 1, out + err
+    assert "E-LOCK-LOST" in out + err
+    assert home.value("writer") == ("second" if taken else "operator")
+
+
+def test_a_lock_left_by_kill_9_is_free_when_its_lease_ends(home: Home) -> None:
+    first = home.start("run", str(home.file("first.sloth", SLOW)))
+    until(home.cwd / "started")
+    first.kill()
+    first.communicate()
+    listed = home.run("lock", "list", "-o", "json").json["locks"]
+    stale = {lock["name"]: lock["stale"] for lock in listed}
+    assert stale.get("deployment", True)
+    (home.cwd / "go").touch()
+    said = home.run("run", str(home.file("second.sloth", NEXT)))
+    assert "token 2" in said.out
+    assert home.value("writer") == "second"
+
+
+def test_one_stack_is_run_once_at_a_time(home: Home) -> None:
+    file = home.file("first.sloth", SLOW)
+    first = home.start("run", str(file))
+    until(home.cwd / "started")
+    said = home.run("run", str(file), code=3)
+    assert "E-STACK-LOCKED" in said.err
+    assert str(first.pid) in said.err
+    (home.cwd / "go").touch()
+    first.communicate(timeout=60)
+    assert first.returncode == 0

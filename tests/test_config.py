@@ -1,0 +1,290 @@
+"""Why: a setting must come from where people think it does, and a wrong one must be found at its line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sloth_runner.app import App, settings_for
+from sloth_runner.config import Settings, find_project
+from sloth_runner.config_fields import FIELDS
+from sloth_runner.config_file import read_config
+from sloth_runner.errors import AgentUnknown, BadConfig, BadName, FileMissing
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+class Place:
+    """A home and a project."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "home"
+        self.work = folder / "work"
+        self.work.mkdir()
+        self.environ = {"SLOTH_RUNNER_HOME": str(self.home)}
+
+    def project(self, text: str) -> Path:
+        """Write the project's file."""
+        return _write(self.work / "sloth.toml", text)
+
+    def load(self, **environ: str) -> Settings:
+        """The settings."""
+        return settings_for({**self.environ, **environ}, self.work)
+
+    def app(self) -> App:
+        """An app with them."""
+        return App(self.load(), clock=lambda: 0.0, new_id=lambda: "0" * 32, getenv=self.environ.get)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """An empty one."""
+    return Place(tmp_path)
+
+
+def test_defaults(place: Place) -> None:
+    settings = place.load()
+    assert (settings.store, settings.jobs, settings.keep, settings.lua_memory) == ("sqlite", 1, 50, 512 << 20)
+    assert settings.shared_prefixes == ("cluster:",) and settings.timeout is None
+    assert {origin.label for name, origin in settings.origins.items() if name != "home"} == {"default"}
+
+
+def test_the_nearer_wins_and_is_named(place: Place) -> None:
+    home = _write(place.home / "config.toml", "[run]\njobs = 2\nlock_timeout = '5s'\nlua_time = 3\n")
+    project = place.project("[run]\njobs = 3\nlock_timeout = '1m'\n")
+    settings = place.load(SLOTH_RUNNER_RUN__JOBS="4")
+    assert (settings.jobs, settings.lock_timeout, settings.lua_time) == (4, 60.0, 3.0)
+    origins = settings.origins
+    assert origins["run.jobs"].label == "SLOTH_RUNNER_RUN__JOBS"
+    assert origins["run.lock_timeout"].label == f"{project}:3"
+    assert origins["run.lua_time"].label == f"{home}:4"
+    assert settings.files == (home, project)
+
+
+def test_every_setting_from_a_file_and_from_a_variable(place: Place) -> None:
+    values = {
+        "state.store": ('"memory"', "memory", "memory"),
+        "state.shared_prefixes": ('["a:", "b:"]', "a:,b:", ("a:", "b:")),
+        "state.history.keep": ("7", "7", 7),
+        "state.history.days": ("1.5", "1.5", 1.5),
+        "state.history.max": ("70", "70", 70),
+        "run.jobs": ("8", "8", 8),
+        "run.lock_timeout": ('"1m30s"', "1m30s", 90.0),
+        "run.timeout": ('"1h"', "1h", 3600.0),
+        "run.lua_time": ('"2s"', "2s", 2.0),
+        "run.lua_memory": ('"64MiB"', "64MiB", 64 << 20),
+    }
+    assert set(values) == set(FIELDS)
+    for name, (_, text, value) in values.items():
+        variable = "SLOTH_RUNNER_" + name.replace(".", "__").upper()
+        given_max = {} if name != "state.history.max" else {"SLOTH_RUNNER_STATE__HISTORY__KEEP": "7"}
+        assert place.load(**{variable: text, **given_max}).value(name) == value
+    sections: dict[str, list[str]] = {}
+    for name, (toml, _, _) in values.items():
+        section, _, key = name.rpartition(".")
+        sections.setdefault(section, []).append(f"{key} = {toml}")
+    place.project("\n".join(f"[{section}]\n" + "\n".join(keys) for section, keys in sections.items()))
+    settings = place.load()
+    assert {name: settings.value(name) for name in FIELDS} == {name: v[2] for name, v in values.items()}
+
+
+WRONG = {
+    "unknown section": ("[sate]\n", 1, "did you mean 'state'?"),
+    "unknown setting": ("stores = 1\n", 1, "unknown setting"),
+    "no section": ("run = 1\n", 1, "[run]"),
+    "unknown key": ("[run]\n\njbos = 1\n", 3, "did you mean 'jobs'?"),
+    "unknown history key": ("[state.history]\nkepe = 1\n", 2, "did you mean 'keep'?"),
+    "dotted key": ("state.history.kepe = 1\n", 1, "did you mean 'keep'?"),
+    "type": ('[run]\njobs = "many"\n', 2, "whole number"),
+    "boolean": ("[run]\njobs = true\n", 2, "whole number"),
+    "range": ("[run]\njobs = 0\n", 2, "between 1"),
+    "duration": ('[run]\nlock_timeout = "soon"\n', 2, "1h30m"),
+    "zero": ("[run]\ntimeout = 0\n", 2, "more than 0"),
+    "memory": ('[run]\nlua_memory = "1KiB"\n', 2, "8MiB"),
+    "store": ('[state]\nstore = "etcd://h1:2379"\n', 2, "not in this version"),
+    "relative store": ('[state]\nstore = "sqlite://here"\n', 2, "absolute"),
+    "empty prefix": ('[state]\nshared_prefixes = [""]\n', 2, "every key"),
+    "overlap": ('[state]\nshared_prefixes = ["a", "a:"]\n', 2, "overlap"),
+    "twice": ('[state]\nshared_prefixes = ["a:", "a:"]\n', 2, "overlap"),
+    "no list": ('[state]\nshared_prefixes = "a:"\n', 2, "a list"),
+    "max below keep": ("[state.history]\nkeep = 100\nmax = 10\n", 3, "less than keep"),
+    "encryption": ('[state.encryption]\nsource = "env"\n', 1, "nothing would be sealed"),
+    "agent name": ('[agents]\nWEB = "local://"\n', 2, "'WEB' is not an agent name"),
+    "reserved": ('[agents]\nlocal = "local://"\n', 2, "reserved"),
+    "agent url": ('[agents]\nweb = "here"\n', 2, "URL"),
+    "agent type": ("[agents]\nweb = 5\n", 2, "a URL or a table"),
+    "agent key": ('[agents]\nweb = { ulr = "local://" }\n', 2, "did you mean 'url'?"),
+    "agent groups": ('[agents]\nweb = { url = "local://", groups = "db" }\n', 2, "a list of names"),
+    "agent values": ('[agents]\nweb = { url = "local://", values = 1 }\n', 2, "a table"),
+    "group key": ("[groups.db]\nvalue = {}\n", 1, "did you mean 'values'?"),
+    "group type": ("[groups]\ndb = 1\n", 2, "a table"),
+    "syntax": ("[run]\njobs = = 1\n", 2, "not TOML"),
+    "string over lines": (
+        '[groups.db]\nvalues = { a = """\njobs = 1\n""" }\n[run]\nx = 1\n',
+        6,
+        "unknown key 'x'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_shown_where_it_is(place: Place, name: str) -> None:
+    text, line, says = WRONG[name]
+    file = place.project(text)
+    with pytest.raises(BadConfig) as caught:
+        place.load()
+    error = caught.value
+    assert (error.file, error.line) == (str(file), line)
+    assert error.source == text.splitlines()[line - 1]
+    assert says in " ".join([error.message, *error.next])
+    assert error.unchanged and error.exit_code == 5
+
+
+def test_columns_point_at_the_word(place: Place) -> None:
+    text = '[agents]\nweb = { url = "local://", gruops = [] }\n'
+    file = read_config(place.project(text))
+    assert file is not None
+    origin = file.origin("agents", "web", "gruops")
+    assert text.splitlines()[1][(origin.column or 0) - 1 :].startswith("gruops")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("SLOTH_RUNNER_RUN__JBOS", "1", "SLOTH_RUNNER_RUN__JOBS"),
+        ("SLOTH_RUNNER_STORE", "memory", "no setting"),
+        ("SLOTH_RUNNER_RUN__JOBS", "-1", "whole number"),
+        ("SLOTH_RUNNER_STATE__HISTORY__DAYS", "long", "number of days"),
+        ("SLOTH_RUNNER_STATE__ENCRYPTION__SOURCE", "env", "nothing would be sealed"),
+        ("SLOTH_RUNNER_AGENTS__LOCAL", "local://", "reserved"),
+        ("SLOTH_RUNNER_GROUPS__DB", "1", "no setting"),
+        ("SLOTH_RUNNER_", "1", "no setting"),
+    ],
+)
+def test_wrong_variables_are_named(place: Place, variable: str, value: str, says: str) -> None:
+    with pytest.raises(BadConfig) as caught:
+        place.load(**{variable: value})
+    assert caught.value.message.startswith(f"{variable}: ")
+    assert says in " ".join([caught.value.message, *caught.value.next])
+
+
+def test_the_search_stops_at_the_repository(tmp_path: Path) -> None:
+    outer = _write(tmp_path / "sloth.toml", "")
+    inner = tmp_path / "repo" / "a" / "b"
+    inner.mkdir(parents=True)
+    assert find_project(inner) == outer
+    (tmp_path / "repo" / ".git").mkdir()
+    assert find_project(inner) is None
+    at_root = _write(tmp_path / "repo" / "sloth.toml", "")
+    assert find_project(inner) == at_root
+    assert find_project(_write(inner / "sloth.toml", "").parent) == inner / "sloth.toml"
+
+
+def test_the_task_file_s_folder_counts_not_the_current_one(place: Place, tmp_path: Path) -> None:
+    place.project("[run]\njobs = 2\n")
+    other = _write(tmp_path / "other" / "sloth.toml", "[run]\njobs = 5\n")
+    assert settings_for(place.environ, place.work, file_folder=other.parent).jobs == 5
+    assert settings_for(place.environ, place.work, config=Path("../other/sloth.toml")).jobs == 5
+    with pytest.raises(FileMissing) as caught:
+        settings_for(place.environ, place.work, config=Path("sloth.tml"))
+    assert caught.value.next == ["did you mean 'sloth.toml'?"]
+
+
+def test_home(tmp_path: Path) -> None:
+    def home(**environ: str) -> Path:
+        return settings_for(environ, tmp_path).home
+
+    assert home(HOME="/h") == Path("/h/.sloth-runner")
+    assert home(HOME="/h", SLOTH_RUNNER_HOME="") == Path("/h/.sloth-runner")
+    assert home(HOME="/h", SLOTH_RUNNER_HOME="sub/x") == tmp_path / "sub/x"
+    assert home(HOME="/h", SLOTH_RUNNER_HOME="~/x") == Path("/h/x")
+    assert home(HOME="/h", SLOTH_RUNNER_HOME="/abs") == Path("/abs")
+    assert home().is_absolute()
+    with pytest.raises(BadConfig):
+        home(HOME="relative")
+    with pytest.raises(BadConfig):
+        home(HOME="/h", SLOTH_RUNNER_HOME="~bob/x")
+
+
+def test_nobody_s_home(tmp_path: Path) -> None:
+    """A user without an entry and without HOME is told what to set."""
+    if os.getuid() != 0:
+        pytest.skip("only root can become somebody unknown")
+    script = (
+        "import os; os.setuid(54321); from pathlib import Path; from sloth_runner.app import settings_for;"
+        "settings_for({}, Path('/'))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/")
+    assert "neither SLOTH_RUNNER_HOME nor HOME is set" in done.stderr, done.stderr
+
+
+def test_agents_groups_and_their_values(place: Place) -> None:
+    place.project(
+        '[agents]\nweb1 = "local://"\nweb2 = { url = "local://", groups = ["web", "eu"], '
+        "values = { a = { y = 2 } } }\n"
+        'db1 = { url = "ssh://db", groups = ["eu"] }\n'
+        "[groups.web]\nvalues = { a = { x = 1, y = 1 } }\n[groups.eu]\nvalues = { zone = 'eu' }\n"
+    )
+    app = place.app()
+    assert app.values_for("web2") == {"a": {"x": 1, "y": 2}, "zone": "eu"}
+    assert app.values_for("local") == {}
+    assert app.expand_agents("web*") == ["web1", "web2"]
+    assert app.expand_agents("@web") == ["web2"]
+    assert app.expand_agents("local") == app.expand_agents("local://") == ["local"]
+    assert app.require_agent("db1") == "db1"
+    for unreachable in ("db1", "@eu", "*", "ssh://elsewhere"):
+        with pytest.raises(BadConfig, match="local:// agents only"):
+            app.expand_agents(unreachable)
+    for unknown in ("web", "@db", "x*"):
+        with pytest.raises(AgentUnknown):
+            app.expand_agents(unknown)
+    with pytest.raises(BadName):
+        app.require_agent("../web1")
+
+
+def test_a_memory_store_is_one_store(place: Place) -> None:
+    place.environ["SLOTH_RUNNER_STATE__STORE"] = "memory"
+    app = place.app()
+    app.state("web1").set("k", "v")
+    fresh = app.fresh_store()
+    fresh.close()
+    assert app.writer(app.fresh_store()).store.get("web1\x1fk\x1fk") is not None
+    assert app.namespaces() == ["web1"] and app.known_agents() == ["local", "web1"]
+    assert app.file_bytes("web1") is None
+    app.state(shared=True).set("cluster:x", "1")
+    assert app.namespaces() == ["_shared", "web1"]
+
+
+def test_an_unknown_store_blames_its_line(place: Place) -> None:
+    file = place.project('[state]\nstore = "floppy://a"\n')
+    with pytest.raises(BadConfig) as caught:
+        place.app().store()
+    assert (caught.value.file, caught.value.line) == (str(file), 2)
+
+
+def test_a_process_is_told_from_a_later_one(place: Place) -> None:
+    app = place.app()
+    boot, started = app.process_identity()
+    assert boot and started == app.start_time(os.getpid())
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    assert app.start_time(done.pid) is None
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    for name in FIELDS:
+        try:
+            FIELDS[name].parse(text, True)
+        except ValueError as error:
+            assert str(error)

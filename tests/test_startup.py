@@ -1,0 +1,86 @@
+"""Why: start-up is a feature: what a command loads is what it costs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = {
+    "asyncio", "concurrent.futures", "dataclasses", "email", "hashlib", "http", "importlib.metadata", "jinja2",
+    "logging", "lupa", "rich", "socket", "sqlite3", "ssl", "subprocess", "tempfile", "tomllib", "yaml",
+}  # fmt: skip
+SCRIPT = """
+import sys
+from sloth_runner.__main__ import main
+code = main(sys.argv[1:])
+sys.stdout.flush()
+print("\\n".join(sorted(sys.modules)), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def _loaded(home: Path, *argv: str) -> set[str]:
+    environ = {**os.environ, "SLOTH_RUNNER_HOME": str(home)}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *argv],
+        env=environ,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stderr.splitlines())
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home with a key."""
+    _loaded(tmp_path, "state", "set", "deployment:version", "v1")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("state", "list"),
+        ("state", "show", "deployment:version"),
+        ("state", "get", "deployment:version"),
+        ("state", "list", "-o", "json"),
+        ("state", "stats"),
+        ("lock", "list"),
+        ("--help",),
+        ("--version",),
+    ],
+    ids=" ".join,
+)
+def test_what_reading_loads(home: Path, argv: tuple[str, ...]) -> None:
+    assert not _loaded(home, *argv) & HEAVY
+
+
+@pytest.mark.parametrize("argv", [("state", "set", "a", "b"), ("state", "increment", "n")], ids=" ".join)
+def test_what_writing_loads(home: Path, argv: tuple[str, ...]) -> None:
+    # A revision of a key that exists needs the digest of the one before.
+    assert not _loaded(home, *argv) & (HEAVY - {"hashlib"})
+
+
+def test_help_loads_no_command(home: Path) -> None:
+    loaded = _loaded(home, "--help")
+    assert "sloth_runner.cli.state_read" not in loaded
+    assert "apsw" not in loaded
+    assert "sloth_runner.app" not in loaded
+
+
+def test_reading_loads_no_writing(home: Path) -> None:
+    loaded = _loaded(home, "state", "get", "deployment:version")
+    assert "sloth_runner.engine" not in loaded
+    assert "sloth_runner.execution" not in loaded
+    assert "sloth_runner.cli.state_write" not in loaded
+
+
+def test_a_file_to_parse_brings_the_parser(home: Path) -> None:
+    (home / "config.toml").write_text("[run]\njobs = 2\n")
+    assert "tomllib" in _loaded(home, "state", "list")
