@@ -221,8 +221,8 @@ def test_nobody_s_home(tmp_path: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can become somebody unknown")
     script = (
-        "import os; os.setuid(54321); from pathlib import Path; from sloth_runner.app import settings_for;"
-        "settings_for({}, Path('/'))"
+        "import os, pwd; from pathlib import Path; from sloth_runner.app import settings_for;"
+        "os.setuid(54321); settings_for({}, Path('/'))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/")
     assert "neither SLOTH_RUNNER_HOME nor HOME is set" in done.stderr, done.stderr

@@ -52,7 +52,7 @@ class Cli:
         self.work = folder / "work"
         self.work.mkdir()
         self.now = NOW
-        self._ids = (f"{number:032x}" for number in itertools.count(0xA0))
+        self._ids = (f"{number:06x}{number:026x}" for number in itertools.count(0xA0))
         self.environ: dict[str, str] = {"SLOTH_RUNNER_HOME": str(self.home), "NO_COLOR": "1", "TERM": "xterm"}
 
     def __call__(

@@ -136,14 +136,17 @@ def _environ(home: Path) -> dict[str, str]:
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     environ = _environ(tmp_path)
     subprocess.run(
-        [*ARGV, "state", "set", "k", "x" * 900_000], env=environ, check=True, stdout=subprocess.DEVNULL
+        [*ARGV, "state", "set", "k", "--stdin"],
+        env=environ,
+        input=b"x" * 900_000,
+        check=True,
+        capture_output=True,
     )
     process = subprocess.Popen(
         [*ARGV, "state", "get", "k"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None and process.stderr is not None
-    process.stdout.read(10)
-    process.stdout.close()
+    process.stdout.close()  # before it has had time to write
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait() == 141

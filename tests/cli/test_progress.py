@@ -111,23 +111,21 @@ def test_piped(cli: Cli, options: dict[str, bool], snapshot: SnapshotAssertion) 
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_on_a_terminal_the_same_lines_stay(cli: Cli, quiet: bool) -> None:
-    screen = pyte.Screen(80, 60)
+    screen = pyte.Screen(120, 60)
     pyte.Stream(screen).feed(_told(cli, tty=True, quiet=quiet).replace("\n", "\r\n"))
     shown = "\n".join(line.rstrip() for line in screen.display).rstrip("\n")
     assert shown == _told(cli, quiet=quiet).rstrip("\n")
 
 
 def test_the_area_is_drawn_below_and_never_wider_than_the_terminal(cli: Cli) -> None:
-    screen = pyte.Screen(80, 60)
+    screen = pyte.Screen(120, 60)
     feed = pyte.Stream(screen).feed
     told = _told(cli, tty=True).replace("\n", "\r\n")
     cut = told.rindex("1 of 4 done")
     feed(told[: told.index("\r\n", told.index("\r\n", cut) + 1) + 2])
     lines = [line.rstrip() for line in screen.display if line.strip()]
-    assert (
-        lines[-2:] == ["1 of 4 done, 0.0s", "  [web1] users  0.0s  useradd: user exists"]
-        or "of 4" in lines[-1]
-    )
+    assert lines[-2:] == ["1 of 4 done, 0.0s", "  [web1] users  0.0s  useradd: user exists"]
+    assert all(len(line) < 80 for line in lines[-2:])
 
 
 def test_beside_the_result_it_goes_to_standard_error(cli: Cli) -> None:
@@ -179,7 +177,7 @@ def test_selection_values_and_stacks(cli: Cli) -> None:
     cli.file("v.yaml", "who: world\n")
     cli.file("web.sloth", 'task({name = "hi", tags = {"x"}, run = function() print("hi " .. values.who) end})\n'
              'task({name = "no", run = function() print("no") end})')  # fmt: skip
-    one = cli("run", "-f", "web.sloth", "production", "--values", "v.yaml", "--tags", "x,y", "--yes")
+    one = cli("run", "-f", "web.sloth", "production", "--values", "v.yaml", "--tags", "x", "--yes")
     assert one.code == 0 and "| hi world" in one.out and "| no" not in one.out
     two = cli("run", "web.sloth", "--task", "hi", "--set-string", "who=5")
     assert "| hi 5" in two.out

@@ -7,13 +7,16 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.drive import Drive
 from sloth_runner.model import Outcome
 from sloth_runner.modules import Context, check_args, modules, read_source
-from sloth_runner.ops import Batch, Exec, Op, Result, mutation
+from sloth_runner.ops import Batch, Exec, mutation
 from sloth_runner.transport.local import LocalTransport
+
+if TYPE_CHECKING:
+    from sloth_runner.ops import Op, Result
 
 
 class Killed(BaseException):

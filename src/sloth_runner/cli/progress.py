@@ -91,7 +91,7 @@ class Progress:
     def _output(self, agent: str, task: str, data: Document) -> None:
         stream, said = str(data["stream"]), str(data["text"])
         if (agent, task) in self._running:
-            last = said.rstrip("\n").rpartition("\n")[2]
+            last = said.rstrip("\r\n").rpartition("\n")[2]
             self._running[agent, task] = (self._running[agent, task][0], last)
         if stream != "debug" or self._verbose:
             self._put(list(output_lines(agent, task, stream, said, self._color)))

@@ -17,12 +17,12 @@ from sloth_runner.cli.shell import Shell
 @click.pass_obj
 def version(shell: Shell) -> None:
     """Print the version of sloth-runner and of what it stands on."""
-    import apsw
+    from sloth_runner.state.backends.sqlite_file import library_version
 
     found = {
         "sloth_runner": __version__,
         "python": platform.python_version(),
-        "sqlite": apsw.sqlite_lib_version(),
+        "sqlite": library_version(),
         "lupa": metadata.version("lupa"),
         "platform": platform.platform(terse=True),
     }

@@ -134,6 +134,11 @@ def on_network(folder: Path, kind: str) -> StoreDown:
     )
 
 
+def library_version() -> str:
+    """The version of SQLite that is used (apsw brings its own)."""
+    return apsw.sqlite_lib_version()
+
+
 def _check_library() -> None:
     """SQLite 3.7.0 to 3.51.2 can corrupt a WAL that two connections reset (fixed there and in two older lines)."""
     version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
