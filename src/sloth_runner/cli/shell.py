@@ -98,7 +98,9 @@ class Shell:
             self.write(data.decode("utf-8", "backslashreplace"))
             return
         try:
-            raw.write(data)
+            left = memoryview(data)
+            while left:  # an unbuffered stream may take a part
+                left = left[raw.write(left) :]
             raw.flush()
         except BrokenPipeError:
             raise
