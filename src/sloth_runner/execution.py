@@ -161,7 +161,7 @@ class Execution:
         self.plan = plan
         self.store = app.store()
         self.mask = Mask()
-        self.run_id = time.strftime("%Y%m%d-%H%M%S", time.gmtime(app.clock())) + "-" + app.new_id()[:6]
+        self.run_id = make_run_id(app.clock(), app.new_id())
         self.by = app.by(run=self.run_id)
         self.writers = _Writers(app)
         self.stack = choose_stack(self.store, loading, options.stack)
@@ -406,6 +406,12 @@ class Stack(NamedTuple):
     name: str
     id: str
     document: dict[str, Any] | None
+
+
+def make_run_id(now: float, random: str) -> str:
+    """A run's name: UTC to the millisecond, so that names sort by time, and three random digits."""
+    millis = int(now * 1000) % 1000
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{millis:03d}{random[:3]}"
 
 
 def choose_stack(store: Store, loading: _Loading, explicit: str | None) -> Stack:
