@@ -130,7 +130,9 @@ def test_alone_it_shows_its_help(cli: Cli) -> None:
 
 
 def _environ(home: Path) -> dict[str, str]:
-    return {**os.environ, "SLOTH_RUNNER_HOME": str(home), "TERM": "dumb"}
+    # Buffered, as for users: what is left in a buffer must do no harm at exit.
+    inherited = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return {**inherited, "SLOTH_RUNNER_HOME": str(home), "TERM": "dumb"}
 
 
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:

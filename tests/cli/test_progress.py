@@ -153,6 +153,7 @@ def test_a_run_fails_and_goes_on(cli: Cli) -> None:
     assert lines[-1].startswith("1 ok, 0 changed, 1 failed, 1 skipped; state: 1 write; ")
     again = next(line for line in lines if line.startswith("to go on where it stopped: ")).partition(": ")[2]
     cli.ok("state", "set", "broken", "--json", "false")
+    cli.now += 1
     resumed = cli(*again.split()[1:])
     assert resumed.code == 0, resumed.shown()
     assert "hello" not in resumed.out and "[local] second | well" in resumed.out

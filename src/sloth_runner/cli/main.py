@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -41,7 +42,8 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
             shell.close()
         world.stderr.flush()
     except BrokenPipeError:
-        _silence(world)
+        _silence(world.stdout)
+        _silence(world.stderr)
         return BROKEN_PIPE
     return code
 
@@ -125,6 +127,7 @@ def _report(shell: Shell, error: BaseException) -> int:
     code = problems.exit_code(known, running=shell.running)
     if isinstance(known, OutputLost):
         shell.mode = "table"  # there is nowhere to write a document to
+        _silence(shell.world.stdout)
     document = known.document(code)
     for line in problems.lines(document, shell.columns, shell.error_color):
         shell.say(line)
@@ -154,12 +157,11 @@ def _wanted_mode(args: Sequence[str]) -> str:
     return "table"
 
 
-def _silence(world: World) -> None:
-    """Nobody reads any more: what is still buffered must not be tried again at exit."""
-    for stream in (world.stdout, world.stderr):
-        try:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
-        except (OSError, ValueError):
-            continue
+def _silence(stream: TextIO) -> None:
+    """Nothing can be written there any more: what is still buffered must not be tried again at exit."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        pass  # no real stream: it has no buffer to come back to
