@@ -84,3 +84,18 @@ def test_reading_loads_no_writing(home: Path) -> None:
 def test_a_file_to_parse_brings_the_parser(home: Path) -> None:
     (home / "config.toml").write_text("[run]\njobs = 2\n")
     assert "tomllib" in _loaded(home, "state", "list")
+
+
+LOCAL = """
+task({ name = "t", run = function()
+  state.with_lock("l", 30, function() state.increment("n") end)
+  file.write({ dest = folder .. "/f", content = "x" })
+  parallel({ function() return state.get("n") end })
+end })
+"""
+
+
+def test_a_run_without_waits_loads_no_event_loop(home: Path) -> None:
+    file = home / "local.sloth"
+    file.write_text(f"local folder = [[{home}]]\n{LOCAL}")
+    assert "asyncio" not in _loaded(home, "run", str(file))

@@ -21,9 +21,10 @@ from sloth_runner.engine.module_calls import ModuleCalls
 from sloth_runner.engine.plan import Instance, Plan, Selection, make_plan
 from sloth_runner.engine.pump import Pump, Strand
 from sloth_runner.engine.run import Rules, Runner, exit_code, run_hook
+from sloth_runner.engine.signals import Signals
+from sloth_runner.engine.stacks import choose_stack
 from sloth_runner.errors import (
     AgentUnknown,
-    BadStack,
     FileMissing,
     Interrupted,
     SlothError,
@@ -41,7 +42,6 @@ from sloth_runner.values import load_values, merge
 if TYPE_CHECKING:
     from sloth_runner.app import App
     from sloth_runner.lua.loader import Loaded
-    from sloth_runner.state.store import Store
 
 LEASE = 60.0
 """Seconds that the stack lock outlives a killed run; it is renewed at a third."""
@@ -164,7 +164,8 @@ class Execution:
         self.run_id = make_run_id(app.clock(), app.new_id())
         self.by = app.by(run=self.run_id)
         self.writers = _Writers(app)
-        self.stack = choose_stack(self.store, loading, options.stack)
+        implied = loading.program.workflow.name or loading.file.stem
+        self.stack = choose_stack(self.store, implied, str(loading.file), options.stack, app.new_id)
         self.deadline = None if options.timeout is None else time.monotonic() + options.timeout
         layers = {agent: app.values_for(agent) for agent in (LOCAL, *plan.targets)}
         self.layers = layers if any(layers.values()) else {}
@@ -197,7 +198,7 @@ class Execution:
             self._forget_old_runs()
             self.journal.begin(self.plan)
             self._say_loaded()
-            with _Signals(self._interrupt):
+            with Signals(self._interrupt):
                 errors = self._work()
             code = exit_code(self.runner, errors)
             status = "interrupted" if self.runner.interrupted else "failed" if code else "ok"
@@ -374,81 +375,10 @@ class _Writers:
                 writer.store.close()
 
 
-class _Signals:
-    """SIGINT and SIGTERM ask the run to stop while this is entered; ``tell`` gets the number and the count."""
-
-    def __init__(self, tell: Callable[[int, int], None]) -> None:
-        self._tell = tell
-        self._count = 0
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        import signal
-
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: object) -> None:
-        self._count += 1
-        self._tell(number, self._count)
-
-    def __exit__(self, *exc: object) -> None:
-        import signal
-
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-
-class Stack(NamedTuple):
-    """The stack of a run: its name, its lasting id, and its record so far."""
-
-    name: str
-    id: str
-    document: dict[str, Any] | None
-
-
 def make_run_id(now: float, random: str) -> str:
     """A run's name: UTC to the millisecond, so that names sort by time, and three random digits."""
     millis = int(now * 1000) % 1000
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{millis:03d}{random[:3]}"
-
-
-def choose_stack(store: Store, loading: _Loading, explicit: str | None) -> Stack:
-    """The stack named, else the workflow's name, else the file's stem. Raises BadStack.
-
-    A name that was only implied and last used from another file is refused: two files that happen to have
-    one name must not share what is remembered.
-    """
-    implied = loading.program.workflow.name or loading.file.stem
-    name = implied if explicit is None else explicit
-    check_stack_name(name)
-    found = records.find_stack(store, name)
-    if found is None:
-        return Stack(name, loading.app.new_id(), None)
-    document = found[0]
-    if explicit is None and document["file"] != str(loading.file):
-        raise BadStack(
-            f"the stack {name!r} was last run from {document['file']}: is this the same one?",
-            unchanged=["nothing was run"],
-            next=[
-                f"it is: sloth-runner run -f {loading.file} {name}",
-                f"it is not: give it a name of its own, sloth-runner run -f {loading.file} NAME",
-            ],
-        )
-    return Stack(name, document["id"], document)
-
-
-def check_stack_name(name: str) -> str:
-    """Return ``name`` if it may name a stack: 1 to 128 letters, digits, ``.``, ``_``, ``-``. Raises BadStack."""
-    good = 0 < len(name) <= 128 and name[0].isalnum() and all(c.isalnum() or c in "._-" for c in name)
-    if not good or ".." in name:
-        raise BadStack(
-            f"{name!r} can't name a stack",
-            next=["use letters, digits, '.', '_' and '-', starting with a letter or digit"],
-            unchanged=["nothing was run"],
-        )
-    return name
 
 
 def _stack_locked(stack: str, found: locks.Info, app: App, waited: float) -> StackLocked:

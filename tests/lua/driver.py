@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sloth_runner.lua.loader import Host, Limits, Loaded, load
 from sloth_runner.model import Body, Call, Site, This
 
-THIS = This("t", "local", "/work/folder")
+THIS = This("t", "local", "/srv/folder")
 Reply = Callable[[Call], object]
 
 

@@ -120,7 +120,7 @@ def test_results_of_a_body(desk: Desk) -> None:
 def test_a_body_gets_this_params_and_deps(desk: Desk) -> None:
     code = "local this, params, deps = ... return this.name, this.agent, this.workdir, params.n, deps.build.version"
     found = desk.run(code, {}, THIS, {"n": 5}, {"build": {"version": "1.2"}})
-    assert found == Returned(("t", "local", "/work/folder", 5, "1.2"))
+    assert found == Returned(("t", "local", "/srv/folder", 5, "1.2"))
 
 
 # Module calls

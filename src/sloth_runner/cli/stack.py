@@ -39,7 +39,7 @@ def list_stacks(shell: Shell) -> None:
 @click.pass_obj
 def rename(shell: Shell, old: str, new: str) -> None:
     """Give the stack OLD the name NEW; its runs go with it."""
-    from sloth_runner.execution import check_stack_name
+    from sloth_runner.engine.stacks import check_stack_name
 
     records.rename_stack(shell.app().store(), old, check_stack_name(new))
     if shell.structured:

@@ -1,0 +1,58 @@
+"""Why: what is remembered of runs belongs to a stack, and two files must not share one by accident."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sloth_runner.engine import records
+from sloth_runner.errors import BadStack
+
+if TYPE_CHECKING:
+    from sloth_runner.state.store import Store
+
+
+class Stack(NamedTuple):
+    """The stack of a run: its name, its lasting id, and its record so far."""
+
+    name: str
+    id: str
+    document: dict[str, Any] | None
+
+
+def choose_stack(
+    store: Store, implied: str, file: str, explicit: str | None, new_id: Callable[[], str]
+) -> Stack:
+    """The stack named, else the implied one. Raises BadStack.
+
+    A name that was only implied and last used from another file is refused: two files that happen to have
+    one name must not share what is remembered.
+    """
+    name = implied if explicit is None else explicit
+    check_stack_name(name)
+    found = records.find_stack(store, name)
+    if found is None:
+        return Stack(name, new_id(), None)
+    document = found[0]
+    if explicit is None and document["file"] != file:
+        raise BadStack(
+            f"the stack {name!r} was last run from {document['file']}: is this the same one?",
+            unchanged=["nothing was run"],
+            next=[
+                f"it is: sloth-runner run -f {file} {name}",
+                f"it is not: give it a name of its own, sloth-runner run -f {file} NAME",
+            ],
+        )
+    return Stack(name, document["id"], document)
+
+
+def check_stack_name(name: str) -> str:
+    """Return ``name`` if it may name a stack: 1 to 128 letters, digits, ``.``, ``_``, ``-``. Raises BadStack."""
+    good = 0 < len(name) <= 128 and name[0].isalnum() and all(c.isalnum() or c in "._-" for c in name)
+    if not good or ".." in name:
+        raise BadStack(
+            f"{name!r} can't name a stack",
+            next=["use letters, digits, '.', '_' and '-', starting with a letter or digit"],
+            unchanged=["nothing was run"],
+        )
+    return name
