@@ -26,8 +26,9 @@ def _run(cli: Cli, *argv: str) -> subprocess.CompletedProcess[str]:
 
 def _begun(cli: Cli, *argv: str) -> subprocess.Popen[str]:
     """A command under the lock that has said a line."""
+    pipe = subprocess.PIPE
     process = subprocess.Popen(
-        [*ARGV, *argv], env=_environ(cli), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*ARGV, *argv], env=_environ(cli), stdin=pipe, stdout=pipe, stderr=pipe, text=True
     )
     assert process.stdout is not None
     process.stdout.readline()
