@@ -135,6 +135,30 @@ def test_an_empty_file_is_a_new_one(tmp_path: Path) -> None:
     assert SQLiteStore(tmp_path).get(KEY) is not None
 
 
+def test_many_processes_may_make_a_file_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from sloth_runner.state.backends.sqlite import SQLiteStore\n"
+        "from sloth_runner.state.store import Change\n"
+        "sys.stdin.readline()\n"
+        "for i in range(30):\n"
+        "    s = SQLiteStore(Path(sys.argv[1]) / str(i))\n"
+        "    if int(sys.argv[2]) % 2: s.get('local\\x1fk\\x1fa')\n"
+        "    else: s.commit([Change('local\\x1fk\\x1fa' + sys.argv[2], b'1')])\n"
+        "    s.close()\n"
+    )
+    pipe = subprocess.PIPE
+    argv = [sys.executable, "-c", code, str(tmp_path)]
+    processes = [subprocess.Popen([*argv, str(i)], stdin=pipe, stderr=pipe, text=True) for i in range(6)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+
+
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     real = tmp_path / "real"
     fill(real)

@@ -30,14 +30,17 @@ MAX_VALUE = 16 << 20
 
 _GET = "SELECT rev, value, lease_boot, lease_until FROM entry WHERE key = ?"
 _REV = "SELECT rev, lease_boot, lease_until FROM entry WHERE key = ?"
-_NEXT = "UPDATE meta SET value = value + ? WHERE name = 'rev' RETURNING value"
+_HIGH = "SELECT value FROM meta WHERE name = 'rev'"
+_RAISE = "UPDATE meta SET value = max(value, ?) WHERE name = 'rev'"
 _PUT = (
     "INSERT INTO entry (key, rev, value, lease_boot, lease_until) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (key) DO UPDATE SET rev = excluded.rev, value = excluded.value, "
     "lease_boot = excluded.lease_boot, lease_until = excluded.lease_until"
 )
 _DELETE = "DELETE FROM entry WHERE key = ?"
-_SWEEP = "DELETE FROM entry WHERE lease_until IS NOT NULL AND (lease_boot <> ? OR lease_until <= ?)"
+_SWEEP = (
+    "DELETE FROM entry WHERE lease_until IS NOT NULL AND (lease_boot <> ? OR lease_until <= ?) RETURNING rev"
+)
 
 
 class SQLiteStore:
@@ -150,11 +153,12 @@ class SQLiteStore:
             for file in files:
                 file.execute("BEGIN IMMEDIATE")
                 begun.append(file)
-            found = [self._rev(change.key) for change in changes]
+            rows = [self._rev(change.key) for change in changes]
+            found = [rev for rev, _ in rows]
             failed = [c.key for c, rev in zip(changes, found, strict=True) if not holds(c.expect, rev)]
             if failed:
                 raise Conflict("the store changed meanwhile", keys=failed)
-            revs = self._write(target, changes, found)
+            revs = self._write(self._files[target], changes, rows) if target else found
             committing = True
             if target:
                 self._files[target].execute("COMMIT")
@@ -166,42 +170,46 @@ class SQLiteStore:
                 if file.in_transaction:
                     file.execute("ROLLBACK")
 
-    def _write(self, target: str, changes: Sequence[Change | Check], found: list[Rev]) -> list[Rev]:
-        puts = sum(isinstance(c, Change) and c.value is not None for c in changes)
-        if not target:
-            return found
-        file = self._files[target]
-        last: Rev = file.execute(_NEXT, (puts,)).get - puts if puts else 0
+    def _write(
+        self, file: apsw.Connection, changes: Sequence[Change | Check], rows: list[tuple[Rev, Rev]]
+    ) -> list[Rev]:
+        """Apply the changes. An entry's Rev follows its last one; a new entry's follows the highest that was ever
+        deleted, which alone is kept apart: so no Rev returns, and a plain write touches no page but its own."""
+        high: Rev = file.execute(_HIGH).get
+        gone = 0
         revs: list[Rev] = []
         leased = False
-        for change, rev in zip(changes, found, strict=True):
+        for change, (rev, stored) in zip(changes, rows, strict=True):
             if isinstance(change, Check):
                 revs.append(rev)
                 continue
             name = change.key.partition(SEP)[2]
             if change.value is None:
                 file.execute(_DELETE, (name,))
+                gone = max(gone, stored)
                 revs.append(ABSENT)
                 continue
-            last += 1
             boot, until = None, None
             if change.lease is not None:
                 clock = self._lease_clock()
                 boot, until, leased = clock.boot, clock.now() + change.lease, True
-            file.execute(_PUT, (name, last, change.value, boot, until))
-            revs.append(last)
+            new = (stored or high) + 1
+            file.execute(_PUT, (name, new, change.value, boot, until))
+            revs.append(new)
         if leased:
             clock = self._lease_clock()
-            file.execute(_SWEEP, (clock.boot, clock.now()))
+            gone = max([gone, *(row[0] for row in file.execute(_SWEEP, (clock.boot, clock.now())))])
+        if gone > high:
+            file.execute(_RAISE, (gone,))
         return revs
 
-    def _rev(self, key: str) -> Rev:
+    def _rev(self, key: str) -> tuple[Rev, Rev]:
+        """The entry's Rev as others see it, and the one that is stored: they differ once its lease has ended."""
         namespace, _, name = key.partition(SEP)
         row = self._files[namespace].execute(_REV, (name,)).get
-        if row is None or (row[1] is not None and self._ended(row[1], row[2])):
-            return ABSENT
-        rev: Rev = row[0]
-        return rev
+        if row is None:
+            return ABSENT, ABSENT
+        return ABSENT if row[1] is not None and self._ended(row[1], row[2]) else row[0], row[0]
 
     def _scan_one(
         self, namespace: str, prefix: str, after: str, limit: int | None, reverse: bool

@@ -196,8 +196,14 @@ def _file_system(folder: Path) -> str:
 
 
 def _recognise(file: apsw.Connection, path: Path) -> None:
+    if file.pragma("application_id") == APPLICATION and file.pragma("user_version") == FORMAT:
+        return
+    # Somebody else may be making it just now: only what one snapshot says belongs together.
+    file.execute("BEGIN")
     application = file.pragma("application_id")
     version = file.pragma("user_version")
+    tables = file.execute("SELECT count(*) FROM sqlite_master").get
+    file.execute("COMMIT")
     if application == APPLICATION and version == FORMAT:
         return
     if application == APPLICATION and version != 0:
@@ -206,7 +212,7 @@ def _recognise(file: apsw.Connection, path: Path) -> None:
             unchanged=["nothing was read or written"],
             next=["use the version of sloth-runner that wrote it, or a newer one"],
         )
-    if application != 0 or file.execute("SELECT count(*) FROM sqlite_master").get:
+    if application != 0 or tables:
         raise Foreign(
             f"{path} is a database of another program",
             unchanged=["nothing was read or written"],
