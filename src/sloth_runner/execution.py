@@ -35,6 +35,7 @@ from sloth_runner.model import Call, Event, Program, Site, TaskDef
 from sloth_runner.names import did_you_mean
 from sloth_runner.state import locks
 from sloth_runner.state.layout import LOCAL, SHARED, STACK, store_key
+from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.state import State
 from sloth_runner.state.writer import Fence, Mutation, Writer
 from sloth_runner.values import load_values, merge
@@ -66,6 +67,7 @@ class RunOptions(NamedTuple):
     sets: tuple[str, ...] = ()
     set_strings: tuple[str, ...] = ()
     delegate_to: tuple[str, ...] = ()
+    paranoid: bool = False
 
 
 def validate(app: App, options: RunOptions) -> Program:
@@ -98,8 +100,8 @@ class _Loading:
         self.said: list[tuple[str, str, Site | None]] = []
         self.say: Callable[[str, str, Site | None], None] = lambda *line: self.said.append(line)
         self.stop: Callable[[], BaseException | None] = lambda: None
-        self._loaded = self._load()
-        self.program: Program = self._loaded.program
+        self.loaded = self._load()
+        self.program: Program = self.loaded.program
 
     def _load(self) -> Loaded:
         from sloth_runner.lua.loader import Host, Limits, load
@@ -142,11 +144,11 @@ class _Loading:
         """Make ``values`` what the user gave over ``below``."""
         merged = copy.deepcopy(below)
         merge(merged, copy.deepcopy(self.values))
-        self._loaded.use_values(merged)
+        self.loaded.use_values(merged)
 
     def close(self) -> None:
         """Give the Lua state back."""
-        self._loaded.close()
+        self.loaded.close()
 
 
 class Execution:
@@ -178,6 +180,7 @@ class Execution:
         self.transports = app.transports()
         self.held: Holding | None = None
         self.broken: SlothError | None = None
+        self.ledgers: dict[str, Ledger] = {}
         self.calls = self._make_calls()
         process = (self.by.host, boot, self.by.pid, started)
         title = Title(
@@ -223,13 +226,27 @@ class Execution:
         return errors
 
     def _make_calls(self) -> Calls:
-        from sloth_runner.modules import modules
+        from sloth_runner.engine.module_calls import World
+        from sloth_runner.modules import kinds, modules
 
         folder = str(self.loading.file.parent)
-        performing = ModuleCalls(modules(), self.transports.to, folder, self.app.expand_agents)
+        world = World(
+            modules(), kinds(), self.transports.to, self.ledger, lambda agent: None, self.app.expand_agents,
+            folder, self.stack.id, self.loading.loaded.text,
+            frozenset(handler.name for handler in self.loading.program.handlers),
+            self.app.clock, self.app.new_id, self.options.paranoid,
+        )  # fmt: skip
+        performing = ModuleCalls(world)
         return Calls(
             lambda: self.pump, self.locker, performing, self.app.require_agent, self.app.jitter, self.deadline
         )
+
+    def ledger(self, agent: str) -> Ledger:
+        """The ledger of a machine, under the stack's lock."""
+        found = self.ledgers.get(agent)
+        if found is None:
+            found = self.ledgers[agent] = Ledger(self.store, agent, self._fences)
+        return found
 
     def _serve(self, strand: Strand, call: Call) -> object:
         return self.calls.serve(strand, call)
@@ -247,6 +264,8 @@ class Execution:
     def _settle(self) -> None:
         if self.broken is None:
             try:
+                for ledger in self.ledgers.values():
+                    ledger.flush()
                 self.journal.settle()
             except SlothError as error:
                 self.broken = error

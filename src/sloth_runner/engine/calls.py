@@ -9,7 +9,7 @@ from sloth_runner.engine import arguments as arg
 from sloth_runner.engine.pump import Deadline, Fork, Pump, Strand, Wait
 from sloth_runner.engine.state_calls import handlers
 from sloth_runner.engine.transaction import Transaction
-from sloth_runner.errors import BadArgument, Bug, Conflict, SlothError, TaskFailed, TimedOut
+from sloth_runner.errors import BadArgument, Bug, Conflict, SlothError, TaskFailed, TimedOut, Unpredictable
 
 if TYPE_CHECKING:
     from sloth_runner.engine.context import Context
@@ -69,6 +69,10 @@ class Calls:
         if name == "engine.end_attempt":
             self._locker.end(context)
             return None
+        if name == "engine.unknown":
+            (field,) = call.args
+            what = "not all fields of its result are" if field == "*" else f"its {field} is not"
+            raise Unpredictable(f"{what} known before the command has run")
         if name == "engine.test":
             return self._modules.test(context, call)
         return self._modules.call(context, strand, call)

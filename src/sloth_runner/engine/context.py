@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 
 class Tally:
-    """What one task attempt has done; its branches count together."""
+    """What one task attempt has done; its branches count together. ``actions`` is what it would do, in check mode."""
 
-    __slots__ = ("calls", "changed", "changes", "warnings")
+    __slots__ = ("actions", "calls", "changed", "changes", "warnings")
 
     def __init__(self) -> None:
         self.changed = 0
         self.warnings: list[str] = []
         self.calls: list[dict[str, object]] = []
+        self.actions: list[dict[str, object]] = []
         self.changes: list[dict[str, object]] = []
 
 
