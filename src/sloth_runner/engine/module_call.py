@@ -178,6 +178,8 @@ class ModuleCall:
         self._context.say("call.finished", data)
 
     def _recall(self, name: str) -> Mapping[str, Any] | None:
+        if self._rehearsal is not None:
+            self._name(name)
         entry = self._ledger.entry(name)
         return None if entry is None else entry.memory
 
@@ -197,6 +199,12 @@ class ModuleCall:
         self._jobs.append(job)
         if self._rehearsal is not None and not self._quiet:
             self._context.tally.actions.append(action_of(job, self._call))
+            self._name(job.address)
+            if job.differing:
+                self._rehearsal.notified.extend(self._common.notify)
+
+    def _name(self, address: str) -> None:
+        self._context.tally.named.append((self._common.target, address, self._owner.site(self._call)))
 
     def _untold(self, error: SlothError, rehearsal: Rehearsal) -> SlothError:
         """An error in check mode: what would have been changed before might have prevented it."""
@@ -208,7 +216,7 @@ class ModuleCall:
 
     def _about(self) -> About:
         world, call, common, by = self._owner.world, self._call, self._common, self._context.state.by
-        site = () if call.site is None else (world.text(call.site), *map(world.text, call.outer))
+        site = self._owner.site(call)
         line = call.site.line if call.site else None
         return About(
             call.name, world.stack, (by.user, by.host, by.pid, by.run, by.task), site, line, common.notify,
@@ -228,6 +236,7 @@ class ModuleCall:
         rehearsal.expect(dict.fromkeys(prediction.makes, by), dict.fromkeys(prediction.removes, by))
         rehearsal.opaque = rehearsal.opaque or prediction.address
         unknown = prediction.unknown + (("changed",) if prediction.changed is None else ())
-        if not self._quiet:
-            self._context.tally.actions.append(foretold(prediction, self._call))
+        self._context.tally.actions.append(foretold(prediction, self._call))
+        if prediction.changed is not False:
+            rehearsal.notified.extend(self._common.notify)
         return Outcome(prediction.changed is True, prediction.message, {}, None, None, unknown)
