@@ -17,7 +17,7 @@ from sloth_runner.execution.loading import Loading
 from sloth_runner.execution.stack_lock import StackLock
 from sloth_runner.modules.base import Change, Observed, Resource, differing
 from sloth_runner.state.layout import SHARED
-from sloth_runner.state.ledger import Entry, Intent, Ledger, entries, unused_contents
+from sloth_runner.state.ledger import Entry, Intent, Ledger, covered_line, entries, unused_contents
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
@@ -215,7 +215,8 @@ class _Evaluation:
             return True, f"its task {task!r} is gone from the file"
         gone = self._gone_line(self._tasks[task], entry.site)
         if gone is not None:
-            return True, f"the line `{gone}` is gone from task {task!r}"
+            words = "a line (sensitive)" if gone.startswith("sha256:") else f"the line `{gone}`"
+            return True, f"{words} is gone from task {task!r}"
         reached = entry.site in self._reached.get(task, ()) and entry.site not in self._unsure.get(task, ())
         if reached and task not in self._unfinished:
             return True, f"task {task!r} no longer names it"
@@ -224,6 +225,8 @@ class _Evaluation:
     def _gone_line(self, task: TaskDef, site: Sequence[str]) -> str | None:
         """The first line of a site that stands neither in its task nor in code outside of the other tasks."""
         standing = self._standing(task)
+        if any(line.startswith("sha256:") for line in site):
+            standing = set(map(covered_line, standing))
         return next((line for line in site if line and line not in standing), None)
 
     def _standing(self, task: TaskDef) -> set[str]:

@@ -148,6 +148,13 @@ def escaped(name: str) -> str:
     return "".join(out)
 
 
+def covered_line(line: str) -> str:
+    """A line of a task file as the entry of a sensitive resource keeps it: it may hold the secret."""
+    from hashlib import sha256
+
+    return f"sha256:{sha256(line.encode('utf-8', 'surrogateescape')).hexdigest()}"
+
+
 class Ledger:
     """The ledger of one machine. Entries are written with the next intent, or by ``flush``: until then the intent
     stands for them. ``fences`` are those of the stack's lock."""
