@@ -206,7 +206,7 @@ def test_a_stopped_writer_is_named(tmp_path: Path) -> None:
     fill(tmp_path)
     code = (
         "import sys; from pathlib import Path; from sloth_runner.state.backends.turn import Turn\n"
-        "t = Turn(Path(sys.argv[1]), 'local'); t.take(1); print('held', flush=True); sys.stdin.read()"
+        "t = Turn(Path(sys.argv[1]), 'local', 1); t.__enter__(); print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / ".locks")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -230,13 +230,12 @@ def test_turns_are_taken_in_order_by_many_threads(tmp_path: Path) -> None:
 
     def work() -> None:
         nonlocal most
-        turn = Turn(tmp_path / "locks", "local")
+        turn = Turn(tmp_path / "locks", "local", 30)
         for _ in range(50):
-            turn.take(30)
-            inside.append(1)
-            most = max(most, len(inside))
-            inside.pop()
-            turn.give()
+            with turn:
+                inside.append(1)
+                most = max(most, len(inside))
+                inside.pop()
         turn.close()
 
     (tmp_path / "locks").mkdir()
@@ -275,7 +274,8 @@ from sloth_runner.state.store import Change
 s = SQLiteStore(Path(sys.argv[1]))
 n = 0
 try:
-    for n in range(400): s.commit([Change('local\\x1fk\\x1fb', bytes(100_000 + n))])
+    for n in range(400):
+        s.commit([Change('local\\x1fk\\x1fb', bytes(100_000 + n)), Change(f'local\\x1fh\\x1fb{n}', bytes(9_000))])
 except SlothError as e: print(e.code, e.message, e.unchanged)
 try: print('last', n, len(s.get('local\\x1fk\\x1fb').value) - 100_000)
 except SlothError as e: print(e.code, e.message)

@@ -44,7 +44,7 @@ class Record(NamedTuple):
     blob: str = ""
     """SHA-256 of the text when that stands in a blob; ``text`` is None until it is fetched."""
     core: str = ""
-    """The core as it was read; empty for a record that is being made."""
+    """The core as it was read or sealed; empty for a record that is being made."""
 
     def live(self, now: float) -> bool:
         """Whether a reader at ``now`` (seconds since the epoch) sees a value."""
@@ -60,7 +60,12 @@ def encode_record(record: Record) -> bytes:
         head += '"s":1,'
     if record.touch:
         head += f'"y":"{record.touch}",'
-    return f"{head}{_core(record)}}}".encode()
+    return f"{head}{record.core or _core(record)}}}".encode()
+
+
+def seal(record: Record) -> Record:
+    """The record with its core in words, once its number, value and author are settled."""
+    return Record(*record[:-1], _core(record))
 
 
 def decode_record(data: bytes) -> Record:

@@ -14,9 +14,10 @@ from typing import NamedTuple
 from sloth_runner.errors import Conflict, Corrupt, Indeterminate, LockLost, SlothError
 from sloth_runner.model import By
 from sloth_runner.state import edits
+from sloth_runner.state.heads import Heads
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, namespace_of, store_key
-from sloth_runner.state.record import Record, decode_record, digest, encode_record, needs_blob, sha256
-from sloth_runner.state.store import ABSENT, Change, Check, Store
+from sloth_runner.state.record import Record, decode_record, digest, encode_record, needs_blob, seal, sha256
+from sloth_runner.state.store import ABSENT, Change, Check, Rev, Store
 from sloth_runner.state.value import decode, size_of
 
 TRIES = 10
@@ -51,7 +52,7 @@ class Mutation(NamedTuple):
 class Writer:
     """Applies mutations. ``clock``: seconds since the epoch; ``new_id``: 128 random bits in hex."""
 
-    __slots__ = ("clock", "new_id", "retention", "store")
+    __slots__ = ("clock", "heads", "new_id", "retention", "store")
 
     def __init__(
         self, store: Store, clock: Callable[[], float], new_id: Callable[[], str], retention: Retention
@@ -60,6 +61,7 @@ class Writer:
         self.clock = clock
         self.new_id = new_id
         self.retention = retention
+        self.heads = Heads()
 
     def apply(self, mutations: Sequence[Mutation]) -> list[object]:
         """Commit the mutations; the list holds each one's result, or the SlothError that it met.
@@ -90,8 +92,10 @@ class Writer:
         if len(group) > most:
             head = self._group(namespace, group[:most])
             return head + self._group(namespace, group[most:])
-        names = {namespace, *(namespace_of(c.key) for m in group for f in m.fences for c in f.checks)}
-        with traits.exclusive(sorted(names)) if traits.exclusive else nullcontext():
+        names = [namespace]
+        for mutation in group:
+            names.extend(namespace_of(check.key) for fence in mutation.fences for check in fence.checks)
+        with traits.exclusive(names) if traits.exclusive else nullcontext():
             for _ in range(TRIES):
                 try:
                     return self._attempt(group)
@@ -114,15 +118,22 @@ class Writer:
             except SlothError as error:
                 results.append(error)
         changes = batch.changes()
+        if batch.forget_unproven():
+            return self._attempt(group)
         if changes:
             try:
-                self.store.commit(changes)
+                batch.remember(self.store.commit(changes))
             except Conflict as conflict:
+                if batch.forget_guesses():
+                    return self._attempt(group)
                 raise _Again(_lost_lock(group, conflict)) from conflict
             except Indeterminate as unknown:
+                batch.forget_guesses()
                 self._resolve(changes, batch, unknown)
-        last = batch.last_revision
-        return [last[m.key] if r is edits.NEW_REVISION else r for m, r in zip(group, results, strict=True)]
+        if edits.NEW_REVISION in results:
+            last = batch.last_revision
+            results = [last[m.key] if r is edits.NEW_REVISION else r for m, r in zip(group, results, strict=True)]
+        return results
 
     def _resolve(self, changes: list[Change | Check], batch: Batch, unknown: Indeterminate) -> None:
         """Find out what became of a commit whose reply was lost: retry it as it was, then look for its id."""
@@ -146,15 +157,19 @@ class _Again(Exception):
 
 
 class _Key:
-    """One key inside a batch: its head as read, and the records that the batch adds."""
+    """One key inside a batch: its head as read (or guessed), and the records that the batch adds."""
 
-    __slots__ = ("added", "head_rev", "last", "touched")
+    __slots__ = ("added", "guessed", "head_rev", "last", "place", "store_key", "touched")
 
-    def __init__(self, head_rev: int, last: Record | None) -> None:
+    def __init__(self, store_key: str, head_rev: int, last: Record | None, guessed: bool) -> None:
+        self.store_key = store_key
         self.head_rev = head_rev
         self.last = last
+        self.guessed = guessed
         self.added: list[Record] = []
         self.touched = False
+        self.place = -1
+        """Where in the commit its head stands."""
 
 
 class Batch:
@@ -163,6 +178,7 @@ class Batch:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._store = writer.store
+        self._heads = writer.heads
         self._now = writer.clock()
         self._keys: dict[str, _Key] = {}
         self._fences: dict[str, Check] = {}
@@ -209,7 +225,8 @@ class Batch:
             head = slot.last
             assert head is not None
             data = encode_record(head)
-            out.append(Change(store_key(self._namespace, HEAD, key), data, slot.head_rev))
+            slot.place = len(out)
+            out.append(Change(slot.store_key, data, slot.head_rev))
             for record in slot.added:
                 name = store_key(self._namespace, HISTORY, key, record.number)
                 out.append(Change(name, data if record is head else encode_record(record), ABSENT))
@@ -220,6 +237,25 @@ class Batch:
         if out:
             out.extend(self._fences.values())
         return out
+
+    def forget_unproven(self) -> bool:
+        """Forget the guessed heads that no commit would prove; whether there were any."""
+        return self._forget([slot for slot in self._keys.values() if slot.guessed and slot.place < 0])
+
+    def forget_guesses(self) -> bool:
+        """Forget all guessed heads; whether there were any."""
+        return self._forget([slot for slot in self._keys.values() if slot.guessed])
+
+    def _forget(self, slots: list[_Key]) -> bool:
+        for slot in slots:
+            self._heads.forget(slot.store_key)
+        return bool(slots)
+
+    def remember(self, revs: list[Rev]) -> None:
+        """The commit was made, and these are its Revs."""
+        for slot in self._keys.values():
+            if slot.place >= 0 and slot.last is not None:
+                self._heads.keep(slot.store_key, revs[slot.place], slot.last)
 
     def was_applied(self) -> bool:
         """After a Conflict: whether the store holds what this batch wrote (commits are atomic)."""
@@ -238,16 +274,21 @@ class Batch:
         return False
 
     def _read(self, key: str) -> _Key:
-        entry = self._store.get(store_key(self._namespace, HEAD, key))
+        name = store_key(self._namespace, HEAD, key)
+        known = self._heads.get(name)
+        if known is not None:
+            return _Key(name, known.rev, known.record, guessed=True)
+        entry = self._store.get(name)
         if entry is None:
-            return _Key(ABSENT, None)
-        return _Key(entry.rev, load_blob(self._store, self._namespace, key, decode_record(entry.value)))
+            return _Key(name, ABSENT, None, guessed=False)
+        record = load_blob(self._store, self._namespace, key, decode_record(entry.value))
+        return _Key(name, entry.rev, record, guessed=False)
 
     def _append(self, slot: _Key, mutation: Mutation, plan: edits.Plan) -> None:
         last = slot.last
         now, text = self._now, plan.text
         alive = last is not None and last.text is not None
-        token = max((fence.token for fence in mutation.fences), default=None)
+        token = max(fence.token for fence in mutation.fences) if mutation.fences else None
         record = Record(
             number=last.number + 1 if last else 1,
             write_id=self._writer.new_id(),
@@ -265,8 +306,8 @@ class Batch:
             first_time=last.first_time if last else now,
             blob=sha256(text.encode()) if text is not None and needs_blob(text) else "",
         )
-        slot.added.append(record)
-        slot.last = record
+        slot.last = seal(record)
+        slot.added.append(slot.last)
 
     def _prune(self, key: str, slot: _Key) -> list[Change | Check]:
         """Up to two of the oldest revisions beyond what is kept; the head learns the new horizon."""

@@ -12,7 +12,7 @@ from sloth_runner.errors import Busy, Corrupt, Foreign, Indeterminate, SlothErro
 
 APPLICATION = 0x510C4001
 FORMAT = 1
-CHECKPOINT = 4000
+CHECKPOINT = 1000
 """Pages in the write-ahead log (16 MiB) before they are moved: pages written often are then moved once."""
 NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "davfs"}

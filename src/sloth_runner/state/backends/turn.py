@@ -10,7 +10,8 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sloth_runner.errors import Busy, StoreDown
@@ -20,29 +21,30 @@ COHORT = 0.002
 
 
 class Turn:
-    """This handle's place in the queue of writers of one file. Re-entrant: ``take`` and ``give`` are counted."""
+    """This handle's place in the queue of writers of one file: a context manager, and re-entrant.
 
-    __slots__ = ("_depth", "_fair", "_folder", "_name", "_turn")
+    Entering waits for the turn, at most ``patience`` seconds. Raises Busy (who has it, if that can be known)."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    __slots__ = ("_depth", "_fair", "_folder", "_name", "_patience", "_turn")
+
+    def __init__(self, folder: Path, name: str, patience: float) -> None:
         self._folder = folder
         self._name = name
+        self._patience = patience
         self._turn = -1
         self._depth = 0
         self._fair = 0.0
 
-    def take(self, patience: float) -> None:
-        """Wait for the turn, at most ``patience`` seconds. Raises Busy (who has it, if that can be known)."""
+    def __enter__(self) -> None:
         if self._depth == 0:
             if self._turn < 0:
                 self._folder.mkdir(mode=0o700, exist_ok=True)
                 self._turn = _open(self._folder / f"{self._name}.turn")
             if time.monotonic() - self._fair >= COHORT or not _try(self._turn):
-                self._wait(patience)
+                self._wait()
         self._depth += 1
 
-    def give(self) -> None:
-        """Let the next one have it."""
+    def __exit__(self, *exc: object) -> None:
         self._depth -= 1
         if self._depth == 0:
             fcntl.flock(self._turn, fcntl.LOCK_UN)
@@ -53,8 +55,8 @@ class Turn:
             os.close(self._turn)
         self._turn = -1
 
-    def _wait(self, patience: float) -> None:
-        end = time.monotonic() + patience
+    def _wait(self) -> None:
+        end = time.monotonic() + self._patience
         queue_path = self._folder / f"{self._name}.queue"
         queue = _lock(_open(queue_path), queue_path, end)
         if queue is None:
@@ -80,29 +82,13 @@ class Turn:
         )
 
 
-class Turns:
-    """The turns on several files, taken in order and given back together; a context manager."""
-
-    __slots__ = ("_patience", "_taken", "_turns")
-
-    def __init__(self, turns: Sequence[Turn], patience: float) -> None:
-        self._turns = turns
-        self._patience = patience
-        self._taken = 0
-
-    def __enter__(self) -> None:
-        try:
-            for turn in self._turns:
-                turn.take(self._patience)
-                self._taken += 1
-        except BaseException:
-            self.__exit__()
-            raise
-
-    def __exit__(self, *exc: object) -> None:
-        while self._taken:
-            self._taken -= 1
-            self._turns[self._taken].give()
+@contextmanager
+def together(turns: Iterable[Turn]) -> Iterator[None]:
+    """The turns on several files, taken in order and given back together."""
+    with ExitStack() as stack:
+        for turn in turns:
+            stack.enter_context(turn)
+        yield
 
 
 def _open(path: Path) -> int:
