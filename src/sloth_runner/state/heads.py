@@ -14,14 +14,15 @@ from sloth_runner.state.store import Rev
 
 MOST = 256
 LONGEST = 4096
-"""Characters of a value that is worth keeping."""
+"""Bytes of a record that is worth keeping."""
 
 
 class Head(NamedTuple):
-    """A key's last record, and the Rev of its entry."""
+    """A key's last record, as it is and as it stands in its entry, and the entry's Rev."""
 
     rev: Rev
     record: Record
+    data: bytes
 
 
 class Heads:
@@ -36,14 +37,14 @@ class Heads:
         """What was written there last, if it is remembered."""
         return self._heads.get(key)
 
-    def keep(self, key: str, rev: Rev, record: Record) -> None:
+    def keep(self, key: str, head: Head) -> None:
         """Remember what has just been committed."""
-        if record.text is not None and len(record.text) > LONGEST:
+        if len(head.data) > LONGEST or head.record.blob:
             self._heads.pop(key, None)
             return
         if len(self._heads) >= MOST and key not in self._heads:
             self._heads.clear()
-        self._heads[key] = Head(rev, record)
+        self._heads[key] = head
 
     def forget(self, key: str) -> None:
         """Have it read the next time."""

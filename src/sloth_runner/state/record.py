@@ -44,7 +44,7 @@ class Record(NamedTuple):
     blob: str = ""
     """SHA-256 of the text when that stands in a blob; ``text`` is None until it is fetched."""
     core: str = ""
-    """The core as it was read or sealed; empty for a record that is being made."""
+    """The core as it was read; empty for a record that is being made."""
 
     def live(self, now: float) -> bool:
         """Whether a reader at ``now`` (seconds since the epoch) sees a value."""
@@ -60,12 +60,7 @@ def encode_record(record: Record) -> bytes:
         head += '"s":1,'
     if record.touch:
         head += f'"y":"{record.touch}",'
-    return f"{head}{record.core or _core(record)}}}".encode()
-
-
-def seal(record: Record) -> Record:
-    """The record with its core in words, once its number, value and author are settled."""
-    return Record(*record[:-1], _core(record))
+    return f"{head}{_core(record)}}}".encode()
 
 
 def decode_record(data: bytes) -> Record:
@@ -115,23 +110,25 @@ _CORE = '"f":'
 
 def _core(record: Record) -> str:
     user, host, pid, run, task = record.by
-    who = f'"u":{_quote(user)},"m":{_quote(host)},"i":{pid}'
-    if run is not None:
-        who += f',"r":{_quote(run)}'
-    if task is not None:
-        who += f',"k":{_quote(task)}'
-    if record.fence is not None:
-        who += f',"e":{record.fence}'
     if record.blob:
         value = f',"b":"{record.blob}"'
     else:
         value = "" if record.text is None else f',"v":{record.text}'
+    ran = "" if run is None else f',"r":{_quote(run)}'
+    within = "" if task is None else f',"k":{_quote(task)}'
+    fence = "" if record.fence is None else f',"e":{record.fence}'
     return (
         f'"f":{FORMAT},"n":{record.number},"w":"{record.write_id}","o":"{record.op}"{value},'
-        f'"z":{record.size},"t":{record.time!r},"c":{record.created!r},{who},"p":"{record.previous}"'
+        f'"z":{record.size},"t":{record.time!r},"c":{record.created!r},'
+        f'"u":{_quote(user)},"m":{_quote(host)},"i":{pid}{ran}{within}{fence},"p":"{record.previous}"'
     )
 
 
 def digest(record: Record) -> str:
     """SHA-256 (hex) of a record's core, read or made."""
     return sha256((record.core or _core(record)).encode())
+
+
+def digest_of(data: bytes) -> str:
+    """The same digest, of a record's bytes."""
+    return sha256(data[data.index(b'"f":') : -1])

@@ -126,12 +126,10 @@ def check_commit(changes: Sequence[Change | Check], traits: Traits) -> str:
 
     if len(changes) > traits.max_changes:
         raise TooLarge(f"a commit of {len(changes)} changes; this store takes {traits.max_changes}")
+    if len({change.key for change in changes}) < len(changes):
+        raise Bug("a commit names a key twice")
     namespace = ""
-    seen: set[str] = set()
     for change in changes:
-        if change.key in seen:
-            raise Bug(f"a commit names {change.key!r} twice")
-        seen.add(change.key)
         if isinstance(change, Change):
             own = change.key.partition("\x1f")[0]
             if namespace and own != namespace:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from sloth_runner.errors import Conflict, Corrupt, Indeterminate, LockLost, SlothError
 from sloth_runner.model import By
 from sloth_runner.state import edits
-from sloth_runner.state.heads import Heads
+from sloth_runner.state.heads import Head, Heads
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, namespace_of, store_key
-from sloth_runner.state.record import Record, decode_record, digest, encode_record, needs_blob, seal, sha256
+from sloth_runner.state.record import Record, decode_record, digest, digest_of, encode_record, needs_blob, sha256
 from sloth_runner.state.store import ABSENT, Change, Check, Rev, Store
 from sloth_runner.state.value import decode, size_of
 
@@ -92,13 +92,16 @@ class Writer:
         if len(group) > most:
             head = self._group(namespace, group[:most])
             return head + self._group(namespace, group[most:])
-        names = [namespace]
-        for mutation in group:
-            names.extend(namespace_of(check.key) for fence in mutation.fences for check in fence.checks)
-        with traits.exclusive(names) if traits.exclusive else nullcontext():
+        try:
+            return self._attempt(group, guess=True)
+        except _Again:
+            for mutation in group:
+                self.heads.forget(store_key(namespace, HEAD, mutation.key))
+        names = {namespace, *(namespace_of(c.key) for m in group for f in m.fences for c in f.checks)}
+        with traits.exclusive(sorted(names)) if traits.exclusive else nullcontext():
             for _ in range(TRIES):
                 try:
-                    return self._attempt(group)
+                    return self._attempt(group, guess=False)
                 except _Again as again:
                     if len(group) > 1:  # let the one that can't be applied fail alone
                         return [result for one in group for result in self._group(namespace, [one])]
@@ -109,8 +112,9 @@ class Writer:
         key = group[0].key
         return [Conflict(f"{key!r} was changed by others at each of {TRIES} tries", keys=[key])]
 
-    def _attempt(self, group: list[Mutation]) -> list[object]:
-        batch = Batch(self)
+    def _attempt(self, group: list[Mutation], *, guess: bool) -> list[object]:
+        """One try; with ``guess`` on the heads that are remembered, without reading. Raises _Again."""
+        batch = Batch(self, guess=guess)
         results: list[object] = []
         for mutation in group:
             try:
@@ -118,17 +122,14 @@ class Writer:
             except SlothError as error:
                 results.append(error)
         changes = batch.changes()
-        if batch.forget_unproven():
-            return self._attempt(group)
+        if guess and batch.unproven:
+            raise _Again(None)
         if changes:
             try:
                 batch.remember(self.store.commit(changes))
             except Conflict as conflict:
-                if batch.forget_guesses():
-                    return self._attempt(group)
-                raise _Again(_lost_lock(group, conflict)) from conflict
+                raise _Again(None if guess else _lost_lock(group, conflict)) from conflict
             except Indeterminate as unknown:
-                batch.forget_guesses()
                 self._resolve(changes, batch, unknown)
         if edits.NEW_REVISION in results:
             last = batch.last_revision
@@ -159,24 +160,33 @@ class _Again(Exception):
 class _Key:
     """One key inside a batch: its head as read (or guessed), and the records that the batch adds."""
 
-    __slots__ = ("added", "guessed", "head_rev", "last", "place", "store_key", "touched")
+    __slots__ = ("added", "data", "guess", "head_rev", "last", "place", "store_key", "touched")
 
-    def __init__(self, store_key: str, head_rev: int, last: Record | None, guessed: bool) -> None:
+    def __init__(self, store_key: str, head_rev: int, last: Record | None, guess: Head | None = None) -> None:
         self.store_key = store_key
         self.head_rev = head_rev
         self.last = last
-        self.guessed = guessed
+        self.guess = guess
         self.added: list[Record] = []
         self.touched = False
         self.place = -1
-        """Where in the commit its head stands."""
+        """Where in the commit its new head stands; -1: nowhere."""
+        self.data = b""
+        """And its bytes."""
+
+    def last_digest(self) -> str:
+        """What the next record's ``previous`` is."""
+        if self.guess is not None and self.last is self.guess.record:
+            return digest_of(self.guess.data)
+        return digest(self.last) if self.last is not None else ""
 
 
 class Batch:
     """The changes of several mutations of one namespace, gathered into one commit."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, *, guess: bool) -> None:
         self._writer = writer
+        self._guess = guess
         self._store = writer.store
         self._heads = writer.heads
         self._now = writer.clock()
@@ -224,7 +234,7 @@ class Batch:
             pruned = self._prune(key, slot)
             head = slot.last
             assert head is not None
-            data = encode_record(head)
+            data = slot.data = encode_record(head)
             slot.place = len(out)
             out.append(Change(slot.store_key, data, slot.head_rev))
             for record in slot.added:
@@ -238,24 +248,16 @@ class Batch:
             out.extend(self._fences.values())
         return out
 
-    def forget_unproven(self) -> bool:
-        """Forget the guessed heads that no commit would prove; whether there were any."""
-        return self._forget([slot for slot in self._keys.values() if slot.guessed and slot.place < 0])
-
-    def forget_guesses(self) -> bool:
-        """Forget all guessed heads; whether there were any."""
-        return self._forget([slot for slot in self._keys.values() if slot.guessed])
-
-    def _forget(self, slots: list[_Key]) -> bool:
-        for slot in slots:
-            self._heads.forget(slot.store_key)
-        return bool(slots)
+    @property
+    def unproven(self) -> bool:
+        """Whether anything rests on a head that no commit would check."""
+        return any(slot.place < 0 for slot in self._keys.values())
 
     def remember(self, revs: list[Rev]) -> None:
         """The commit was made, and these are its Revs."""
         for slot in self._keys.values():
             if slot.place >= 0 and slot.last is not None:
-                self._heads.keep(slot.store_key, revs[slot.place], slot.last)
+                self._heads.keep(slot.store_key, Head(revs[slot.place], slot.last, slot.data))
 
     def was_applied(self) -> bool:
         """After a Conflict: whether the store holds what this batch wrote (commits are atomic)."""
@@ -275,14 +277,16 @@ class Batch:
 
     def _read(self, key: str) -> _Key:
         name = store_key(self._namespace, HEAD, key)
-        known = self._heads.get(name)
-        if known is not None:
-            return _Key(name, known.rev, known.record, guessed=True)
+        if self._guess:
+            known = self._heads.get(name)
+            if known is None:
+                raise _Again(None)
+            return _Key(name, known.rev, known.record, known)
         entry = self._store.get(name)
         if entry is None:
-            return _Key(name, ABSENT, None, guessed=False)
+            return _Key(name, ABSENT, None)
         record = load_blob(self._store, self._namespace, key, decode_record(entry.value))
-        return _Key(name, entry.rev, record, guessed=False)
+        return _Key(name, entry.rev, record)
 
     def _append(self, slot: _Key, mutation: Mutation, plan: edits.Plan) -> None:
         last = slot.last
@@ -301,13 +305,13 @@ class Batch:
             expires=plan.expires,
             sensitive=plan.sensitive,
             fence=token,
-            previous=digest(last) if last else "",
+            previous=slot.last_digest(),
             first=last.first if last else 1,
             first_time=last.first_time if last else now,
             blob=sha256(text.encode()) if text is not None and needs_blob(text) else "",
         )
-        slot.last = seal(record)
-        slot.added.append(slot.last)
+        slot.added.append(record)
+        slot.last = record
 
     def _prune(self, key: str, slot: _Key) -> list[Change | Check]:
         """Up to two of the oldest revisions beyond what is kept; the head learns the new horizon."""

@@ -138,7 +138,7 @@ class SQLiteStore:
 
     def _exclusive(self, namespaces: Sequence[str]) -> AbstractContextManager[None]:
         if len(namespaces) == 1:
-            return self._turn(namespaces[0])
+            return self._turns.get(namespaces[0]) or self._turn(namespaces[0])
         return together([self._turn(name) for name in sorted(set(namespaces))])
 
     def _turn(self, name: str) -> Turn:
@@ -150,7 +150,7 @@ class SQLiteStore:
         return turn
 
     def _transact(self, target: str, names: list[str], changes: Sequence[Change | Check]) -> list[Rev]:
-        files = [self._opened(name) for name in names]
+        files = [self._files.get(name) or self._open(name, create=True) for name in names]
         begun: list[apsw.Connection] = []
         committing = False
         try:
@@ -301,9 +301,6 @@ class SQLiteStore:
         except OSError as error:
             raise sqlite_file.unreachable(path, error) from error
         return self._open(namespace, create=False)
-
-    def _opened(self, namespace: str) -> apsw.Connection:
-        return self._files.get(namespace) or self._open(namespace, create=True)
 
     def _open(self, namespace: str, *, create: bool) -> apsw.Connection:
         file = sqlite_file.open_file(self._path(namespace), self._patience, create=create)

@@ -25,12 +25,13 @@ class Turn:
 
     Entering waits for the turn, at most ``patience`` seconds. Raises Busy (who has it, if that can be known)."""
 
-    __slots__ = ("_depth", "_fair", "_folder", "_name", "_patience", "_turn")
+    __slots__ = ("_depth", "_fair", "_folder", "_name", "_patience", "_queue", "_turn")
 
     def __init__(self, folder: Path, name: str, patience: float) -> None:
         self._folder = folder
         self._name = name
         self._patience = patience
+        self._queue = -1
         self._turn = -1
         self._depth = 0
         self._fair = 0.0
@@ -51,26 +52,30 @@ class Turn:
 
     def close(self) -> None:
         """Leave; the turn is given back with it."""
-        if self._turn >= 0:
-            os.close(self._turn)
-        self._turn = -1
+        for descriptor in (self._queue, self._turn):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._queue = self._turn = -1
 
     def _wait(self) -> None:
         end = time.monotonic() + self._patience
-        queue_path = self._folder / f"{self._name}.queue"
-        queue = _lock(_open(queue_path), queue_path, end)
-        if queue is None:
-            raise self._busy(queue_path)
+        path = self._folder / f"{self._name}.queue"
+        # A descriptor that has stood in line may be lost to its thread: it is kept only once it has the lock.
+        queue, self._queue = self._queue if self._queue >= 0 else _open(path), -1
+        self._queue = self._lock(queue, path, end)
         try:
             path = self._folder / f"{self._name}.turn"
-            turn = _lock(self._turn, path, end)
-            if turn is None:
-                self._turn = -1
-                raise self._busy(path)
-            self._turn = turn
+            turn, self._turn = self._turn, -1
+            self._turn = self._lock(turn, path, end)
         finally:
-            os.close(queue)
+            fcntl.flock(self._queue, fcntl.LOCK_UN)
         self._fair = time.monotonic()
+
+    def _lock(self, descriptor: int, path: Path, end: float) -> int:
+        locked = _lock(descriptor, path, end)
+        if locked is None:
+            raise self._busy(path)
+        return locked
 
     def _busy(self, path: Path) -> Busy:
         pid = _holder(path)
