@@ -202,12 +202,13 @@ class Batch:
     def add(self, mutation: Mutation) -> object:
         """Plan one mutation on top of those before it; returns its result."""
         self._namespace = mutation.namespace
-        slot = self._keys.get(mutation.key)
+        key = mutation.key
+        slot = self._keys.get(key)
         if slot is None:
-            slot = self._keys[mutation.key] = self._read(mutation.key)
+            slot = self._keys[key] = self._read(key)
         last = slot.last
         live = last if last is not None and last.live(self._now) else None
-        plan = mutation.edit(edits.Seen(mutation.key, last, live, self._now))
+        plan = mutation.edit(edits.Seen(key, last, live, self._now))
         if plan.op is not None:
             if last is not None and live is None and last.expires is not None and last.op != "delete":
                 self._append(slot, mutation, edits.Plan(None, "expire", None, None, last.sensitive))
@@ -289,26 +290,27 @@ class Batch:
         return _Key(name, entry.rev, record)
 
     def _append(self, slot: _Key, mutation: Mutation, plan: edits.Plan) -> None:
-        last = slot.last
-        now, text = self._now, plan.text
-        alive = last is not None and last.text is not None
-        token = max(fence.token for fence in mutation.fences) if mutation.fences else None
+        last, now = slot.last, self._now
+        _, op, text, expires, sensitive, size = plan
+        if size is None:
+            size = 0 if text is None else size_of(decode(text), text)
         record = Record(
-            number=last.number + 1 if last else 1,
-            write_id=self._writer.new_id(),
-            op=plan.op or "set",
-            text=text,
-            size=0 if text is None else plan.size if plan.size is not None else size_of(decode(text), text),
-            time=now,
-            created=last.created if last and alive and text is not None else now,
-            by=mutation.by,
-            expires=plan.expires,
-            sensitive=plan.sensitive,
-            fence=token,
-            previous=slot.last_digest(),
-            first=last.first if last else 1,
-            first_time=last.first_time if last else now,
-            blob=sha256(text.encode()) if text is not None and needs_blob(text) else "",
+            last.number + 1 if last else 1,
+            self._writer.new_id(),
+            op or "set",
+            text,
+            size,
+            now,
+            last.created if last and last.text is not None and text is not None else now,
+            mutation.by,
+            expires,
+            sensitive,
+            max(fence.token for fence in mutation.fences) if mutation.fences else None,
+            slot.last_digest(),
+            last.first if last else 1,
+            last.first_time if last else now,
+            "",
+            sha256(text.encode()) if text is not None and needs_blob(text) else "",
         )
         slot.added.append(record)
         slot.last = record

@@ -203,14 +203,17 @@ class SQLiteStore:
     def _folded(self, change: Change | Check, high: Rev) -> Rev:
         """Put with the expectation folded into the statement; the new Rev, or ABSENT: another form is needed, or
         the expectation does not hold."""
-        if type(change) is Check or change.value is None or change.lease is not None or change.expect < 0:
+        if isinstance(change, Check):
             return ABSENT
-        namespace, _, name = change.key.partition(SEP)
-        file, expect = self._files[namespace], change.expect
+        key, value, expect, lease = change
+        if value is None or lease is not None or expect < 0:
+            return ABSENT
+        namespace, _, name = key.partition(SEP)
+        file = self._files[namespace]
         if expect == ABSENT:
-            file.execute(_ADD, (name, high + 1, change.value))
+            file.execute(_ADD, (name, high + 1, value))
         else:
-            file.execute(_REPLACE, (change.value, name, expect))
+            file.execute(_REPLACE, (value, name, expect))
         return (expect or high) + 1 if file.changes() else ABSENT
 
     def _change(self, change: Change, last: Rev) -> Rev:
