@@ -16,7 +16,15 @@ from sloth_runner.model import By
 from sloth_runner.state import edits
 from sloth_runner.state.heads import Head, Heads
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, namespace_of, store_key
-from sloth_runner.state.record import Record, decode_record, digest, digest_of, encode_record, needs_blob, sha256
+from sloth_runner.state.record import (
+    Record,
+    decode_record,
+    digest,
+    digest_of,
+    encode_record,
+    needs_blob,
+    sha256,
+)
 from sloth_runner.state.store import ABSENT, Change, Check, Rev, Store
 from sloth_runner.state.value import decode, size_of
 
@@ -69,6 +77,8 @@ class Writer:
         Mutations of one namespace are committed together and in order. Raises what concerns the store as a
         whole: StoreDown, Corrupt, Foreign, Busy (nothing more applied).
         """
+        if len(mutations) == 1:
+            return self._group(mutations[0].namespace, list(mutations))
         results: list[object] = [None] * len(mutations)
         groups: dict[str, list[int]] = {}
         for index, mutation in enumerate(mutations):
@@ -133,7 +143,9 @@ class Writer:
                 self._resolve(changes, batch, unknown)
         if edits.NEW_REVISION in results:
             last = batch.last_revision
-            results = [last[m.key] if r is edits.NEW_REVISION else r for m, r in zip(group, results, strict=True)]
+            results = [
+                last[m.key] if r is edits.NEW_REVISION else r for m, r in zip(group, results, strict=True)
+            ]
         return results
 
     def _resolve(self, changes: list[Change | Check], batch: Batch, unknown: Indeterminate) -> None:
