@@ -60,7 +60,7 @@ def written(folder: Path, number: int) -> list[list[tuple[str, bytes]]]:
     """The rows of each commit of a round: the key's revision, and its head, which is the same record."""
     file = apsw.Connection(str(folder / "home" / "state" / "local.db"), flags=apsw.SQLITE_OPEN_READONLY)
     key = f"bench{number}"
-    rows = file.execute(
+    rows: list[tuple[str, bytes]] = file.execute(
         "SELECT key, value FROM entry WHERE key > ? AND key < ? ORDER BY key",
         (f"h\x1f{key}\x1f", f"h\x1f{key}\x20"),
     ).fetchall()

@@ -26,6 +26,7 @@ from sloth_runner.engine.stacks import choose_stack
 from sloth_runner.errors import (
     AgentUnknown,
     FileMissing,
+    FileProblem,
     Interrupted,
     SlothError,
     StackLocked,
@@ -123,7 +124,11 @@ class _Loading:
         """The plan of what was selected; every target is known."""
         options = self.options
         selection = Selection(options.tasks, options.tags, options.skip_tags, options.limit)
-        return make_plan(self.program, selection, self._targets)
+        try:
+            return make_plan(self.program, selection, self._targets)
+        except (FileProblem, AgentUnknown) as error:
+            self._loaded.show(error, "delegate_to" if isinstance(error, AgentUnknown) else "depends_on")
+            raise
 
     def _targets(self, task: TaskDef) -> Sequence[str]:
         names = self.options.delegate_to or task.delegate_to or self.program.workflow.delegate_to

@@ -34,6 +34,11 @@ class Loaded:
         """What ``values`` holds from now on: the running body's target may have its own."""
         self._runtime.set_values(values)
 
+    def show(self, error: SlothError, word: str) -> None:
+        """Give an error that knows its line the text of it, with a caret at ``word`` if that is there."""
+        if error.source is None:
+            self._runtime.sources.place(error, error.file, error.line, word)
+
     def close(self) -> None:
         """End all bodies that are still under way; their clean-up runs, but its calls raise."""
         self._runtime.close()

@@ -99,7 +99,7 @@ def translated(error: apsw.Error, path: Path, *, committing: bool = False) -> Sl
             unchanged=["nothing was changed"],
             next=["keep a copy of it, then restore it from a backup"],
         )
-    if isinstance(error, apsw.FullError):
+    if isinstance(error, apsw.FullError) or (not committing and _is_full(error, path.parent)):
         return StoreDown(
             f"the disk that holds {path} is full",
             system=system,
@@ -113,6 +113,17 @@ def translated(error: apsw.Error, path: Path, *, committing: bool = False) -> Sl
             next=["check the disk, then see what is there: sloth-runner state show KEY"],
         )
     return unreachable(path, error)
+
+
+def _is_full(error: apsw.Error, folder: Path) -> bool:
+    """Whether a failure to read, write or open has no better reason than that no byte is free. (A log or its
+    shared memory that can't be made longer is reported like a broken disk.)"""
+    if not isinstance(error, apsw.IOError | apsw.CantOpenError):
+        return False
+    try:
+        return os.statvfs(folder).f_bavail == 0
+    except OSError:
+        return False
 
 
 def unreachable(path: Path, error: Exception) -> StoreDown:

@@ -7,6 +7,7 @@ the turn again without queueing if it is free, so that a burst isn't slowed down
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -39,7 +40,7 @@ class Turn:
     def __enter__(self) -> None:
         if self._depth == 0:
             if self._turn < 0:
-                self._folder.mkdir(mode=0o700, exist_ok=True)
+                _make_folder(self._folder)
                 self._turn = _open(self._folder / f"{self._name}.turn")
             if time.monotonic() - self._fair >= COHORT or not _try(self._turn):
                 self._wait()
@@ -96,16 +97,32 @@ def together(turns: Iterable[Turn]) -> Iterator[None]:
         yield
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder.parent, error) from error
+
+
 def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise StoreDown(
-            f"the state in {path.parent.parent} can't be written: {error.strerror}",
-            system=str(error),
-            unchanged=["nothing was changed"],
-            next=["check the folder's owner and mode, and whether its file system is read-only"],
-        ) from error
+        raise _unwritable(path.parent.parent, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> StoreDown:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return StoreDown(
+        f"the state in {folder} can't be written: {error.strerror}",
+        system=str(error),
+        unchanged=["nothing was changed"],
+        next=[
+            "make room and try again"
+            if full
+            else "check the folder's owner and mode, and whether its file system is read-only"
+        ],
+    )
 
 
 def _try(fd: int) -> bool:
