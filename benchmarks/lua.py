@@ -60,10 +60,11 @@ def written(folder: Path, number: int) -> list[list[tuple[str, bytes]]]:
     """The rows of each commit of a round: the key's revision, and its head, which is the same record."""
     file = apsw.Connection(str(folder / "home" / "state" / "local.db"), flags=apsw.SQLITE_OPEN_READONLY)
     key = f"bench{number}"
-    rows: list[tuple[str, bytes]] = file.execute(
+    found = file.execute(
         "SELECT key, value FROM entry WHERE key > ? AND key < ? ORDER BY key",
         (f"h\x1f{key}\x1f", f"h\x1f{key}\x20"),
-    ).fetchall()
+    )
+    rows: list[tuple[str, bytes]] = [(name, value) for name, value in found]
     file.close()
     assert len(rows) == WRITES, f"{len(rows)} revisions"
     return [[(f"k\x1f{key}", value), (name, value)] for name, value in rows]

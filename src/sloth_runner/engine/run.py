@@ -95,10 +95,8 @@ class Runner:
         needs = [i.id for name in self._plan.needs[instance.task.name] for i in self._instances(name)]
         failed = [n for n in needs if n in self.ended and self.ended[n].blocks]
         if failed:
-            return Ended(
-                "skipped",
-                f"it depends on {failed[0].partition('@')[0]!r}, which {_fate(self.ended[failed[0]])}",
-            )
+            why = f"it depends on {failed[0].partition('@')[0]!r}, which {_fate(self.ended[failed[0]])}"
+            return Ended("skipped", why, blocks=True)
         if self.interrupted is not None:
             return Ended("skipped", self.interrupted.message, blocks=True)
         stopped = self._stopped.get(instance.agent)
