@@ -102,13 +102,13 @@ class Writer:
         if len(group) > most:
             head = self._group(namespace, group[:most])
             return head + self._group(namespace, group[most:])
-        try:
-            return self._attempt(group, guess=True)
-        except _Again:
-            for mutation in group:
-                self.heads.forget(store_key(namespace, HEAD, mutation.key))
         names = {namespace, *(namespace_of(c.key) for m in group for f in m.fences for c in f.checks)}
         with traits.exclusive(sorted(names)) if traits.exclusive else nullcontext():
+            try:
+                return self._attempt(group, guess=True)
+            except _Again:
+                for mutation in group:
+                    self.heads.forget(store_key(namespace, HEAD, mutation.key))
             for _ in range(TRIES):
                 try:
                     return self._attempt(group, guess=False)
