@@ -72,6 +72,8 @@ class Context:
 
     def fences(self) -> tuple[Fence, ...]:
         """The locks that writes from here are made under: own ones and those of enclosing branches."""
+        if not self.holdings and self.parent is None:
+            return ()
         own = tuple(h.lock.fence for h in self.holdings.values())
         return own + self.parent.fences() if self.parent else own
 

@@ -95,11 +95,9 @@ class Runner:
         needs = [i.id for name in self._plan.needs[instance.task.name] for i in self._instances(name)]
         failed = [n for n in needs if n in self.ended and self.ended[n].blocks]
         if failed:
-            unknown = self.ended[failed[0]].status == "unknown"
-            return Ended(
-                "unknown" if unknown else "skipped",
-                f"it depends on {failed[0].partition('@')[0]!r}, which {_fate(self.ended[failed[0]])}",
-            )
+            status = "unknown" if self.ended[failed[0]].status == "unknown" else "skipped"
+            why = f"it depends on {failed[0].partition('@')[0]!r}, which {_fate(self.ended[failed[0]])}"
+            return Ended(status, why, blocks=True)
         if self.interrupted is not None:
             return Ended("skipped", self.interrupted.message, blocks=True)
         stopped = self._stopped.get(instance.agent)

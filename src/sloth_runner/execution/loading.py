@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sloth_runner.engine.plan import Plan, Selection, make_plan
-from sloth_runner.errors import AgentUnknown, FileMissing
+from sloth_runner.errors import AgentUnknown, FileMissing, FileProblem
 from sloth_runner.model import Program, Site, TaskDef
 from sloth_runner.names import did_you_mean
 from sloth_runner.state.layout import LOCAL
@@ -76,7 +76,11 @@ class Loading:
         """The plan of what was selected; every target is known."""
         options = self.options
         selection = Selection(options.tasks, options.tags, options.skip_tags, options.limit)
-        return make_plan(self.program, selection, self._targets)
+        try:
+            return make_plan(self.program, selection, self._targets)
+        except (FileProblem, AgentUnknown) as error:
+            self.loaded.show(error, "delegate_to" if isinstance(error, AgentUnknown) else "depends_on")
+            raise
 
     def _targets(self, task: TaskDef) -> Sequence[str]:
         names = self.options.delegate_to or task.delegate_to or self.program.workflow.delegate_to

@@ -210,5 +210,5 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "vars": _vars,
     "changed_when": _changed_when,
 }
-"""What an argument can be. "content" is a string byte for byte; "line" one that is not blank; "command" one for a shell; "variables" a
-table of environment variables; "vars" a table that is passed on as it is."""
+"""What an argument can be. "content" is a string byte for byte; "line" one that is not blank; "command" one for a
+shell; "variables" a table of environment variables; "vars" a table that is passed on as it is."""
