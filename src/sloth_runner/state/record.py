@@ -1,10 +1,11 @@
 """Why: a key's head and each of its revisions hold the same record; this is its form on disk.
 
 A record is one JSON object with short names. First what may change while the revision stays: ``a`` and ``at``
-the first revision kept and its time, ``x`` expiry, ``s`` sensitive, ``y`` the last touch. Then its core, which
-never changes and is what the hash chain covers: ``f`` format, ``n`` number, ``w`` write id, ``o`` operation, ``v``
-value or ``b`` the SHA-256 of a long one that stands in a blob, ``z`` size, ``t`` time, ``c`` created, ``u m i r k``
-user, host, pid, run and task, ``e`` fencing token, ``p`` hash of the revision before.
+the first revision kept and its time, ``ab`` the bytes of all values kept, ``x`` expiry, ``s`` sensitive, ``y`` the
+last touch. Then its core, which never changes and is what the hash chain covers: ``f`` format, ``n`` number, ``w``
+write id, ``o`` operation, ``v`` value or ``b`` the SHA-256 of a long one that stands in a blob, ``z`` size, ``t``
+time, ``c`` created, ``u m i r k`` user, host, pid, run and task, ``e`` fencing token, ``p`` hash of the revision
+before.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Record(NamedTuple):
     """SHA-256 of the text when that stands in a blob; ``text`` is None until it is fetched."""
     core: str = ""
     """The core as it was read; empty for a record that is being made."""
+    kept: int = 0
+    """Bytes of the values of all revisions from ``first`` to this one."""
 
     def live(self, now: float) -> bool:
         """Whether a reader at ``now`` (seconds since the epoch) sees a value."""
@@ -53,7 +56,7 @@ class Record(NamedTuple):
 
 def encode_record(record: Record) -> bytes:
     """The record's bytes; a long value is left to its blob."""
-    head = f'{{"a":{record.first},"at":{record.first_time!r},'
+    head = f'{{"a":{record.first},"at":{record.first_time!r},"ab":{record.kept},'
     if record.expires is not None:
         head += f'"x":{record.expires!r},'
     if record.sensitive:
@@ -78,7 +81,7 @@ def decode_record(data: bytes) -> Record:
         return Record(
             row["n"], row["w"], row["o"], text, row["z"], row["t"], row["c"], by, row.get("x"), "s" in row,
             row.get("e"), row["p"], row["a"], row["at"], row.get("y", ""), row.get("b", ""),
-            raw[raw.index(_CORE) : -1],
+            raw[raw.index(_CORE) : -1], row.get("ab", 0),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError) as error:
         raise Corrupt(f"a stored record can't be read: {error!r}") from error
