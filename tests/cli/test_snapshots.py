@@ -34,7 +34,6 @@ READ = {
     "history-by": ("state", "history", "deployment:version", "--by", "bob"),
     "diff-times": ("state", "diff", "--from-time", "2h30m", "--to-time", "30m"),
     "tags": ("state", "tag"),
-    "verify": ("state", "verify"),
     "diff": ("state", "diff", "deployment:version@1", "deployment:version@2"),
     "diff-now": ("state", "diff", "deployment:version@2"),
     "diff-last": ("state", "diff", "deployment:version"),

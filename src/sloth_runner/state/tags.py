@@ -9,11 +9,11 @@ nothing is pruned in its namespace: no revision that it is about to name can go.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from sloth_runner.errors import BadName, Conflict, Corrupt, KeyMissing
+from sloth_runner.errors import BadName, Conflict, Corrupt, Indeterminate, KeyMissing
 from sloth_runner.model import By
 from sloth_runner.names import did_you_mean
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, SEP, TAG, place, prefix_of, store_key
@@ -27,6 +27,7 @@ FORMAT = 1
 CHUNK = 24 * 1024
 """Bytes of rows in one chunk, about."""
 MAKING, DONE, DROPPING = "making", "done", "dropping"
+TRIES = 10
 _MARK = "="
 _PAST = ">"
 """Sorts behind all chunks of a tag, before the next tag."""
@@ -160,7 +161,7 @@ def make(store: Store, namespace: str, name: str, by: By, now: float) -> Tag:
         for chunk in _gather(store, namespace, head):
             first = f"{_chunks(namespace, name)}{chunk[0].key}"
             data = json.dumps({"f": FORMAT, "rows": chunk}, ensure_ascii=False, separators=(",", ":"))
-            store.commit([_unchanged(namespace, tag), Change(first, data.encode(), ABSENT)])
+            _commit(store, [Change(first, data.encode(), ABSENT), _unchanged(namespace, tag)])
         return _put(store, namespace, tag._replace(status=DONE, digest=head.hex(), keys=head.count))
     except Conflict as conflict:
         raise _busy(name) from conflict
@@ -174,7 +175,7 @@ def drop(store: Store, namespace: str, name: str) -> None:
         for row in rows(store, namespace, name):
             _let_go(store, namespace, row)
         _drop_chunks(store, namespace, tag)
-        store.commit([Change(store_key(namespace, TAG, name), None, tag.rev)])
+        _commit(store, [Change(store_key(namespace, TAG, name), None, tag.rev)])
     except Conflict as conflict:
         raise _busy(name) from conflict
 
@@ -226,13 +227,13 @@ def _let_go(store: Store, namespace: str, row: Row) -> None:
     found = [store.get(store_key(namespace, kind, row.key, row.number)) for kind in (HISTORY, BLOB)]
     gone = [Change(entry.key, None, entry.rev) for entry in found if entry is not None]
     if gone:
-        store.commit(gone)
+        _commit(store, gone)
 
 
 def _drop_chunks(store: Store, namespace: str, tag: Tag) -> None:
     at_once = max(1, min(100, store.traits.max_changes - 1))
     while found := list(store.scan(_chunks(namespace, tag.name), limit=at_once)):
-        store.commit([_unchanged(namespace, tag), *(Change(e.key, None, e.rev) for e in found)])
+        _commit(store, [*(Change(e.key, None, e.rev) for e in found), _unchanged(namespace, tag)])
 
 
 def _put(store: Store, namespace: str, tag: Tag) -> Tag:
@@ -245,8 +246,28 @@ def _put(store: Store, namespace: str, tag: Tag) -> Tag:
         "by": tag.by,
     }
     key = store_key(namespace, TAG, tag.name)
-    (rev,) = store.commit([Change(key, json.dumps(row).encode(), tag.rev)])
-    return tag._replace(rev=rev)
+    return tag._replace(rev=_commit(store, [Change(key, json.dumps(row).encode(), tag.rev)]))
+
+
+def _commit(store: Store, changes: Sequence[Change | Check]) -> int:
+    """Commit, and find out what became of it if the reply is lost; the new Rev of the first change.
+
+    Raises Conflict, Indeterminate. A record says who makes the tag and when, so nobody else's looks like ours.
+    """
+    unknown: Indeterminate | None = None
+    first = changes[0]
+    for _ in range(TRIES):
+        try:
+            return store.commit(changes)[0]
+        except Indeterminate as error:
+            unknown = error
+        except Conflict:
+            now = store.get(first.key)
+            if unknown is None or not isinstance(first, Change) or (now and now.value) != first.value:
+                raise
+            return now.rev if now else ABSENT
+    assert unknown is not None
+    raise unknown
 
 
 def _decode(name: str, data: bytes, rev: int) -> Tag:
