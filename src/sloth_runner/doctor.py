@@ -7,6 +7,7 @@ but for what opening a store always does: a database file that others could read
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,7 +124,9 @@ def _permissions(path: Path) -> Finding | None:
         )
     if info.st_uid != os.geteuid():
         text = f"{path} belongs to another user (uid {info.st_uid})"
-        return Finding("permissions", None, PROBLEM, text, (f"chown {os.geteuid()} {path}",))
+        return Finding(
+            "permissions", None, PROBLEM, text, (f"chown {os.geteuid()} {shlex.quote(str(path))}",)
+        )
     if mode & 0o077:
         right = "700" if stat.S_ISDIR(info.st_mode) else "600"
         return Finding(
@@ -131,7 +134,7 @@ def _permissions(path: Path) -> Finding | None:
             None,
             PROBLEM,
             f"{path} is open to other users (mode {mode:o})",
-            (f"chmod {right} {path}",),
+            (f"chmod {right} {shlex.quote(str(path))}",),
         )
     return None
 
@@ -156,12 +159,13 @@ def _namespace(app: App, store: Store, namespace: str, flags: str) -> Iterator[F
             "integrity",
             namespace,
             PROBLEM,
-            f"{count:,} records are not what was written; the first: {report.findings[0].message}",
+            f"{_count(count, 'record')} {'is' if count == 1 else 'are'} not what was written; the first: "
+            f"{report.findings[0].message}",
             (f"see all: sloth-runner state verify{flags}",),
         )
     if not faults and not report.findings:
-        text = f"{report.keys:,} keys, {report.revisions:,} revisions: all as written; head {report.head}"
-        yield Finding("integrity", namespace, OK, text)
+        text = f"{_count(report.keys, 'key')}, {_count(report.revisions, 'revision')}: all as written"
+        yield Finding("integrity", namespace, OK, f"{text}; head {report.head}")
     yield _lineage(store, namespace)
     yield from _heads(store, namespace, app.clock())
     yield from _tags(store, namespace, flags)
@@ -193,19 +197,19 @@ def _heads(store: Store, namespace: str, now: float) -> Iterator[Finding]:
             "clock",
             namespace,
             PROBLEM,
-            f"{count:,} keys were changed in the future: {_some(late, count)}",
+            f"{_count(count, 'key')} changed in the future: {_some(late, count)}",
             ("set the clocks of the machines that write here right; history and --at go by these times",),
         )
     text = "all revisions are kept"
     if horizon is not None:
-        text = f"complete since {iso(horizon)}; of {compacted:,} keys, revisions before that are compacted"
+        text = f"complete since {iso(horizon)}; of {_count(compacted, 'key')}, revisions before that are compacted"
     yield Finding("history", namespace, OK, text)
 
 
 def _tags(store: Store, namespace: str, flags: str) -> Iterator[Finding]:
     for tag in tags.every(store, namespace):
         if tag.status == tags.DONE:
-            yield Finding("tags", namespace, OK, f"{tag.name}: {tag.keys:,} keys, {tag.digest}")
+            yield Finding("tags", namespace, OK, f"{tag.name}: {_count(tag.keys, 'key')}, {tag.digest}")
             continue
         waits = "; until then no revision is pruned" if tag.status == tags.MAKING else ""
         again = f"sloth-runner state tag {tag.name}{flags} makes it anew"
@@ -264,6 +268,10 @@ def _runs(app: App, store: Store) -> Iterator[Finding]:
             )
     if not left:
         yield Finding("runs", None, OK, "none was left by a dead process")
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word if number == 1 else word + 's'}"
 
 
 def _some(names: list[str], count: int | None = None) -> str:

@@ -83,7 +83,7 @@ def decode_record(data: bytes) -> Record:
             row.get("e"), row["p"], row["a"], row["at"], row.get("y", ""), row.get("b", ""),
             raw[raw.index(_CORE) : -1], row.get("ab", 0),
         )  # fmt: skip
-    except (ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise Corrupt(f"a stored record can't be read: {error!r}") from error
 
 
@@ -100,12 +100,19 @@ def sha256(data: bytes) -> str:
 
 
 def peek(data: bytes) -> tuple[object, float | None, bool]:
-    """A fast look: the JSON value (MISSING for tombstones and blobs), the expiry, whether it is sensitive."""
-    row = _loads(data.decode())
-    return row.get("v", MISSING), row.get("x"), "s" in row
+    """A fast look: the JSON value (MISSING for tombstones and blobs), the expiry, whether it is sensitive.
+
+    Raises Corrupt."""
+    try:
+        row = _loads(data.decode())
+        return row.get("v", MISSING), row.get("x"), "s" in row
+    except _UNREADABLE as error:
+        raise Corrupt(f"a stored record can't be read: {error!r}") from error
 
 
 MISSING = object()
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
+"""What reading anything but a record raises; AttributeError: a stranger stored text in place of bytes."""
 _VALUE = '","v":'
 _SIZE = ',"z":'
 _CORE = '"f":'

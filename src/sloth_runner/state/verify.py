@@ -232,7 +232,7 @@ class _Walk:
             return
         try:
             load_blob(self._store, self._namespace, self._key, record)
-        except Corrupt:
+        except (Corrupt, TypeError):  # TypeError: it is no bytes
             message = f"the long value of revision {record.number} is missing, or is not what was written"
             self.find(record.number, "value", message)
 
