@@ -101,21 +101,24 @@ class Machine(RuleBasedStateMachine):
         before = self.picture()
         untouched = {key for key in before if before.get(key) == wanted.get(key)}
         numbers = {key: self.state.history(key)[0].record.number for key in untouched}
-        steps, newest = rollback.plan(self.store, "local", target, self.clock.now)
+        began = self.clock.now
+        steps, newest = rollback.plan(self.store, "local", target, began)
+        assert newest <= began
         assert {step.key for step in steps} == {
             k for k in {*before, *wanted} if before.get(k) != wanted.get(k)
         }
+        self.clock.now += 0.5
         rollback.apply(self.state.writer, "local", steps, HAND)
         assert self.picture() == wanted
         assert numbers == {key: self.state.history(key)[0].record.number for key in untouched}
         assert not rollback.plan(self.store, "local", target, self.clock.now)[0]
         assert verify(self.store, "local").ok
-        if undo and newest < self.clock.now:
-            self.clock.now += 1
-            steps, _ = rollback.plan(self.store, "local", Target(self.clock.now - 2), self.clock.now)
+        if undo:
+            self.clock.now += 0.25
+            steps, _ = rollback.plan(self.store, "local", Target(began), self.clock.now)
             rollback.apply(self.state.writer, "local", steps, HAND)
             assert self.picture() == before
-        self.clock.now += 1
+        self.clock.now = began + 1
 
 
 TestMachine = Machine.TestCase

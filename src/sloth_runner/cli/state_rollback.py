@@ -132,25 +132,11 @@ def _whole(shell: Shell, view: State, aim: Aim, *, yes: bool) -> None:
     store, namespace, clock = view.writer.store, view.namespace, view.writer.clock
     steps, newest = going.plan(store, namespace, aim.target, clock())
     if steps:
-        lines = [_line(view, step) for step in steps[:SHOWN]]
-        if len(steps) > SHOWN:
-            lines.append(f"  … and {len(steps) - SHOWN:,} more")
-        lines.append(
-            f"{text.count(len(steps), 'key')} of {namespace} in {shell.app().store_name} would be {aim.words}"
-        )
-        parts = going.commits(view.writer, steps)
-        if parts > 1:
-            lines.append(
-                f"that is more than one commit holds: it takes {parts}. If it is interrupted, this finishes it: "
-                f"sloth-runner state rollback {aim.options}{flags(namespace)}"
-            )
-        shell.confirm(lines, "Go back?", yes=yes)
+        shell.confirm(_question(shell, view, aim, steps), "Go back?", yes=yes)
     changes = [_change(view, step) for step in steps] if shell.structured else []
     began = clock()
     commits = going.apply(view.writer, namespace, steps, view.by) if steps else 0
-    undo = None
-    if steps and newest < began:
-        undo = f"sloth-runner state rollback --to-time {exact(newest)}{flags(namespace)}"
+    undo = _undo(view, steps, newest, began)
     if shell.structured:
         body = {
             "store": shell.app().store_name,
@@ -169,6 +155,38 @@ def _whole(shell: Shell, view: State, aim: Aim, *, yes: bool) -> None:
         shell.print(f"{namespace} is {aim.words} ({new}, {text.count(commits, 'commit')})")
         if undo is not None:
             shell.say(f"to undo: {undo}")
+
+
+def _question(shell: Shell, view: State, aim: Aim, steps: list[Step]) -> list[str]:
+    from sloth_runner.state.rollback import commits
+
+    namespace = view.namespace
+    lines = [_line(view, step) for step in steps[:SHOWN]]
+    if len(steps) > SHOWN:
+        lines.append(f"  … and {len(steps) - SHOWN:,} more")
+    lines.append(
+        f"{text.count(len(steps), 'key')} of {namespace} in {shell.app().store_name} would be {aim.words}"
+    )
+    parts = commits(view.writer, steps)
+    if parts > 1:
+        lines.append(
+            f"that is more than one commit holds: it takes {parts}. If it is interrupted, this finishes it: "
+            f"sloth-runner state rollback {aim.options}{flags(namespace)}"
+        )
+    return lines
+
+
+def _undo(view: State, steps: list[Step], newest: float, began: float) -> str | None:
+    """The command that undoes it: back to a moment after the newest change and before what was just written."""
+    from sloth_runner.moments import parse_moment
+    from sloth_runner.state.history import head
+
+    written = [head(view.writer.store, view.namespace, step.key) for step in steps[:1]]
+    for at in (began, newest):
+        given = exact(at)
+        if any(record is not None and parse_moment(given) < record.time for record in written):
+            return f"sloth-runner state rollback --to-time {given}{flags(view.namespace)}"
+    return None
 
 
 def _line(view: State, step: Step) -> str:

@@ -48,8 +48,10 @@ class Step(NamedTuple):
 
 
 def plan(store: Store, namespace: str, target: Target, now: float) -> tuple[list[Step], float]:
-    """What going back would change, by key, and the moment of the newest change there is: going back to that moment
-    undoes it. Raises Compacted naming the keys whose revision is no longer kept."""
+    """What going back would change, by key, and the moment of the newest change there is.
+
+    Raises Compacted naming the keys whose revision is no longer kept.
+    """
     steps: list[Step] = []
     lost: list[str] = []
     newest = 0.0
