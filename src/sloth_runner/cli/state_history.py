@@ -121,6 +121,12 @@ def _print_key(
         shell.document("state.history", body)
         return
     _table(shell, page, reveal)
+    _notes(shell, page, first, more, shown_to)
+
+
+def _notes(
+    shell: Shell, page: list[Revision], first: int, more: bool, shown_to: list[dict[str, Any]]
+) -> None:
     if not page:
         shell.say("no revision matches")
     if first > 1 and not more:

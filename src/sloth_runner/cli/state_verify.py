@@ -15,7 +15,8 @@ from sloth_runner.cli.state_keys import views
 from sloth_runner.errors import Corrupt, UsageError
 
 if TYPE_CHECKING:
-    from sloth_runner.state.verify import Finding, Report
+    from sloth_runner.state.chain import Finding
+    from sloth_runner.state.verify import Report
 
 EVERY = 10_000
 """Keys after which a terminal is told how far it has come."""
