@@ -1,7 +1,7 @@
 """Why: a record that was changed, lost, swapped or put back from an older copy must be found, and named.
 
-All chains of a namespace and all of its checkpoints are read once, side by side in key order and in constant memory. A
-key that looks wrong is read again by itself, since others may be writing.
+All chains of a namespace and all of its checkpoints are read once, side by side in key order and in constant memory.
+A key that looks wrong is read again by itself, since others may be writing.
 """
 
 from __future__ import annotations
