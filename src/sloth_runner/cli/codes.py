@@ -159,6 +159,13 @@ CODES: Final[dict[str, Entry]] = {
         "unlock was called for a lock that another holder has. Nothing was changed.",
         ("Unlock with the holder that locked, or use with_lock.",),
     ),
+    "E-UNPREDICTABLE": (
+        _IN_RUN,
+        "a plan ends here: the rest depends on what only a run can tell",
+        "In a plan nothing is run, so what a command prints, returns or changes isn't known. Where a task looks at "
+        "it, its plan ends; what was found until then is shown.",
+        ("creates, unless, only_if, once or inputs make a command predictable.",),
+    ),
     "E-STACK-LOCKED": (
         "3",
         "the stack is being run",

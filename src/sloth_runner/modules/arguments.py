@@ -197,6 +197,7 @@ def _changed_when(value: object) -> bool | frozenset[int]:
 TYPES: Mapping[str, Callable[[object], Any]] = {
     "string": _string,
     "line": _line,
+    "command": _line,
     "content": _content,
     "path": _path,
     "file path": _file_path,
@@ -209,5 +210,5 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "vars": _vars,
     "changed_when": _changed_when,
 }
-"""What an argument can be. "content" is a string byte for byte; "line" one that is not blank; "variables" a
-table of environment variables; "vars" a table that is passed on as it is."""
+"""What an argument can be. "content" is a string byte for byte; "line" one that is not blank; "command" one for a
+shell; "variables" a table of environment variables; "vars" a table that is passed on as it is."""

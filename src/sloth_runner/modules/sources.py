@@ -2,13 +2,64 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sloth_runner.errors import BadArgument, FileMissing, TooLarge
 from sloth_runner.names import did_you_mean
 
+if TYPE_CHECKING:
+    from sloth_runner.modules.base import Deliver
+
 LIMIT = 256 << 20
 """Bytes that a source may have: it is held in memory whole."""
+
+
+class Sources:
+    """The files of the controller that one task file uses; relative paths start at ``folder``."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def read(self, path: str) -> bytes:
+        """A file's content. Raises as ``read_source``."""
+        return read_source(self._folder, path)
+
+    def digest(
+        self, path: str, known: tuple[str, Sequence[int], str] | None = None
+    ) -> tuple[str, bytes | None, tuple[str, Sequence[int], str] | None]:
+        """The SHA-256 of a file, its content if it had to be read, and what to give as ``known`` next time."""
+        from hashlib import sha256
+
+        from sloth_runner.agent.looking import stamp_of, steady
+
+        full = os.path.join(self._folder, path)  # noqa: PTH118 - pathlib takes ten times as long
+        try:
+            status = os.stat(full)  # noqa: PTH116 - the same
+        except (OSError, ValueError):
+            status = None
+        if status is not None and known is not None and known[0] == path and (*known[1],) == stamp_of(status):
+            return known[2], None, known
+        content = self.read(path)
+        digest = sha256(content).hexdigest()
+        stamp = steady(status) if status is not None and Path(full).stat() == status else None
+        return digest, content, None if stamp is None else (path, stamp, digest)
+
+    def deliver(self, op: Deliver) -> bool:
+        """Put a file on the controller; whether it differed. Raises OpError."""
+        from sloth_runner.agent.perform import perform
+        from sloth_runner.ops import Write
+
+        path = os.path.normpath(Path(self._folder, op.path).absolute())
+        try:
+            if Path(path).read_bytes() == op.content:
+                return False
+        except OSError:
+            pass  # missing or unreadable: the write tells what is wrong with it
+        perform(Write(path, op.content, op.mode))
+        return True
 
 
 def read_source(folder: str, path: str) -> bytes:

@@ -173,7 +173,7 @@ def _together(writer: Writer, namespace: str, group: list[Mutation]) -> None:
     exclusive = writer.store.traits.exclusive
     with exclusive([namespace]) if exclusive else nullcontext():
         for _ in range(TRIES):
-            batch = Batch(writer)
+            batch = Batch(writer, guess=False)
             for mutation in group:
                 batch.add(mutation)
             if _commit(writer.store, batch):
