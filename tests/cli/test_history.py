@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sloth_runner.state.edits import put
 from tests.cli.kit import Cli
 from tests.cli.schema import check
 
@@ -76,6 +77,7 @@ def test_history_of_a_key_can_be_filtered(filled: Cli) -> None:
     assert filled("state", "history", "--before", "2").code == 64
     assert filled("state", "history", "--after", "x").code == 64
     assert filled("state", "history", "--since", "soon").code == 64
+    assert filled("state", "history", "--by", "").code == 64
 
 
 def test_pages_of_a_namespace_make_up_the_whole(filled: Cli) -> None:
@@ -265,6 +267,20 @@ def test_verify_says_what_is_wrong(filled: Cli) -> None:
         ("motd", 1, "missing"),
     ]
     assert filled("state", "verify", "--shared").code == 0
+
+
+def test_a_long_verification_is_told_on_a_terminal(cli: Cli) -> None:
+    from tests.cli.test_doctor import _app
+
+    app = _app(cli)
+    view = app.state()
+    view.writer.apply([view.edit(f"k{number:05d}", put(number)) for number in range(10_001)])
+    app.close()
+    told = "\r\x1b[Klocal: 10,000 keys verified\r\x1b[K"
+    shown = cli("state", "verify", tty=True)
+    assert "10,001" in shown.out and shown.err.startswith(told)
+    assert "10,000" not in cli("state", "verify").err
+    assert "\x1b" not in cli("state", "verify", tty=True, environ={"TERM": "dumb"}).err
 
 
 def test_an_empty_state_is_whole(cli: Cli) -> None:

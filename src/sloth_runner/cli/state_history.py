@@ -80,6 +80,8 @@ def _who(shell: Shell, word: str) -> frozenset[str]:
     """The names that ``--by`` means: a user's as it is, and the run that it is the start of, or the last one."""
     from sloth_runner.state.layout import RUN, SHARED, place, prefix_of
 
+    if not word:
+        raise UsageError("--by takes a user, user@host, or a run")
     store = shell.app().store()
     last = word == "last"
     prefix = prefix_of(SHARED, RUN, "" if last else word)
