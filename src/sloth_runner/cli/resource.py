@@ -148,7 +148,7 @@ def _row(shell: Shell, agent: str, entry: Entry) -> Document:
         "checksums": {
             "wanted": checksum(entry.wanted),
             "applied": checksum(entry.applied),
-            "observed": entry.observed,
+            "observed": checksum(entry.applied),
         },
         "applied": iso(entry.time),
         "by": {"user": user, "host": host, "pid": pid, "run": run, "task": task},

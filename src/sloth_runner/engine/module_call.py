@@ -152,7 +152,7 @@ class ModuleCall:
         kind, _, name = address.partition(":")
         entry = self._ledger.entry(address)
         made = Entry(
-            kind, name, {}, {}, {}, "", None, {}, True, None, None, entry.order if entry else now, now, about.by,
+            kind, name, {}, {}, {}, None, {}, True, None, None, entry.order if entry else now, now, about.by,
             about.stack, about.site, about.line, about.module, memory=memory,
         )  # fmt: skip
         if entry is None or made._replace(time=entry.time, by=entry.by, line=entry.line) != entry:

@@ -64,7 +64,7 @@ class Loading:
             say=lambda level, text, site: self.say(level, text, site),
             values=self.values,
             strict_values=options.strict_values,
-            yielding={name: module.doc for name, module in modules().items()},
+            yielding=modules(),
             pure=pure_functions(self.file.parent),
             getenv=self.app.getenv,
             limits=Limits(settings.lua_time, settings.lua_memory),

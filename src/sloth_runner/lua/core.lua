@@ -77,7 +77,7 @@ end
 
 -- A call that carries its site.
 function core.call_at(what, ...)
-  local file, line, outer = frames(2)
+  local file, line, outer = frames(3)
   return answer(yield(CALL, 2, what, file, line, outer, first(flatten(what, ...))))
 end
 
