@@ -23,7 +23,19 @@ from sloth_runner.state.backends import sqlite_file
 from sloth_runner.state.backends.bootclock import LeaseClock, system_clock
 from sloth_runner.state.backends.turn import Turn, Turns
 from sloth_runner.state.layout import SEP, SHARED, check_agent_name, namespace_of
-from sloth_runner.state.store import ABSENT, Change, Check, Entry, Rev, Traits, beyond, check_commit, holds
+from sloth_runner.state.store import (
+    ABSENT,
+    Bulk,
+    Change,
+    Check,
+    Entry,
+    Reader,
+    Rev,
+    Traits,
+    beyond,
+    check_commit,
+    holds,
+)
 
 MAX_CHANGES = 10_000
 MAX_VALUE = 16 << 20
@@ -55,7 +67,9 @@ class SQLiteStore:
         self._files: dict[str, apsw.Connection] = {}
         self._turns: dict[str, Turn] = {}
         self._pid = os.getpid()
-        self.traits = Traits(True, 1, MAX_CHANGES, MAX_VALUE, self._exclusive)
+        self.traits = Traits(
+            True, 1, MAX_CHANGES, MAX_VALUE, self._exclusive, self._snapshot, self._bulk, self._copy
+        )
 
     def get(self, key: str) -> Entry | None:
         """See Store. A namespace without a file has no entries, and gets no file by being read."""
@@ -144,6 +158,22 @@ class SQLiteStore:
                 turn = self._turns[name] = Turn(self.folder / ".locks", name)
             turns.append(turn)
         return Turns(turns, self._patience)
+
+    def _snapshot(self, namespace: str) -> AbstractContextManager[Reader]:
+        from sloth_runner.state.backends.sqlite_bulk import snapshot
+
+        return snapshot(namespace, self._path(namespace), self._patience, self._ended)
+
+    def _bulk(self, namespace: str) -> AbstractContextManager[Bulk]:
+        from sloth_runner.state.backends.sqlite_bulk import bulk
+
+        turn = self._exclusive([namespace])
+        return bulk(namespace, self._path(namespace), self._patience, self._ended, turn)
+
+    def _copy(self, namespace: str, target: Path) -> None:
+        from sloth_runner.state.backends.sqlite_bulk import copy
+
+        copy(self._path(namespace), target, self._patience)
 
     def _transact(self, target: str, names: list[str], changes: Sequence[Change | Check]) -> list[Rev]:
         files = [self._opened(name) for name in names]

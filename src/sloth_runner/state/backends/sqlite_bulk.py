@@ -1,0 +1,224 @@
+"""Why: a million keys go out of one file, or into it, as one: read as of one moment, written whole or not at all.
+
+Both use connections of their own. A snapshot is a read transaction: while it is open the write-ahead log can't be
+emptied, so its user doesn't linger. A bulk change is one write transaction in the namespace's turn: it stands in the
+log alone until its last frame, the commit, so a process killed before that has changed nothing. Its rows are
+handed to SQLite by the thousand (``carray``), which costs a fifth of binding each.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import apsw
+
+from sloth_runner.errors import StoreDown, TooLarge
+from sloth_runner.state.backends import sqlite_file
+from sloth_runner.state.layout import SEP
+from sloth_runner.state.store import Bulk, Entry, Reader, beyond
+
+CACHE = 48 << 10
+"""KiB of pages a bulk change keeps before it writes them to the log; without it full pages are written again."""
+MAX_VALUE = 16 << 20
+
+_COLUMNS = "key, rev, value, lease_boot, lease_until"
+_GET = f"SELECT {_COLUMNS} FROM entry WHERE key = ?"  # noqa: S608 - fixed parts
+_HIGH = "SELECT value FROM meta WHERE name = 'rev'"
+_RAISE = "UPDATE meta SET value = max(value, ?) WHERE name = 'rev'"
+# A row is key, NUL, value: a key holds no NUL, and carray has one column.
+_PUT = (
+    f"INSERT INTO entry ({_COLUMNS}) "  # noqa: S608 - fixed parts
+    "SELECT CAST(substr(value, 1, instr(value, x'00') - 1) AS TEXT), ?2, substr(value, instr(value, x'00') + 1), "
+    "NULL, NULL FROM carray(?1) WHERE true "
+    "ON CONFLICT (key) DO UPDATE SET rev = entry.rev + 1, value = excluded.value, lease_boot = NULL, "
+    "lease_until = NULL"
+)
+_DELETE = "DELETE FROM entry WHERE key = ? RETURNING rev"
+
+Ended = Callable[[str, float], bool]
+
+
+class SQLiteReader:
+    """One namespace through one connection, in one transaction; a connection that is None has no entries."""
+
+    def __init__(self, namespace: str, path: Path, file: apsw.Connection | None, ended: Ended) -> None:
+        self._start = namespace + SEP
+        self._path = path
+        self._file = file
+        self._ended = ended
+
+    def get(self, key: str) -> Entry | None:
+        """See Store."""
+        if self._file is None or not key.startswith(self._start):
+            return None
+        try:
+            row = self._file.execute(_GET, (key[len(self._start) :],)).get
+        except apsw.Error as error:
+            raise sqlite_file.translated(error, self._path) from error
+        if row is None or (row[3] is not None and self._ended(row[3], row[4])):
+            return None
+        return Entry(key, row[2], row[1])
+
+    def scan(
+        self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Entry]:
+        """See Store, of this namespace: ``prefix`` names it; rows are read as they are asked for."""
+        start = self._start
+        if self._file is None or not prefix.startswith(start):
+            return
+        inside = prefix[len(start) :]
+        where, bindings = ["key >= ?"], [inside]
+        if inside:
+            where.append("key < ?")
+            bindings.append(beyond(inside))
+        if after:
+            where.append("key < ?" if reverse else "key > ?")
+            bindings.append(after[len(start) :])
+        sql = (
+            f"SELECT {_COLUMNS} FROM entry WHERE {' AND '.join(where)} "  # noqa: S608 - fixed parts
+            f"ORDER BY key{' DESC' if reverse else ''}{'' if limit is None else f' LIMIT {int(limit)}'}"
+        )
+        try:
+            for name, rev, value, boot, until in self._file.execute(sql, bindings):
+                if boot is None or not self._ended(boot, until):
+                    yield Entry(start + name, value, rev)
+        except apsw.Error as error:
+            raise sqlite_file.translated(error, self._path) from error
+
+
+class SQLiteBulk(SQLiteReader):
+    """See Bulk: reads by one connection, which sees what was there before, writes by another."""
+
+    def __init__(
+        self, namespace: str, path: Path, before: apsw.Connection, writing: apsw.Connection, ended: Ended
+    ) -> None:
+        super().__init__(namespace, path, before, ended)
+        self._writing = writing
+        self._next = int(writing.execute(_HIGH).get) + 1
+        self._gone = 0
+
+    def put(self, rows: Sequence[tuple[str, bytes]]) -> None:
+        """See Bulk."""
+        if not rows:
+            return
+        skip = len(self._start)
+        packed = tuple([b"%b\0%b" % (key[skip:].encode(), value) for key, value in rows])
+        if max(map(len, packed)) > MAX_VALUE:
+            for key, value in rows:
+                if len(value) > MAX_VALUE:
+                    raise TooLarge(
+                        f"the record {key!r} has {len(value):,} bytes; this store takes {MAX_VALUE:,}",
+                        unchanged=["nothing was stored"],
+                    )
+        self._run(_PUT, (apsw.carray(packed), self._next))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """See Bulk."""
+        for key in keys:
+            for (rev,) in self._run(_DELETE, (key[len(self._start) :],)):
+                self._gone = max(self._gone, rev)
+
+    def finish(self) -> None:
+        """What a commit leaves: no Rev of a deleted entry returns."""
+        if self._gone:
+            self._run(_RAISE, (self._gone,))
+
+    def _run(self, sql: str, bindings: tuple[object, ...]) -> apsw.Cursor:
+        try:
+            return self._writing.execute(sql, bindings)  # type: ignore[arg-type, unused-ignore] # carray's binding
+        except apsw.Error as error:
+            raise sqlite_file.translated(error, self._path) from error
+
+
+@contextmanager
+def snapshot(namespace: str, path: Path, patience: float, ended: Ended) -> Iterator[Reader]:
+    """See Traits. A namespace without a file has no entries, and gets no file."""
+    if not path.exists() or path.stat().st_size == 0:
+        yield SQLiteReader(namespace, path, None, ended)
+        return
+    file = sqlite_file.open_file(path, patience, create=False)
+    try:
+        _begin_reading(file, path)
+        yield SQLiteReader(namespace, path, file, ended)
+    finally:
+        file.close()
+
+
+@contextmanager
+def bulk(
+    namespace: str, path: Path, patience: float, ended: Ended, turn: AbstractContextManager[None]
+) -> Iterator[Bulk]:
+    """See Traits."""
+    with turn:
+        writing = sqlite_file.open_file(path, patience, create=True)
+        before = None
+        try:
+            before = sqlite_file.open_file(path, patience, create=False)
+            _begin(writing, path)
+            _begin_reading(before, path)
+            change = SQLiteBulk(namespace, path, before, writing, ended)
+            yield change
+            change.finish()
+            before.close()  # its read transaction would keep the log from being emptied
+            _commit(writing, path)
+        finally:
+            if before is not None:
+                before.close()
+            if writing.in_transaction:
+                writing.execute("ROLLBACK")
+            writing.close()
+
+
+def copy(path: Path, target: Path, patience: float) -> None:
+    """Copy the database into ``target``, a new file, 0600, durable when this returns (SQLite's backup API)."""
+    source = sqlite_file.open_file(path, patience, create=False)
+    try:
+        os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        made = apsw.Connection(str(target))
+        try:
+            with made.backup("main", source, "main") as running:
+                running.step()
+        finally:
+            made.close()
+    except OSError as error:
+        raise sqlite_file.unreachable(target, error) from error
+    except apsw.Error as error:
+        raise StoreDown(
+            f"the copy {target} can't be made: {error}",
+            system=f"{type(error).__name__}: {error}",
+            unchanged=["nothing was changed"],
+        ) from error
+    finally:
+        source.close()
+
+
+def _begin(file: apsw.Connection, path: Path) -> None:
+    try:
+        file.pragma("cache_size", -CACHE)
+        file.wal_autocheckpoint(0)
+        file.execute("BEGIN IMMEDIATE")
+    except apsw.Error as error:
+        raise sqlite_file.translated(error, path) from error
+
+
+def _begin_reading(file: apsw.Connection, path: Path) -> None:
+    try:
+        file.execute("BEGIN")
+        file.execute(_HIGH).get  # noqa: B018 - the first read fixes the moment
+    except apsw.Error as error:
+        raise sqlite_file.translated(error, path) from error
+
+
+def _commit(file: apsw.Connection, path: Path) -> None:
+    try:
+        file.execute("COMMIT")
+    except apsw.Error as error:
+        raise sqlite_file.translated(error, path, committing=True) from error
+    file.set_busy_timeout(0)
+    try:
+        file.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except apsw.Error:
+        pass  # others read: the log is emptied by whoever comes later
