@@ -21,6 +21,8 @@ STATE: Final[Entries] = {
     "delete": ("state_write:delete", "Delete keys."),
     "clear": ("state_write:clear", "Delete all keys of a namespace."),
     "rollback": ("state_write:rollback", "Make an earlier revision the current one."),
+    "export": ("state_export:export", "Write state to a file, to carry it or to keep it."),
+    "import": ("state_import:import_state", "Bring exported state in."),
 }
 LOCK: Final[Entries] = {
     "list": ("lock:list_locks", "List the locks that are held."),
@@ -56,7 +58,7 @@ ROOT: Final[Entries] = {
 
 LATER: Final = frozenset(
     (
-        *("plan", "drift", "prune", "resource", "agent", "ui", "init", "types", "export", "import"),
+        *("plan", "drift", "prune", "resource", "agent", "ui", "init", "types"),
         *("watch", "migrate", "rekey", "verify", "tag", "doctor"),
     )
 )

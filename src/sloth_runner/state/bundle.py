@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 from binascii import Error, a2b_base64, b2a_base64
-from collections.abc import Iterable, Iterator, Mapping
-from json.decoder import scanstring
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from sloth_runner.errors import Corrupt, SlothError, TooLarge
@@ -35,6 +34,8 @@ OF_KEYS: Final = (HISTORY, BLOB, HEAD)
 """Kinds that make up one key; its lines stand together, the head last."""
 BYTES: Final = '{"$bytes":"'
 _quote = json.encoder.encode_basestring
+scan_string: Callable[[str, int, bool], tuple[str, int]] = getattr(json.decoder, "scanstring")  # noqa: B009 - not in its stubs
+"""A JSON string, from behind its first quote: the text, and where it ends."""
 _loads = json.JSONDecoder().decode
 
 
@@ -124,14 +125,15 @@ def parse(raw: bytes) -> Line:
         kind = text[2]
         if not (text.startswith('["') and text[3:6] == '","' and kind.isascii() and kind.islower()):
             raise ValueError("it begins as no record does")
-        name, at = scanstring(text, 6, True)
+        name, at = scan_string(text, 6, True)
         rest: int | str | None = None
         if text[at + 1 : at + 2].isdigit():
             end = text.index(",", at + 1, at + 14)
             rest, at = int(text[at + 1 : end]), end
         elif text[at + 1 : at + 2] == '"':
-            rest, at = scanstring(text, at + 2, True)
-            if not rest or rest_of(rest.split(SEP)) != rest:
+            more, at = scan_string(text, at + 2, True)
+            rest = rest_of(more.split(SEP))
+            if not more or rest != more:
                 raise ValueError("what follows its name is not as this program writes it")
         start = text[: at + 1]
         if start != _line_start(kind, name, rest) or text[-1] != "]" or kind in NEVER:
@@ -317,7 +319,7 @@ def _stands_as_it_is(line: Line) -> bool:
 
 
 def _base64(value: bytes) -> bytes:
-    return b"%b%b\"}" % (BYTES.encode(), b2a_base64(value, newline=False))
+    return b'%b%b"}' % (BYTES.encode(), b2a_base64(value, newline=False))
 
 
 def _line_start(kind: str, name: str, rest: int | str | None) -> str:

@@ -6,12 +6,12 @@ them. What is written is checked as an import will check it: a backup that can't
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from sloth_runner.errors import Corrupt, SlothError
+from sloth_runner.errors import Corrupt
 from sloth_runner.state.bundle import (
     BLOCK,
     NEVER,
@@ -21,15 +21,17 @@ from sloth_runner.state.bundle import (
     Line,
     closing_line,
     header_line,
-    parse,
     record_line,
     rest_of,
 )
-from sloth_runner.state.bundle_records import CORE, Chain, check_record, plain_heads
+from sloth_runner.state.bundle_records import Chain, check_record, plain_heads
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, SEP, place, prefix_of, store_key
 from sloth_runner.state.lineage import ensure_lineage, lineage_of
+from sloth_runner.state.record import digest as digest_of
+from sloth_runner.state.record import sha256
 
 if TYPE_CHECKING:
+    from sloth_runner.state.record import Record
     from sloth_runner.state.store import Entry, Reader, Store
 
 AT_ONCE = 500
@@ -94,11 +96,15 @@ def export(
         if next(iter(store.scan(namespace + SEP, limit=1)), None) is not None:
             ensure_lineage(store, namespace, new_id)
         with snapshot_of(store, namespace) as reader:
-            found = census(reader, namespace, order.prefix)
+            found, odd = census(reader, namespace, order.prefix)
             consent(namespace, found)
             header = _header(order, number, namespace, lineage_of(reader, namespace), found)
             put(header_line(header))
-            counts = _write_records(reader, namespace, order, put, progress)
+            if order.with_history:
+                counts = _write_history(reader, namespace, order.prefix, put, progress)
+            else:
+                known = odd if store.traits.snapshot is not None and not order.prefix else None
+                counts = _write_keys(reader, namespace, order.prefix, known, put, progress)
         closing = Closing(number, counts, f"sha256:{digest.hexdigest()}")
         put(closing_line(closing))
         done.append(Exported(header, closing))
@@ -111,44 +117,89 @@ def snapshot_of(store: Store, namespace: str) -> AbstractContextManager[Reader]:
     return nullcontext(store) if make is None else make(namespace)
 
 
-def census(reader: Reader, namespace: str, prefix: str = "") -> Census:
-    """Count and digest the heads. Raises Corrupt."""
-    import hashlib
+class Counter:
+    """Counts and digests heads, batch by batch, and remembers which batches are not all plain keys."""
 
-    sha256 = hashlib.sha256
-    head = sha256(b"sloth-runner head 1\n")
-    keys = sensitive = deleted = revisions = 0
-    start = len(prefix_of(namespace, HEAD))
-    for key, value, _ in reader.scan(prefix_of(namespace, HEAD)):
-        name = key[start:]
-        try:
-            at = value.index(CORE)
-            number = value[at + len(CORE) : value.index(b",", at + len(CORE))]
-            first = value[5 : value.index(b",")]
-            chained = sha256(value[at:-1]).hexdigest()
-            head.update(b"%b\0%b\0%b\n" % (name.encode(), number, chained.encode()))
-            if prefix and not name.startswith(prefix):
-                continue
-            revisions += int(number) - int(first) + 1
-        except ValueError as error:
-            raise Corrupt(f"the record of {name!r} in {namespace} can't be read: {error}") from error
-        if _is_tombstone(value):
-            deleted += 1
+    def __init__(self, prefix: str) -> None:
+        import hashlib
+
+        self._sha256 = hashlib.sha256
+        self._head = hashlib.sha256(b"sloth-runner head 1\n")
+        self._prefix = prefix
+        self._counts = [0, 0, 0, 0]
+        self.odd: set[int] = set()
+
+    def add(self, number: int, names: list[str], batch: list[Entry]) -> None:
+        """A batch of heads. Raises Corrupt."""
+        block = _lines(names, batch)
+        found = None if self._prefix else plain_heads(block)
+        if found is None:
+            self.odd.add(number)
+            for name, entry in zip(names, batch, strict=True):
+                self._add(name, entry.value)
+            return
+        sha256 = self._sha256
+        rows = [
+            b"%b\0%b\0%b\n" % (name, number, sha256(core[:-1]).hexdigest().encode())
+            for name, _, _, _, _, core, number, _, _ in found
+        ]
+        self._head.update(b"".join(rows))
+        self._counts[0] += len(found)
+        self._counts[1] += sum([b'"s":1,' in fields[4] for fields in found])
+        self._counts[3] += sum([int(fields[6]) - int(fields[2]) + 1 for fields in found])
+
+    def census(self) -> Census:
+        """What it came to."""
+        return Census(self._head.hexdigest(), *self._counts)
+
+    def _add(self, name: str, value: bytes) -> None:
+        record = _checked(value, name)
+        self._head.update(f"{name}\0{record.number}\0{digest_of(record)}\n".encode())
+        if self._prefix and not name.startswith(self._prefix):
+            return
+        self._counts[3] += record.number - record.first + 1
+        if record.text is None and not record.blob:
+            self._counts[2] += 1
         else:
-            keys += 1
-            sensitive += b',"s":1,' in value[:at]
-    return Census(head.hexdigest(), keys, sensitive, deleted, revisions)
+            self._counts[0] += 1
+            self._counts[1] += record.sensitive
 
 
-def _is_tombstone(value: bytes) -> bool:
-    """Whether a record holds no value: nothing stands between its operation and its size."""
-    operation = value.index(b'"o":"') + 5
-    return value.startswith(b',"z":', value.index(b'"', operation) + 1)
+def census(reader: Reader, namespace: str, prefix: str = "") -> tuple[Census, set[int]]:
+    """Count and digest the heads; and the batches (see ``_batches``) that are not all plain. Raises Corrupt."""
+    counter = Counter(prefix)
+    for number, names, batch in _batches(reader, prefix_of(namespace, HEAD), ""):
+        counter.add(number, names, batch)
+    return counter.census(), counter.odd
 
 
-def _has_blob(value: bytes) -> bool:
-    operation = value.index(b'"o":"') + 5
-    return value.startswith(b',"b":', value.index(b'"', operation) + 1)
+def _batches(reader: Reader, heads: str, prefix: str) -> Iterator[tuple[int, list[str], list[Entry]]]:
+    """Heads below a prefix by the hundred: the batch's number, their names, the entries."""
+    start = len(heads)
+    entries = reader.scan(heads + prefix)
+    number = 0
+    while batch := list(islice(entries, AT_ONCE)):
+        yield number, [entry[0][start:] for entry in batch], batch
+        number += 1
+
+
+def _lines(names: list[str], batch: list[Entry]) -> bytes:
+    """The lines of plain keys."""
+    return b"".join(
+        [b'["k","%b",%b]\n' % (name.encode(), entry[1]) for name, entry in zip(names, batch, strict=True)]
+    )
+
+
+def _checked(value: bytes, name: str) -> Record:
+    """A head's or a revision's record, proved as an import will. Raises Corrupt."""
+    try:
+        return check_record(value, name)
+    except Corrupt as error:
+        raise Corrupt(
+            error.message.replace("the bundle is damaged: ", ""),
+            unchanged=["nothing was exported"],
+            next=["set that key anew, or delete it, then export again"],
+        ) from error
 
 
 def _header(order: Order, number: int, namespace: str, lineage: str | None, found: Census) -> Header:
@@ -161,93 +212,69 @@ def _header(order: Order, number: int, namespace: str, lineage: str | None, foun
     )  # fmt: skip
 
 
-def _write_records(
-    reader: Reader, namespace: str, order: Order, put: Callable[[bytes], None], progress: Callable[[int], None]
+def _write_keys(
+    reader: Reader,
+    namespace: str,
+    prefix: str,
+    odd: set[int] | None,
+    put: Callable[[bytes], None],
+    progress: Callable[[int], None],
 ) -> dict[str, int]:
+    """The keys that have a value. ``odd``: batches that are not all plain; None: unknown."""
+    keys = blobs = 0
+    for number, names, batch in _batches(reader, prefix_of(namespace, HEAD), prefix):
+        block = _lines(names, batch)
+        if (number in odd) if odd is not None else plain_heads(block) is None:
+            for name, entry in zip(names, batch, strict=True):
+                record = _checked(entry.value, name)
+                if record.blob:
+                    put(_blob_line(reader, namespace, name, record.number, record.blob))
+                    blobs += 1
+                if record.blob or record.text is not None:
+                    put(record_line(Line(HEAD, name, None, entry.value)))
+                    keys += 1
+        else:
+            put(block)
+            keys += len(batch)
+        progress(len(batch))
+    return {kind: count for kind, count in ((BLOB, blobs), (HEAD, keys)) if count}
+
+
+def _write_history(
+    reader: Reader, namespace: str, prefix: str, put: Callable[[bytes], None], progress: Callable[[int], None]
+) -> dict[str, int]:
+    """All keys with their revisions, then everything else that is not bound to this place."""
     counts: dict[str, int] = {}
     lines: list[bytes] = []
     size = 0
-    if order.with_history:
-        source = _with_history(reader, namespace, order.prefix)
-    else:
-        source = _heads(reader, namespace, order.prefix)
-    for line in source:
+    for line in chain(_with_history(reader, namespace, prefix), _others(reader, namespace, prefix)):
+        kind = chr(line[2])
+        counts[kind] = counts.get(kind, 0) + 1
         lines.append(line)
         size += len(line)
         if len(lines) >= AT_ONCE or size >= BLOCK:
-            _flush(lines, counts, put, progress, checked=order.with_history)
-            size = 0
-    _flush(lines, counts, put, progress, checked=order.with_history)
+            put(b"".join(lines))
+            progress(len(lines))
+            lines, size = [], 0
+    put(b"".join(lines))
+    progress(len(lines))
     return dict(sorted(counts.items()))
 
 
-def _flush(
-    lines: list[bytes],
-    counts: dict[str, int],
-    put: Callable[[bytes], None],
-    progress: Callable[[int], None],
-    *,
-    checked: bool,
-) -> None:
-    if not lines:
-        return
-    block = b"".join(lines)
-    if not checked and plain_heads(block) is None:
-        _check(lines)
-    for line in lines:
-        kind = chr(line[2])
-        counts[kind] = counts.get(kind, 0) + 1
-    put(block)
-    progress(len(lines))
-    lines.clear()
-
-
-def _check(lines: list[bytes]) -> None:
-    """Prove that an import would take these lines. Raises Corrupt."""
-    for raw in lines:
-        if raw.count(b"\n") != 1:
-            raise Corrupt(f"a stored record is damaged: {raw[:80]!r}", unchanged=["nothing was exported"])
-        try:
-            line = parse(raw[:-1])
-            if line.kind in (HEAD, HISTORY):
-                check_record(line.value, line.name)
-        except SlothError as error:
-            raise Corrupt(
-                error.message.replace("the bundle is damaged: ", ""),
-                unchanged=["nothing was exported"],
-                next=["delete or set that key anew, then export again"],
-            ) from error
-
-
-def _heads(reader: Reader, namespace: str, prefix: str) -> Iterator[bytes]:
-    """The lines of the keys that have a value, each with its long value before it."""
-    start = len(prefix_of(namespace, HEAD))
-    quote = json.encoder.encode_basestring
-    for key, value, _ in reader.scan(prefix_of(namespace, HEAD, prefix)):
-        if _is_tombstone(value):
-            continue
-        name = key[start:]
-        if _has_blob(value):
-            record = check_record(value, name)
-            yield _blob_line(reader, namespace, name, record.number, record.blob)
-        yield b'["k",%b,%b]\n' % (quote(name).encode(), value)
-
-
 def _with_history(reader: Reader, namespace: str, prefix: str) -> Iterator[bytes]:
-    """The lines of all keys with their revisions, then of everything else that is not bound to this place."""
+    """The lines of all keys with their revisions."""
     revisions = _Peekable(reader.scan(prefix_of(namespace, HISTORY, prefix)))
     for entry in reader.scan(prefix_of(namespace, HEAD, prefix)):
         name = place(entry.key).name
-        chain = Chain(name)
+        links = Chain(name)
         for number, value in revisions.of(name):
-            record = check_record(value, name)
-            chain.step(record)
+            record = _checked(value, name)
+            links.step(record)
             if record.blob:
                 yield _blob_line(reader, namespace, name, number, record.blob)
             yield record_line(Line(HISTORY, name, number, value))
-        chain.close(check_record(entry.value, name))
+        links.close(_checked(entry.value, name))
         yield record_line(Line(HEAD, name, None, entry.value))
-    yield from _others(reader, namespace, prefix)
 
 
 def _others(reader: Reader, namespace: str, prefix: str) -> Iterator[bytes]:
@@ -286,8 +313,6 @@ class _Peekable:
 
 
 def _blob_line(reader: Reader, namespace: str, name: str, number: int, expected: str) -> bytes:
-    from sloth_runner.state.record import sha256
-
     entry = reader.get(store_key(namespace, BLOB, name, number))
     if entry is None or sha256(entry.value) != expected:
         raise Corrupt(

@@ -7,7 +7,7 @@ everything is decided anew by what is there at that moment, and the digest is ve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -98,21 +98,23 @@ def plan(
     Raises Corrupt for a record that can't be taken.
     """
     outcomes: list[Outcome] = []
-    parts = read(source.blocks())
-    for number, _ in enumerate(parts):
-        section = sections[number]
+    parts: Iterator[object] | None = None  # where nothing is there, the bundle need not be read again
+    for number, section in enumerate(sections):
         namespace = choice.namespace or section.header.namespace
         with snapshot_of(store, namespace) as before:
             terms = _terms(before, namespace, section.header, choice)
-            quick = terms.empty and not exact and not terms.mapping and store.traits.bulk is not None
             figures = Figures()
-            if quick:
+            quick = terms.empty and not exact and not terms.mapping and store.traits.bulk is not None
+            if quick and parts is None:
                 figures.new = section.header.counts.get("keys", 0)
-                _drain(parts)
             else:
-                merge = Merge(terms, before, NoSink(), figures)
-                _feed(parts, merge, lambda count: None)
-            outcomes.append(_outcome(before, section, terms, figures, exact=not quick))
+                if parts is None:
+                    parts = read(source.blocks())
+                    for _ in range(number):
+                        _drain(parts)
+                next(parts)
+                _feed(parts, Merge(terms, before, NoSink(), figures), lambda count: None)
+            outcomes.append(_outcome(before, section, terms, figures, exact=parts is not None))
     return outcomes
 
 
@@ -149,6 +151,24 @@ def apply(
     return outcomes
 
 
+def merge_values(
+    store: Store, namespace: str, values: Iterable[tuple[str, str]], choice: Choice, *, dry_run: bool
+) -> Figures:
+    """Set keys to canonical texts by new revisions, as one change where the store can; with ``replace`` all other
+    keys are deleted. What is there already stays as it is."""
+    figures = Figures()
+    with _looking(store, namespace) if dry_run else _change(store, namespace) as (before, sink):
+        terms = Terms(
+            namespace, comparable=False, empty=False, with_history=False, mapping=choice.mapping, replace=False,
+            prefix="", by=choice.by, now=choice.now, new_id=choice.new_id,
+        )  # fmt: skip
+        merge = Merge(terms, before, sink, figures)
+        names = {merge.set(name, text) for name, text in values}
+        if choice.replace:
+            merge.delete_except(names)
+    return figures
+
+
 def check(outcomes: Sequence[Outcome], choice: Choice) -> None:
     """Refuse what needs force and has none. Raises Foreign, Conflict."""
     for outcome in outcomes:
@@ -158,7 +178,10 @@ def check(outcomes: Sequence[Outcome], choice: Choice) -> None:
                 f"the bundle is of another state than {outcome.namespace} (lineage "
                 f"{_short(outcome.section.header.lineage)}, made on {outcome.section.header.host})",
                 unchanged=["nothing was changed"],
-                next=["to take its keys under other names: --prefix-map old:=new:", "to merge it nevertheless: --force"],
+                next=[
+                    "to take its keys under other names: --prefix-map old:=new:",
+                    "to merge it nevertheless: --force",
+                ],
             )
         if why:
             raise Conflict(
@@ -217,7 +240,11 @@ def _outcome(before: Reader, section: Section, terms: Terms, figures: Figures, *
     else:
         relation = SAME if terms.comparable or terms.mapping else OTHER
     last = lineage.last_import(before, terms.namespace) if terms.comparable and not terms.mapping else None
-    later = last if last is not None and last.lineage == header.lineage and last.created > header.created else None
+    later = (
+        last
+        if last is not None and last.lineage == header.lineage and last.created > header.created
+        else None
+    )
     return Outcome(section, terms.namespace, relation, later, figures, exact)
 
 
@@ -242,12 +269,24 @@ def _notes(before: Reader, outcome: Outcome, choice: Choice) -> list[tuple[str, 
     """Who imported what; and, where nothing was before, the lineage."""
     header, closing = outcome.section
     key, note = lineage.import_note(
-        outcome.namespace, header.lineage, header.created, closing.digest, choice.by, choice.now, choice.new_id()
+        outcome.namespace,
+        header.lineage,
+        header.created,
+        closing.digest,
+        choice.by,
+        choice.now,
+        choice.new_id(),
     )
     rows = [(key, note)]
     if outcome.relation == EMPTY and header.lineage is not None and not choice.mapping:
         rows.append((lineage.lineage_key(outcome.namespace), lineage.encode(header.lineage)))
     return rows
+
+
+@contextmanager
+def _looking(store: Store, namespace: str) -> Iterator[tuple[Reader, Sink]]:
+    with snapshot_of(store, namespace) as before:
+        yield before, NoSink()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ way: taking the bundle's value would lose something, and needs force; even then 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from operator import lt
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -21,7 +21,6 @@ from sloth_runner.state.bundle_records import (
     check_record,
     check_text,
     plain_heads,
-
     with_first,
 )
 from sloth_runner.state.layout import (
@@ -29,6 +28,7 @@ from sloth_runner.state.layout import (
     FENCE,
     HEAD,
     HISTORY,
+    SEP,
     check_key,
     place,
     prefix_of,
@@ -130,10 +130,18 @@ class Merge:
             else:
                 self._of_other(line)
 
-    def set(self, name: str, text: str) -> None:
-        """A value without a record, from outside: its canonical text."""
+    def set(self, name: str, text: str) -> str:
+        """A value without a record, from outside: its canonical text. The key's name here."""
         key = self._start(check_key(name))
-        key.set_value(text, None, None)
+        key.set_value(text)
+        return key.target or ""
+
+    def delete_except(self, names: Set[str]) -> None:
+        """Delete all keys but these."""
+        for entry in _heads(self._before, self._terms):
+            name = place(entry.key).name
+            if name not in names:
+                self._delete(name, decode_record(entry.value))
 
     def finish(self) -> None:
         """The end of the section."""
@@ -144,19 +152,17 @@ class Merge:
 
     def _carry_plain(self, found: list[tuple[bytes, ...]]) -> None:
         """A block of plain heads where there is nothing yet: each as it is, and as its only revision."""
-        heads = [Plain(*fields) for fields in found]
+        heads = list(map(Plain._make, found))
         names = [head.name.decode() for head in heads]
         if self._key is not None or not (self._last < names[0] and all(map(lt, names, names[1:]))):
             raise damaged("its keys are out of order")
         self._last = names[-1]
-        namespace = self._terms.namespace
-        k, h = prefix_of(namespace, HEAD), prefix_of(namespace, HISTORY)
+        k, h = prefix_of(self._terms.namespace, HEAD), prefix_of(self._terms.namespace, HISTORY)
         records = [head.alone() for head in heads]
-        numbers = [head.number.zfill(12).decode() for head in heads]
-        self._sink.put(
-            [(f"{h}{n}\x1f{i}", r) for n, i, r in zip(names, numbers, records, strict=True)]
-        )
-        self._sink.put([(k + n, r) for n, r in zip(names, records, strict=True)])
+        numbers = [head.number.decode() for head in heads]
+        revisions = [f"{h}{name}{SEP}{number:>012}" for name, number in zip(names, numbers, strict=True)]
+        self._sink.put(list(zip(revisions, records, strict=True)))
+        self._sink.put(list(zip([k + name for name in names], records, strict=True)))
         self._sink.done()
         self._figures.new += len(heads)
 
@@ -213,16 +219,23 @@ class Merge:
                     return
                 self._head = next(self._heads, None)
                 return
-            record = decode_record(self._head.value)
-            if record.live(self._terms.now):
-                _Key(self._terms, here, here, record, self._sink, self._figures).delete()
-                self._figures.deleted += 1
+            self._delete(here, decode_record(self._head.value))
             self._head = next(self._heads, None)
+
+    def _delete(self, name: str, record: Record) -> None:
+        if record.live(self._terms.now):
+            _Key(self._terms, name, name, record, self._sink, self._figures).delete()
+            self._figures.deleted += 1
 
     def _of_other(self, line: Line) -> None:
         """A record of another kind: a fence only ever upward; others as they are, unless another is there."""
         order = (line.kind, line.name, store_rest(line))
-        if not self._terms.with_history or line.kind in NEVER or self._key is not None or order <= self._other:
+        if (
+            not self._terms.with_history
+            or line.kind in NEVER
+            or self._key is not None
+            or order <= self._other
+        ):
             raise damaged("a record stands where none of its kind may be")
         self._other = order
         if self._terms.mapping:
@@ -252,7 +265,7 @@ class _Key:
     ) -> None:
         self.name = name
         self._terms = terms
-        self._target = target
+        self.target = target
         self._have = have
         self._sink = sink
         self._figures = figures
@@ -290,23 +303,24 @@ class _Key:
             raise damaged(f"the key {self.name!r} has no value")
         else:
             self._check_blob(record)
-        if self._target is None:
+        if self.target is None:
             return
         if self._have is None:
             self._carry(raw, record)
         else:
             self._merge(self._have, raw, record)
 
-    def set_value(self, text: str, expires: float | None, sensitive: bool | None) -> None:
-        """Set a value by a new revision, unless it is there."""
+    def set_value(self, text: str) -> None:
+        """Set a value by a new revision, unless it is there. It does not expire; a sensitive key stays so."""
+        if self.target is None:
+            return
         have, now = self._have, self._terms.now
         if have is not None and have.live(now) and _value_of(have) == _value_id(text):
             self._figures.same += 1
             return
-        flag = have.sensitive if have is not None and sensitive is None else bool(sensitive)
         self._figures.new += have is None or not have.live(now)
         self._figures.changed += have is not None and have.live(now)
-        self._write("import", text, expires, flag)
+        self._write("import", text, None, have is not None and have.sensitive)
 
     def delete(self) -> None:
         """Delete by a new revision."""
@@ -362,9 +376,9 @@ class _Key:
             return
         if terms.comparable and not terms.mapping and (have.number >= record.number or terms.with_history):
             self._figures.behind += 1
-            if len(self._figures.lost) < SAMPLES and self._target is not None:
+            if len(self._figures.lost) < SAMPLES and self.target is not None:
                 by = have.by
-                lost = Lost(self._target, have.number, record.number, have.time, by.user, by.host)
+                lost = Lost(self.target, have.number, record.number, have.time, by.user, by.host)
                 self._figures.lost.append(lost)
         self._figures.changed += 1
         if alive:
@@ -413,8 +427,8 @@ class _Key:
         self._put(HISTORY, number, raw)
 
     def _put(self, kind: str, number: int | None, value: bytes) -> None:
-        if self._target is not None:
-            self._sink.put([(store_key(self._terms.namespace, kind, self._target, number), value)])
+        if self.target is not None:
+            self._sink.put([(store_key(self._terms.namespace, kind, self.target, number), value)])
 
 
 def _heads(before: Reader, terms: Terms) -> Iterator[Entry]:

@@ -97,7 +97,9 @@ def check_record(raw: bytes, name: str) -> Record:
         head = _HEAD.match(raw)
         if head is None or head.end() != raw.index(b'"f":'):
             raise ValueError("it does not begin as records do")
-        if digest(record) != digest(record._replace(core="")) or not raw.endswith(f"{record.core}}}".encode()):
+        if digest(record) != digest(record._replace(core="")) or not raw.endswith(
+            f"{record.core}}}".encode()
+        ):
             raise ValueError("it is not as this program writes it")
         _check_fields(record)
         if record.text is not None:

@@ -38,6 +38,9 @@ class BulkSink:
 
     def put(self, rows: Sequence[tuple[str, bytes]]) -> None:
         """See Sink."""
+        if len(rows) > ROWS // 4 and not self._rows:
+            self._bulk.put(rows)  # in order, and enough
+            return
         self._rows.extend(rows)
         self._size += sum([len(value) for _, value in rows])
         if len(self._rows) >= ROWS or self._size >= BYTES:

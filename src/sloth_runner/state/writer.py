@@ -16,7 +16,7 @@ from sloth_runner.model import By
 from sloth_runner.state import edits
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, namespace_of, store_key
 from sloth_runner.state.record import Record, decode_record, digest, encode_record, needs_blob, sha256
-from sloth_runner.state.store import ABSENT, Change, Check, Store
+from sloth_runner.state.store import ABSENT, Change, Check, Reader, Store
 from sloth_runner.state.value import decode, size_of
 
 TRIES = 10
@@ -290,7 +290,7 @@ class Batch:
         return out
 
 
-def load_blob(store: Store, namespace: str, key: str, record: Record) -> Record:
+def load_blob(store: Reader, namespace: str, key: str, record: Record) -> Record:
     """``record`` with its value's text, fetched from its blob where it stands there."""
     if not record.blob or record.text is not None:
         return record

@@ -162,13 +162,13 @@ class SQLiteStore:
     def _snapshot(self, namespace: str) -> AbstractContextManager[Reader]:
         from sloth_runner.state.backends.sqlite_bulk import snapshot
 
-        return snapshot(namespace, self._path(namespace), self._patience, self._ended)
+        return snapshot(namespace, self._path(namespace), self._patience, self._lease_clock())
 
     def _bulk(self, namespace: str) -> AbstractContextManager[Bulk]:
         from sloth_runner.state.backends.sqlite_bulk import bulk
 
         turn = self._exclusive([namespace])
-        return bulk(namespace, self._path(namespace), self._patience, self._ended, turn)
+        return bulk(namespace, self._path(namespace), self._patience, self._lease_clock(), turn)
 
     def _copy(self, namespace: str, target: Path) -> None:
         from sloth_runner.state.backends.sqlite_bulk import copy

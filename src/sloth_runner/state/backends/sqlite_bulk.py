@@ -3,13 +3,15 @@
 Both use connections of their own. A snapshot is a read transaction: while it is open the write-ahead log can't be
 emptied, so its user doesn't linger. A bulk change is one write transaction in the namespace's turn: it stands in the
 log alone until its last frame, the commit, so a process killed before that has changed nothing. Its rows are
-handed to SQLite by the thousand (``carray``), which costs a fifth of binding each.
+handed to SQLite by the thousand (``carray``), which costs a fifth of binding each and, since no Python is asked
+meanwhile, goes on in a thread while the next thousand are got ready.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import apsw
 
 from sloth_runner.errors import StoreDown, TooLarge
 from sloth_runner.state.backends import sqlite_file
+from sloth_runner.state.backends.bootclock import LeaseClock
 from sloth_runner.state.layout import SEP
 from sloth_runner.state.store import Bulk, Entry, Reader, beyond
 
@@ -25,7 +28,10 @@ CACHE = 48 << 10
 MAX_VALUE = 16 << 20
 
 _COLUMNS = "key, rev, value, lease_boot, lease_until"
-_GET = f"SELECT {_COLUMNS} FROM entry WHERE key = ?"  # noqa: S608 - fixed parts
+_ENTRY = (
+    "SELECT ?1 || key, value, rev FROM entry "
+    "WHERE (lease_until IS NULL OR (lease_boot = ?2 AND lease_until > ?3))"
+)
 _HIGH = "SELECT value FROM meta WHERE name = 'rev'"
 _RAISE = "UPDATE meta SET value = max(value, ?) WHERE name = 'rev'"
 # A row is key, NUL, value: a key holds no NUL, and carray has one column.
@@ -38,29 +44,21 @@ _PUT = (
 )
 _DELETE = "DELETE FROM entry WHERE key = ? RETURNING rev"
 
-Ended = Callable[[str, float], bool]
-
 
 class SQLiteReader:
     """One namespace through one connection, in one transaction; a connection that is None has no entries."""
 
-    def __init__(self, namespace: str, path: Path, file: apsw.Connection | None, ended: Ended) -> None:
+    def __init__(self, namespace: str, path: Path, file: apsw.Connection | None, clock: LeaseClock) -> None:
         self._start = namespace + SEP
         self._path = path
         self._file = file
-        self._ended = ended
+        self._clock = clock
 
     def get(self, key: str) -> Entry | None:
         """See Store."""
         if self._file is None or not key.startswith(self._start):
             return None
-        try:
-            row = self._file.execute(_GET, (key[len(self._start) :],)).get
-        except apsw.Error as error:
-            raise sqlite_file.translated(error, self._path) from error
-        if row is None or (row[3] is not None and self._ended(row[3], row[4])):
-            return None
-        return Entry(key, row[2], row[1])
+        return next(self._entries("AND key = ?4", key[len(self._start) :]), None)
 
     def scan(
         self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
@@ -68,23 +66,24 @@ class SQLiteReader:
         """See Store, of this namespace: ``prefix`` names it; rows are read as they are asked for."""
         start = self._start
         if self._file is None or not prefix.startswith(start):
-            return
+            return iter(())
         inside = prefix[len(start) :]
-        where, bindings = ["key >= ?"], [inside]
+        where, bindings = "AND key >= ?4", [inside]
         if inside:
-            where.append("key < ?")
+            where += " AND key < ?5"
             bindings.append(beyond(inside))
         if after:
-            where.append("key < ?" if reverse else "key > ?")
+            where += f" AND key {'<' if reverse else '>'} ?{len(bindings) + 4}"
             bindings.append(after[len(start) :])
-        sql = (
-            f"SELECT {_COLUMNS} FROM entry WHERE {' AND '.join(where)} "  # noqa: S608 - fixed parts
-            f"ORDER BY key{' DESC' if reverse else ''}{'' if limit is None else f' LIMIT {int(limit)}'}"
-        )
+        where += f" ORDER BY key{' DESC' if reverse else ''}{'' if limit is None else f' LIMIT {int(limit)}'}"
+        return self._entries(where, *bindings)
+
+    def _entries(self, where: str, *bindings: str) -> Iterator[Entry]:
+        assert self._file is not None
+        clock = self._clock
         try:
-            for name, rev, value, boot, until in self._file.execute(sql, bindings):
-                if boot is None or not self._ended(boot, until):
-                    yield Entry(start + name, value, rev)
+            found = self._file.execute(f"{_ENTRY} {where}", (self._start, clock.boot, clock.now(), *bindings))
+            yield from map(Entry._make, found)
         except apsw.Error as error:
             raise sqlite_file.translated(error, self._path) from error
 
@@ -93,10 +92,12 @@ class SQLiteBulk(SQLiteReader):
     """See Bulk: reads by one connection, which sees what was there before, writes by another."""
 
     def __init__(
-        self, namespace: str, path: Path, before: apsw.Connection, writing: apsw.Connection, ended: Ended
+        self, namespace: str, path: Path, before: apsw.Connection, writing: apsw.Connection, clock: LeaseClock
     ) -> None:
-        super().__init__(namespace, path, before, ended)
+        super().__init__(namespace, path, before, clock)
         self._writing = writing
+        self._thread = ThreadPoolExecutor(1, "bulk")
+        self._running: Future[None] | None = None
         self._next = int(writing.execute(_HIGH).get) + 1
         self._gone = 0
 
@@ -107,24 +108,35 @@ class SQLiteBulk(SQLiteReader):
         skip = len(self._start)
         packed = tuple([b"%b\0%b" % (key[skip:].encode(), value) for key, value in rows])
         if max(map(len, packed)) > MAX_VALUE:
-            for key, value in rows:
-                if len(value) > MAX_VALUE:
-                    raise TooLarge(
-                        f"the record {key!r} has {len(value):,} bytes; this store takes {MAX_VALUE:,}",
-                        unchanged=["nothing was stored"],
-                    )
-        self._run(_PUT, (apsw.carray(packed), self._next))
+            _check_values(rows)
+        self._settle()
+        self._running = self._thread.submit(self._put, packed)
 
     def delete(self, keys: Sequence[str]) -> None:
         """See Bulk."""
+        self._settle()
         for key in keys:
             for (rev,) in self._run(_DELETE, (key[len(self._start) :],)):
                 self._gone = max(self._gone, rev)
 
     def finish(self) -> None:
         """What a commit leaves: no Rev of a deleted entry returns."""
+        self._settle()
         if self._gone:
             self._run(_RAISE, (self._gone,))
+
+    def stop(self) -> None:
+        """Let the writing come to rest, whatever became of it."""
+        self._thread.shutdown()
+
+    def _settle(self) -> None:
+        """Wait for what is being written; its error is ours."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
+
+    def _put(self, packed: tuple[bytes, ...]) -> None:
+        self._run(_PUT, (apsw.carray(packed), self._next))
 
     def _run(self, sql: str, bindings: tuple[object, ...]) -> apsw.Cursor:
         try:
@@ -134,37 +146,39 @@ class SQLiteBulk(SQLiteReader):
 
 
 @contextmanager
-def snapshot(namespace: str, path: Path, patience: float, ended: Ended) -> Iterator[Reader]:
+def snapshot(namespace: str, path: Path, patience: float, clock: LeaseClock) -> Iterator[Reader]:
     """See Traits. A namespace without a file has no entries, and gets no file."""
     if not path.exists() or path.stat().st_size == 0:
-        yield SQLiteReader(namespace, path, None, ended)
+        yield SQLiteReader(namespace, path, None, clock)
         return
     file = sqlite_file.open_file(path, patience, create=False)
     try:
         _begin_reading(file, path)
-        yield SQLiteReader(namespace, path, file, ended)
+        yield SQLiteReader(namespace, path, file, clock)
     finally:
         file.close()
 
 
 @contextmanager
 def bulk(
-    namespace: str, path: Path, patience: float, ended: Ended, turn: AbstractContextManager[None]
+    namespace: str, path: Path, patience: float, clock: LeaseClock, turn: AbstractContextManager[None]
 ) -> Iterator[Bulk]:
     """See Traits."""
     with turn:
         writing = sqlite_file.open_file(path, patience, create=True)
-        before = None
+        before = change = None
         try:
             before = sqlite_file.open_file(path, patience, create=False)
             _begin(writing, path)
             _begin_reading(before, path)
-            change = SQLiteBulk(namespace, path, before, writing, ended)
+            change = SQLiteBulk(namespace, path, before, writing, clock)
             yield change
             change.finish()
             before.close()  # its read transaction would keep the log from being emptied
             _commit(writing, path)
         finally:
+            if change is not None:
+                change.stop()
             if before is not None:
                 before.close()
             if writing.in_transaction:
@@ -222,3 +236,12 @@ def _commit(file: apsw.Connection, path: Path) -> None:
         file.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     except apsw.Error:
         pass  # others read: the log is emptied by whoever comes later
+
+
+def _check_values(rows: Sequence[tuple[str, bytes]]) -> None:
+    for key, value in rows:
+        if len(value) > MAX_VALUE:
+            raise TooLarge(
+                f"the record {key!r} has {len(value):,} bytes; this store takes {MAX_VALUE:,}",
+                unchanged=["nothing was stored"],
+            )
