@@ -40,6 +40,8 @@ STATE = {
     "state.stats": ("state", "stats"),
     "state.history": ("state", "history", "db:password", "--reveal"),
     "state.diff": ("state", "diff", "deployment:version"),
+    "state.export": ("state", "export", "--output-file", "all.jsonl"),
+    "state.import": ("state", "import", "given.json", "--format", "json", "--yes"),
     "lock.list": ("lock", "list"),
     "runs.list": ("runs", "list"),
     "stack.list": ("stack", "list"),
@@ -67,6 +69,7 @@ FILES = {
 
 @pytest.mark.parametrize("name", STATE)
 def test_state_documents(filled: Cli, name: str) -> None:
+    filled.file("given.json", '{"motd": 1, "new": 2}')
     assert _document(filled, *STATE[name])["format"] == f"sloth-runner/{name}"
 
 

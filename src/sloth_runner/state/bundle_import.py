@@ -55,8 +55,8 @@ class Choice(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What an import of one section does, or did: the target, what it is to the bundle, the last import into it if
-    that was of a later bundle, and the figures (``exact`` False: as the header has them, for an empty target)."""
+    """What an import of one section does, or did: the target, what it is to the bundle, an earlier import of a later
+    bundle if there was one, and the figures (``exact`` False: as the header has them, for an empty target)."""
 
     section: Section
     namespace: str
@@ -239,12 +239,10 @@ def _outcome(before: Reader, section: Section, terms: Terms, figures: Figures, *
         relation = EMPTY
     else:
         relation = SAME if terms.comparable or terms.mapping else OTHER
-    last = lineage.last_import(before, terms.namespace) if terms.comparable and not terms.mapping else None
-    later = (
-        last
-        if last is not None and last.lineage == header.lineage and last.created > header.created
-        else None
-    )
+    later = None
+    if terms.comparable and not terms.mapping and header.lineage is not None:
+        latest = lineage.latest_import(before, terms.namespace, header.lineage)
+        later = latest if latest is not None and latest.created > header.created else None
     return Outcome(section, terms.namespace, relation, later, figures, exact)
 
 

@@ -19,7 +19,8 @@ LATEST: Final = 253402300800.0
 """Seconds since the epoch: the year 10000. Later moments have no ISO form."""
 NUMBER_MAX: Final = 10**12
 CORE: Final = b'"f":1,"n":'
-_MOMENT = rb"[0-9]{1,11}+(?:\.[0-9]{1,17}+)?+"
+_WHOLE = rb"(?:0|[1-9][0-9]{0,10}+)"
+_MOMENT = _WHOLE + rb"(?:\.(?:[0-9]{0,16}[1-9]|0))?+"
 _STRING = rb'"[^"\\\x00-\x1f]*+"'
 _INTEGER = rb"(?:0|-?[1-9][0-9]{0,17}+)"
 _MUTABLE = (
@@ -30,11 +31,11 @@ _HEAD = re.compile(
 )
 _PLAIN = re.compile(
     rb'(?m)^\["k","([ !#-\[\]-~]{1,512}+)",(\{"a":([1-9][0-9]{0,11}+),"at":' + _MOMENT
-    + rb',("ab":[0-9]++,)?+((?:"x":' + _MOMENT + rb',)?+(?:"s":1,)?+(?:"y":"[0-9a-f]{32}",)?+)'
+    + rb',("ab":' + _WHOLE + rb',)?+((?:"x":' + _MOMENT + rb',)?+(?:"s":1,)?+(?:"y":"[0-9a-f]{32}",)?+)'
     + rb'("f":1,"n":([1-9][0-9]{0,11}+),"w":"[0-9a-f]{32}","o":"[a-z]{1,20}+","v":(?:' + _STRING + rb"|" + _INTEGER
-    + rb'|true|false),"z":([0-9]{1,7}+),"t":(' + _MOMENT + rb'),"c":' + _MOMENT + rb',"u":' + _STRING
-    + rb',"m":' + _STRING + rb',"i":[0-9]{1,10}+(?:,"r":' + _STRING + rb')?+(?:,"k":' + _STRING
-    + rb')?+(?:,"e":[0-9]{1,18}+)?+,"p":"(?:[0-9a-f]{64})?+"\}))\]\n'
+    + rb'|true|false),"z":(' + _WHOLE + rb'),"t":(' + _MOMENT + rb'),"c":' + _MOMENT + rb',"u":' + _STRING
+    + rb',"m":' + _STRING + rb',"i":' + _WHOLE + rb'(?:,"r":' + _STRING + rb')?+(?:,"k":' + _STRING
+    + rb')?+(?:,"e":' + _WHOLE + rb')?+,"p":"(?:[0-9a-f]{64})?+"\}))\]\n'
 )  # fmt: skip
 _HEX = re.compile("[0-9a-f]*")
 _WORD = re.compile("[a-z]{1,20}")

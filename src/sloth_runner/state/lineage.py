@@ -25,7 +25,7 @@ _STATE = (HEAD, HISTORY, RECALL, "o", "j", "p", "g")
 
 
 class Imported(NamedTuple):
-    """What was imported last: the bundle's lineage, when it was made (ISO 8601), when and by whom it came here."""
+    """What was imported: the bundle's lineage, when it was made (ISO 8601), when and by whom it came here."""
 
     lineage: str | None
     created: str
@@ -67,15 +67,18 @@ def encode(lineage: str) -> bytes:
     return json.dumps({"lineage": lineage}).encode()
 
 
-def last_import(store: Reader, namespace: str) -> Imported | None:
-    """What was imported last into a namespace."""
-    for entry in store.scan(revisions_of(namespace, META, IMPORT), reverse=True, limit=1):
+def latest_import(store: Reader, namespace: str, lineage: str) -> Imported | None:
+    """Of the bundles of this lineage that were imported, the one that was made last."""
+    latest: Imported | None = None
+    for entry in store.scan(revisions_of(namespace, META, IMPORT)):
         try:
             row = json.loads(entry.value)
-            return Imported(row["lineage"], row["created"], row["time"], row["user"], row["host"])
+            found = Imported(row["lineage"], row["created"], row["time"], row["user"], row["host"])
         except (ValueError, KeyError, TypeError) as error:
             raise Corrupt(f"the record of an import can't be read: {error!r}") from error
-    return None
+        if found.lineage == lineage and (latest is None or found.created > latest.created):
+            latest = found
+    return latest
 
 
 def import_note(
