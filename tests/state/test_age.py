@@ -111,7 +111,7 @@ def test_a_mistyped_recipient_is_refused(text: str) -> None:
 
 
 def test_a_bad_identity_is_not_shown() -> None:
-    with pytest.raises(UsageError, match="line 2 of keys.txt") as caught:
+    with pytest.raises(UsageError, match=r"line 2 of keys\.txt") as caught:
         age.identities(f"#\n{str(IDENTITY)[:-1]}\n", "keys.txt")
     assert str(IDENTITY)[20:30] not in caught.value.message
     with pytest.raises(UsageError, match="holds no age identity"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -104,7 +105,7 @@ def test_a_later_bundle_brings_a_copy_up_to_date(
 def check_chain(state: State, key: str) -> None:
     """Each revision holds the hash of the one before; the head is the last."""
     records = [revision.record for revision in reversed(state.history(key))]
-    for before, after in zip(records, records[1:], strict=False):
+    for before, after in pairwise(records):
         assert (after.number, after.previous) == (before.number + 1, digest(before))
     head = state.writer.store.get(store_key("local", HEAD, key))
     if records:

@@ -19,7 +19,7 @@ from sloth_runner.state.layout import LOCAL, SHARED
 if TYPE_CHECKING:
     from sloth_runner.state.bundle_files import File
     from sloth_runner.state.bundle_import import Choice, Outcome
-    from sloth_runner.state.bundle_merge import Figures
+    from sloth_runner.state.bundle_key import Figures
 
 NOTHING = "nothing was changed"
 

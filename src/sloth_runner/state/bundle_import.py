@@ -15,7 +15,8 @@ from sloth_runner.errors import Conflict, Foreign
 from sloth_runner.state import lineage
 from sloth_runner.state.bundle import Closing, Header, read
 from sloth_runner.state.bundle_export import snapshot_of
-from sloth_runner.state.bundle_merge import Figures, Merge, Sink, Terms
+from sloth_runner.state.bundle_key import Figures, Sink, Terms
+from sloth_runner.state.bundle_merge import Merge
 from sloth_runner.state.bundle_sink import BulkSink, CommitSink, NoSink
 from sloth_runner.state.lineage import Imported
 
