@@ -25,8 +25,8 @@ TEXT_MAX: Final = 1 << 20
 """Bytes of JSON that stand in a line as they are; longer values are base64, which takes no more room when read."""
 STRING_MAX: Final = 6 * MAX_VALUE + 2
 """Bytes of the JSON of a string value of the greatest length, all of it escapes."""
-HEADER_MAX: Final = 64 << 10
-SECTIONS_MAX: Final = 100_000
+HEADER_MAX: Final = 16 << 10
+SECTIONS_MAX: Final = 10_000
 NAME_MAX: Final = 4096
 NEVER: Final = frozenset((LEASE, META))
 """Kinds that stay where they are: who holds a lock now, and what is known of the namespace as a whole."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 VALUE_MAX: Final = 8 << 20
 """Characters of one value: more than the longest has when all of it is escapes."""
 KEYS_MAX: Final = 1_000_000
+NAMES_MAX: Final = 128 << 20
+"""Characters of all names together: they are kept, to find one that comes twice."""
 STEP: Final = 1 << 16
 _SPACE = re.compile(r"[ \t\n\r]*+")
 
@@ -32,6 +34,7 @@ def items(blocks: Iterable[bytes]) -> Iterator[tuple[str, str]]:
     """
     text = _Text(blocks)
     seen: set[str] = set()
+    characters = 0
     text.expect("{")
     mark = text.skip()
     if mark == "}":
@@ -41,8 +44,9 @@ def items(blocks: Iterable[bytes]) -> Iterator[tuple[str, str]]:
         if key in seen:
             raise _no_json(f"it names {key!r} twice")
         seen.add(key)
-        if len(seen) > KEYS_MAX:
-            raise _no_json(f"it has more than {KEYS_MAX:,} keys; a bundle may have more")
+        characters += len(key)
+        if len(seen) > KEYS_MAX or characters > NAMES_MAX:
+            raise _no_json(f"it has more than {KEYS_MAX:,} keys, or too long ones; a bundle may have more")
         text.expect(":")
         yield key, _encoded(key, text.value())
         mark = text.skip()

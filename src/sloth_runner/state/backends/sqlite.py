@@ -68,7 +68,14 @@ class SQLiteStore:
         self._turns: dict[str, Turn] = {}
         self._pid = os.getpid()
         self.traits = Traits(
-            True, 1, MAX_CHANGES, MAX_VALUE, self._exclusive, self._snapshot, self._bulk, self._copy
+            embedded=True,
+            concurrency=1,
+            max_changes=MAX_CHANGES,
+            max_value=MAX_VALUE,
+            exclusive=self._exclusive,
+            snapshot=self._snapshot,
+            bulk=self._bulk,
+            copy=self._copy,
         )
 
     def get(self, key: str) -> Entry | None:
