@@ -44,12 +44,10 @@ def main() -> None:
         _round("fill", keys, folder)
         for step in ("raw", "export", "import", "export-sealed", "import-sealed"):
             rounds = [_round(step, keys, folder) for _ in range(ROUNDS)]
-            seconds = statistics.median(seconds for seconds, _ in rounds)
-            peak = max(peak for _, peak in rounds)
-            print(
-                f"{step:14} {keys / seconds:>9,.0f} keys/s  {seconds:6.2f} s  peak {peak:5.0f} MiB",
-                flush=True,
-            )
+            seconds, cpu = (statistics.median(one[i] for one in rounds) for i in (0, 1))
+            peak = max(one[2] for one in rounds)
+            rate = f"{keys / seconds:>9,.0f} keys/s"
+            print(f"{step:14} {rate}  {seconds:6.2f} s  cpu {cpu:6.2f} s  peak {peak:5.0f} MiB", flush=True)
         size = (folder / "bundle").stat().st_size
         print(
             f"{keys:,} keys, {size / 1e6:.0f} MB; medians of {ROUNDS}; raw: the same rows by one executemany"

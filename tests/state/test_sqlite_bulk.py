@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sloth_runner.errors import BadName, Busy, StoreDown, TooLarge
+from sloth_runner.errors import BadName, Busy, Conflict, StoreDown, TooLarge
 from sloth_runner.state.backends.bootclock import LeaseClock
 from sloth_runner.state.backends.sqlite import MAX_VALUE, SQLiteStore
 from sloth_runner.state.store import ABSENT, ANY, Change
@@ -98,13 +98,14 @@ def test_others_wait_for_the_turn(store: SQLiteStore) -> None:
     other = SQLiteStore(store.folder, patience=0.1)
     make = store.traits.bulk
     assert make is not None
+    store.commit([Change(key("c"), b"1")])
     with make("local") as bulk:
         bulk.put([(key("a"), b"1")])
         with pytest.raises(Busy):
             other.commit([Change(key("b"), b"1")])
         assert other.get(key("a")) is None
     other.commit([Change(key("b"), b"1")])
-    assert set(rows(store)) == {key("a"), key("b")}
+    assert set(rows(store)) == {key("a"), key("b"), key("c")}
     other.close()
 
 
@@ -115,7 +116,37 @@ def test_a_value_that_is_too_long_stops_the_change(store: SQLiteStore) -> None:
     change(store, {"b": b"x" * MAX_VALUE})
 
 
+def test_a_first_file_is_made_aside(store: SQLiteStore) -> None:
+    left = store.folder / ".local~1.part"
+    other = store.folder / ".local.x~1.part"
+    make = store.traits.bulk
+    assert make is not None
+    store.folder.mkdir()
+    left.write_bytes(b"of a process that was killed")
+    other.write_bytes(b"another namespace's")
+    with pytest.raises(ZeroDivisionError), make("local") as bulk:
+        bulk.put([(key("a"), b"1")])
+        assert not (store.folder / "local.db").exists()
+        raise ZeroDivisionError
+    assert [path.name for path in store.folder.iterdir() if path.is_file()] == [other.name]
+    change(store, {"a": b"1"})
+    store.commit([Change(key("b"), b"1")])
+    assert set(rows(store)) == {key("a"), key("b")}
+    files = {path.name: path.stat().st_mode & 0o777 for path in store.folder.iterdir() if path.is_file()}
+    assert files.pop("local.db") == 0o600 and not any("local~" in name for name in files)
+
+
+def test_a_file_that_appears_meanwhile_is_not_touched(store: SQLiteStore) -> None:
+    make = store.traits.bulk
+    assert make is not None
+    with pytest.raises(Conflict), make("local") as bulk:
+        bulk.put([(key("a"), b"1")])
+        (store.folder / "local.db").write_bytes(b"somebody else's")
+    assert (store.folder / "local.db").read_bytes() == b"somebody else's"
+
+
 def test_the_log_is_emptied(store: SQLiteStore) -> None:
+    store.commit([Change(key("a"), b"1")])
     change(store, {f"{number:05}": b"x" * 1000 for number in range(20_000)})
     log = store.folder / "local.db-wal"
     assert not log.exists() or log.stat().st_size == 0

@@ -223,7 +223,7 @@ def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
             if data[at : at + 1] == b"{":
                 end = data.index(b"\n", at) + 1
             else:
-                found = data.find(b"\n{", at, cut)
+                found = data.find(b'\n{"end":', at, cut)  # anything else in braces is no record
                 end = cut if found < 0 else found + 1
                 if data[at : at + 1] != b"[":
                     raise damaged("a line is no record")

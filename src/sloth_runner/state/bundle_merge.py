@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sloth_runner.errors import SlothError
 from sloth_runner.state.bundle import NEVER, Line, damaged, parse, store_rest
 from sloth_runner.state.bundle_key import Figures, Key, Sink, Terms
-from sloth_runner.state.bundle_records import Plain, plain_heads
+from sloth_runner.state.bundle_records import Plain, alone, plain_heads
 from sloth_runner.state.layout import (
     BLOB,
     FENCE,
@@ -79,21 +79,23 @@ class Merge:
         if self._terms.replace:
             self._delete_below(None)
 
-    def _carry_plain(self, found: list[tuple[bytes, ...]]) -> None:
+    def _carry_plain(self, found: list[Plain]) -> None:
         """A block of plain heads where there is nothing yet: each as it is, and as its only revision."""
-        heads = list(map(Plain._make, found))
-        names = [head.name.decode() for head in heads]
+        names = [head[0].decode() for head in found]
         if self._key is not None or not (self._last < names[0] and all(map(lt, names, names[1:]))):
             raise damaged("its keys are out of order")
         self._last = names[-1]
         k, h = prefix_of(self._terms.namespace, HEAD), prefix_of(self._terms.namespace, HISTORY)
-        records = [head.alone() for head in heads]
-        numbers = [head.number.decode() for head in heads]
-        revisions = [f"{h}{name}{SEP}{number:>012}" for name, number in zip(names, numbers, strict=True)]
-        self._sink.put(list(zip(revisions, records, strict=True)))
-        self._sink.put(list(zip([k + name for name in names], records, strict=True)))
+        records = [head[1] if head[2] == head[6] else alone(head) for head in found]
+        self._sink.put(
+            [
+                (f"{h}{name}{SEP}{head[6].decode():>012}", record)
+                for name, head, record in zip(names, found, records, strict=True)
+            ]
+        )
+        self._sink.put([(k + name, record) for name, record in zip(names, records, strict=True)])
         self._sink.done()
-        self._figures.new += len(heads)
+        self._figures.new += len(found)
 
     def _of_key(self, line: Line) -> None:
         if (line.rest is None) != (line.kind == HEAD) or isinstance(line.rest, str):

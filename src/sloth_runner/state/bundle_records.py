@@ -8,7 +8,7 @@ accepted only if it is, byte for byte, what this program writes.
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from sloth_runner.errors import Corrupt, SlothError
 from sloth_runner.state.bundle import damaged
@@ -41,29 +41,14 @@ _HEX = re.compile("[0-9a-f]*")
 _WORD = re.compile("[a-z]{1,20}")
 
 
-class Plain(NamedTuple):
-    """A plain head: ``record`` is all of it; the rest are its parts, as they stand in it."""
-
-    name: bytes
-    record: bytes
-    first: bytes
-    kept: bytes
-    mutable: bytes
-    core: bytes
-    number: bytes
-    size: bytes
-    time: bytes
-
-    def alone(self) -> bytes:
-        """The record as the only one kept of its key (``core`` ends with the record's brace)."""
-        if self.first == self.number:
-            return self.record
-        return restart(self.number, self.time, self.size if self.kept else b"", self.mutable, self.core)
+Plain: TypeAlias = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes]
+"""A plain head, taken apart: name, the whole record, and of that: first revision kept, bytes kept (with its name),
+what may change while the revision stays, the core with the record's last brace, number, size, time."""
 
 
-def plain_heads(block: bytes) -> list[tuple[bytes, ...]] | None:
-    """The heads in a block of whole lines, each the fields of Plain, if all of them are plain; else None."""
-    found: list[tuple[bytes, ...]] = _PLAIN.findall(block)
+def plain_heads(block: bytes) -> list[Plain] | None:
+    """The heads in a block of whole lines if all of them are plain; else None."""
+    found: list[Plain] = _PLAIN.findall(block)
     if len(found) != block.count(b"\n"):
         return None
     try:
@@ -71,6 +56,12 @@ def plain_heads(block: bytes) -> list[tuple[bytes, ...]] | None:
     except UnicodeDecodeError:
         return None
     return found
+
+
+def alone(head: Plain) -> bytes:
+    """The record of a plain head as the only one kept of its key."""
+    _, record, first, kept, mutable, core, number, size, time = head
+    return record if first == number else restart(number, time, size if kept else b"", mutable, core)
 
 
 def restart(first: bytes, time: bytes, kept: bytes, mutable: bytes, core: bytes) -> bytes:

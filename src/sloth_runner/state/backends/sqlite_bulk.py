@@ -2,9 +2,10 @@
 
 Both use connections of their own. A snapshot is a read transaction: while it is open the write-ahead log can't be
 emptied, so its user doesn't linger. A bulk change is one write transaction in the namespace's turn: it stands in the
-log alone until its last frame, the commit, so a process killed before that has changed nothing. Its rows are
-handed to SQLite by the thousand (``carray``), which costs a fifth of binding each and, since no Python is asked
-meanwhile, goes on in a thread while the next thousand are got ready.
+log alone until its last frame, the commit, so a process killed before that has changed nothing. Only where there is
+no file yet, and so no handle on it, is one made aside and linked into its place, which halves what is written.
+Rows are handed to SQLite by the thousand (``carray``), which costs a fifth of binding each and, since no Python is
+asked meanwhile, goes on in a thread while the next thousand are got ready.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import apsw
 
-from sloth_runner.errors import StoreDown, TooLarge
+from sloth_runner.errors import Conflict, StoreDown, TooLarge
 from sloth_runner.state.backends import sqlite_file
 from sloth_runner.state.backends.bootclock import LeaseClock
 from sloth_runner.state.layout import SEP
@@ -26,6 +27,7 @@ from sloth_runner.state.store import Bulk, Entry, Reader, beyond
 CACHE = 48 << 10
 """KiB of pages a bulk change keeps before it writes them to the log; without it full pages are written again."""
 MAX_VALUE = 16 << 20
+ASIDE = ".part"
 
 _COLUMNS = "key, rev, value, lease_boot, lease_until"
 _ENTRY = (
@@ -92,7 +94,12 @@ class SQLiteBulk(SQLiteReader):
     """See Bulk: reads by one connection, which sees what was there before, writes by another."""
 
     def __init__(
-        self, namespace: str, path: Path, before: apsw.Connection, writing: apsw.Connection, clock: LeaseClock
+        self,
+        namespace: str,
+        path: Path,
+        before: apsw.Connection | None,
+        writing: apsw.Connection,
+        clock: LeaseClock,
     ) -> None:
         super().__init__(namespace, path, before, clock)
         self._writing = writing
@@ -163,27 +170,83 @@ def snapshot(namespace: str, path: Path, patience: float, clock: LeaseClock) -> 
 def bulk(
     namespace: str, path: Path, patience: float, clock: LeaseClock, turn: AbstractContextManager[None]
 ) -> Iterator[Bulk]:
-    """See Traits."""
+    """See Traits. A namespace that has no file yet gets one that is made aside: what nobody can have open needs no
+    log, and appears whole."""
     with turn:
-        writing = sqlite_file.open_file(path, patience, create=True)
-        before = change = None
-        try:
-            before = sqlite_file.open_file(path, patience, create=False)
-            _begin(writing, path)
-            _begin_reading(before, path)
-            change = SQLiteBulk(namespace, path, before, writing, clock)
+        for left in path.parent.glob(f".{namespace}~*{ASIDE}*"):
+            left.unlink()  # of a process that was killed: nobody else is at it in our turn
+        log = path.with_name(f"{path.name}-wal")
+        made = _aside if not os.path.lexists(path) and not os.path.lexists(log) else _in_place
+        with made(namespace, path, patience, clock) as change:
             yield change
-            change.finish()
-            before.close()  # its read transaction would keep the log from being emptied
-            _commit(writing, path)
-        finally:
-            if change is not None:
-                change.stop()
-            if before is not None:
-                before.close()
-            if writing.in_transaction:
-                writing.execute("ROLLBACK")
+
+
+@contextmanager
+def _in_place(namespace: str, path: Path, patience: float, clock: LeaseClock) -> Iterator[Bulk]:
+    writing = sqlite_file.open_file(path, patience, create=True)
+    before = change = None
+    try:
+        before = sqlite_file.open_file(path, patience, create=False)
+        _begin(writing, path)
+        _begin_reading(before, path)
+        change = SQLiteBulk(namespace, path, before, writing, clock)
+        yield change
+        change.finish()
+        before.close()  # its read transaction would keep the log from being emptied
+        _commit(writing, path)
+    finally:
+        if change is not None:
+            change.stop()
+        if before is not None:
+            before.close()
+        if writing.in_transaction:
+            writing.execute("ROLLBACK")
+        writing.close()
+
+
+@contextmanager
+def _aside(namespace: str, path: Path, patience: float, clock: LeaseClock) -> Iterator[Bulk]:
+    """A file beside the place of the real one: made, synced, and then linked there if nothing is there still."""
+    sqlite_file.make_folder(path.parent)
+    part = path.with_name(f".{namespace}~{os.getpid()}{ASIDE}")
+    writing = sqlite_file.open_file(part, patience, create=True)
+    change = None
+    try:
+        _begin(writing, part, logged=False)
+        change = SQLiteBulk(namespace, path, None, writing, clock)
+        yield change
+        change.finish()
+        try:
+            writing.execute("COMMIT")
+            writing.pragma("journal_mode", "wal")
             writing.close()
+            _publish(part, path)
+        except apsw.Error as error:
+            raise sqlite_file.translated(error, path) from error
+    finally:
+        if change is not None:
+            change.stop()
+        writing.close()
+        part.unlink(missing_ok=True)
+
+
+def _publish(part: Path, path: Path) -> None:
+    try:
+        _sync(part, os.O_RDONLY)
+        os.link(part, path, follow_symlinks=False)
+        _sync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except FileExistsError as error:
+        raise Conflict(f"{path} was made by another program meanwhile", next=["import again"]) from error
+    except OSError as error:
+        raise sqlite_file.unreachable(path, error) from error
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def copy(path: Path, target: Path, patience: float) -> None:
@@ -209,10 +272,13 @@ def copy(path: Path, target: Path, patience: float) -> None:
         source.close()
 
 
-def _begin(file: apsw.Connection, path: Path) -> None:
+def _begin(file: apsw.Connection, path: Path, *, logged: bool = True) -> None:
     try:
         file.pragma("cache_size", -CACHE)
         file.wal_autocheckpoint(0)
+        if not logged:
+            file.pragma("journal_mode", "off")
+            file.pragma("synchronous", "off")
         file.execute("BEGIN IMMEDIATE")
     except apsw.Error as error:
         raise sqlite_file.translated(error, path) from error
