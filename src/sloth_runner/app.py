@@ -63,6 +63,11 @@ class App:
         url = self.settings.store
         return f"sqlite://{self.settings.state_folder}" if url in ("sqlite", "sqlite://") else url
 
+    @property
+    def state_is_sealed(self) -> bool:
+        """Whether state is encrypted at rest: what leaves it is then sealed, too, unless plaintext is asked for."""
+        return getattr(self.settings, "encryption", None) is not None
+
     def store(self) -> Store:
         """The store, opened at the first use."""
         if self._store is None:

@@ -49,6 +49,8 @@ STATE = {
     "state.tag.delete": ("state", "tag", "old", "--delete", "--yes"),
     "state.verify": ("state", "verify", "--all-agents"),
     "state.doctor": ("state", "doctor"),
+    "state.export": ("state", "export", "--output-file", "all.jsonl"),
+    "state.import": ("state", "import", "given.json", "--format", "json", "--yes"),
     "lock.list": ("lock", "list"),
     "runs.list": ("runs", "list"),
     "stack.list": ("stack", "list"),
@@ -110,6 +112,7 @@ def test_ledger_documents(cli: Cli, name: str) -> None:
 def test_state_documents(filled: Cli, name: str) -> None:
     filled.ok("state", "tag", "old")
     settle(filled)
+    filled.file("given.json", '{"motd": 1, "new": 2}')
     assert _document(filled, *STATE[name])["format"] == f"sloth-runner/{name}"
 
 

@@ -233,8 +233,12 @@ CODES: Final[dict[str, Entry]] = {
     "E-CONFLICT": (
         "7",
         "others changed the same at the same time",
-        "At each of several tries somebody else had changed what was read. Nothing of this change was applied.",
-        ("Try again, or put the work under a lock.",),
+        "At each of several tries somebody else had changed what was read. Nothing of this change was applied. Of an "
+        "import: what is there is newer than the bundle, or has gone another way.",
+        (
+            "Try again, or put the work under a lock.",
+            "Of an import: look at what would be lost; --force takes the bundle's values, as new revisions.",
+        ),
     ),
     "E-CORRUPT": (
         "7",
@@ -249,9 +253,12 @@ CODES: Final[dict[str, Entry]] = {
     "E-FOREIGN": (
         "7",
         "a file belongs to another program or version",
-        "A database in the state folder was not made by sloth-runner, or by a version that this one can't read. "
-        "Nothing was touched.",
-        ("Move the file away, or use the version that wrote it.",),
+        "A database in the state folder was not made by sloth-runner, or by a version that this one can't read; or a "
+        "bundle is of another state than the namespace it shall go into. Nothing was touched.",
+        (
+            "Move the file away, or use the version that wrote it.",
+            "To take another state's keys: state import --prefix-map OLD=NEW, or --force.",
+        ),
     ),
     "E-KEY-WRONG": (
         "7",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
@@ -186,6 +187,22 @@ class Shell:
         if given != typed if typed is not None else given.lower() not in ("y", "yes"):
             raise Declined("not confirmed", unchanged=["nothing was changed"])
 
+    def ask_secret(self, question: str) -> str:
+        """A line that is typed without being shown. Raises Declined when nobody can be asked."""
+        stdin = self.world.stdin
+        if not (self.world.stdin_tty and self.world.stderr_tty):
+            raise Declined(
+                "a passphrase is needed, and there is no terminal to ask on",
+                unchanged=["nothing was changed"],
+                next=["--passphrase-env NAME"],
+            )
+        self.world.stderr.write(question)
+        self.world.stderr.flush()
+        with _unseen(stdin):
+            answer = stdin.readline()
+        self.say()
+        return answer.rstrip("\r\n")
+
     def flush(self) -> None:
         """Let everything written so far go out."""
         try:
@@ -221,6 +238,25 @@ def _write(stream: TextIO, piece: str) -> None:
         raise
     except OSError as error:
         raise _lost(error) from error
+
+
+@contextmanager
+def _unseen(stream: TextIO) -> Iterator[None]:
+    """While this lasts, what is typed at a terminal is not shown."""
+    try:
+        import termios
+
+        handle = stream.fileno()
+        before = termios.tcgetattr(handle)
+    except (OSError, ValueError, termios.error):
+        yield  # no real terminal
+        return
+    quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(handle, termios.TCSAFLUSH, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(handle, termios.TCSAFLUSH, before)
 
 
 def _lost(error: OSError) -> OutputLost:

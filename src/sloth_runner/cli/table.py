@@ -24,6 +24,8 @@ STATE: Final[Entries] = {
     "tag": ("state_tag:tag", "Keep a checkpoint of all keys, list or delete them."),
     "verify": ("state_verify:verify", "Find records that were changed, lost or put back."),
     "doctor": ("state_doctor:doctor", "Check that the state is in order, and say what to do."),
+    "export": ("state_export:export", "Write state to a file, to carry it or to keep it."),
+    "import": ("state_import:import_state", "Bring exported state in."),
 }
 LOCK: Final[Entries] = {
     "list": ("lock:list_locks", "List the locks that are held."),
@@ -73,7 +75,7 @@ ROOT: Final[Entries] = {
 
 LATER: Final = frozenset(
     (
-        *("agent", "ui", "init", "types", "export", "import"),
+        *("agent", "ui", "init", "types"),
         *("watch", "migrate", "rekey"),
     )
 )

@@ -23,7 +23,19 @@ from sloth_runner.state.backends import sqlite_file
 from sloth_runner.state.backends.bootclock import LeaseClock, system_clock
 from sloth_runner.state.backends.turn import Turn, together
 from sloth_runner.state.layout import SEP, SHARED, check_agent_name, namespace_of
-from sloth_runner.state.store import ABSENT, Change, Check, Entry, Rev, Traits, beyond, check_commit, holds
+from sloth_runner.state.store import (
+    ABSENT,
+    Bulk,
+    Change,
+    Check,
+    Entry,
+    Reader,
+    Rev,
+    Traits,
+    beyond,
+    check_commit,
+    holds,
+)
 
 MAX_CHANGES = 10_000
 MAX_VALUE = 16 << 20
@@ -57,7 +69,16 @@ class SQLiteStore:
         self._files: dict[str, apsw.Connection] = {}
         self._turns: dict[str, Turn] = {}
         self._pid = os.getpid()
-        self.traits = Traits(True, 1, MAX_CHANGES, MAX_VALUE, self._exclusive)
+        self.traits = Traits(
+            embedded=True,
+            concurrency=1,
+            max_changes=MAX_CHANGES,
+            max_value=MAX_VALUE,
+            exclusive=self._exclusive,
+            snapshot=self._snapshot,
+            bulk=self._bulk,
+            copy=self._copy,
+        )
 
     def get(self, key: str) -> Entry | None:
         """See Store. A namespace without a file has no entries, and gets no file by being read."""
@@ -148,6 +169,22 @@ class SQLiteStore:
             sqlite_file.make_folder(self.folder)
             turn = self._turns[name] = Turn(self.folder / ".locks", name, self._patience)
         return turn
+
+    def _snapshot(self, namespace: str) -> AbstractContextManager[Reader]:
+        from sloth_runner.state.backends.sqlite_bulk import snapshot
+
+        return snapshot(namespace, self._path(namespace), self._patience, self._lease_clock())
+
+    def _bulk(self, namespace: str) -> AbstractContextManager[Bulk]:
+        from sloth_runner.state.backends.sqlite_bulk import bulk
+
+        turn = self._exclusive([namespace])
+        return bulk(namespace, self._path(namespace), self._patience, self._lease_clock(), turn)
+
+    def _copy(self, namespace: str, target: Path) -> None:
+        from sloth_runner.state.backends.sqlite_bulk import copy
+
+        copy(self._path(namespace), target, self._patience)
 
     def _transact(self, target: str, names: list[str], changes: Sequence[Change | Check]) -> list[Rev]:
         files = [self._files.get(name) or self._open(name, create=True) for name in names]
