@@ -25,6 +25,15 @@ RUN_TASK: Final = "t"
 STACK: Final = "s"
 AUDIT: Final = "a"
 """Who was shown a sensitive value."""
+META: Final = "m"
+"""What is known of a namespace, or of the store, as a whole."""
+
+STORE: Final = "_store"
+"""The namespace of what concerns the physical store. It holds no keys of users."""
+KEYRING: Final = f"{STORE}{SEP}{META}{SEP}keyring"
+"""The data keys of a sealed store, wrapped; never sealed itself."""
+SEAL: Final = f"{SEP}{META}{SEP}seal"
+"""NAMESPACE + SEAL: as of which change of the keyring a namespace is written; never sealed itself."""
 
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _AGENT = _LOWER | frozenset("._-")

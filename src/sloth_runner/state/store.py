@@ -63,6 +63,12 @@ class Traits(NamedTuple):
     exclusive: Callable[[Sequence[str]], AbstractContextManager[None]] | None = None
     """Waits for this process's turn on the namespaces named; inside, read and commit never conflict with
     other users of the store. None where the store has no cheap way to queue: read, commit, retry instead."""
+    guard: Callable[[str, bytes], None] | None = None
+    """From now on the store itself refuses, whoever writes, records of this namespace that don't begin with these
+    bytes (but for NAMESPACE + SEAL); b"" lifts that. None where the store can't."""
+    scrub: Callable[[str], None] | None = None
+    """Leaves nothing on disk of what was overwritten or deleted in this namespace. Raises Busy while others read
+    it. None where nothing is left, or where only the store's operator can do it."""
 
 
 class Store(Protocol):

@@ -22,7 +22,7 @@ from sloth_runner.errors import Conflict, SlothError, StoreDown
 from sloth_runner.state.backends import sqlite_file
 from sloth_runner.state.backends.bootclock import LeaseClock, system_clock
 from sloth_runner.state.backends.turn import Turn, Turns
-from sloth_runner.state.layout import SEP, SHARED, check_agent_name, namespace_of
+from sloth_runner.state.layout import SEP, SHARED, STORE, check_agent_name, namespace_of
 from sloth_runner.state.store import ABSENT, Change, Check, Entry, Rev, Traits, beyond, check_commit, holds
 
 MAX_CHANGES = 10_000
@@ -41,6 +41,7 @@ _DELETE = "DELETE FROM entry WHERE key = ?"
 _SWEEP = (
     "DELETE FROM entry WHERE lease_until IS NOT NULL AND (lease_boot <> ? OR lease_until <= ?) RETURNING rev"
 )
+_OWN = (SHARED, STORE)
 
 
 class SQLiteStore:
@@ -55,7 +56,7 @@ class SQLiteStore:
         self._files: dict[str, apsw.Connection] = {}
         self._turns: dict[str, Turn] = {}
         self._pid = os.getpid()
-        self.traits = Traits(True, 1, MAX_CHANGES, MAX_VALUE, self._exclusive)
+        self.traits = Traits(True, 1, MAX_CHANGES, MAX_VALUE, self._exclusive, self._guard, self._scrub)
 
     def get(self, key: str) -> Entry | None:
         """See Store. A namespace without a file has no entries, and gets no file by being read."""
@@ -111,7 +112,7 @@ class SQLiteStore:
             found = [entry.name[:-3] for entry in os.scandir(self.folder) if entry.name.endswith(".db")]
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(name for name in found if name == SHARED or _is_name(name))
+        return sorted(name for name in found if name in _OWN or _is_name(name))
 
     def file_bytes(self, namespace: str) -> int:
         """Bytes on disk of a namespace, its write-ahead log included."""
@@ -144,6 +145,24 @@ class SQLiteStore:
                 turn = self._turns[name] = Turn(self.folder / ".locks", name)
             turns.append(turn)
         return Turns(turns, self._patience)
+
+    def _guard(self, namespace: str, mark: bytes) -> None:
+        from sloth_runner.state.backends.sqlite_sealing import guard
+
+        with self._exclusive([namespace]):
+            try:
+                guard(self._opened(namespace), mark)
+            except apsw.Error as error:
+                raise self._translated(error, namespace) from error
+
+    def _scrub(self, namespace: str) -> None:
+        from sloth_runner.state.backends.sqlite_sealing import scrub
+
+        with self._exclusive([namespace]):
+            try:
+                scrub(self._opened(namespace), self._path(namespace))
+            except apsw.Error as error:
+                raise self._translated(error, namespace) from error
 
     def _transact(self, target: str, names: list[str], changes: Sequence[Change | Check]) -> list[Rev]:
         files = [self._opened(name) for name in names]
@@ -255,7 +274,7 @@ class SQLiteStore:
         return boot != clock.boot or until <= clock.now()
 
     def _path(self, namespace: str) -> Path:
-        if namespace != SHARED:
+        if namespace not in _OWN:
             check_agent_name(namespace)
         return self.folder / f"{namespace}.db"
 
