@@ -21,6 +21,9 @@ STATE: Final[Entries] = {
     "delete": ("state_write:delete", "Delete keys."),
     "clear": ("state_write:clear", "Delete all keys of a namespace."),
     "rollback": ("state_write:rollback", "Make an earlier revision the current one."),
+    "encrypt": ("state_seal:encrypt", "Seal a state that is in plaintext."),
+    "decrypt": ("state_seal:decrypt", "Put a sealed state back into plaintext."),
+    "rekey": ("state_seal:rekey", "Seal everything under a new key, or change what unlocks it."),
 }
 LOCK: Final[Entries] = {
     "list": ("lock:list_locks", "List the locks that are held."),
@@ -38,7 +41,10 @@ STACK: Final[Entries] = {
     "rename": ("stack:rename", "Give a stack another name; its runs go with it."),
     "forget": ("stack:forget", "Forget a stack; the records of its runs stay."),
 }
-CONFIG: Final[Entries] = {"show": ("config:show", "Show every setting and where it comes from.")}
+CONFIG: Final[Entries] = {
+    "show": ("config:show", "Show every setting and where it comes from."),
+    "trust": ("config:trust", "Let a repository's command print the key of the state."),
+}
 
 ROOT: Final[Entries] = {
     "run": ("run:run", "Run a task file."),
@@ -57,7 +63,7 @@ ROOT: Final[Entries] = {
 LATER: Final = frozenset(
     (
         *("plan", "drift", "prune", "resource", "agent", "ui", "init", "types", "export", "import"),
-        *("watch", "migrate", "rekey", "verify", "tag", "doctor"),
+        *("watch", "migrate", "verify", "tag", "doctor"),
     )
 )
 """Names that the documentation knows and this version does not."""
