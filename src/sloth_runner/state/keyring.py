@@ -110,7 +110,8 @@ def read(data: bytes) -> dict[str, Any]:
         for name, kind in (("store", str), ("epoch", int), ("mode", str), ("current", str), ("mac", str)):
             if not isinstance(row[name], kind):
                 raise TypeError(name)
-        bytes.fromhex(row["store"] + row["current"] + "".join([*row["keys"], *row["keys"].values()]))
+        for text in (row["store"], row["current"], row["mac"], *row["keys"], *row["keys"].values()):
+            bytes.fromhex(text)
         str(row["source"]["kind"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Corrupt(

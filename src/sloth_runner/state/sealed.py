@@ -114,8 +114,8 @@ class Sealed:
         namespace = check_commit(changes, self.traits)
         wanted = list(changes)
         for _ in range(TRIES):
-            extra = self._conditions(namespace) if namespace else []
-            sent = wanted if self._writes_plain(namespace) else [self._sealed(change) for change in wanted]
+            extra, plain = self._conditions(namespace) if namespace else ([], True)
+            sent = wanted if plain else [self._sealed(change) for change in wanted]
             try:
                 revs = self.inner.commit([*sent, *extra])
             except Conflict as conflict:
@@ -194,15 +194,15 @@ class Sealed:
         names = sorted({*namespaces, STORE}) if fresh else namespaces
         return self.inner.traits.exclusive(names)
 
-    def _conditions(self, namespace: str) -> list[Change | Check]:
-        """What a commit into this namespace must find unchanged, beside what it was asked to."""
-        ring = self._ring
-        if ring is None:
-            ring = self._begin()
+    def _conditions(self, namespace: str) -> tuple[list[Change | Check], bool]:
+        """What a commit into this namespace must find unchanged, beside what it was asked to; and whether it writes
+        in plaintext, because the namespace was told to."""
+        ring = self._ring or self._begin()
         mark = self._marks.get(namespace) or self.mark(namespace)
         if mark.epoch > ring.epoch:
             self._load()
             ring = self._ring or ring
+            mark = self.mark(namespace)
             if mark.epoch > ring.epoch:
                 raise Corrupt(
                     "the keyring of this state is older than what was written: an earlier one was put back",
@@ -210,21 +210,14 @@ class Sealed:
                     next=["restore the keyring that belongs to this state"],
                 )
         if mark.rev != ABSENT:
-            return [Check(namespace + SEAL, mark.rev)]
+            return [Check(namespace + SEAL, mark.rev)], mark.mode == OPENING
         mine = Check(KEYRING, self._ring_rev)
         if ring.mode == OPEN:
-            return [Check(namespace + SEAL, ABSENT), mine]
+            return [Check(namespace + SEAL, ABSENT), mine], True
         guard = self.inner.traits.guard
         if guard is not None and ring.mode != OPENING:
             guard(namespace, MARK)
-        return [Change(namespace + SEAL, mark_value(ring), ABSENT), mine]
-
-    def _writes_plain(self, namespace: str) -> bool:
-        """Whether this namespace was told to go back to plaintext."""
-        mark = self._marks.get(namespace)
-        if mark is not None and mark.rev != ABSENT:
-            return mark.mode == OPENING
-        return self._ring is not None and self._ring.mode in (OPENING, OPEN)
+        return [Change(namespace + SEAL, mark_value(ring), ABSENT), mine], ring.mode == OPENING
 
     def _begin(self) -> Ring:
         """The keyring, made if the state is empty."""
@@ -267,6 +260,7 @@ class Sealed:
             if key_id not in self._ciphers:
                 self._ciphers[key_id] = Xaes(key.reveal())
         self._ring, self._ring_rev, self._store_id = ring, entry.rev, ring.store_id
+        self._marks.clear()
 
     def _sealed(self, change: Change | Check) -> Change | Check:
         if isinstance(change, Check) or change.value is None:
