@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,7 @@ from sloth_runner.engine.module_calls import ModuleCalls
 from sloth_runner.engine.plan import Instance, Plan, Selection, make_plan
 from sloth_runner.engine.pump import Pump, Strand
 from sloth_runner.engine.run import Rules, Runner, exit_code, run_hook
+from sloth_runner.engine.secrets import Secrets
 from sloth_runner.engine.signals import Signals
 from sloth_runner.engine.stacks import choose_stack
 from sloth_runner.errors import (
@@ -32,6 +34,7 @@ from sloth_runner.errors import (
     UsageError,
 )
 from sloth_runner.model import Call, Event, Program, Site, TaskDef
+from sloth_runner.modules.sources import read_source
 from sloth_runner.names import did_you_mean
 from sloth_runner.state import locks
 from sloth_runner.state.layout import LOCAL, SHARED, STACK, store_key
@@ -72,7 +75,8 @@ def validate(app: App, options: RunOptions) -> Program:
     """Load the file, check its graph and its targets; run nothing. Raises what is wrong."""
     loading = _Loading(app, options)
     try:
-        loading.plan()
+        with _covered(loading.mask):
+            loading.plan()
         return loading.program
     finally:
         loading.close()
@@ -82,8 +86,9 @@ def run(app: App, options: RunOptions, emit: Callable[[Event], None]) -> dict[st
     """Run the file; returns the run's document. Raises what keeps a run from starting."""
     loading = _Loading(app, options)
     try:
-        plan = loading.plan()
-        return Execution(app, options, loading, plan, emit).run()
+        with _covered(loading.mask):
+            plan = loading.plan()
+            return Execution(app, options, loading, plan, emit).run()
     finally:
         loading.close()
 
@@ -98,7 +103,11 @@ class _Loading:
         self.said: list[tuple[str, str, Site | None]] = []
         self.say: Callable[[str, str, Site | None], None] = lambda *line: self.said.append(line)
         self.stop: Callable[[], BaseException | None] = lambda: None
-        self._loaded = self._load()
+        self.mask = Mask()
+        folder = str(self.file.parent)
+        self.secrets = Secrets(self.mask, app.getenv, lambda path: read_source(folder, path), folder)
+        with _covered(self.mask):
+            self._loaded = self._load()
         self.program: Program = self._loaded.program
 
     def _load(self) -> Loaded:
@@ -112,7 +121,7 @@ class _Loading:
             values=self.values,
             strict_values=options.strict_values,
             yielding={name: module.doc for name, module in modules().items()},
-            pure=pure_functions(self.file.parent),
+            pure={**pure_functions(self.file.parent), "secret": self.secrets.read},
             getenv=self.app.getenv,
             limits=Limits(settings.lua_time, settings.lua_memory),
             stop=lambda: self.stop(),
@@ -160,7 +169,7 @@ class Execution:
         self.loading = loading
         self.plan = plan
         self.store = app.store()
-        self.mask = Mask()
+        self.mask = loading.mask
         self.run_id = make_run_id(app.clock(), app.new_id())
         self.by = app.by(run=self.run_id)
         self.writers = _Writers(app)
@@ -228,7 +237,13 @@ class Execution:
         folder = str(self.loading.file.parent)
         performing = ModuleCalls(modules(), self.transports.to, folder, self.app.expand_agents)
         return Calls(
-            lambda: self.pump, self.locker, performing, self.app.require_agent, self.app.jitter, self.deadline
+            lambda: self.pump,
+            self.locker,
+            performing,
+            self.app.require_agent,
+            self.app.jitter,
+            self.deadline,
+            self.loading.secrets,
         )
 
     def _serve(self, strand: Strand, call: Call) -> object:
@@ -373,6 +388,16 @@ class _Writers:
         for writer in (self._quick, self._late):
             if writer is not None:
                 writer.store.close()
+
+
+@contextmanager
+def _covered(mask: Mask) -> Iterator[None]:
+    """Whatever is raised from here shows no secret that is known by then."""
+    try:
+        yield
+    except BaseException as error:
+        mask.cover_error(error)
+        raise
 
 
 def make_run_id(now: float, random: str) -> str:

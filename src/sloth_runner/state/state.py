@@ -126,7 +126,7 @@ class State:
 
     def items(self, prefix: str = "") -> list[tuple[str, Value]]:
         """Keys and values below a prefix, in key order: a snapshot."""
-        return [(row.key, self._tell(row.value, row.record)) for row in self.rows(prefix)]
+        return [(row.key, self.tell(row.value, row.record)) for row in self.rows(prefix)]
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys below a prefix, in order."""
@@ -170,7 +170,13 @@ class State:
 
     def history(self, key: str, limit: int | None = None) -> list[history.Revision]:
         """Revisions, newest first."""
-        return list(history.revisions(self._store, self.home(check_key(key)), key, limit))
+        found = list(history.revisions(self._store, self.home(check_key(key)), key, limit))
+        if self.on_secret is not None and any(revision.record.sensitive for revision in found):
+            for revision in found:  # what was set before it was called sensitive is the same secret
+                for value in (revision.old, revision.new):
+                    if value is not None:
+                        self.on_secret(value)
+        return found
 
     def revision(self, key: str, number: int) -> Record:
         """One revision's record; raises KeyMissing or Compacted."""
@@ -226,7 +232,8 @@ class State:
             on_secret=self.on_secret,
         )
 
-    def _tell(self, value: Value, record: Record) -> Value:
+    def tell(self, value: Value, record: Record) -> Value:
+        """``value``, which is about to be seen; ``on_secret`` learns of it if its record is sensitive."""
         if record.sensitive and self.on_secret is not None:
             self.on_secret(value)
         return value
