@@ -107,7 +107,7 @@ def read_file(path: Path) -> Secret:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
-    with os.fdopen(fd, "rb") as file:
+    try:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
             raise _unreadable(path, "it is no regular file")
@@ -115,7 +115,9 @@ def read_file(path: Path) -> Secret:
             raise _unreadable(
                 path, f"its mode {info.st_mode & 0o777:04o} lets others at it", f"chmod 600 {path}"
             )
-        content = file.read(LONGEST + 1)
+        content = os.read(fd, LONGEST + 1)
+    finally:
+        os.close(fd)
     if len(content) > LONGEST:
         raise _unreadable(path, f"it has more than {LONGEST:,} bytes: that is no key")
     return Secret(content)
