@@ -238,17 +238,18 @@ class SQLiteStore:
             return
         start = namespace + SEP
         inside = prefix[len(start) :] if prefix.startswith(start) else ""
-        where, bindings = ["key >= ?"], [inside]
-        if inside:
-            where.append("key < ?")
-            bindings.append(beyond(inside))
-        if after:
-            if not after.startswith(start):
-                if (after > start) != reverse:
-                    return
-            else:
-                where.append("key < ?" if reverse else "key > ?")
-                bindings.append(after[len(start) :])
+        lower, upper = ("key >= ?", inside), ("key < ?", beyond(inside)) if inside else None
+        if after.startswith(start):
+            # One bound on each side: of two, SQLite seeks to whichever comes first and walks from there.
+            rest = after[len(start) :]
+            if reverse:
+                upper = ("key < ?", rest if upper is None else min(rest, upper[1]))
+            elif rest >= inside:
+                lower = ("key > ?", rest)
+        elif after and (after > start) != reverse:
+            return
+        bounds = [lower] if upper is None else [lower, upper]
+        where, bindings = [sql for sql, _ in bounds], [bound for _, bound in bounds]
         sql = (
             f"SELECT key, rev, value, lease_boot, lease_until FROM entry WHERE {' AND '.join(where)} "  # noqa: S608 - fixed parts
             f"ORDER BY key{' DESC' if reverse else ''}"
