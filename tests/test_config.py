@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -230,6 +231,16 @@ def test_two_sources_are_never_mixed(place: Place) -> None:
     place.project("[state.encryption]\nsource = 'keyfile'\nfile = 'sub/key'\n")
     relative = place.load().encryption
     assert relative is not None and relative.file == place.work / "sub" / "key"
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_page_s_examples_are_understood(place: Place, number: int) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "encryption.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```toml\n(.*?)```", page, re.S)
+    assert len(blocks) == 4
+    place.project(blocks[number])
+    encryption = place.load().encryption
+    assert encryption is not None and encryption.source in page
 
 
 def test_the_search_stops_at_the_repository(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple
 
-from sloth_runner.errors import Conflict, Corrupt, Foreign, KeyWrong, SlothError
-from sloth_runner.state import keyring
+from sloth_runner.errors import Conflict, Corrupt, Foreign, KeyWrong
+from sloth_runner.state import faults, keyring
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED, KeySource, Ring
 from sloth_runner.state.layout import KEYRING, SEAL, SEP, STORE, namespace_of
 from sloth_runner.state.sealing import (
@@ -26,7 +26,6 @@ from sloth_runner.state.sealing import (
     MARGIN,
     MARK,
     NONCE,
-    Cleartext,
     InvalidTag,
     Xaes,
     cleartext,
@@ -82,7 +81,7 @@ class Sealed:
         if self._ring is None:
             found = next(iter(self.inner.scan(limit=1)), None)
             if found is not None:
-                raise _no_ring(found)
+                raise faults.no_ring(found)
         elif self._ring.mode == OPEN:
             raise Foreign(
                 "[state.encryption] is configured, and this state is in plaintext: it was decrypted",
@@ -231,7 +230,7 @@ class Sealed:
                 pass  # another process was first
             self._load()
         if self._ring is None:
-            raise _lost()
+            raise faults.lost()
         return self._ring
 
     def _load(self) -> None:
@@ -239,7 +238,7 @@ class Sealed:
         entry = self.inner.get(KEYRING)
         if entry is None:
             if self._ring is not None:
-                raise _lost()
+                raise faults.lost()
             return
         if entry.rev == self._ring_rev:
             return
@@ -282,7 +281,7 @@ class Sealed:
             try:
                 return cipher.open(header[36:60], value[end:], header)
             except (InvalidTag, ValueError) as error:
-                raise _altered(key) from error
+                raise faults.altered(key) from error
         return self._odd(key, value, lenient=lenient)
 
     def _odd(self, key: str, value: bytes, *, lenient: bool) -> bytes:
@@ -290,7 +289,7 @@ class Sealed:
         try:
             clear = cleartext(value)
         except Corrupt as error:
-            raise _altered(key) from error
+            raise faults.altered(key) from error
         if clear is None and lenient:
             return value
         self._load()
@@ -298,12 +297,12 @@ class Sealed:
         if clear is None:
             if ring is not None and ring.takes_plaintext:
                 return value
-            raise _plaintext(key) if ring else _no_ring(Entry(key, value, 0))
+            raise faults.plaintext(key) if ring else faults.no_ring(Entry(key, value, 0))
         if ring is None:
-            raise _lost()
+            raise faults.lost()
         cipher = self._ciphers.get(clear.key_id)
         if clear.store_id != ring.store_id:
-            raise _elsewhere(key, clear)
+            raise faults.elsewhere(key, clear)
         if cipher is None:
             raise KeyWrong(
                 f"{what(key)} is sealed with the data key {clear.key_id.hex()}, which the keyring does not hold",
@@ -313,9 +312,9 @@ class Sealed:
         try:
             text = cipher.open(clear.nonce, value[clear.end :], value[: clear.end])
         except (InvalidTag, ValueError) as error:
-            raise _altered(key) from error
+            raise faults.altered(key) from error
         if clear.key != key:
-            raise _moved(key, clear)
+            raise faults.moved(key, clear)
         return text
 
     def _after(
@@ -357,79 +356,6 @@ def mark_value(ring: Ring) -> bytes:
 
 def _is_own(key: str) -> bool:
     return key.endswith(SEAL) or key == KEYRING
-
-
-def _altered(key: str) -> Corrupt:
-    return Corrupt(
-        f"{what(key)} has been altered since it was sealed",
-        unchanged=["nothing was changed"],
-        next=["restore it from a backup"],
-    )
-
-
-def _plaintext(key: str) -> Corrupt:
-    return Corrupt(
-        f"{what(key)} is in plaintext, and this state is sealed: such records are not believed",
-        unchanged=["nothing was changed"],
-        next=[
-            "if it is yours (written by a program without the key), take it in: sloth-runner state encrypt"
-        ],
-    )
-
-
-def _elsewhere(key: str, clear: Cleartext) -> Foreign:
-    also = "" if clear.key == key else f", and was {what(clear.key)} there"
-    return Foreign(
-        f"{what(key)} was sealed in another store ({clear.store_id.hex()}){also}",
-        unchanged=["nothing was changed"],
-        next=["records can't be copied between stores: export and import carry them"],
-    )
-
-
-def _moved(key: str, clear: Cleartext) -> Corrupt:
-    """A genuine record in a wrong place: say in which way it is wrong."""
-    here, there = key.split(SEP), clear.key.split(SEP)
-    differs = "name"
-    if here[0] != there[0]:
-        differs = "namespace"
-    elif here[1:2] != there[1:2]:
-        differs = "kind"
-    elif here[2:3] == there[2:3]:
-        differs = "revision"
-    return Corrupt(
-        f"in the place of {what(key)} lies another record: it was sealed as {what(clear.key)} "
-        f"(its {differs} differs)",
-        unchanged=["nothing was changed"],
-        next=["restore it from a backup"],
-    )
-
-
-def _no_ring(found: Entry) -> SlothError:
-    if found.value[: len(MARK)] == MARK or found.key.endswith(SEAL):
-        return _lost()
-    return Foreign(
-        f"[state.encryption] is configured, and this state is in plaintext ({what(found.key)}, for one)",
-        unchanged=["nothing was read or written"],
-        next=["seal it: sloth-runner state encrypt", "or take [state.encryption] out"],
-    )
-
-
-def _lost() -> KeyWrong:
-    return KeyWrong(
-        "the keyring of this sealed state is missing: without it no record can be opened",
-        unchanged=["nothing was written"],
-        next=[f"restore the namespace {STORE} (with SQLite the file {STORE}.db) from a backup"],
-    )
-
-
-def refuse_sealed(data: bytes) -> None:
-    """Raise KeyWrong if this keyring says that the state is sealed: for programs that have no key for it."""
-    if keyring.read(data)["mode"] != OPEN:
-        raise KeyWrong(
-            "this state is sealed, and no key for it is configured",
-            unchanged=["nothing was read or written"],
-            next=["name the source of its key in sloth.toml: [state.encryption]"],
-        )
 
 
 def spaces(store: Store) -> list[str]:
