@@ -214,6 +214,22 @@ def test_wrong_variables_are_named(place: Place, variable: str, value: str, says
     assert says in " ".join([caught.value.message, *caught.value.next])
 
 
+def test_a_store_in_memory_is_sealed_too(place: Place) -> None:
+    place.project("[state]\nstore = 'memory'\n[state.encryption]\nsource = 'env'\nvariable = 'K'\n")
+    app = App(
+        place.load(),
+        clock=lambda: 0.0,
+        new_id=lambda: "0" * 32,
+        getenv=place.environ.get,
+        environ={"K": "ab" * 32},
+    )
+    app.state().set("a", "canary")
+    other = app.fresh_store()
+    assert [entry.key for entry in other.scan("local\x1fk")] == ["local\x1fk\x1fa"]
+    assert app.namespaces() == ["local"] and app.encrypted
+    assert not any(b"canary" in entry.value for entry in getattr(other, "inner").scan())  # noqa: B009 - not a Store's
+
+
 def test_two_sources_are_never_mixed(place: Place) -> None:
     _write(place.home / "config.toml", "[state.encryption]\nsource = 'keyfile'\nfile = '~/key'\n")
     mine = place.load(HOME="/home/me").encryption

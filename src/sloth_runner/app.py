@@ -82,7 +82,15 @@ class App:
 
     def fresh_store(self, patience: float = PATIENCE) -> Store:
         """Another handle on the store, for another thread or another patience; its user closes it."""
-        return self.store() if self.settings.store.startswith("memory") else self._open(patience)
+        if not self.settings.store.startswith("memory"):
+            return self._open(patience)
+        if not self.encrypted:
+            return self.store()
+        from sloth_runner.state.sealed import Sealed
+
+        shared = self.store()
+        assert isinstance(shared, Sealed)
+        return Sealed(shared.inner, self.key_source())
 
     @property
     def encrypted(self) -> bool:

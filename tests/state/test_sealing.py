@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import traceback
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from sloth_runner.errors import Corrupt, Foreign, KeyWrong, SlothError
 from sloth_runner.secret import Secret
 from sloth_runner.state.backends.memory import MemoryStore
-from sloth_runner.state.layout import KEYRING, STORE, store_key
+from sloth_runner.state.layout import KEYRING, SEAL, STORE, store_key
 from sloth_runner.state.sealed import Sealed
 from sloth_runner.state.sealing import InvalidTag, Xaes, cleartext
 from sloth_runner.state.store import ABSENT, Change, Entry
@@ -259,6 +260,45 @@ def test_a_keyring_that_is_no_json_is_damaged() -> None:
     inner.commit([Change(KEYRING, b"\xff\x00")])
     with pytest.raises(Corrupt, match="keyring of this state is damaged"):
         Sealed(inner, key_source()).ready()
+
+
+@pytest.mark.parametrize("mode", ["opening", "open", "sealing", "sealed"])
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_forged_mark_makes_nobody_write_plaintext(mode: str, epoch: int) -> None:
+    inner = MemoryStore()
+    running = make_state(Sealed(inner, key_source()))
+    running.set("a", 1)
+    inner.commit([Change("local" + SEAL, json.dumps({"epoch": epoch, "mode": mode}).encode())])
+    for state in (running, make_state(Sealed(inner, key_source()))):
+        state.set("b", "canary")
+        state.set("b", "canary 2")
+        assert state.get("b") == "canary 2"
+    assert not any(b"canary" in entry.value for entry in inner.scan())
+    inner.commit([Change("local" + SEAL, json.dumps({"epoch": 99, "mode": mode}).encode())])
+    with pytest.raises(Corrupt, match="an earlier one was put back"):
+        running.set("c", "canary")
+    inner.commit([Change("local" + SEAL, b"\xff")])
+    with pytest.raises(Corrupt, match="mark of the sealed namespace"):
+        running.set("c", "canary")
+
+
+def test_an_earlier_keyring_put_back_is_noticed() -> None:
+    from sloth_runner.state import reseal
+
+    inner = MemoryStore()
+    state = make_state(Sealed(inner, key_source()))
+    state.set("a", 1)
+    early = raw(inner, KEYRING)
+    reseal.rekey(Sealed(inner, key_source()), os.urandom, lambda count: None)
+    assert state.get("a") == 1
+    inner.commit([Change(KEYRING, early)])
+    with pytest.raises(Corrupt, match="earlier keyring was put back"):
+        state.agent("web1").set("a", 1)
+    fresh = make_state(Sealed(inner, key_source()))
+    with pytest.raises(KeyWrong, match="which the keyring does not hold"):
+        fresh.get("a")
+    with pytest.raises(SlothError):
+        fresh.set("b", 1)
 
 
 def test_nothing_is_written_by_reading() -> None:

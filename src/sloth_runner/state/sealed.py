@@ -209,7 +209,8 @@ class Sealed:
                     next=["restore the keyring that belongs to this state"],
                 )
         if mark.rev != ABSENT:
-            return [Check(namespace + SEAL, mark.rev)], mark.mode == OPENING
+            # The mark alone is nobody's word: only the keyring, which has a MAC, can say that plaintext is wanted.
+            return [Check(namespace + SEAL, mark.rev)], mark.mode == OPENING and ring.mode in (OPENING, OPEN)
         mine = Check(KEYRING, self._ring_rev)
         if ring.mode == OPEN:
             return [Check(namespace + SEAL, ABSENT), mine], True
