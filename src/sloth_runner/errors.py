@@ -16,7 +16,7 @@ The tree (code, exit status)::
     │   ├── BadValue          E-VALUE-TYPE      ├── TooLarge     E-VALUE-SIZE
     │   ├── NotANumber        E-NOT-NUMBER      ├── TransactionSpan E-TXN-SPAN
     │   ├── LockHeld          E-LOCK-HELD       ├── LockLost     E-LOCK-LOST
-    │   └── LockOwner         E-LOCK-OWNER
+    │   ├── LockOwner         E-LOCK-OWNER      └── Unpredictable E-UNPREDICTABLE (ends a task's plan)
     ├── StackLocked           E-STACK-LOCKED 3
     ├── Missing               4
     │   ├── KeyMissing        E-KEY-MISSING     ├── AgentUnknown E-AGENT-UNKNOWN
@@ -197,6 +197,13 @@ class LockLost(TaskProblem):
 
 class LockOwner(TaskProblem):
     code = "E-LOCK-OWNER"
+
+
+class Unpredictable(TaskProblem):
+    """In check mode: what follows depends on something that only doing it would tell."""
+
+    code = "E-UNPREDICTABLE"
+    final = True
 
 
 class StackLocked(SlothError):

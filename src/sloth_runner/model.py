@@ -46,7 +46,8 @@ class This(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A request that a task body yields: the dotted name of a function, its arguments, and where it stands.
+    """A request that a task body yields: the dotted name of a function, its arguments, and where it stands:
+    its ``site``, and ``outer``, the lines of user files further out on the stack.
 
     The body is resumed with the function's result, or with an error thrown into it.
     """
@@ -54,6 +55,7 @@ class Call(NamedTuple):
     name: str
     args: tuple[object, ...]
     site: Site | None = None
+    outer: tuple[Site, ...] = ()
 
 
 Body: TypeAlias = Generator[Call, object, object]
@@ -101,6 +103,9 @@ class TaskDef(NamedTuple):
     tags: tuple[str, ...] = ()
     locks: tuple[str, ...] = ()
     params: Mapping[str, Value] = {}
+    prune: bool = True
+    span: tuple[int, int] = (0, 0)
+    """The first and last line of its function."""
 
 
 class Workflow(NamedTuple):
@@ -113,23 +118,33 @@ class Workflow(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A task file after loading: tasks in the order of definition."""
+    """A task file after loading: tasks and handlers in the order of definition."""
 
     file: str
     workflow: Workflow
     tasks: tuple[TaskDef, ...]
+    handlers: tuple[TaskDef, ...] = ()
 
 
 class Outcome(NamedTuple):
     """What a module call came to. ``fields`` are returned to the caller beside ``changed`` and ``message``;
-    ``remember`` is kept for the next Recall of the same name on the same target."""
+    ``remember`` is kept for the next Recall of the same name on the same target. ``unknown`` names the fields that
+    can't be known because nothing was done (in check mode)."""
 
     changed: bool
     message: str = ""
     fields: Mapping[str, object] = {}
     diff: str | None = None
     remember: tuple[str, Mapping[str, Value]] | None = None
-    predictable: bool = True
+    unknown: tuple[str, ...] = ()
+
+
+class Partial(NamedTuple):
+    """A result of which some fields can't be known, because nothing was done: reading one of them ends the task's
+    plan."""
+
+    known: Mapping[str, object]
+    unknown: tuple[str, ...]
 
 
 class Event(NamedTuple):

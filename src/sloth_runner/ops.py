@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TypeAlias
 
-    FileOp: TypeAlias = "Stat | Read | Write | MakeDir | SetAttrs | Remove | Glob | WhoAmI"
+    FileOp: TypeAlias = (
+        "Stat | Read | Write | MakeDir | MakeLink | SetAttrs | SetTimes | Remove | Glob | List | WhoAmI"
+    )
     Op: TypeAlias = "FileOp | Exec | Batch"
-    Step: TypeAlias = "Op | Source | Recall"
-    Result: TypeAlias = "Found | Content | Done | Matches | Identity | Ran | tuple[Result, ...]"
+    Result: TypeAlias = "Found | Content | Done | Matches | Listing | Identity | Ran | tuple[Result, ...]"
+    Stamp: TypeAlias = "tuple[int, int, int, int, int]"
 
 FILE, FOLDER, LINK, OTHER, ABSENT = "file", "folder", "link", "other", "absent"
 """Kinds of things that a path may name."""
@@ -44,11 +46,16 @@ class OpError(Exception):
 
 class Stat(NamedTuple):
     """What ``path`` names: a Found, also when there is nothing. With ``digest`` a regular file's SHA-256 too.
-    A symbolic link is described itself, unless ``follow``."""
+    A symbolic link is described itself, unless ``follow``.
+
+    ``known`` is a stamp and the digest that was true with it: while the file's stamp is that one, the file is
+    not read again (the idea: git's index). Without ``names`` owner and group are not looked up by name."""
 
     path: str
     digest: bool = False
     follow: bool = False
+    known: tuple[Stamp, str] | None = None
+    names: bool = True
 
 
 class Read(NamedTuple):
@@ -83,6 +90,24 @@ class MakeDir(NamedTuple):
     group: str | None = None
 
 
+class MakeLink(NamedTuple):
+    """Put a symbolic link to ``target`` (any text) at ``path``, in place of a link or a file that is there;
+    a folder is refused. ``owner`` and ``group`` are the link's own."""
+
+    path: str
+    target: str
+    owner: str | None = None
+    group: str | None = None
+
+
+class SetTimes(NamedTuple):
+    """Set when a file or folder was last modified and read, in seconds since the epoch (None: leave it)."""
+
+    path: str
+    modified: float | None = None
+    read: float | None = None
+
+
 class SetAttrs(NamedTuple):
     """Set mode, owner, group (None: leave it) of a file or folder; a symbolic link is refused."""
 
@@ -109,6 +134,13 @@ class Glob(NamedTuple):
 
     patterns: tuple[str, ...]
     base: str
+
+
+class List(NamedTuple):
+    """What is in a folder (with ``recursive``, in those below it too; links are not followed)."""
+
+    path: str
+    recursive: bool = False
 
 
 class WhoAmI(NamedTuple):
@@ -141,21 +173,12 @@ class Batch(NamedTuple):
     ops: tuple[Op, ...]
 
 
-class Source(NamedTuple):
-    """The content (bytes) of a file on the controller; relative paths start at the task file's folder."""
-
-    path: str
-
-
-class Recall(NamedTuple):
-    """What an Outcome of the same name remembered last on this target: a mapping, or None."""
-
-    name: str
-
-
 class Found(NamedTuple):
     """What a Stat found; ``kind`` is FILE, FOLDER, LINK, OTHER or ABSENT. ``target`` is where a link leads;
-    ``real`` the path without links (only with ``follow``); ``owner``, ``group`` are names if they have some."""
+    ``real`` the path without links (only with ``follow``); ``owner``, ``group`` are names if they have some.
+
+    ``stamp`` of a regular file: device, inode, size, mtime and ctime in ns. With a digest it is None if the file
+    changed so recently that it might change again without the stamp showing it."""
 
     kind: str
     mode: int = 0
@@ -167,6 +190,8 @@ class Found(NamedTuple):
     digest: str | None = None
     target: str | None = None
     real: str | None = None
+    modified: float = 0.0
+    stamp: Stamp | None = None
 
 
 class Content(NamedTuple):
@@ -186,6 +211,12 @@ class Matches(NamedTuple):
 
     files: tuple[tuple[str, str], ...]
     empty: tuple[str, ...]
+
+
+class Listing(NamedTuple):
+    """What a List found: path relative to the folder, and kind; in order of paths."""
+
+    entries: tuple[tuple[str, str], ...]
 
 
 class Identity(NamedTuple):
@@ -211,7 +242,18 @@ class Ran(NamedTuple):
     left_open: bool = False
 
 
-def mutation(op: Step, result: object) -> list[str]:
+MUTATING = (Write, MakeDir, MakeLink, SetAttrs, SetTimes, Remove)
+"""Operations that may change files; of programs, Exec itself says it."""
+
+
+def mutates(op: object) -> bool:
+    """Whether an operation may change the machine."""
+    if isinstance(op, Batch):
+        return any(map(mutates, op.ops))
+    return op.mutating if isinstance(op, Exec) else isinstance(op, MUTATING)
+
+
+def mutation(op: object, result: object) -> list[str]:
     """What was changed by an operation that ended with ``result``, in words; none for one that only looks."""
     if isinstance(op, Batch):
         results = result if isinstance(result, tuple) else ()
@@ -225,6 +267,10 @@ def mutation(op: Step, result: object) -> list[str]:
         return [f"wrote {op.path}"]
     if isinstance(op, MakeDir):
         return [f"made the folder {op.path}"]
+    if isinstance(op, MakeLink):
+        return [f"made the link {op.path}"]
     if isinstance(op, SetAttrs):
         return [f"set the attributes of {op.path}"]
+    if isinstance(op, SetTimes):
+        return [f"set the times of {op.path}"]
     return [f"removed {op.path}"] if isinstance(op, Remove) else []

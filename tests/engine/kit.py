@@ -11,12 +11,13 @@ from sloth_runner.engine.context import Context
 from sloth_runner.engine.holding import Renewer
 from sloth_runner.engine.lock_calls import Locker
 from sloth_runner.engine.mask import Mask
-from sloth_runner.engine.module_calls import ModuleCalls
+from sloth_runner.engine.module_calls import ModuleCalls, World
 from sloth_runner.engine.pump import Pump, Strand, Wait
 from sloth_runner.engine.secrets import Secrets
 from sloth_runner.errors import Bug
 from sloth_runner.model import Body, Call, Site, TaskDef
 from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.store import Store
 from tests.state.kit import make_state
 
@@ -39,8 +40,23 @@ class Bench:
         self.pump = Pump(self._serve, self._flush, writer.apply, lambda: None)
         self.renewer = Renewer(lambda: self.store, time.time)
         self.locker = Locker(self.pump, self.renewer, time.time, nonce, "boot", 1)
-        modules = ModuleCalls({}, self._no_transport, "/", lambda name: [name])
         secrets = Secrets(Mask(), lambda name: None, lambda path: b"", "/")
+        modules = ModuleCalls(
+            World(
+                {},
+                {},
+                self._no_transport,
+                lambda agent: Ledger(self.store, agent, tuple),
+                lambda agent: None,
+                lambda name: [name],
+                "/",
+                "stack",
+                lambda site: "",
+                frozenset(),
+                time.time,
+                lambda: "salt",
+            )
+        )
         self.calls = Calls(
             lambda: self.pump, self.locker, modules, lambda name: name, lambda: 0.001, deadline, secrets
         )

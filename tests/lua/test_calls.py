@@ -29,6 +29,9 @@ STATE = [
     "set_ttl",
     "history",
     "rollback",
+    "diff",
+    "tag",
+    "verify",
     "lock",
     "try_lock",
     "unlock",
@@ -138,7 +141,7 @@ def test_module_calls_carry_their_site_even_as_tail_calls(desk: Desk) -> None:
     file = str(desk.file)
     assert ended.calls == [
         Call("cmd", ("one",), Site(file, 2)),
-        Call("cmd.script", ({"a": 1},), Site(file, 4)),
+        Call("cmd.script", ({"a": 1},), Site(file, 4), (Site(file, 6),)),
         Call("file.copy", ({"src": "a"}, None, 2), Site(file, 7)),
     ]
 

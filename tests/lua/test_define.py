@@ -14,14 +14,14 @@ task({
   name = "all", run = go, description = "d", depends_on = {"a", "b"}, delegate_to = "web1", retries = 2,
   retry_delay = "5s", timeout = "1m30s", run_if = "test -e x", unless = function(this) return this.name end,
   on_success = go, on_failure = go, env = {A = "1", PORT = 80}, workdir = "/srv", user = "me", tags = {"x"},
-  locks = {"l"}, params = {n = 5, list = {1, 2}},
+  locks = {"l"}, params = {n = 5, list = {1, 2}}, prune = false,
 })"""
 BUILDER = """
 local function go() return cmd("x") end
 local b = task("all"):description("d"):command(go):depends_on("a", "b"):delegate_to("web1"):retries(2)
   :retry_delay("5s"):timeout("1m30s"):run_if("test -e x"):unless(function(this) return this.name end)
   :on_success(go):on_failure(go):env({A = "1", PORT = 80}):workdir("/srv"):user("me"):tags({"x"}):locks("l")
-  :params({n = 5, list = {1, 2}}):build()
+  :params({n = 5, list = {1, 2}}):prune(false):build()
 assert(b.name == "all")"""
 
 
@@ -45,6 +45,8 @@ def test_every_field(desk: Desk, text: str) -> None:
         "tags": ("x",),
         "locks": ("l",),
         "params": {"n": 5, "list": [1, 2]},
+        "prune": False,
+        "span": (2, 2),
     }
     assert task.site.line == 3 and task.site.file == str(desk.file)
     assert callable(task.unless) and drive(task.unless(THIS, {}, {}), {}).result == "t"
@@ -57,7 +59,7 @@ def test_a_task_with_the_least(desk: Desk) -> None:
     (task,) = desk.load(
         'local t = task{name = "a", run = function() end} assert(t.name == "a")'
     ).program.tasks
-    assert task == TaskDef("a", task.run, task.site)
+    assert task == TaskDef("a", task.run, task.site, span=(1, 1))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,6 @@ def caught(desk: Desk, text: str, kind: type[SlothError]) -> SlothError:
             3,
             "did you mean 'depends_on'?",
         ),
-        ('task({\n  name = "a",\n  prune = true,\n  run = print})', "'prune'", 3, 3, "not in this version"),
         ('\ntask({name = "a", run = print, 5})', "name = value", 2, None, ""),
         ('task("a"):comand(print)', ":comand(…)", 1, None, "did you mean 'command'?"),
         ('workflow.define("w"):task{}', ":task(…)", 1, None, "did you mean 'tasks'?"),

@@ -9,10 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sloth_runner.engine.drive import Drive
+from sloth_runner.engine.converge import About, Converging, Job
+from sloth_runner.engine.drive import Desk, Drive, Skipped
+from sloth_runner.engine.rehearsal import Rehearsal
 from sloth_runner.model import Outcome
-from sloth_runner.modules import Context, check_args, modules, read_source
-from sloth_runner.ops import Batch, Exec, mutation
+from sloth_runner.modules import Context, Sources, check_args, kinds, modules
+from sloth_runner.modules.base import Predict
+from sloth_runner.ops import Batch, mutates, mutation
+from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.ledger import Entry, Ledger
 from sloth_runner.transport.local import LocalTransport
 
 if TYPE_CHECKING:
@@ -24,9 +29,10 @@ class Killed(BaseException):
 
 
 class Machine:
-    """A target (``root``), a task file's folder (``source``), and what calls remembered.
+    """A target (``root``), a task file's folder (``source``), and a ledger.
 
     ``operations`` are those of the last call; ``killed_after`` stops it once so many of them changed something.
+    ``jobs`` are the resources that the last call compared, ``predictions`` what a check could not rehearse.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,11 +40,15 @@ class Machine:
         self.source = folder / "source"
         self.root.mkdir()
         self.source.mkdir()
-        self.memory: dict[str, Mapping[str, Any]] = {}
+        self.store = MemoryStore()
+        self.ledger = Ledger(self.store, "local", tuple)
         self.operations: list[Op] = []
         self.mutations: list[str] = []
+        self.jobs: list[Job] = []
+        self.predictions: list[Predict | None] = []
         self.output: list[tuple[str, bytes]] = []
-        self._transport = LocalTransport(os.environ, grace=0.2)
+        self.transport = LocalTransport(os.environ, grace=0.2)
+        self.rehearsal: Rehearsal | None = None
         self._killed_after: int | None = None
         self._count = 0
 
@@ -49,23 +59,71 @@ class Machine:
         *,
         killed_after: int | None = None,
         context: Context | None = None,
+        notify: tuple[str, ...] = (),
     ) -> Outcome:
         """Call a module as the engine does; what it remembers is kept."""
         module = modules()[name]
-        self.operations, self.output, self._count = [], [], 0
+        self.operations, self.output, self.jobs, self.predictions, self._count = [], [], [], [], 0
         self._killed_after = killed_after
-        steps = module.run(check_args(module, args), context or self.context())
-        drive = Drive(steps, self._at_once, self.memory.get, lambda path: read_source(str(self.source), path))
+        context = context or self.context()
+        steps = module.run(check_args(module, args), context)
+        sources = Sources(str(self.source))
+        about = About(
+            name, "stack", ("ann", "host", 1, "run", "task"), (f"{name}(…)",), 1, notify,
+            sensitive=context.sensitive, salt="salt" if context.sensitive else "",
+        )  # fmt: skip
+        converging = Converging(
+            kinds(), self.ledger, about, sources, lambda: 1_800_000_000.0, self.jobs.append, self.rehearsal
+        )
+        desk = Desk(
+            self._recall, sources.read, sources.deliver, converging.ensure, lambda op: None, self._skipped
+        )
+        drive = Drive(steps, self._at_once, desk)
         try:
             op = drive.advance()
             if op is not None:
                 asyncio.run(self._wait(drive, op))
+        except Killed:
+            self.ledger = Ledger(self.store, "local", tuple)
+            raise
         finally:
             self.mutations = drive.mutations
         assert drive.outcome is not None
-        if drive.outcome.remember is not None:
-            self.memory[drive.outcome.remember[0]] = drive.outcome.remember[1]
+        if drive.outcome.remember is not None and self.rehearsal is None:
+            self._remember(*drive.outcome.remember)
+        self.ledger.flush()
         return drive.outcome
+
+    def check(self, name: str, args: Mapping[str, Any], *, context: Context | None = None) -> Outcome:
+        """The same in check mode: nothing is changed; ``jobs`` and ``predictions`` say what would be."""
+        self.rehearsal = Rehearsal(self.transport)
+        try:
+            return self.call(name, args, context=context)
+        finally:
+            self.rehearsal = None
+
+    def would_change(self) -> bool | None:
+        """What the last check says: whether something would change; None: it can't be known."""
+        said = [p.changed if p is not None else None for p in self.predictions]
+        if any(job.differing for job in self.jobs) or True in said:
+            return True
+        return None if None in said else False
+
+    def _recall(self, name: str) -> Mapping[str, Any] | None:
+        entry = self.ledger.entry(name)
+        return None if entry is None else entry.memory
+
+    def _remember(self, address: str, memory: Mapping[str, Any]) -> None:
+        kind, _, name = address.partition(":")
+        by = ("ann", "host", 1, "run", "task")
+        entry = Entry(
+            kind, name, {}, {}, {}, None, {}, True, None, None, 1.0, 1.0, by, "stack", (), 1, "cmd", memory=memory
+        )  # fmt: skip
+        self.ledger.record(entry, {}, (), begun=False)
+
+    def _skipped(self, prediction: Predict | None, skipped: Skipped) -> Outcome:
+        self.predictions.append(prediction)
+        return Outcome(bool(prediction and prediction.changed), prediction.message if prediction else "")
 
     def context(self, **given: Any) -> Context:
         """A call on this machine, from the task file's folder."""
@@ -73,15 +131,10 @@ class Machine:
 
     def changing(self) -> list[str]:
         """The names of the last call's operations that may change something."""
-        return [
-            type(op).__name__
-            for op in self.operations
-            if type(op).__name__ in ("Write", "MakeDir", "SetAttrs", "Remove")
-            or (isinstance(op, Exec) and op.mutating)
-        ]
+        return [type(op).__name__ for op in self.operations if mutates(op)]
 
     def _at_once(self, op: Op) -> Result | None:
-        result = self._transport.at_once(op)
+        result = (self.rehearsal or self.transport).at_once(op)
         if result is not None:
             self._done(op, result)
         return result
@@ -90,7 +143,7 @@ class Machine:
         while op is not None:
             self.operations.append(op)
             op = await drive.perform(
-                self._transport, op, lambda name, piece: self.output.append((name, piece))
+                self.rehearsal or self.transport, op, lambda name, piece: self.output.append((name, piece))
             )
 
     def _done(self, op: Op, result: Result) -> None:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from sloth_runner.errors import SlothError
+from sloth_runner.state.ledger import entries
 from tests.modules.kit import Killed, Machine, make_tree, read_tree
 
 CASES = Path(__file__).parent / "cases"
@@ -43,6 +44,14 @@ def filled(value: Any, machine: Machine) -> Any:
     if isinstance(value, dict):
         return {key: filled(item, machine) for key, item in value.items()}
     return [filled(item, machine) for item in value] if isinstance(value, list) else value
+
+
+def before_states(machine: Machine) -> dict[str, Any]:
+    """What the ledger says was there before, by the place in the target."""
+    return {
+        entry.address.replace(str(machine.root), "$ROOT"): entry.before
+        for entry in entries(machine.store, "local")
+    }
 
 
 @pytest.mark.parametrize("case", ALL)
@@ -88,11 +97,29 @@ def test_a_second_run_changes_nothing(case: dict[str, Any], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("case", GOOD)
+def test_check_tells_the_truth(case: dict[str, Any], tmp_path: Path) -> None:
+    machine = machine_for(case, tmp_path)
+    args = filled(case["args"], machine)
+    before = read_tree(tmp_path)
+    machine.check(case["module"], args)
+    would = machine.would_change()
+    said = [(job.address, job.action, sorted(job.differing)) for job in machine.jobs]
+    assert read_tree(tmp_path) == before
+    assert list(machine.store.scan()) == []
+    outcome = machine.call(case["module"], args)
+    assert would is None or would is outcome.changed
+    assert [(job.address, job.action, sorted(job.differing)) for job in machine.jobs] == said
+    machine.check(case["module"], args)
+    assert machine.would_change() in (False, None)
+
+
+@pytest.mark.parametrize("case", GOOD)
 def test_killed_after_any_operation_it_converges(case: dict[str, Any], tmp_path: Path) -> None:
     whole = machine_for(case, tmp_path / "whole")
     args = filled(case["args"], whole)
     whole.call(case["module"], args)
     count = len(whole.mutations)
+    known = before_states(whole)
     for after in range(1, count + 1):
         machine = machine_for(case, tmp_path / str(after))
         args = filled(case["args"], machine)
@@ -101,6 +128,7 @@ def test_killed_after_any_operation_it_converges(case: dict[str, Any], tmp_path:
         machine.call(case["module"], args)
         assert read_tree(machine.root) == filled(case.get("after", case.get("before", {})), machine)
         assert not machine.call(case["module"], args).changed
+        assert before_states(machine) == known, "the ledger knows what was there before the first operation"
 
 
 def test_every_module_of_files_has_cases() -> None:

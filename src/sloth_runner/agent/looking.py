@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import time
+from typing import TYPE_CHECKING
 
 from sloth_runner.agent.names import encode, group_name, owner_name, raw, text
 from sloth_runner.ops import (
@@ -16,13 +18,22 @@ from sloth_runner.ops import (
     Found,
     Glob,
     Identity,
+    List,
+    Listing,
     Matches,
     OpError,
     Read,
     Stat,
 )
 
+if TYPE_CHECKING:
+    from sloth_runner.ops import Stamp
+
 CHUNK = 1 << 20
+TICK = 20_000_000
+"""Nanoseconds within which a file system may give two changes the same time: kernels count in ticks of 1-10 ms."""
+COARSE = 2_000_000_000
+"""The same for file systems that keep whole seconds."""
 
 
 def look(op: Stat) -> Found:
@@ -30,36 +41,67 @@ def look(op: Stat) -> Found:
     path = encode(op.path)
     try:
         if not op.follow:
-            return _look(path, op.digest)
+            return _look(path, op)
         real = os.path.realpath(path)
-        return _look(real, op.digest)._replace(real=text(real))
+        return _look(real, op)._replace(real=text(real))
     except (FileNotFoundError, NotADirectoryError):
         return Found(ABSENT, real=text(os.path.realpath(path)) if op.follow else None)
 
 
-def _look(path: bytes, digest: bool) -> Found:
+def _look(path: bytes, op: Stat) -> Found:
     status = os.lstat(path)
-    value = target = None
-    if digest and stat.S_ISREG(status.st_mode):
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            status = os.fstat(fd)  # of the very file that is read
-            value = _digest(fd) if stat.S_ISREG(status.st_mode) else None
-        finally:
-            os.close(fd)
+    value = target = stamp = None
+    if op.digest and stat.S_ISREG(status.st_mode):
+        status, value = _content_of(path, status, op)
+        stamp = steady(status)
     elif stat.S_ISLNK(status.st_mode):
         target = text(os.readlink(path))
+    elif stat.S_ISREG(status.st_mode):
+        stamp = stamp_of(status)
     return Found(
         kind_of(status.st_mode),
         stat.S_IMODE(status.st_mode),
         status.st_uid,
         status.st_gid,
-        owner_name(status.st_uid),
-        group_name(status.st_gid),
+        owner_name(status.st_uid) if op.names else "",
+        group_name(status.st_gid) if op.names else "",
         status.st_size,
         value,
         target,
+        None,
+        status.st_mtime,
+        stamp,
     )
+
+
+def _content_of(path: bytes, status: os.stat_result, op: Stat) -> tuple[os.stat_result, str | None]:
+    """The digest of a file, and the status of the very file that it was taken of."""
+    if op.known is not None and tuple(op.known[0]) == stamp_of(status):
+        return status, op.known[1]
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            return before, None
+        value = _digest(fd)
+        return (before if stamp_of(os.fstat(fd)) == stamp_of(before) else status), value
+    finally:
+        os.close(fd)
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What tells one content of a file from another without reading it."""
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def steady(status: os.stat_result) -> Stamp | None:
+    """The stamp, if a later change must show in it; None for a file that was changed just now: a change within
+    the same tick of the file system's clock would leave the stamp as it is (git: "racy" entries)."""
+    last = max(status.st_mtime_ns, status.st_ctime_ns)
+    coarse = status.st_mtime_ns % 1_000_000_000 == 0 and status.st_ctime_ns % 1_000_000_000 == 0
+    if time.time_ns() - last <= (COARSE if coarse else TICK):
+        return None
+    return stamp_of(status)
 
 
 def kind_of(mode: int) -> str:
@@ -127,6 +169,23 @@ def _named(base: bytes, pattern: bytes) -> list[bytes]:
     else:
         paths = [whole]
     return [os.path.normpath(path) for path in paths if os.path.isfile(path)]
+
+
+def list_folder(op: List) -> Listing:
+    """What is in a folder, links not followed."""
+    top = encode(op.path)
+    found: list[tuple[str, str]] = []
+    waiting = [b""]
+    while waiting:
+        below = waiting.pop()
+        with os.scandir(os.path.join(top, below) if below else top) as entries:
+            for entry in entries:
+                name = os.path.join(below, os.fsencode(entry.name))
+                kind = kind_of(entry.stat(follow_symlinks=False).st_mode)
+                found.append((text(name), kind))
+                if op.recursive and kind == FOLDER:
+                    waiting.append(name)
+    return Listing(tuple(sorted(found)))
 
 
 def _digest_of(path: bytes) -> str:

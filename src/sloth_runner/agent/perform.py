@@ -5,13 +5,29 @@ Standard library only; runs on Python 3.8. Programs (Exec) are the transport's o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sloth_runner.agent import looking, removing, writing
 from sloth_runner.agent.names import problem
-from sloth_runner.ops import Batch, Glob, MakeDir, OpError, Read, Remove, SetAttrs, Stat, WhoAmI, Write
+from sloth_runner.ops import (
+    Batch,
+    Glob,
+    List,
+    MakeDir,
+    MakeLink,
+    OpError,
+    Read,
+    Remove,
+    SetAttrs,
+    SetTimes,
+    Stat,
+    WhoAmI,
+    Write,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sloth_runner.ops import Op, Result
 
 
@@ -19,31 +35,29 @@ def perform(op: Op) -> Result:
     """Do one operation, or a Batch in order up to the first that fails. Raises OpError; TypeError for Exec."""
     if isinstance(op, Batch):
         return _each(op)
+    action = _ACTIONS.get(type(op))
+    if action is None:
+        raise TypeError(f"{type(op).__name__} is no operation on files")
     try:
-        return _one(op)
+        return action(op)
     except OSError as error:
         path = error.filename if isinstance(error.filename, str) else getattr(op, "path", "")
         raise problem(error, path) from error
 
 
-def _one(op: Op) -> Result:
-    if isinstance(op, Stat):
-        return looking.look(op)
-    if isinstance(op, Read):
-        return looking.read(op)
-    if isinstance(op, Write):
-        return writing.write(op)
-    if isinstance(op, MakeDir):
-        return writing.make_dir(op)
-    if isinstance(op, SetAttrs):
-        return writing.set_attrs(op)
-    if isinstance(op, Remove):
-        return removing.remove(op)
-    if isinstance(op, Glob):
-        return looking.glob(op)
-    if isinstance(op, WhoAmI):
-        return looking.who_am_i()
-    raise TypeError(f"{type(op).__name__} is no operation on files")
+_ACTIONS: dict[type, Callable[[Any], Result]] = {
+    Stat: looking.look,
+    Read: looking.read,
+    Glob: looking.glob,
+    List: looking.list_folder,
+    WhoAmI: lambda op: looking.who_am_i(),
+    Write: writing.write,
+    MakeDir: writing.make_dir,
+    MakeLink: writing.make_link,
+    SetAttrs: writing.set_attrs,
+    SetTimes: writing.set_times,
+    Remove: removing.remove,
+}
 
 
 def _each(batch: Batch) -> Result:

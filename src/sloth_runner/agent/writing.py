@@ -11,11 +11,11 @@ import stat
 from typing import TYPE_CHECKING
 
 from sloth_runner.agent.looking import kind_of
-from sloth_runner.agent.names import encode, ids, problem, split, text
+from sloth_runner.agent.names import encode, ids, problem, raw, split, text
 from sloth_runner.ops import FILE, FOLDER, LINK, OTHER, Done, OpError
 
 if TYPE_CHECKING:
-    from sloth_runner.ops import MakeDir, SetAttrs, Write
+    from sloth_runner.ops import MakeDir, MakeLink, SetAttrs, SetTimes, Write
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 NEW_FILE = 0o644
@@ -147,6 +147,48 @@ def make_dir(op: MakeDir) -> Done:
     finally:
         os.close(folder)
     return Done(True)
+
+
+def make_link(op: MakeLink) -> Done:
+    """Make a link beside ``path`` and rename it, so that there is always either the old thing or the new."""
+    uid, gid = ids(op.path, op.owner, op.group)
+    parent, name = split(op.path)
+    target = raw(op.target)
+    folder = open_folder(parent)
+    try:
+        _existing(op.path, name, folder)
+        temporary = b".sloth-" + os.urandom(8).hex().encode()
+        os.symlink(target, temporary, dir_fd=folder)
+        try:
+            if (uid, gid) != (-1, -1):
+                os.chown(temporary, uid, gid, dir_fd=folder, follow_symlinks=False)
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            os.unlink(temporary, dir_fd=folder)
+            raise
+        sync_folder(folder, op.path)
+    finally:
+        os.close(folder)
+    return Done(True)
+
+
+def set_times(op: SetTimes) -> Done:
+    """Set the times of a file or folder; a link is refused."""
+    path = encode(op.path)
+    kind = kind_of(os.lstat(path).st_mode)
+    if kind not in (FILE, FOLDER):
+        raise OpError("link" if kind == LINK else "not-file", op.path, "is neither a file nor a folder")
+    fd, handle = _open_any(path)
+    try:
+        now = os.fstat(fd)
+        modified = now.st_mtime if op.modified is None else op.modified
+        read = now.st_atime if op.read is None else op.read
+        if (read, modified) == (now.st_atime, now.st_mtime):
+            return Done(False)
+        os.utime(handle, (read, modified))
+        return Done(True)
+    finally:
+        os.close(fd)
 
 
 def set_attrs(op: SetAttrs) -> Done:

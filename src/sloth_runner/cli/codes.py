@@ -159,6 +159,13 @@ CODES: Final[dict[str, Entry]] = {
         "unlock was called for a lock that another holder has. Nothing was changed.",
         ("Unlock with the holder that locked, or use with_lock.",),
     ),
+    "E-UNPREDICTABLE": (
+        _IN_RUN,
+        "a plan ends here: the rest depends on what only a run can tell",
+        "In a plan nothing is run, so what a command prints, returns or changes isn't known. Where a task looks at "
+        "it, its plan ends; what was found until then is shown.",
+        ("creates, unless, only_if, once or inputs make a command predictable.",),
+    ),
     "E-STACK-LOCKED": (
         "3",
         "the stack is being run",
@@ -190,8 +197,9 @@ CODES: Final[dict[str, Entry]] = {
     "E-COMPACTED": (
         "4",
         "that revision is no longer kept",
-        "Of each key the last 50 revisions are kept, others for 90 days ([state.history] says otherwise).",
-        ("See what is kept: sloth-runner state history KEY.",),
+        "Of each key the last 50 revisions are kept, others for 90 days, up to 1,000 of them and 64 MiB "
+        "([state.history] says otherwise). What a tag names is kept, too.",
+        ("See what is kept: sloth-runner state history KEY.", "Keep a moment: sloth-runner state tag NAME."),
     ),
     "E-UNREACHABLE": (
         "6",
@@ -233,7 +241,11 @@ CODES: Final[dict[str, Entry]] = {
         "stored data is damaged",
         "A file or a record does not hold what was written, or lies in a place that it was not written for. "
         "Nothing was changed.",
-        ("Keep a copy of the file, then restore it from a backup.", "Check the disk."),
+        (
+            "Keep a copy of the file, then restore it from a backup.",
+            "See all of it: sloth-runner state verify.",
+            "Check the disk.",
+        ),
     ),
     "E-FOREIGN": (
         "7",

@@ -9,7 +9,7 @@ from sloth_runner.engine import arguments as arg
 from sloth_runner.engine.pump import Deadline, Fork, Pump, Strand, Wait
 from sloth_runner.engine.state_calls import handlers
 from sloth_runner.engine.transaction import Transaction
-from sloth_runner.errors import BadArgument, Bug, Conflict, SlothError, TaskFailed, TimedOut
+from sloth_runner.errors import BadArgument, Bug, Conflict, SlothError, TaskFailed, TimedOut, Unpredictable
 from sloth_runner.state.layout import LOCAL
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ _IN_TRANSACTION = frozenset({"state.txn_end", "engine.deadline", "engine.end_att
 
 
 class Calls:
-    """Answers the calls of one run's bodies. ``known_agent`` raises AgentUnknown for a name nobody knows."""
+    """Answers the calls of one run's bodies. ``known_agent`` raises AgentUnknown for a name nobody knows. Unless
+    ``sleeps``, sleeping takes no time (in check mode)."""
 
     def __init__(
         self,
@@ -35,6 +36,8 @@ class Calls:
         jitter: Callable[[], float],
         deadline: float | None,
         secrets: Secrets,
+        *,
+        sleeps: bool = True,
     ) -> None:
         self._pump = pump
         self._locker = locker
@@ -43,6 +46,7 @@ class Calls:
         self._known_agent = known_agent
         self._jitter = jitter
         self._deadline = deadline
+        self._sleeps = sleeps
         self._state = handlers()
         self._locks = {
             "lock": locker.lock,
@@ -67,7 +71,7 @@ class Calls:
         if name == "sleep":
             return self._sleep(call)
         if name == "secret":
-            here = self._modules.transport(LOCAL)
+            here = self._modules.world.transport(LOCAL)
             return Wait(lambda: self._secrets.run(call, here), gentle=True)
         if name == "parallel":
             return self._parallel(context, call)
@@ -76,6 +80,10 @@ class Calls:
         if name == "engine.end_attempt":
             self._locker.end(context)
             return None
+        if name == "engine.unknown":
+            (field,) = call.args
+            what = "not all fields of its result are" if field == "*" else f"its {field} is not"
+            raise Unpredictable(f"{what} known before the command has run")
         if name == "engine.test":
             return self._modules.test(context, call)
         return self._modules.call(context, strand, call)
@@ -145,7 +153,7 @@ class Calls:
             await asyncio.sleep(length)
             return None
 
-        return Wait(wait) if length > 0 else None
+        return Wait(wait) if length > 0 and self._sleeps else None
 
     def _parallel(self, context: Context, call: Call) -> object:
         starts = call.args[1]

@@ -1,40 +1,55 @@
-"""Why: a module only asks; here its operations are performed, and what they changed is kept for whoever asks."""
+"""Why: a module only asks; here its steps are answered, and what they changed is kept for whoever asks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sloth_runner.errors import SlothError, TaskFailed
-from sloth_runner.ops import Batch, Exec, OpError, Recall, Source, mutation
+from sloth_runner.model import Outcome
+from sloth_runner.modules.base import Deliver, Ensure, Predict, Recall, Source
+from sloth_runner.ops import Batch, Exec, OpError, mutation
 
 if TYPE_CHECKING:
-    from sloth_runner.model import Outcome, Sink
-    from sloth_runner.modules.base import Steps
-    from sloth_runner.ops import Op, Result, Step
+    from sloth_runner.model import Sink
+    from sloth_runner.modules.base import Step, Steps
+    from sloth_runner.ops import Op, Result
     from sloth_runner.transport.base import Transport
+
+
+class Skipped(Exception):
+    """In check mode: an operation that would change the machine and can't be rehearsed (``op``) was not done."""
+
+    def __init__(self, op: Op) -> None:
+        super().__init__("not done: only checked")
+        self.op = op
+
+
+class Desk(NamedTuple):
+    """Who answers the steps that no machine performs. ``ensure`` gives a generator of steps whose return value is
+    the answer; ``foretold`` hears of a Predict; ``skipped`` makes the outcome of a call that a Skipped has ended."""
+
+    recall: Callable[[str], Mapping[str, Any] | None]
+    source: Callable[[str], bytes]
+    deliver: Callable[[Deliver], bool]
+    ensure: Callable[[Ensure], Generator[Any, Any, Any]]
+    foretold: Callable[[Predict], None]
+    skipped: Callable[[Predict | None, Skipped], Outcome]
 
 
 class Drive:
     """One module call on its way.
 
-    ``at_once`` performs what needs no waiting (None: it needs some); ``recall`` and ``source`` answer the two
-    operations that no machine performs. ``outcome`` is set at the end; ``mutations`` says in words what has
-    been changed so far, also when it failed or was stopped.
+    ``at_once`` performs what needs no waiting (None: it needs some). ``outcome`` is set at the end; ``mutations``
+    says in words what has been changed so far, also when it failed or was stopped.
     """
 
-    def __init__(
-        self,
-        steps: Steps,
-        at_once: Callable[[Op], Result | None],
-        recall: Callable[[str], Mapping[str, Any] | None],
-        source: Callable[[str], bytes],
-    ) -> None:
-        self._steps = steps
+    def __init__(self, steps: Steps, at_once: Callable[[Op], Result | None], desk: Desk) -> None:
+        self._stack: list[Generator[Any, Any, Any]] = [steps]
         self._at_once = at_once
-        self._recall = recall
-        self._source = source
+        self._desk = desk
         self._pending: Op | None = None
+        self._prediction: Predict | None = None
         self.outcome: Outcome | None = None
         self.mutations: list[str] = []
 
@@ -45,7 +60,7 @@ class Drive:
             self._changed(self._pending, result)
         return self._go(result, None)
 
-    def throw(self, error: OpError | SlothError) -> Op | None:
+    def throw(self, error: OpError | SlothError | Skipped) -> Op | None:
         """Go on after the operation that was waited for failed, as ``advance`` does."""
         if self._pending is not None:
             self._failed(self._pending, error)
@@ -55,66 +70,108 @@ class Drive:
         """Wait for ``op`` and go on. Cancelled, the module is closed: it does nothing more."""
         try:
             result = await transport.do(op, on_output)
-        except (OpError, SlothError) as error:
+        except (OpError, SlothError, Skipped) as error:
             return self.throw(error)
         except BaseException:
             self._failed(op, None)
-            self._steps.close()
+            self.close()
             raise
         return self.advance(result)
+
+    def close(self) -> None:
+        """Nothing more is done."""
+        while self._stack:
+            self._stack.pop().close()
 
     def _go(self, result: object, error: Exception | None) -> Op | None:
         self._pending = None
         while True:
             try:
-                op = self._steps.send(result) if error is None else self._steps.throw(error)
+                top = self._stack[-1]
+                step = top.send(result) if error is None else top.throw(error)
             except StopIteration as end:
+                self._stack.pop()
+                result, error = end.value, None
+                if self._stack:
+                    continue
                 self.outcome = end.value
                 return None
-            except OpError as failure:
-                raise self._unexpected(failure) from failure
-            result, error = None, None
+            except Exception as failure:
+                self._stack.pop()
+                error = failure
+                if self._stack:
+                    continue
+                self._uncaught(failure)
+                return None
             try:
-                result = self._answer(op)
-            except (OpError, SlothError) as failure:
-                self._failed(op, failure)
+                result, error = self._answer(step), None
+            except (OpError, SlothError, Skipped) as failure:
+                self._failed(step, failure)
                 error = failure
                 continue
-            if isinstance(op, Recall | Source):
-                continue
-            if result is None:
-                self._pending = op
-                return op
-            self._changed(op, result)
+            if result is WAIT:
+                self._pending = step
+                return self._pending
 
-    def _answer(self, op: Step) -> object:
-        if isinstance(op, Recall):
-            return self._recall(op.name)
-        if isinstance(op, Source):
-            return self._source(op.path)
-        return self._at_once(op)
+    def _answer(self, step: Step) -> object:
+        """The answer to a step; WAIT if it takes time."""
+        kind = type(step)
+        if kind is Ensure:
+            self._stack.append(self._desk.ensure(step))  # type: ignore[arg-type] # kind says so
+            return None
+        if kind is Source:
+            return self._desk.source(step.path)  # type: ignore[union-attr] # kind says so
+        if kind is Recall:
+            return self._desk.recall(step.name)  # type: ignore[union-attr] # kind says so
+        if kind is Deliver:
+            changed = self._desk.deliver(step)  # type: ignore[arg-type] # kind says so
+            if changed:
+                self.mutations.append(f"wrote {step.path} here")  # type: ignore[union-attr] # kind says so
+            return changed
+        if kind is Predict:
+            self._prediction = step  # type: ignore[assignment] # kind says so
+            self._desk.foretold(step)  # type: ignore[arg-type] # kind says so
+            return None
+        result = self._at_once(step)  # type: ignore[arg-type] # what is left are operations
+        if result is None:
+            return WAIT
+        self._changed(step, result)
+        return result
 
-    def _changed(self, op: Step, result: object) -> None:
-        self.mutations.extend(mutation(op, result))
+    def _uncaught(self, failure: Exception) -> None:
+        if isinstance(failure, Skipped):
+            self.outcome = self._desk.skipped(self._prediction, failure)
+            return
+        raise _told(failure) from failure
 
-    def _failed(self, op: Step, error: BaseException | None) -> None:
+    def _changed(self, step: object, result: object) -> None:
+        self.mutations.extend(mutation(step, result))
+
+    def _failed(self, step: object, error: BaseException | None) -> None:
         """What a failed operation may have changed: a program that was stopped, a removal half done."""
         if isinstance(error, OpError):
-            if isinstance(op, Batch):
-                self._changed(op, error.results)
+            if isinstance(step, Batch):
+                self._changed(step, error.results)
             if error.partial:
-                self.mutations.append(f"changed a part of {getattr(op, 'path', error.path)}")
-        elif isinstance(op, Exec):
-            self._changed(op, None)
+                self.mutations.append(f"changed a part of {getattr(step, 'path', error.path)}")
+        elif isinstance(step, Exec) and not isinstance(error, Skipped):
+            self._changed(step, None)
 
-    def _unexpected(self, error: OpError) -> TaskFailed:
-        words = {
-            "denied": ["run sloth-runner as a user who may do this, or give the path to one who may"],
-            "no-user": ["make the user first, or check its spelling"],
-            "no-group": ["make the group first, or check its spelling"],
-            "mount": ["unmount it first"],
-        }
-        unchanged = [] if error.partial else [error.path]
-        return TaskFailed(
-            str(error), system=error.reason, unchanged=unchanged, next=words.get(error.kind, [])
-        )
+
+WAIT = object()
+
+
+def _told(failure: Exception) -> Exception:
+    """What a failed module tells its user: an OpError that it let pass becomes TaskFailed."""
+    if not isinstance(failure, OpError):
+        return failure
+    words = {
+        "denied": ["run sloth-runner as a user who may do this, or give the path to one who may"],
+        "no-user": ["make the user first, or check its spelling"],
+        "no-group": ["make the group first, or check its spelling"],
+        "mount": ["unmount it first"],
+    }
+    unchanged = [] if failure.partial else [failure.path]
+    return TaskFailed(
+        str(failure), system=failure.reason, unchanged=unchanged, next=words.get(failure.kind, [])
+    )

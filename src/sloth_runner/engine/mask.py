@@ -8,6 +8,7 @@ secret by taking it apart is beyond this.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from sloth_runner.errors import SlothError
 from sloth_runner.model import Pairs, Value
@@ -79,6 +80,15 @@ class Mask:
                     if isinstance(value, str | list):
                         setattr(one, name, self.cover_all(value))
             queue += [one.__cause__, one.__context__]
+
+    @contextmanager
+    def shielding(self) -> Iterator[None]:
+        """Whatever is raised inside shows no secret that is known by then."""
+        try:
+            yield
+        except BaseException as error:
+            self.cover_error(error)
+            raise
 
     def _learn(self, secret: str) -> None:
         for part in (secret, *secret.splitlines()):

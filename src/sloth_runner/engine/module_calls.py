@@ -2,78 +2,123 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sloth_runner.engine import arguments as arg
 from sloth_runner.engine.context import Context
-from sloth_runner.engine.drive import Drive
+from sloth_runner.engine.module_call import ModuleCall, report
 from sloth_runner.engine.pump import Strand, Wait
-from sloth_runner.errors import BadArgument, Bug, SlothError
-from sloth_runner.model import Call, Outcome
+from sloth_runner.errors import BadArgument, Bug
+from sloth_runner.model import Call, Site
 from sloth_runner.modules import Context as Setting
-from sloth_runner.modules import check_args, read_source
-from sloth_runner.state.layout import LOCAL, RECALL, store_key
-from sloth_runner.state.store import ABSENT, Change
+from sloth_runner.modules import Sources, check_args
+from sloth_runner.ops import Stat
+from sloth_runner.state.ledger import stamps
 
 if TYPE_CHECKING:
-    from sloth_runner.modules.base import Module
-    from sloth_runner.ops import Op
+    from sloth_runner.engine.rehearsal import Rehearsal
+    from sloth_runner.modules.base import Kind, Module
+    from sloth_runner.state.ledger import Ledger
     from sloth_runner.transport.base import Transport
 
-COMMON = ("delegate_to", "user", "timeout", "when", "ignore_errors", "sensitive")
+COMMON = ("delegate_to", "user", "timeout", "when", "ignore_errors", "sensitive", "notify", "prevent_destroy")
 
 
 class Common(NamedTuple):
     """What every module call takes besides the module's own arguments."""
 
     target: str
-    user: str | None
-    timeout: float | None
-    when: bool
-    ignore_errors: bool
-    sensitive: bool
+    user: str | None = None
+    timeout: float | None = None
+    when: bool = True
+    ignore_errors: bool = False
+    sensitive: bool = False
+    notify: tuple[str, ...] = ()
+    prevent_destroy: bool = False
+
+
+class World(NamedTuple):
+    """What module calls of one run work with. ``transport`` gives the way to an agent (or raises Unreachable,
+    AgentUnknown), ``ledger`` its ledger; ``rehearsal`` its picture in check mode, else None. ``expand`` turns what
+    ``delegate_to`` names into agents; ``text`` gives the source text of a line; ``handlers`` are the names that
+    ``notify`` may use; ``salt`` is random each time."""
+
+    modules: Mapping[str, Module]
+    kinds: Mapping[str, Kind]
+    transport: Callable[[str], Transport]
+    ledger: Callable[[str], Ledger]
+    rehearsal: Callable[[str], Rehearsal | None]
+    expand: Callable[[str], Sequence[str]]
+    folder: str
+    stack: str
+    text: Callable[[Site], str]
+    handlers: frozenset[str]
+    clock: Callable[[], float]
+    salt: Callable[[], str]
+    paranoid: bool = False
 
 
 class ModuleCalls:
-    """Performs module calls. ``transport`` gives the way to an agent (or raises Unreachable, AgentUnknown);
-    ``folder`` is the task file's; ``expand`` turns what ``delegate_to`` names into agents."""
+    """Performs module calls."""
 
-    def __init__(
-        self,
-        modules: Mapping[str, Module],
-        transport: Callable[[str], Transport],
-        folder: str,
-        expand: Callable[[str], Sequence[str]],
-    ) -> None:
-        self._modules = modules
-        self._transport = transport
-        self._folder = folder
-        self._expand = expand
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.sources = Sources(world.folder)
 
     def call(self, context: Context, strand: Strand, call: Call) -> object:
         """Perform one call; local files at once, anything that takes time as a Wait."""
-        module = self._modules.get(call.name)
+        module = self.world.modules.get(call.name)
         if module is None:
             raise Bug(f"there is no module {call.name!r}")
         raw = self._raw(module, call)
+        identity = self._identify(module, context, call, raw) if module.settles else ""
+        if identity:
+            path = self._settled(module, context, raw, identity)
+            if path is not None:
+                report(context, call, context.agent, False, "", None)
+                return {"changed": False, "message": "", "path": path}
         common = self._common(call.name, context, raw)
         if not common.when:
+            context.tally.named.append((common.target, "", self.site(call)))
             return {"changed": False, "skipped": True, "message": "skipped: when is false"}
         args = check_args(module, raw)
-        one = _One(self, context, call, module, args, common)
-        return one.begin()
+        return ModuleCall(self, context, call, module, args, common, identity=identity).begin()
+
+    def _identify(self, module: Module, context: Context, call: Call, raw: Mapping[str, Any]) -> str:
+        """What tells a call that settles from every other one; "" for one that depends on more than its own files."""
+        if self.world.paranoid or raw.get("follow") or "delegate_to" in raw or raw.get("sensitive"):
+            return ""
+        from hashlib import blake2b
+
+        task = context.task
+        about = (call.name, self.world.stack, task.user if task else None, task.prune if task else True)
+        text = repr((about, sorted(raw.items(), key=_first), self.site(call)))
+        return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+    def _settled(self, module: Module, context: Context, raw: Mapping[str, Any], identity: str) -> str | None:
+        """The path of the file that this very call found as wanted last time, if nobody has touched it since, nor
+        its source: a change of content, mode or owner shows in the stamp."""
+        world, agent = self.world, context.agent
+        found = world.ledger(agent).settled(identity) if world.rehearsal(agent) is None else None
+        if found is None:
+            return None
+        path, seen = found
+        target = world.transport(agent).at_once(Stat(path, names=False))
+        if target is None or target.stamp is None:  # type: ignore[union-attr] # a Stat finds a Found
+            return None
+        source = None if module.source is None else self.sources.stamp(str(raw[module.source]))
+        return path if stamps(target.stamp, source) == seen else None  # type: ignore[union-attr] # the same
 
     def test(self, context: Context, call: Call) -> object:
         """Whether a shell line succeeds on the task's target (``run_if``, ``unless``)."""
         (line,) = call.args
         call = Call("cmd", ({"command": line, "check": False, "changed_when": False},), call.site)
-        module = self._modules["cmd"]
+        module = self.world.modules["cmd"]
         raw = self._raw(module, call)
         common = self._common("cmd", context, raw)
-        one = _One(self, context, call, module, check_args(module, raw), common, quiet=True)
-        reply = one.begin()
+        guard = ModuleCall(self, context, call, module, check_args(module, raw), common, quiet=True)
+        reply = guard.begin()
         assert isinstance(reply, Wait)
 
         async def wait() -> object:
@@ -82,27 +127,25 @@ class ModuleCalls:
 
         return Wait(wait, gentle=True)
 
-    def source(self, path: str) -> bytes:
-        """A file on the controller, relative to the task file. Raises FileMissing."""
-        return read_source(self._folder, path)
-
     def setting(self, context: Context, common: Common) -> Setting:
         """What a module learns about where it runs."""
         task = context.task
         return Setting(
-            folder=self._folder,
-            workdir=context.workdir if task and task.workdir else None,
-            env=dict(task.env) if task else {},
-            agent=common.target,
-            is_local=self._transport(common.target).is_local,
-            user=common.user,
-            timeout=common.timeout,
-            sensitive=common.sensitive,
+            self.world.folder,
+            context.workdir if task and task.workdir else None,
+            dict(task.env) if task else {},
+            common.target,
+            self.world.transport(common.target).is_local,
+            common.user,
+            common.timeout,
+            common.sensitive,
         )
 
-    def transport(self, agent: str) -> Transport:
-        """The way to an agent."""
-        return self._transport(agent)
+    def site(self, call: Call) -> tuple[str, ...]:
+        """The lines of the task file on the call's stack, the innermost first."""
+        if call.site is None:
+            return ()
+        return (self.world.text(call.site), *map(self.world.text, call.outer))
 
     def _raw(self, module: Module, call: Call) -> dict[str, Any]:
         given = [a for a in call.args if a is not None]
@@ -116,17 +159,20 @@ class ModuleCalls:
         raise BadArgument(f"{call.name} takes a table: {call.name}({{…}})")
 
     def _common(self, name: str, context: Context, raw: dict[str, Any]) -> Common:
-        given = {field: raw.pop(field) for field in COMMON if field in raw}
+        user = context.task.user if context.task else None
+        given = {field: raw.pop(field) for field in COMMON if field in raw} if len(raw) else {}
+        if not given:
+            return Common(context.agent, user)
         target = context.agent
         if "delegate_to" in given:
-            agents = self._expand(arg.string(name, "delegate_to", given["delegate_to"]))
+            agents = self.world.expand(arg.string(name, "delegate_to", given["delegate_to"]))
             if len(agents) != 1:
                 raise BadArgument(f"{name}: delegate_to names {len(agents)} agents; a call runs on one")
             target = agents[0]
-        for field in ("when", "ignore_errors", "sensitive"):
+        for field in ("when", "ignore_errors", "sensitive", "prevent_destroy"):
             if not isinstance(given.get(field, True), bool):
                 raise BadArgument(f"{name}: {field} is true or false, not {given[field]!r}")
-        user = given.get("user", context.task.user if context.task else None)
+        user = given.get("user", user)
         return Common(
             target,
             None if user is None else arg.string(name, "user", user),
@@ -134,131 +180,25 @@ class ModuleCalls:
             given.get("when", True),
             given.get("ignore_errors", False),
             given.get("sensitive", False),
+            self._notify(name, given.get("notify", [])),
+            given.get("prevent_destroy", False),
         )
 
+    def _notify(self, name: str, given: object) -> tuple[str, ...]:
+        from sloth_runner.names import did_you_mean
 
-class _One:
-    """One call on its way."""
+        names = [given] if isinstance(given, str) else given or []
+        if not isinstance(names, list):
+            raise BadArgument(f"{name}: notify is the name of a handler, or a list of names")
+        for one in names:
+            if one not in self.world.handlers:
+                raise BadArgument(
+                    f"{name}: there is no handler {one!r} in this file",
+                    next=did_you_mean(str(one), self.world.handlers)
+                    or ['define it: handler({ name = "…", run = function() … end })'],
+                )
+        return tuple(names)
 
-    def __init__(
-        self,
-        owner: ModuleCalls,
-        context: Context,
-        call: Call,
-        module: Module,
-        args: Mapping[str, Any],
-        common: Common,
-        *,
-        quiet: bool = False,
-    ) -> None:
-        self._owner = owner
-        self._context = context
-        self._call = call
-        self._common = common
-        self._quiet = quiet
-        self._transport = owner.transport(common.target)
-        steps = module.run(args, owner.setting(context, common))
-        self._drive = Drive(steps, self._transport.at_once, self._recall, owner.source)
-        self._partial: dict[str, bytes] = {}
 
-    def begin(self) -> object:
-        """Go as far as possible without waiting."""
-        try:
-            op = self._drive.advance()
-        except SlothError as error:
-            return self._failed(error)
-        if op is None:
-            return self._finished()
-        return Wait(lambda: self._go_on(op), gentle=True)
-
-    async def _go_on(self, op: Op) -> object:
-        try:
-            following: Op | None = op
-            while following is not None:
-                following = await self._drive.perform(self._transport, following, self._heard)
-        except SlothError as error:
-            return self._failed(error)
-        finally:
-            self._flush_output()
-        return self._finished()
-
-    def _heard(self, stream: str, piece: bytes) -> None:
-        if self._quiet or self._common.sensitive:
-            return
-        *lines, rest = (self._partial.get(stream, b"") + piece).split(b"\n")
-        if len(rest) > 64 * 1024:
-            lines, rest = [*lines, rest], b""
-        self._partial[stream] = rest
-        if lines:
-            self._say(stream, b"\n".join(lines))
-
-    def _flush_output(self) -> None:
-        for stream, rest in self._partial.items():
-            if rest:
-                self._say(stream, rest)
-        self._partial = {}
-
-    def _say(self, stream: str, text: bytes) -> None:
-        line = self._call.site.line if self._call.site else None
-        data: dict[str, object] = {"stream": stream, "text": text.decode("utf-8", "replace"), "line": line}
-        self._context.say("task.output", data)
-
-    def _finished(self) -> object:
-        outcome: Outcome | None = self._drive.outcome
-        if outcome is None:
-            raise Bug(f"{self._call.name} ended without an outcome")
-        if outcome.remember is not None:
-            self._remember(*outcome.remember)
-        self._report(outcome.changed, outcome.message, outcome.diff)
-        if outcome.changed and not self._quiet:
-            self._context.tally.changed += 1
-        result: dict[str, object] = {"changed": outcome.changed, "message": outcome.message, **outcome.fields}
-        if outcome.diff is not None:
-            result["diff"] = outcome.diff
-        return result
-
-    def _failed(self, error: SlothError) -> object:
-        error.operation = error.operation or self._call.name
-        error.target = error.target or self._common.target
-        if self._drive.mutations:
-            error.changed.extend(self._drive.mutations)
-            self._context.tally.changed += 1
-        self._report(bool(self._drive.mutations), error.message, None)
-        if not self._common.ignore_errors:
-            raise error
-        self._context.note("warn", f"{self._call.name} failed (ignored): {error.message}", self._call.site)
-        return {
-            "changed": bool(self._drive.mutations),
-            "failed": True,
-            "message": error.message,
-            "code": error.code,
-        }
-
-    def _report(self, changed: bool, message: str, diff: str | None) -> None:
-        if self._quiet:
-            return
-        data: dict[str, object] = {
-            "module": self._call.name,
-            "target": self._common.target,
-            "line": self._call.site.line if self._call.site else None,
-            "changed": changed,
-            "message": message,
-            "diff": diff,
-        }
-        self._context.tally.calls.append(data)
-        self._context.say("call.finished", data)
-
-    def _recall_key(self, name: str) -> str:
-        return store_key(self._common.target or LOCAL, RECALL, name)
-
-    def _recall(self, name: str) -> Mapping[str, Any] | None:
-        entry = self._context.state.writer.store.get(self._recall_key(name))
-        return None if entry is None else json.loads(entry.value)
-
-    def _remember(self, name: str, what: Mapping[str, Any]) -> None:
-        store = self._context.state.writer.store
-        key = self._recall_key(name)
-        entry = store.get(key)
-        value = json.dumps(what, sort_keys=True).encode()
-        if entry is None or entry.value != value:
-            store.commit([Change(key, value, entry.rev if entry else ABSENT)])
+def _first(item: tuple[str, Any]) -> str:
+    return item[0]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.lua.bridge import texts
-from sloth_runner.model import Call, Returned, Site
+from sloth_runner.model import Call, Partial, Returned, Site
 
 if TYPE_CHECKING:
     from sloth_runner.lua.runtime import Got, Runtime
@@ -48,7 +48,7 @@ def _body(runtime: Runtime, number: int, args: tuple[object, ...]) -> Body:
             elif type(value) is int and _INT_MIN <= value <= _INT_MAX:
                 got = step(body, True, value)
             else:
-                got = runtime.answer(body, _results(last, value))
+                got = runtime.answer(body, _results(last, value), _unknown(value))
         runtime.live.discard(body)
         return _result(runtime, got, failed)
     finally:
@@ -59,13 +59,22 @@ def _call(runtime: Runtime, got: Got) -> Call:
     kind = got[0]
     if kind == 1:
         return Call(got[1].decode(), texts(got[2:]))
-    _, name, file, line, rest, *scalars = got
+    _, name, file, line, outer, rest, *scalars = got
     values: list[Any] = runtime.values(rest, scalars)
     site = None if file is None else Site(file[1:].decode("utf-8", "surrogateescape"), line)
     if kind == 3:
         keys, numbers = values
         return Call(name.decode(), (keys, [starter(runtime, number) for number in numbers]), site)
-    return Call(name.decode(), tuple(values), site)
+    return Call(name.decode(), tuple(values), site, () if outer is None else _sites(outer))
+
+
+def _sites(outer: bytes) -> tuple[Site, ...]:
+    """The lines further out on the stack: "LINE@FILE", one below the other."""
+    found = []
+    for frame in outer.decode("utf-8", "surrogateescape").split("\n"):
+        line, _, file = frame.partition("@")
+        found.append(Site(file, int(line)))
+    return tuple(found)
 
 
 def _results(call: Call, value: object) -> Sequence[object]:
@@ -76,7 +85,14 @@ def _results(call: Call, value: object) -> Sequence[object]:
         return [_first(item) for item in value]
     if type(value) is tuple:
         return value
+    if isinstance(value, Partial):
+        return (dict(value.known),)
     return (value,)
+
+
+def _unknown(value: object) -> str | None:
+    """The names of the fields that a reply leaves open, if it leaves some."""
+    return "\n".join(value.unknown) if isinstance(value, Partial) else None
 
 
 def _first(value: object) -> object:

@@ -8,9 +8,10 @@ local create, resume, yield, running = coroutine.create, coroutine.resume, corou
 local status, close_coroutine = coroutine.status, coroutine.close
 local getinfo, sethook = debug.getinfo, debug.sethook
 local select, type, rawequal, setmetatable, error = select, type, rawequal, setmetatable, error
-local pcall, xpcall, unpack = pcall, xpcall, table.unpack
+local pcall, xpcall, unpack, gmatch = pcall, xpcall, table.unpack, string.gmatch
 local plain, first, flatten, unflatten, put = core.plain, core.first, core.flatten, core.unflatten, core.put
 local new_error, is_final, locate, describe, site = core.new_error, core.is_final, core.locate, core.describe, core.site
+local frames = core.frames
 local ending, trust, own = core.ending, core.trust, core.source
 
 local CALL = {} -- first of all values in a yield to the scheduler; user code never sees it
@@ -22,12 +23,29 @@ local bodies, functions, fresh = {}, {}, 0
 local quiet = {} -- body -> lines kept until its transaction is committed
 core.quiet = quiet
 
--- Calls. The answer is true and scalars, nil and flattened values, or false and an error.
+-- Calls. The answer is true and scalars, nil and flattened values, false and an error, or 0, names and a table.
 
 local function answer(how, ...)
-  if how then return ... end
+  if how == true then return ... end
   if how == nil then return unflatten(...) end
+  if how == 0 then return core.partial(...) end
   error(new_error(...), 0)
+end
+
+-- In check mode some fields of a result can't be known: reading one ends the task's plan. `unknown` names them.
+function core.partial(unknown, ...)
+  local names = {}
+  for field in gmatch(unknown, "[^\n]+") do
+    names[field] = true
+  end
+  return setmetatable(unflatten(...), {
+    __index = function(_, field)
+      if names[field] then core.call_at("engine.unknown", field) end
+    end,
+    __pairs = function()
+      core.call_at("engine.unknown", "*")
+    end,
+  })
 end
 
 -- A call without a site: the line is found only if it fails. `selector` says whose state is meant.
@@ -44,7 +62,7 @@ function core.call_state(what, selector, ...)
     local name = i == 2 and type(key) == "string" and ("%s: the value of %q"):format(what, key)
     n = put(out, n, (select(i, ...)), name or what .. ": argument " .. i)
   end
-  return answer(yield(CALL, 2, what, nil, nil, first(out, n)))
+  return answer(yield(CALL, 2, what, nil, nil, nil, first(out, n)))
 end
 
 function core.call_one(what, selector, a)
@@ -59,14 +77,14 @@ end
 
 -- A call that carries its site.
 function core.call_at(what, ...)
-  local file, line = site(2)
-  return answer(yield(CALL, 2, what, file, line, first(flatten(what, ...))))
+  local file, line, outer = frames(3)
+  return answer(yield(CALL, 2, what, file, line, outer, first(flatten(what, ...))))
 end
 
 -- A call whose second argument is a list of registered functions, by number.
 function core.call_functions(what, keys, numbers)
   local file, line = site(2)
-  return answer(yield(CALL, 3, what, file, line, first(flatten(what, keys, numbers))))
+  return answer(yield(CALL, 3, what, file, line, nil, first(flatten(what, keys, numbers))))
 end
 
 -- A pure Python function, called in place: large values go over in pieces, both ways.
@@ -88,6 +106,12 @@ function core.register(fn)
   fresh = fresh + 1
   functions[fresh] = fn
   return fresh
+end
+
+-- The first and the last line of a registered function.
+function core.span(number)
+  local info = getinfo(functions[number], "S")
+  return info.linedefined, info.lastlinedefined
 end
 
 function core.release(number)
@@ -149,7 +173,7 @@ function core.start(number, ...)
   return id, after(id, resume(co, functions[number], ...))
 end
 
--- Answer a body; returns what it asks for next: 1 name …, 2 or 3 name file line rest …, or how it ended:
+-- Answer a body; returns what it asks for next: 1 name …, 2 or 3 name file line outer rest …, or how it ended:
 -- 0 rest result …, -1 error ….
 function core.step(id, ...)
   core.current = id

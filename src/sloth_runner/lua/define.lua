@@ -39,6 +39,14 @@ local function define_task(fields, file, line)
   return handle
 end
 
+-- Work that is done once at the end of a run if a change called for it (notify = "name").
+function env.handler(fields)
+  if type(fields) ~= "table" or getmeta(fields) ~= nil then
+    fail("E-ARGUMENT", "handler needs a table of fields", 'handler({ name = "…", run = function() … end })')
+  end
+  return { name = define("handler", fields, site(2)) }
+end
+
 -- Builders collect fields; each method sets one and returns the builder.
 
 local BUILDER = { __name = "builder", __metatable = false }
@@ -97,7 +105,7 @@ local task_methods = methods("task", {
   description = "description", command = "run", run = "run", depends_on = "depends_on", delegate_to = "delegate_to",
   retries = "retries", retry_delay = "retry_delay", timeout = "timeout", run_if = "run_if", unless = "unless",
   on_success = "on_success", on_failure = "on_failure", env = "env", workdir = "workdir", user = "user",
-  tags = "tags", locks = "locks", params = "params",
+  tags = "tags", locks = "locks", params = "params", prune = "prune",
 }, { depends_on = true, delegate_to = true, tags = true, locks = true }, { build = build })
 
 function env.task(what)

@@ -32,8 +32,10 @@ class Definitions:
 
     def __init__(self) -> None:
         self.starter: Callable[[int], Start] | None = None
+        self.span: Callable[[int], tuple[int, int]] = lambda number: (0, 0)
         self.sources: Sources | None = None
         self._tasks: dict[str, TaskDef] = {}
+        self._handlers: dict[str, TaskDef] = {}
         self._workflow: tuple[Workflow, Site, tuple[str, ...]] | None = None
         self._closed = False
 
@@ -60,8 +62,10 @@ class Definitions:
             except ValueError as problem:
                 bad = BadArgument(f"{title}: {name} {problem}", unchanged=["nothing was run"])
                 raise self._at(bad, site, name) from None
-        if kind == "task":
-            return self._add_task(site, title, found)
+        if kind in ("task", "handler"):
+            if "run" in functions:
+                found["span"] = self.span(functions["run"])
+            return self._add_task(kind, site, title, found)
         return self._set_workflow(site, found)
 
     def methods(self, kind: str) -> list[str]:
@@ -81,7 +85,7 @@ class Definitions:
                     next=did_you_mean(name, self._tasks),
                 )
                 raise self._at(error, site, "tasks", name)
-        return Program(file, workflow, tuple(self._tasks.values()))
+        return Program(file, workflow, tuple(self._tasks.values()), tuple(self._handlers.values()))
 
     def _value(self, field: Field, function: int | None, value: object) -> object:
         if function is not None:
@@ -99,20 +103,21 @@ class Definitions:
             self.sources.place(error, site.file, line, *words, field)
         return error
 
-    def _add_task(self, site: Site, title: str, found: dict[str, Any]) -> str:
+    def _add_task(self, kind: str, site: Site, title: str, found: dict[str, Any]) -> str:
         for field, why in (("name", "name"), ("run", "run function: what should it do?")):
             if field not in found:
-                raise self._at(BadField(f"{title} has no {why}", unchanged=["nothing was run"]), site, "task")
+                raise self._at(BadField(f"{title} has no {why}", unchanged=["nothing was run"]), site, kind)
         task = TaskDef(site=site, **found)
-        earlier = self._tasks.get(task.name)
+        into = self._tasks if kind == "task" else self._handlers
+        earlier = into.get(task.name)
         if earlier is not None:
             error = Duplicate(
-                f"the task {task.name!r} is defined twice: on line {earlier.site.line} and on line {site.line}",
+                f"the {kind} {task.name!r} is defined twice: on line {earlier.site.line} and on line {site.line}",
                 unchanged=["nothing was run"],
                 next=["give one of them another name"],
             )
             raise self._at(error, site, "name", task.name)
-        self._tasks[task.name] = task
+        into[task.name] = task
         return task.name
 
     def _set_workflow(self, site: Site, found: dict[str, Any]) -> str:
@@ -134,8 +139,6 @@ def _title(kind: str, name: object) -> str:
 
 
 def _meant(name: str, known: Mapping[str, Field]) -> list[str]:
-    if name == "prune":
-        return ["prune is not in this version: leave it out"]
     return did_you_mean(name, known) or [f"the fields are {', '.join(known)}"]
 
 
@@ -148,6 +151,12 @@ def _text(value: object) -> str:
     if isinstance(value, str):
         return value
     raise ValueError(f"is a string, not {_a(value)}")
+
+
+def _boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ValueError(f"is true or false, not {_a(value)}")
 
 
 def _filled(value: object) -> str:
@@ -242,6 +251,22 @@ _TASK: dict[str, Field] = {
     "tags": Field(_texts),
     "locks": Field(_texts),
     "params": Field(_params),
+    "prune": Field(_boolean),
+}
+_HANDLER = {
+    name: _TASK[name]
+    for name in (
+        "name",
+        "run",
+        "description",
+        "retries",
+        "retry_delay",
+        "timeout",
+        "env",
+        "workdir",
+        "user",
+        "locks",
+    )
 }
 _WORKFLOW: dict[str, Field] = {
     "name": Field(_task_name),
@@ -250,4 +275,4 @@ _WORKFLOW: dict[str, Field] = {
     "delegate_to": Field(_texts),
     "on_complete": Field(None, function=True),
 }
-_FIELDS = {"task": _TASK, "workflow": _WORKFLOW}
+_FIELDS = {"task": _TASK, "handler": _HANDLER, "workflow": _WORKFLOW}

@@ -24,6 +24,23 @@ local function site(level)
 end
 core.site = site
 
+-- The same, and the further lines of user files on the stack, as text: "LINE@FILE", one below the other.
+function core.frames(level)
+  local file, line, outer
+  while true do
+    local info = getinfo(level, "Sl")
+    if not info then return file, line, outer end
+    if info.currentline > 0 and byte(info.source) == 64 then
+      if not file then
+        file, line = info.source, info.currentline
+      else
+        outer = (outer and outer .. "\n" or "") .. info.currentline .. info.source
+      end
+    end
+    level = level + 1
+  end
+end
+
 -- An error object reads like the text of its message, so that code which expects text goes on working.
 local ERROR = { __name = "error", __metatable = false }
 function ERROR.__tostring(e)

@@ -65,6 +65,11 @@ class Sources:
         """Remember a file's text."""
         self._lines[path] = text.split("\n")
 
+    @property
+    def all(self) -> dict[str, list[str]]:
+        """The lines of every file."""
+        return self._lines
+
     def line(self, path: str | None, line: int | None) -> str | None:
         """The text of a line (from 1)."""
         lines = self._lines.get(path or "", [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sloth_runner.errors import BadArgument, FileMissing, SlothError, SyntaxProblem
@@ -15,7 +15,7 @@ from sloth_runner.lua.definitions import Definitions
 from sloth_runner.lua.host import Host, Limits
 from sloth_runner.lua.runtime import Runtime
 from sloth_runner.lua.source import with_frames
-from sloth_runner.model import Program, Start
+from sloth_runner.model import Program, Site, Start
 from sloth_runner.names import did_you_mean
 
 __all__ = ["Host", "Limits", "Loaded", "load"]
@@ -33,6 +33,19 @@ class Loaded:
     def use_values(self, values: Mapping[str, object]) -> None:
         """What ``values`` holds from now on: the running body's target may have its own."""
         self._runtime.set_values(values)
+
+    def text(self, site: Site) -> str:
+        """The source text of a line, without the space around it."""
+        return (self._runtime.sources.line(site.file, site.line) or "").strip()
+
+    def lines(self) -> Mapping[str, Sequence[str]]:
+        """The text of all Lua files of this program, line by line."""
+        return self._runtime.sources.all
+
+    def show(self, error: SlothError, word: str) -> None:
+        """Give an error that knows its line the text of it, with a caret at ``word`` if that is there."""
+        if error.source is None:
+            self._runtime.sources.place(error, error.file, error.line, word)
 
     def close(self) -> None:
         """End all bodies that are still under way; their clean-up runs, but its calls raise."""
@@ -54,6 +67,7 @@ def load(path: Path, host: Host, clock: Callable[[], float] = time.monotonic) ->
     callbacks.runtime = reader.runtime = runtime
     definitions.sources = runtime.sources
     definitions.starter = lambda number: starter(runtime, number)
+    definitions.span = runtime.span
     text = read_source(file)
     number = runtime.load(str(file), text, with_frames(text))
     _run_top(starter(runtime, number))

@@ -57,6 +57,7 @@ class Runtime:
         self._start, self._step, self._drop = core[b"start"], core[b"step"], core[b"drop"]
         self._fetch, self._feed, self._names = core[b"fetch"], core[b"feed"], core[b"names"]
         self._load = core[b"load_file"]
+        self.span: Callable[[int], tuple[int, int]] = core[b"span"]
         self._set_values = core[b"set_values"]
         self.set_values(callbacks.values)
 
@@ -133,8 +134,9 @@ class Runtime:
         self.live.add(body)
         return body, got
 
-    def answer(self, body: int, values: Sequence[object]) -> Got:
-        """Resume a body with values. What Lua can't hold is thrown into it instead."""
+    def answer(self, body: int, values: Sequence[object], unknown: str | None = None) -> Got:
+        """Resume a body with values. What Lua can't hold is thrown into it instead. ``unknown`` names the fields of a
+        table that can't be read (one name a line)."""
         try:
             flat = flatten(values, "the result")
         except SlothError as error:
@@ -142,6 +144,8 @@ class Runtime:
         size = sum(len(item) for item in flat if type(item) is bytes)
         if size + 64 * len(flat) > RESERVE // 2 and not self._fits(size + 64 * len(flat)):
             return self.throw(body, self._too_much())
+        if unknown is not None:
+            return self.step(body, 0, to_bytes(unknown), *pieces(flat, self._feed))
         return self.step(body, None, *pieces(flat, self._feed))
 
     def throw(self, body: int, error: BaseException) -> Got:

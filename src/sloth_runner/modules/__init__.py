@@ -1,28 +1,68 @@
-"""Why: one list of all modules, so that the engine, the Lua side and the documentation know the same ones."""
+"""Why: one list of all modules and of all kinds of resources, so that the engine, the Lua side, the command line and
+the documentation know the same ones."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sloth_runner.modules.arguments import check_args
-from sloth_runner.modules.base import Arg, Context, Module
-from sloth_runner.modules.sources import read_source
+from sloth_runner.modules.base import Arg, Context, Kind, Module
+from sloth_runner.modules.sources import Sources, read_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Arg", "Context", "Module", "check_args", "modules", "pure_functions", "read_source"]
+__all__ = [
+    "Arg", "Context", "Kind", "Module", "Sources", "check_args", "kinds", "modules", "pure_functions", "read_source",
+]  # fmt: skip
+
+T = TypeVar("T", bound="Module | Kind")
+
+FAMILIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "cmd": (("cmd",), ()),
+    "files.put": (("file.copy", "file.write", "file.template", "file.directory", "file.absent"), ("file",)),
+}
+"""Every file of modules, with the names of its MODULES and of its KINDS: known without loading them."""
 
 
-def modules() -> dict[str, Module]:
-    """All modules by dotted name. What only some of them need is imported when they run."""
-    from sloth_runner.modules import cmd, file
+class Registry(Mapping[str, T]):
+    """Things by name that stand in files, each loaded when something of it is asked for."""
 
-    return {module.name: module for module in (cmd.MODULE, *file.MODULES)}
+    def __init__(self, files: Mapping[str, str], attribute: str) -> None:
+        self._files = files
+        self._attribute = attribute
+        self._found: dict[str, T] = {}
+
+    def __getitem__(self, name: str) -> T:
+        found = self._found.get(name)
+        if found is None:
+            from importlib import import_module
+
+            for one in getattr(import_module(f"sloth_runner.modules.{self._files[name]}"), self._attribute):
+                self._found[one.name] = one
+            found = self._found[name]
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
 
 
-def pure_functions(folder: Path) -> dict[str, Callable[..., object]]:
+def modules() -> Mapping[str, Module]:
+    """All modules by dotted name."""
+    return Registry({name: file for file, (names, _) in FAMILIES.items() for name in names}, "MODULES")
+
+
+def kinds() -> Mapping[str, Kind]:
+    """All kinds of resources by name."""
+    return Registry({name: file for file, (_, names) in FAMILIES.items() for name in names}, "KINDS")
+
+
+def pure_functions(folder: Path) -> Mapping[str, Callable[..., object]]:
     """Functions by dotted name that run on the controller, change nothing and return their value. Relative
     paths start at ``folder``, the task file's."""
     from sloth_runner.modules import crypto, template

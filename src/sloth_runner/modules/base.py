@@ -1,17 +1,161 @@
-"""Why: what every module is made of: arguments described as data, and a generator of operations."""
+"""Why: what every module is made of: arguments described as data, and generators that do no I/O themselves.
+
+A module that converges something names *resources* and what they should be like; a *kind* of resource knows how to
+look at one and how to change it. Everything else follows from these two functions, once, in the engine:
+idempotence, check mode, differences, the ledger, drift, prune and restoring what was there before.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from sloth_runner.model import Outcome
-    from sloth_runner.ops import Step
+    from sloth_runner.ops import Op, Stamp
 
+    Attributes: TypeAlias = Mapping[str, Any]
+    """What a resource is like: plain values by name. ``content`` is the SHA-256 (hex) of its content."""
+    Step: TypeAlias = "Op | Source | Recall | Deliver | Ensure | Predict"
     Steps: TypeAlias = Generator[Step, Any, Outcome]
-    """What a module function returns: it yields operations, is resumed with their results (an OpError, or the
-    error of a Source, is thrown into it) and returns its Outcome. It does no I/O itself."""
+    """What a module function returns: it yields steps, is resumed with their results (an OpError, or the error of
+    another step, is thrown into it) and returns its Outcome. It does no I/O itself."""
+
+
+class Source(NamedTuple):
+    """The content (bytes) of a file on the controller; relative paths start at the task file's folder."""
+
+    path: str
+
+
+class Deliver(NamedTuple):
+    """Put ``content`` into a file on the controller (relative paths start at the task file's folder), atomically;
+    answered with whether it differed from what was there."""
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+
+
+class Recall(NamedTuple):
+    """What an Outcome of the same name remembered last on this target: a mapping, or None."""
+
+    name: str
+
+
+class Resource(NamedTuple):
+    """One thing on a machine that can be converged, under ledger address ``kind:id``.
+
+    ``params`` is what looking at it takes beside its id (a pattern, a port); plain values, kept in the ledger.
+    """
+
+    kind: str
+    id: str
+    params: Mapping[str, Any] = {}
+
+    @property
+    def address(self) -> str:
+        """``kind:id``."""
+        return f"{self.kind}:{self.id}"
+
+
+class Want(NamedTuple):
+    """What a resource should be like: those attributes that matter (None: it shall not be there).
+
+    ``content`` is the content itself, or where it is found on the controller; the engine fills in its digest as
+    attribute ``content``. ``options`` steer how it is brought about, and are not part of what is wanted.
+    """
+
+    resource: Resource
+    wanted: Attributes | None
+    content: bytes | Source | None = None
+    options: Mapping[str, Any] = {}
+
+
+class Ensure(NamedTuple):
+    """Make resources of one kind as wanted, looked at together and changed in order. Answered with a tuple of
+    Converged; in check mode as well, with what would be."""
+
+    wants: tuple[Want, ...]
+
+
+class Predict(NamedTuple):
+    """What is known beforehand about how a call ends whose next operation can't be rehearsed (a command).
+
+    In check mode the call ends there, and the result has only these fields; reading another one stops the task's
+    plan. ``changed`` None: that isn't known either. ``makes`` and ``removes`` are paths that success promises.
+    """
+
+    address: str
+    message: str
+    changed: bool | None = None
+    reason: str = ""
+    makes: tuple[str, ...] = ()
+    removes: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ("stdout", "stderr", "exit_code")
+
+
+class Look(NamedTuple):
+    """A resource to look at. ``keys`` are the attributes that matter (None: all that can be seen); ``known`` is what
+    looking at it left last time, to make this look cheaper where that is safe."""
+
+    resource: Resource
+    keys: frozenset[str] | None = None
+    known: tuple[Stamp, str] | None = None
+
+
+class Observed(NamedTuple):
+    """What is there: its attributes (None: nothing). ``extra`` is what undoing needs beside them, such as folders
+    that were missing above a file; ``known`` is kept for the next Look."""
+
+    attributes: Attributes | None
+    extra: Mapping[str, Any] = {}
+    known: tuple[Stamp, str] | None = None
+
+
+class Change(NamedTuple):
+    """A difference to be removed: from what was observed to what is wanted (None: absent).
+
+    ``differing`` names the attributes concerned; ``content`` is there if the content is among them. ``extra`` is the
+    one observed before we first touched the resource, when our work is undone. ``dry``: only rehearsed.
+    """
+
+    resource: Resource
+    observed: Observed
+    wanted: Attributes | None
+    differing: frozenset[str]
+    content: bytes | None = None
+    options: Mapping[str, Any] = {}
+    extra: Mapping[str, Any] = {}
+    dry: bool = False
+
+
+class Converged(NamedTuple):
+    """How a resource was met and left. ``action`` is create, update, delete or none; ``content`` the wanted content
+    where it had to be read."""
+
+    resource: Resource
+    action: str
+    message: str = ""
+    diff: str | None = None
+    content: bytes | None = None
+
+
+class Kind(NamedTuple):
+    """A kind of resource.
+
+    ``observe`` looks at resources, all at once, and changes nothing. ``converge`` makes changes and returns a note
+    for each ("" for none). Both are generators of operations. ``content`` reads a resource's content, to show
+    differences and to bring it back (None: it is too large or there is none). ``undo`` says whether what was before
+    can be brought back; ``doc`` names the attributes.
+    """
+
+    name: str
+    doc: str
+    observe: Callable[[Sequence[Look]], Generator[Any, Any, Sequence[Observed]]]
+    converge: Callable[[Sequence[Change]], Generator[Any, Any, Sequence[str]]]
+    content: Callable[[Resource], Generator[Any, Any, bytes | None]] | None = None
+    undo: bool = True
 
 
 class Context(NamedTuple):
@@ -43,7 +187,12 @@ class Module(NamedTuple):
     """A module: its dotted name, its arguments, and the function that makes its steps.
 
     ``positional`` names the argument that a single string stands for. ``refused`` gives the reason for
-    arguments that other tools have and this module deliberately has not.
+    arguments that other tools have and this module deliberately has not. ``returns`` documents the result's fields
+    beside ``changed``, ``message`` and ``diff``.
+
+    ``settles``: a call converges one file and depends on nothing but its arguments, that file and, if it has one, the
+    ``source``, an argument that names a file of the controller. Such a call is not made again while it is the same
+    and neither file has been touched.
     """
 
     name: str
@@ -52,3 +201,48 @@ class Module(NamedTuple):
     doc: str
     positional: str | None = None
     refused: Mapping[str, str] = {}
+    returns: Mapping[str, str] = {}
+    settles: bool = False
+    source: str | None = None
+
+
+def differing(observed: Attributes | None, wanted: Attributes | None) -> frozenset[str]:
+    """The attributes in which what is there differs from what is wanted; ``present`` where one of them is absent."""
+    if observed is None or wanted is None:
+        return frozenset() if observed is wanted else frozenset({"present"})
+    return frozenset(key for key, value in wanted.items() if observed.get(key) != value)
+
+
+def one_by_one(
+    observe: Callable[[Look], Generator[Any, Any, Observed]],
+    converge: Callable[[Change], Generator[Any, Any, str]],
+) -> tuple[
+    Callable[[Sequence[Look]], Generator[Any, Any, Sequence[Observed]]],
+    Callable[[Sequence[Change]], Generator[Any, Any, Sequence[str]]],
+]:
+    """``observe`` and ``converge`` of a Kind whose resources have nothing in common."""
+
+    def observe_all(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
+        found = []
+        for look in looks:
+            found.append((yield from observe(look)))
+        return found
+
+    def converge_all(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
+        notes = []
+        for change in changes:
+            notes.append((yield from converge(change)))
+        return notes
+
+    return observe_all, converge_all
+
+
+def ensure(*wants: Want, fields: Mapping[str, object] | None = None) -> Steps:
+    """The steps of a module that does nothing but converge: all ``wants``, summed up in one Outcome."""
+    from sloth_runner.model import Outcome
+
+    done: tuple[Converged, ...] = yield Ensure(wants)
+    changed = [one for one in done if one.action != "none"]
+    message = "; ".join(one.message for one in changed if one.message)
+    diff = "\n".join(one.diff for one in changed if one.diff) or None
+    return Outcome(bool(changed), message, fields or {}, diff)

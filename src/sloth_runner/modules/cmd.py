@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, CommandFailed, TaskFailed
 from sloth_runner.model import Outcome
-from sloth_runner.modules.base import Arg, Context, Module
-from sloth_runner.ops import ABSENT, Exec, Glob, Recall, Stat, WhoAmI
+from sloth_runner.modules.base import Arg, Context, Module, Predict, Recall
+from sloth_runner.ops import ABSENT, Exec, Glob, Stat, WhoAmI
 
 if TYPE_CHECKING:
-    from sloth_runner.modules.base import Steps
-    from sloth_runner.ops import Found, Identity, Matches, Ran, Step
+    from sloth_runner.modules.base import Step, Steps
+    from sloth_runner.ops import Found, Identity, Matches, Ran
 
 NAMED_FILES = 2000
 """Up to so many inputs and outputs are remembered one by one; of more only one digest of all."""
@@ -28,7 +28,7 @@ _SKIPPED = {"skipped": True, "stdout": "", "stderr": "", "exit_code": 0}
 def run(args: Mapping[str, Any], context: Context) -> Steps:
     """Decide whether to run, run, judge, remember."""
     main = yield from _main(args, context)
-    reason = yield from _needless(args, main, context)
+    reason, due = yield from _needless(args, main, context)
     if reason:
         return Outcome(False, f"skipped: {reason}", _SKIPPED)
     watching = bool(args["inputs"] or args["outputs"])
@@ -43,6 +43,9 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
             return Outcome(False, "skipped: inputs and outputs are as they were", _SKIPPED)
     elif args["once"] and before is not None:
         return Outcome(False, "skipped: this very command succeeded here before (once)", _SKIPPED)
+    elif args["once"]:
+        due = "it has not succeeded here before (once)"
+    yield (yield from _prediction(args, main, name, why or due))
     ran: Ran = yield main
     good = {0} | (args["changed_when"] if isinstance(args["changed_when"], frozenset) else set())
     if ran.exit_code not in good and args["check"]:
@@ -55,7 +58,22 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     warning = (yield from _unfulfilled(args, main)) if ran.exit_code in good else ""
     fields = {**_fields(ran), "warnings": [warning]} if warning else _fields(ran)
     message = "; ".join(filter(None, (_message(why, ran), warning)))
-    return Outcome(changed, message, fields, None, remember, predictable=False)
+    return Outcome(changed, message, fields, None, remember)
+
+
+def _prediction(args: Mapping[str, Any], main: Exec, name: str, why: str) -> Generator[Step, Any, Predict]:
+    """What is known of a run that is due: that it counts as a change, if something made it due."""
+    changed: bool | None = True if why else None
+    if isinstance(args["changed_when"], frozenset):
+        changed = None
+    elif args["changed_when"] is not None:
+        changed = args["changed_when"]
+    paths: dict[str, tuple[str, ...]] = {"creates": (), "removes": ()}
+    for field in paths:
+        if args[field] is not None:
+            paths[field] = ((yield from _absolute(args[field], main)),)
+    reason = why or "what a command does can't be known: creates, unless, inputs … tell when it has to run"
+    return Predict(name, f"would run {main.label}", changed, reason, paths["creates"], paths["removes"])
 
 
 def _main(args: Mapping[str, Any], context: Context) -> Generator[Step, Any, Exec]:
@@ -103,20 +121,24 @@ def _joined(argv: tuple[str, ...]) -> str:
     return shlex.join(argv)
 
 
-def _needless(args: Mapping[str, Any], main: Exec, context: Context) -> Generator[Step, Any, str]:
-    """Why the command need not run, by what needs no memory; "" if it must."""
+def _needless(args: Mapping[str, Any], main: Exec, context: Context) -> Generator[Step, Any, tuple[str, str]]:
+    """Why the command need not run, by what needs no memory ("" if it must), and what makes it due, if anything."""
+    due = ""
     for name, wanted in (("creates", False), ("removes", True)):
         if args[name] is not None and (yield from _is_absent(args[name], main)) is wanted:
-            return f"{args[name]} {'does not exist' if wanted else 'exists'}"
+            return f"{args[name]} {'does not exist' if wanted else 'exists'}", ""
+        if args[name] is not None:
+            due = f"{args[name]} {'exists' if wanted else 'does not exist'} ({name})"
     for name, wanted in (("unless", False), ("only_if", True)):
         if args[name] is not None:
             label = _label(args[name], context)
             probe = main._replace(label=label, argv=(), line=args[name], mutating=False)
             ran: Ran = yield probe
+            how = "succeeded" if ran.exit_code == 0 else f"ended with {ran.exit_code}"
             if (ran.exit_code == 0) is not wanted:
-                how = "succeeded" if ran.exit_code == 0 else f"ended with {ran.exit_code}"
-                return f"{name} {label} {how}"
-    return ""
+                return f"{name} {label} {how}", ""
+            due = f"{name} {label} {how}"
+    return "", due
 
 
 def _unfulfilled(args: Mapping[str, Any], main: Exec) -> Generator[Step, Any, str]:
@@ -273,37 +295,49 @@ def _hints(main: Exec, ran: Ran, said: str) -> list[str]:
     return []
 
 
-MODULE = Module(
-    "cmd",
-    run,
-    (
-        Arg("command", "line", "a line for /bin/sh"),
-        Arg("argv", "argv", "a program and its arguments, which no shell sees"),
-        Arg("cwd", "line", "the folder to start in; relative to the task's workdir, or its file's folder"),
-        Arg("env", "variables", "environment variables, beside PATH, HOME, LANG and the task's", default={}),
-        Arg("creates", "line", "a path: don't run if it exists"),
-        Arg("removes", "line", "a path: don't run if it does not exist"),
-        Arg("unless", "line", "a line for the shell: don't run if it succeeds"),
-        Arg("only_if", "line", "a line for the shell: don't run if it fails"),
-        Arg(
-            "once", "boolean", "don't run if this very command succeeded on this target before", default=False
+MODULES = (
+    Module(
+        "cmd",
+        run,
+        (
+            Arg("command", "command", "a line for /bin/sh"),
+            Arg("argv", "argv", "a program and its arguments, which no shell sees"),
+            Arg(
+                "cwd", "line", "the folder to start in; relative to the task's workdir, or its file's folder"
+            ),
+            Arg(
+                "env",
+                "variables",
+                "environment variables, beside PATH, HOME, LANG and the task's",
+                default={},
+            ),
+            Arg("creates", "line", "a path: don't run if it exists"),
+            Arg("removes", "line", "a path: don't run if it does not exist"),
+            Arg("unless", "line", "a line for the shell: don't run if it succeeds"),
+            Arg("only_if", "line", "a line for the shell: don't run if it fails"),
+            Arg(
+                "once",
+                "boolean",
+                "don't run if this very command succeeded on this target before",
+                default=False,
+            ),
+            Arg("inputs", "strings", "files (patterns with *, **): run if one of them changed", default=()),
+            Arg("outputs", "strings", "files (patterns): run also if one is missing or changed", default=()),
+            Arg(
+                "changed_when",
+                "changed_when",
+                "whether having run counts as a change (true unless said), or {exit_codes = {…}}: those exit"
+                " statuses do, and count as success; the others don't",
+            ),
+            Arg("check", "boolean", "whether an exit status that is no success is an error", default=True),
         ),
-        Arg("inputs", "strings", "files (patterns with *, **): run if one of them changed", default=()),
-        Arg("outputs", "strings", "files (patterns): run also if one is missing or changed", default=()),
-        Arg(
-            "changed_when",
-            "changed_when",
-            "whether having run counts as a change (true unless said), or {exit_codes = {…}}: those exit"
-            " statuses do, and count as success; the others don't",
-        ),
-        Arg("check", "boolean", "whether an exit status that is no success is an error", default=True),
+        "Runs a command. Returns stdout, stderr and exit_code.",
+        positional="command",
+        refused={
+            "stdin": "commands get no standard input; write a file first, or use a here-document in command",
+            "workdir": "a call says cwd = …; workdir is the task's",
+            "chdir": "say cwd = …",
+            "shell": 'command is for /bin/sh, argv for no shell; another one: argv = {"bash", "-c", …}',
+        },
     ),
-    "Runs a command. Returns stdout, stderr and exit_code.",
-    positional="command",
-    refused={
-        "stdin": "commands get no standard input; write a file first, or use a here-document in command",
-        "workdir": "a call says cwd = …; workdir is the task's",
-        "chdir": "say cwd = …",
-        "shell": 'command is for /bin/sh, argv for no shell; another one: argv = {"bash", "-c", …}',
-    },
 )

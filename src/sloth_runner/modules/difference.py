@@ -9,17 +9,20 @@ COMPARED = 1 << 20
 HIDDEN = "(not shown: sensitive)"
 
 
-def difference(path: str, old: bytes | None, new: bytes) -> str:
-    """A unified diff of two texts (``old`` None: there was nothing), or the sizes of what is no text."""
-    before, after = _text(old or b""), _text(new)
+def difference(path: str, old: bytes | None, new: bytes | None) -> str:
+    """A unified diff of two texts (None: there is nothing), or the sizes of what is no text, or too long."""
+    if max(len(old or b""), len(new or b"")) > COMPARED:
+        return sizes(len(old or b""), len(new or b""))
+    before, after = _text(old or b""), _text(new or b"")
     if before is None or after is None:
-        return f"binary, {len(old or b''):,} → {len(new):,} bytes"
+        return f"binary, {len(old or b''):,} → {len(new or b''):,} bytes"
     import difflib
 
     was = path if old is not None else "/dev/null"
+    now = path if new is not None else "/dev/null"
     kept: list[str] = []
     size = 0
-    for line in difflib.unified_diff(_lines(before), _lines(after), was, path, lineterm=""):
+    for line in difflib.unified_diff(_lines(before), _lines(after), was, now, lineterm=""):
         size += len(line) + 1
         if size > LIMIT:
             kept.append("… the rest is left out")
@@ -28,9 +31,10 @@ def difference(path: str, old: bytes | None, new: bytes) -> str:
     return "\n".join(kept)
 
 
-def sizes(old: int, new: int) -> str:
-    """What is said of contents that are not compared."""
-    return f"large, {old:,} → {new:,} bytes"
+def sizes(old: int | None, new: int | None) -> str:
+    """What is said of contents that are not compared (None: of unknown size, but large)."""
+    was, now = (f"{size:,}" if size is not None else "many" for size in (old, new))
+    return f"large, {was} → {now} bytes"
 
 
 def _lines(text: str) -> list[str]:

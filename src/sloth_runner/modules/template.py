@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.errors import BadArgument, FileMissing, SlothError, TemplateProblem
 from sloth_runner.model import Pairs
 from sloth_runner.modules.arguments import check
-from sloth_runner.modules.base import Arg
+from sloth_runner.modules.base import Arg, Source
 from sloth_runner.modules.sources import read_source
-from sloth_runner.ops import Source
 
 if TYPE_CHECKING:
     import jinja2
@@ -71,7 +70,7 @@ def functions(folder: Path) -> dict[str, Callable[..., object]]:
 
 def rendering(
     folder: str, src: str | None, values: Mapping[str, Any], text: str | None = None
-) -> Generator[Source, Any, str]:
+) -> Generator[Any, Any, str]:
     """Steps that render a file (or ``text``): they yield a Source for every file needed and return the text.
 
     Raises TemplateProblem with the template's file, line and source text; what a Source raises for ``src``.

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from sloth_runner.errors import BadValue, NotANumber
-from sloth_runner.secret import DOTS
 from sloth_runner.state.value import decode, encode, type_name
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ class Seen(NamedTuple):
 
 
 Edit: TypeAlias = Callable[[Seen], Plan]
+_HIDDEN = "••••"
 _INTEGER = re.compile(r"-?[0-9]+")
 _DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+")
 
@@ -107,7 +107,7 @@ def add(delta: int | float) -> Edit:
 
     def edit(seen: Seen) -> Plan:
         have: object = 0 if seen.live is None else decode(seen.live.text or "")
-        shown = DOTS if seen.live is not None and seen.live.sensitive else have
+        shown = _HIDDEN if seen.live is not None and seen.live.sensitive else have
         total = _number(have, f"the value of {seen.key!r}", shown) + _number(delta, "the delta", delta)
         if isinstance(total, int) and not -(1 << 63) <= total < 1 << 63:
             raise NotANumber(
@@ -175,13 +175,16 @@ def set_ttl(ttl: float | None) -> Edit:
 
 
 def restore(text: str | None, sensitive: bool) -> Edit:
-    """Go back to an earlier value (None: to absence); the result is the number of the last revision."""
+    """Go back to an earlier value (None: to absence); the result is the number of the last revision.
+
+    What is sensitive now stays so: going back must not show a secret.
+    """
 
     def edit(seen: Seen) -> Plan:
         have = None if seen.live is None else seen.live.text
         if have == text:
             return _keep(seen, NEW_REVISION)
-        return Plan(NEW_REVISION, "rollback", text, None, sensitive)
+        return Plan(NEW_REVISION, "rollback", text, None, sensitive or _flag(seen, None))
 
     return edit
 

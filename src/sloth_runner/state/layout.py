@@ -19,14 +19,22 @@ HISTORY: Final = "h"
 BLOB: Final = "b"
 FENCE: Final = "f"
 LEASE: Final = "l"
-RECALL: Final = "r"
+LEDGER: Final = "r"
+"""What was converged on a machine, by ``type:id``; and what calls remembered."""
+INTENT: Final = "j"
+"""What is about to be changed on a machine, and how it was before."""
+PENDING: Final = "p"
+"""Handlers that a change has called for and that have not succeeded yet."""
+CONTENT: Final = "o"
+"""Contents that the ledger refers to, by their SHA-256."""
 RUN: Final = "n"
 RUN_TASK: Final = "t"
 STACK: Final = "s"
 AUDIT: Final = "a"
 """Who was shown a sensitive value."""
+TAG: Final = "g"
 META: Final = "m"
-"""What is known of a namespace, or of the store, as a whole."""
+"""What belongs to the namespace as a whole."""
 
 STORE: Final = "_store"
 """The namespace of what concerns the physical store. It holds no keys of users."""
@@ -97,6 +105,8 @@ def check_key(key: object) -> str:
     """Return ``key`` if it is 1 to 512 bytes of UTF-8 without control characters. Raises BadName."""
     if not isinstance(key, str):
         raise BadName(f"a key must be a string, not {type_word(key)}")
+    if key.isascii() and key.isprintable() and 1 <= len(key) <= 512:
+        return key
     try:
         size = len(key.encode())
     except UnicodeEncodeError:

@@ -1,0 +1,56 @@
+"""Why: what a run would do is told in one form, that of the document of ``plan``, wherever it was found out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sloth_runner.modules.difference import HIDDEN
+
+if TYPE_CHECKING:
+    from sloth_runner.engine.converge import Job
+    from sloth_runner.model import Call
+    from sloth_runner.modules.base import Predict
+
+Document = dict[str, object]
+
+
+def action_of(job: Job, call: Call) -> Document:
+    """What would be done to one resource, attribute by attribute."""
+    names = job.differing
+    if names == {"present"}:
+        names = frozenset(job.wanted or job.observed.attributes or {})
+    before = job.observed.attributes or {}
+    after = job.wanted or {}
+    hidden = job.sensitive
+    return {
+        "address": job.address,
+        "title": None,
+        "action": job.action,
+        "attributes": [
+            {
+                "name": name,
+                "before": HIDDEN if hidden else before.get(name),
+                "after": HIDDEN if hidden else after.get(name),
+            }
+            for name in sorted(names)
+        ],
+        "diff": job.diff,
+        "reason": job.reason,
+        "drifted": bool(job.drifted),
+        "line": call.site.line if call.site else None,
+    }
+
+
+def foretold(prediction: Predict, call: Call) -> Document:
+    """What would be done by a call whose effect is not known beforehand."""
+    known = prediction.changed is not None
+    return {
+        "address": prediction.address,
+        "title": prediction.message,
+        "action": ("update" if prediction.changed else "none") if known else "unknown",
+        "attributes": [],
+        "diff": None,
+        "reason": prediction.reason or None,
+        "drifted": False,
+        "line": call.site.line if call.site else None,
+    }

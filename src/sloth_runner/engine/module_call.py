@@ -1,0 +1,264 @@
+"""Why: one module call on its way: its steps are driven, its output told, what it did goes to events and ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sloth_runner.engine.actions import action_of, foretold
+from sloth_runner.engine.context import Context
+from sloth_runner.engine.converge import About, Converging, Job
+from sloth_runner.engine.drive import Desk, Drive, Skipped
+from sloth_runner.engine.pump import Wait
+from sloth_runner.errors import Bug, SlothError, TaskProblem, Unpredictable
+from sloth_runner.model import Call, Outcome, Partial
+from sloth_runner.modules.base import Predict
+from sloth_runner.ops import Exec
+from sloth_runner.state.ledger import Entry, Pending, covered_line
+
+if TYPE_CHECKING:
+    from sloth_runner.engine.module_calls import Common, ModuleCalls
+    from sloth_runner.engine.rehearsal import Rehearsal
+    from sloth_runner.modules.base import Deliver, Ensure, Module
+    from sloth_runner.ops import Op
+    from sloth_runner.transport.base import Transport
+
+
+SECRETS = frozenset({"content", "vars", "variables", "argv", "command", "secret"})
+"""Types of arguments that may hold what a sensitive call has to hide."""
+
+
+class ModuleCall:
+    """One call on its way. A ``quiet`` one is not reported and may run in check mode: it only asks."""
+
+    def __init__(
+        self,
+        owner: ModuleCalls,
+        context: Context,
+        call: Call,
+        module: Module,
+        args: Mapping[str, Any],
+        common: Common,
+        *,
+        quiet: bool = False,
+        identity: str = "",
+    ) -> None:
+        self._owner = owner
+        self._context = context
+        self._call = call
+        self._common = common
+        self._quiet = quiet
+        self._identity = identity
+        world = owner.world
+        self._ledger = world.ledger(common.target)
+        self._rehearsal = None if quiet else world.rehearsal(common.target)
+        if common.sensitive:
+            self._learn(module, args)
+        self._transport: Transport = self._rehearsal or world.transport(common.target)
+        self._jobs: list[Job] = []
+        self._called_for: list[Pending] = []
+        steps = module.run(args, owner.setting(context, common))
+        desk = Desk(
+            self._recall, owner.sources.read, self._deliver, self._ensure, self._foretold, self._skipped
+        )
+        self._drive = Drive(steps, self._transport.at_once, desk)
+        self._partial: dict[str, bytes] = {}
+
+    def _learn(self, module: Module, args: Mapping[str, Any]) -> None:
+        """What a sensitive call puts into contents, variables and commands must not show up anywhere."""
+        on_secret = self._context.state.on_secret
+        for arg in module.args if on_secret is not None else ():
+            value = args.get(arg.name)
+            if arg.type in SECRETS and value is not None and on_secret is not None:
+                on_secret(list(value) if isinstance(value, tuple) else value)
+
+    def begin(self) -> object:
+        """Go as far as possible without waiting."""
+        try:
+            op = self._drive.advance()
+        except SlothError as error:
+            return self._failed(error)
+        if op is None:
+            return self._finished()
+        return Wait(lambda: self._go_on(op), gentle=True)
+
+    async def _go_on(self, op: Op) -> object:
+        try:
+            following: Op | None = op
+            while following is not None:
+                following = await self._drive.perform(self._transport, following, self._heard)
+        except SlothError as error:
+            return self._failed(error)
+        finally:
+            self._flush_output()
+        return self._finished()
+
+    def _heard(self, stream: str, piece: bytes) -> None:
+        if self._quiet or self._common.sensitive:
+            return
+        *lines, rest = (self._partial.get(stream, b"") + piece).split(b"\n")
+        if len(rest) > 64 * 1024:
+            lines, rest = [*lines, rest], b""
+        self._partial[stream] = rest
+        if lines:
+            self._say(stream, b"\n".join(lines))
+
+    def _flush_output(self) -> None:
+        for stream, rest in self._partial.items():
+            if rest:
+                self._say(stream, rest)
+        self._partial = {}
+
+    def _say(self, stream: str, text: bytes) -> None:
+        line = self._call.site.line if self._call.site else None
+        data: dict[str, object] = {"stream": stream, "text": text.decode("utf-8", "replace"), "line": line}
+        self._context.say("task.output", data)
+
+    def _finished(self) -> object:
+        outcome: Outcome | None = self._drive.outcome
+        if outcome is None:
+            raise Bug(f"{self._call.name} ended without an outcome")
+        if self._rehearsal is None:
+            self._keep(outcome)
+        if not self._quiet:
+            if outcome.changed:
+                self._context.tally.changed += 1
+            self._report(outcome.changed, outcome.message, outcome.diff)
+        result: dict[str, object] = {"changed": outcome.changed, "message": outcome.message, **outcome.fields}
+        if outcome.diff is not None:
+            result["diff"] = outcome.diff
+        if outcome.unknown:
+            return Partial({k: v for k, v in result.items() if k not in outcome.unknown}, outcome.unknown)
+        return result
+
+    def _foretold(self, prediction: Predict) -> None:
+        """A command is about to run: the handlers that it may call for are due before it does anything, so that
+        they are not lost with us."""
+        if self._rehearsal is None and self._common.notify:
+            about, now = self._about(), self._owner.world.clock()
+            run, task = about.by[3] or "", about.by[4] or ""
+            due = [Pending(n, about.stack, prediction.address, now, run, task) for n in about.notify]
+            self._called_for = [one for one in due if not self._ledger.is_due(one)]
+            self._ledger.call_for(self._called_for)
+            self._ledger.flush()
+
+    def _keep(self, outcome: Outcome) -> None:
+        """What the call remembers; and a command that changed nothing calls for no handler."""
+        if not outcome.changed:
+            for one in self._called_for:
+                self._ledger.done(one)
+        if outcome.remember is None:
+            return
+        about, now = self._about(), self._owner.world.clock()
+        address, memory = outcome.remember
+        kind, _, name = address.partition(":")
+        entry = self._ledger.entry(address)
+        made = Entry(
+            kind, name, {}, {}, {}, None, {}, True, None, None, entry.order if entry else now, now, about.by,
+            about.stack, about.site, about.line, about.module, memory=memory,
+        )  # fmt: skip
+        if entry is None or made._replace(time=entry.time, by=entry.by, line=entry.line) != entry:
+            self._ledger.record(made, {}, (), begun=False)
+
+    def _failed(self, error: SlothError) -> object:
+        if self._rehearsal is not None:
+            raise self._untold(error, self._rehearsal)
+        error.operation = error.operation or self._call.name
+        error.target = error.target or self._common.target
+        if self._drive.mutations:
+            error.changed.extend(self._drive.mutations)
+            self._context.tally.changed += 1
+        self._report(bool(self._drive.mutations), error.message, None)
+        if not self._common.ignore_errors:
+            raise error
+        self._context.note("warn", f"{self._call.name} failed (ignored): {error.message}", self._call.site)
+        return {
+            "changed": bool(self._drive.mutations),
+            "failed": True,
+            "message": error.message,
+            "code": error.code,
+        }
+
+    def _report(self, changed: bool, message: str, diff: str | None) -> None:
+        if not self._quiet:
+            report(self._context, self._call, self._common.target, changed, message, diff)
+
+    def _recall(self, name: str) -> Mapping[str, Any] | None:
+        if self._rehearsal is not None:
+            self._name(name)
+        entry = self._ledger.entry(name)
+        return None if entry is None else entry.memory
+
+    def _deliver(self, op: Deliver) -> bool:
+        if self._rehearsal is not None:
+            raise Skipped(Exec(f"writing {op.path} here"))
+        return self._owner.sources.deliver(op)
+
+    def _ensure(self, request: Ensure) -> Generator[Any, Any, Any]:
+        world = self._owner.world
+        return Converging(
+            world.kinds, self._ledger, self._about(), self._owner.sources, world.clock, self._converged,
+            self._rehearsal,
+        ).ensure(request)  # fmt: skip
+
+    def _converged(self, job: Job) -> None:
+        self._jobs.append(job)
+        if self._rehearsal is not None and not self._quiet:
+            self._context.tally.actions.append(action_of(job, self._call))
+            self._name(job.address)
+            if job.differing:
+                self._rehearsal.notified.extend(self._common.notify)
+
+    def _name(self, address: str) -> None:
+        self._context.tally.named.append((self._common.target, address, self._owner.site(self._call)))
+
+    def _untold(self, error: SlothError, rehearsal: Rehearsal) -> SlothError:
+        """An error in check mode: what would have been changed before might have prevented it."""
+        if isinstance(error, Unpredictable) or rehearsal.opaque is None or not isinstance(error, TaskProblem):
+            return error
+        return Unpredictable(
+            f"it may depend on {rehearsal.opaque}, which would be done first: {error.message}"
+        )
+
+    def _about(self) -> About:
+        world, call, common, by = self._owner.world, self._call, self._common, self._context.state.by
+        site = self._owner.site(call)
+        if common.sensitive:
+            site = tuple(map(covered_line, site))
+        line = call.site.line if call.site else None
+        return About(
+            call.name, world.stack, (by.user, by.host, by.pid, by.run, by.task), site, line, common.notify,
+            common.prevent_destroy or (self._context.task is not None and not self._context.task.prune),
+            common.sensitive, world.salt() if common.sensitive else "", world.paranoid, self._identity,
+        )  # fmt: skip
+
+    def _skipped(self, prediction: Predict | None, skipped: Skipped) -> Outcome:
+        """How a call ends in check mode that would do what can't be rehearsed."""
+        rehearsal = self._rehearsal
+        assert rehearsal is not None
+        if prediction is None:
+            label = getattr(skipped.op, "label", "") or type(skipped.op).__name__
+            address = f"call:{self._call.name}"
+            prediction = Predict(address, f"would do more: {label}", None, "what it does can't be rehearsed")
+        by = prediction.message.removeprefix("would run ")
+        rehearsal.expect(dict.fromkeys(prediction.makes, by), dict.fromkeys(prediction.removes, by))
+        rehearsal.opaque = rehearsal.opaque or prediction.address
+        unknown = prediction.unknown + (("changed",) if prediction.changed is None else ())
+        self._context.tally.actions.append(foretold(prediction, self._call))
+        if prediction.changed is not False:
+            rehearsal.notified.extend(self._common.notify)
+        return Outcome(prediction.changed is True, prediction.message, {}, None, None, unknown)
+
+
+def report(context: Context, call: Call, target: str, changed: bool, message: str, diff: str | None) -> None:
+    """A call has ended: its line in the task's document, and an event."""
+    data: dict[str, object] = {
+        "module": call.name,
+        "target": target,
+        "line": call.site.line if call.site else None,
+        "changed": changed,
+        "message": message,
+        "diff": diff,
+    }
+    context.tally.calls.append(data)
+    context.say("call.finished", data)

@@ -1,0 +1,325 @@
+"""Why: a plan must show what a run would do without doing it, and what it rehearses first must count in what follows.
+
+``Rehearsal`` is a transport over a transport. Operations that look are performed; changes of files are made in
+memory, on top of what is there; a program that would change the machine raises Skipped. So "a folder, a file in it,
+a command that makes a path in it" is told as it would happen, and nothing is invented.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+from sloth_runner.engine.drive import Skipped
+from sloth_runner.errors import Unpredictable
+from sloth_runner.ops import (
+    ABSENT,
+    FILE,
+    FOLDER,
+    LINK,
+    Batch,
+    Content,
+    Done,
+    Exec,
+    Found,
+    Glob,
+    List,
+    Listing,
+    MakeDir,
+    MakeLink,
+    Matches,
+    OpError,
+    Read,
+    Remove,
+    SetAttrs,
+    SetTimes,
+    Stat,
+    Write,
+)
+from sloth_runner.transport.base import discard
+
+if TYPE_CHECKING:
+    from sloth_runner.model import Sink
+    from sloth_runner.modules.base import Observed
+    from sloth_runner.ops import Op, Result
+    from sloth_runner.transport.base import Transport
+
+NEW = 0o644
+
+
+class Node(NamedTuple):
+    """What the rehearsal has put at a path: like Found, with the content of a file. ``unknown`` says by whom it
+    would be made, if nothing else is known of it."""
+
+    found: Found
+    content: bytes | None = None
+    unknown: str = ""
+
+
+class Rehearsal:
+    """One machine in check mode. ``predicted`` holds, by address, what resources would be like whose change could
+    not be rehearsed; ``notified`` are handlers that changes would call for; ``opaque`` names the first change that
+    could not be rehearsed, by whose effect later looks may err."""
+
+    def __init__(self, inner: Transport) -> None:
+        self.is_local = inner.is_local
+        self.predicted: dict[str, Observed] = {}
+        self.opaque: str | None = None
+        self.notified: list[str] = []
+        self._inner = inner
+        self._nodes: dict[str, Node] = {}
+
+    def predict(self, address: str, observed: Observed) -> None:
+        """A resource would be like this."""
+        self.predicted[address] = observed
+        self.opaque = self.opaque or address
+
+    def expect(self, makes: Mapping[str, str], removes: Mapping[str, str]) -> None:
+        """A command would make and remove these paths (path -> by whom)."""
+        for path, by in makes.items():
+            self._nodes[path] = Node(Found(FILE), None, by)
+        for path in removes:
+            self._forget(path)
+
+    def at_once(self, op: Op) -> Result | None:
+        """What needs no waiting; changes of files in memory. Raises Skipped, OpError, Unpredictable."""
+        if isinstance(op, Exec):
+            if op.mutating:
+                raise Skipped(op)
+            return None
+        if isinstance(op, Batch):
+            results = []
+            for inner in op.ops:
+                result = self.at_once(inner)
+                if result is None:
+                    return None
+                results.append(result)
+            return tuple(results)
+        if not self._nodes and isinstance(op, Stat | Read | Glob | List):
+            return self._inner.at_once(op)
+        steps = self._local(op)
+        return steps if steps is not None else self._inner.at_once(op)
+
+    async def do(self, op: Op, on_output: Sink = discard) -> Result:
+        """The same, waiting."""
+        if isinstance(op, Batch):
+            return tuple([await self.do(inner, on_output) for inner in op.ops])
+        if isinstance(op, Exec):
+            if op.mutating:
+                raise Skipped(op)
+            return await self._inner.do(op, on_output)
+        needed = self._needed(op)
+        if needed is not None:
+            below = await self._inner.do(needed)
+            return self._apply(op, below)
+        result = self._local(op)
+        return result if result is not None else await self._inner.do(op, on_output)
+
+    async def aclose(self) -> None:
+        """The machine's own transport stays open: its owner closes it."""
+
+    def _local(self, op: Op) -> Result | None:
+        """The answer of the pictures in memory; None if only the machine can give it."""
+        needed = self._needed(op)
+        if needed is None:
+            return self._answer(op)
+        below = self._inner.at_once(needed)
+        return None if below is None else self._apply(op, below)
+
+    def _needed(self, op: Op) -> Op | None:
+        """What has to be known of the machine to answer ``op``; None if nothing."""
+        if isinstance(op, Write | MakeDir | MakeLink | SetAttrs | SetTimes | Remove):
+            return None if self._covered(op.path) is not None else Stat(op.path, digest=True)
+        if isinstance(op, Glob):
+            return op
+        if isinstance(op, List):
+            return op if self._covered(op.path) is None else None
+        if isinstance(op, Stat | Read):
+            return op if self._covered(op.path) is None else None
+        return op
+
+    def _covered(self, path: str) -> Node | None:
+        """What the rehearsal says of a path: its own node, or nothing below a path that is gone or new."""
+        node = self._nodes.get(path)
+        if node is not None:
+            return node
+        above = posixpath.dirname(path)
+        while above != "/":
+            node = self._nodes.get(above)
+            if node is not None:
+                if node.unknown:
+                    return Node(Found(FILE), None, node.unknown)
+                own = node.found.kind != FOLDER or node.content is not None
+                return Node(Found(ABSENT)) if own else None
+            above = posixpath.dirname(above)
+        return None
+
+    def _answer(self, op: Op) -> Result | None:
+        path = getattr(op, "path", "")
+        node = self._covered(path)
+        if node is None:
+            return None
+        if node.unknown:
+            raise Unpredictable(f"what {path} will be is not known: {node.unknown} would make it")
+        if isinstance(op, Stat):
+            return self._stat(op, node)
+        if isinstance(op, Read):
+            return self._read(op, node)
+        if isinstance(op, List):
+            return Listing(self._below(path))
+        return self._apply(op, node.found)
+
+    def _stat(self, op: Stat, node: Node) -> Result:
+        found = node.found
+        if op.follow and found.kind == LINK and found.target is not None:
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(op.path), found.target))
+            below = self._covered(target)
+            if below is None:
+                real = self._inner.at_once(Stat(target, op.digest, True))
+                assert isinstance(real, Found)
+                return real
+            return self._stat(op._replace(path=target), below)
+        digest = sha256(node.content).hexdigest() if op.digest and node.content is not None else found.digest
+        real_path = op.path if op.follow else None
+        return found._replace(digest=digest if found.kind == FILE else None, real=real_path)
+
+    def _read(self, op: Read, node: Node) -> Result:
+        if node.found.kind == ABSENT:
+            raise OpError("missing", op.path, "there is no such file or folder")
+        if node.found.kind != FILE:
+            raise OpError("not-file", op.path, "is not a regular file")
+        if node.content is None:
+            result = self._inner.at_once(op)  # only its attributes would change
+            assert result is not None
+            return result
+        if len(node.content) > op.limit:
+            raise OpError("too-large", op.path, f"has more than {op.limit:,} bytes")
+        return Content(node.content)
+
+    def _apply(self, op: Op, below: Result) -> Result:
+        """The result of ``op`` where the machine (or an earlier picture) says ``below``."""
+        if isinstance(op, Stat | Read | List):
+            return self._merged(op, below) if isinstance(op, List) else below
+        if isinstance(op, Glob):
+            assert isinstance(below, Matches)
+            return self._glob(op, below)
+        assert isinstance(below, Found)
+        if isinstance(op, Remove):
+            return self._remove(op, below)
+        if isinstance(op, SetAttrs | SetTimes):
+            return self._set(op, below)
+        self._require_parent(op.path)  # type: ignore[union-attr] # what is left makes something
+        if isinstance(op, MakeDir):
+            if below.kind == FOLDER:
+                return Done(False)
+            self._nodes[op.path] = Node(self._made(FOLDER, op.mode, op.owner, op.group), b"")
+        elif isinstance(op, MakeLink):
+            self._nodes[op.path] = Node(self._made(LINK, 0o777, op.owner, op.group, op.target))
+        elif isinstance(op, Write):
+            if below.kind == FOLDER:
+                raise OpError("folder", op.path, "is a folder, and is not replaced by a file")
+            mode = op.mode if op.mode is not None else below.mode if below.kind == FILE else NEW
+            old = below if below.kind == FILE else None
+            found = self._made(FILE, mode, op.owner, op.group, None, old)
+            self._nodes[op.path] = Node(found._replace(size=len(op.content)), op.content)
+        return Done(True)
+
+    def _made(
+        self,
+        kind: str,
+        mode: int,
+        owner: str | None,
+        group: str | None,
+        target: str | None = None,
+        old: Found | None = None,
+    ) -> Found:
+        return Found(
+            kind,
+            mode,
+            int(owner) if owner is not None and owner.isdigit() else old.uid if old else -1,
+            int(group) if group is not None and group.isdigit() else old.gid if old else -1,
+            owner if owner is not None else old.owner if old else "",
+            group if group is not None else old.group if old else "",
+            target=target,
+        )
+
+    def _require_parent(self, path: str) -> None:
+        parent = posixpath.dirname(path)
+        node = self._covered(parent)
+        if node is not None and node.found.kind == ABSENT:
+            raise OpError("missing", parent, "there is no such file or folder")
+
+    def _set(self, op: SetAttrs | SetTimes, below: Found) -> Result:
+        if below.kind == ABSENT:
+            raise OpError("missing", op.path, "there is no such file or folder")
+        if isinstance(op, SetTimes):
+            found = below if op.modified is None else below._replace(modified=op.modified)
+        else:
+            found = self._made(
+                below.kind, below.mode if op.mode is None else op.mode, op.owner, op.group, None, below
+            )._replace(size=below.size, digest=below.digest)
+        node = self._nodes.get(op.path)
+        self._nodes[op.path] = Node(found, node.content if node else None)
+        return Done(found != below)
+
+    def _remove(self, op: Remove, below: Found) -> Result:
+        if below.kind == ABSENT:
+            return Done(False)
+        if below.kind == FOLDER and not op.recursive and self._holds_something(op.path):
+            raise OpError("not-empty", op.path, "is a folder that is not empty")
+        self._forget(op.path)
+        return Done(True)
+
+    def _holds_something(self, path: str) -> bool:
+        listed = self._inner.at_once(List(path)) if self._nodes.get(path) is None else Listing(())
+        names = listed.entries if isinstance(listed, Listing) else ()
+        real = [name for name, _ in names if self._covered(posixpath.join(path, name)) is None]
+        return bool(real or self._below(path))
+
+    def _forget(self, path: str) -> None:
+        for name in [name for name in self._nodes if name.startswith(path + "/")]:
+            del self._nodes[name]
+        self._nodes[path] = Node(Found(ABSENT))
+
+    def _below(self, path: str) -> tuple[tuple[str, str], ...]:
+        start = path.rstrip("/") + "/"
+        here = [(name, node) for name, node in self._nodes.items() if name.startswith(start)]
+        return tuple((name[len(start) :], n.found.kind) for name, n in sorted(here) if n.found.kind != ABSENT)
+
+    def _merged(self, op: List, below: Result) -> Result:
+        assert isinstance(below, Listing)
+        kept = {
+            name: kind for name, kind in below.entries if self._covered(posixpath.join(op.path, name)) is None
+        }
+        own = {n: kind for n, kind in self._below(op.path) if op.recursive or "/" not in n}
+        return Listing(tuple(sorted({**kept, **own}.items())))
+
+    def _glob(self, op: Glob, below: Matches) -> Result:
+        files = {path: digest for path, digest in below.files if self._covered(path) is None}
+        patterns = {pattern: _pattern(posixpath.join(op.base, pattern)) for pattern in op.patterns}
+        for path, node in self._nodes.items():
+            if node.found.kind == FILE and any(p.fullmatch(path) for p in patterns.values()):
+                if node.unknown or node.content is None:
+                    raise Unpredictable(f"what {path} will be is not known")
+                files[path] = sha256(node.content).hexdigest()
+        empty = [name for name, p in patterns.items() if not any(p.fullmatch(path) for path in files)]
+        still = [name for name in empty if name in below.empty or name in patterns]
+        return Matches(tuple(sorted(files.items())), tuple(still))
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """A glob pattern as a regular expression: ``*`` stops at ``/``, ``**`` doesn't; a folder means all in it."""
+    out = ""
+    for part in re.split(r"(\*\*/?|\*|\?|\[[^]]*\])", posixpath.normpath(path)):
+        if part.startswith("**"):
+            out += "(?:.*/)?" if part.endswith("/") else ".*"
+        elif part in ("*", "?"):
+            out += "[^/]*" if part == "*" else "[^/]"
+        elif part.startswith("[") and part.endswith("]"):
+            out += part.replace("[!", "[^")
+        else:
+            out += re.escape(part)
+    return re.compile(out + "(?:/.*)?")

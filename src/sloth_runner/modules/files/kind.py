@@ -1,0 +1,224 @@
+"""Why: files, folders and links are one kind of resource, "file": a path, and what is there.
+
+Attributes: ``type`` (file, folder, link), ``content`` (SHA-256), ``mode`` ("0644"), ``owner`` and ``group`` (names)
+or ``uid`` and ``gid``, ``target`` of a link. Missing folders above a path are made, 0755, and taken away again when
+that is undone, if nothing else is in them.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sloth_runner.errors import TaskFailed
+from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource
+from sloth_runner.ops import (
+    ABSENT,
+    FILE,
+    FOLDER,
+    LINK,
+    Batch,
+    MakeDir,
+    MakeLink,
+    OpError,
+    Read,
+    Remove,
+    SetAttrs,
+    Stat,
+    Write,
+)
+from sloth_runner.state.ledger import KEPT_CONTENT
+
+if TYPE_CHECKING:
+    from sloth_runner.modules.base import Attributes
+    from sloth_runner.ops import Content, Done, Found
+
+NAMES = frozenset({"owner", "group"})
+
+
+def observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
+    """One look at all of them; those that are missing have the folders missing above them as ``extra``."""
+    stats = [
+        Stat(
+            look.resource.id,
+            look.keys is None or "content" in look.keys,
+            False,
+            look.known,
+            look.keys is None or not look.keys.isdisjoint(NAMES),
+        )
+        for look in looks
+    ]
+    results: Sequence[Found] = (yield Batch(tuple(stats))) if len(stats) > 1 else ((yield stats[0]),)
+    out = []
+    for look, found in zip(looks, results, strict=True):
+        if found.kind == ABSENT:
+            missing = yield from _missing_above(look.resource.id)
+            extra: dict[str, Any] = {"missing": missing} if missing else {}
+            out.append(Observed(None, extra))
+        else:
+            out.append(_observed(found))
+    return out
+
+
+def _observed(found: Found) -> Observed:
+    attributes: dict[str, Any] = {"type": found.kind, "uid": found.uid, "gid": found.gid}
+    if found.owner:
+        attributes["owner"], attributes["group"] = found.owner, found.group
+    if found.kind == LINK:
+        attributes["target"] = found.target
+    else:
+        attributes["mode"] = f"{found.mode:04o}"
+    known = None
+    if found.digest is not None:
+        attributes["content"] = found.digest
+        known = None if found.stamp is None else (found.stamp, found.digest)
+    return Observed(attributes, {}, known)
+
+
+def _missing_above(path: str) -> Generator[Any, Any, list[str]]:
+    missing: list[str] = []
+    folder = posixpath.dirname(path)
+    while folder != "/":
+        found: Found = yield Stat(folder, follow=True, names=False)
+        if found.kind == FOLDER:
+            break
+        if found.kind != ABSENT:
+            raise TaskFailed(f"{folder} is no folder, so {path} can't be in it", unchanged=[path])
+        missing.insert(0, folder)
+        folder = posixpath.dirname(folder)
+    return missing
+
+
+def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
+    """Make, change or remove each."""
+    notes = []
+    for change in changes:
+        notes.append((yield from (_remove(change) if change.wanted is None else _put(change, change.wanted))))
+    return notes
+
+
+def _remove(change: Change) -> Generator[Any, Any, str]:
+    path = change.resource.id
+    try:
+        yield Remove(path, bool(change.options.get("recursive")))
+    except OpError as error:
+        if error.kind != "not-empty":
+            raise
+        raise TaskFailed(
+            f"{path} is a folder that is not empty",
+            unchanged=[path],
+            next=["recursive = true removes it with all that is in it"],
+        ) from error
+    if change.options.get("undo"):
+        yield from _remove_made(change.extra)
+    return ""
+
+
+def _remove_made(extra: Attributes) -> Generator[Any, Any, None]:
+    """Folders that were made for it go too, the deepest first, as long as they are empty."""
+    made = extra.get("missing")
+    for folder in reversed(made if isinstance(made, list) else []):
+        try:
+            yield Remove(str(folder))
+        except OpError as error:
+            if error.kind not in ("not-empty", "not-folder", "denied", "mount"):
+                raise
+            return
+
+
+def _put(change: Change, wanted: Attributes) -> Generator[Any, Any, str]:
+    path, before = change.resource.id, change.observed.attributes
+    replaced = change.options.get("replace") or (before is not None and before["type"] == LINK)
+    if before is not None and before["type"] != wanted["type"] and not (replaced and wanted["type"] == FILE):
+        raise _in_the_way(change, before, str(wanted["type"]))
+    made: list[str] = []
+    if before is None:
+        made = yield from _make_above(change)
+    owner, group = _owners(wanted)
+    mode = int(str(wanted["mode"]), 8) if "mode" in wanted else None
+    if wanted["type"] == FOLDER:
+        if before is not None and before["type"] == FOLDER:
+            yield SetAttrs(path, mode, owner, group)
+        else:
+            if before is not None:
+                yield Remove(path)
+            done: Done = yield MakeDir(path, 0o755 if mode is None else mode, owner, group)
+            if not done.changed:  # someone else made it just now
+                yield SetAttrs(path, mode, owner, group)
+    elif wanted["type"] == LINK:
+        yield MakeLink(path, str(wanted["target"]), owner, group)
+    elif before is not None and before["type"] == FILE and not change.differing & {"content", "present"}:
+        yield SetAttrs(path, mode, owner, group)
+    else:
+        assert change.content is not None
+        keep = before is not None and before["type"] == FILE and mode is None
+        yield Write(
+            path, change.content, int(str(before["mode"]), 8) if keep and before else mode, owner, group
+        )
+    return f"made the folders above it: {', '.join(made)} (0755)" if made else ""
+
+
+def _make_above(change: Change) -> Generator[Any, Any, list[str]]:
+    missing = change.observed.extra.get("missing")
+    made = []
+    for folder in missing if isinstance(missing, list) else []:
+        done: Done = yield MakeDir(str(folder), 0o755)
+        if done.changed:
+            made.append(str(folder))
+    return made
+
+
+def _owners(wanted: Attributes) -> tuple[str | None, str | None]:
+    owner = wanted.get("owner", wanted.get("uid"))
+    group = wanted.get("group", wanted.get("gid"))
+    return None if owner is None else str(owner), None if group is None else str(group)
+
+
+def _in_the_way(change: Change, before: Attributes, wanted: str) -> TaskFailed:
+    path, name = change.resource.id, str(change.options.get("name", "NAME"))
+    words = {
+        FILE: "a file",
+        FOLDER: "a folder",
+        LINK: f"a symbolic link to {before.get('target')}",
+    }
+    advice = {
+        LINK: ["follow = true acts on what the link leads to"],
+        FILE: [f'remove it first, if it need not stay: file.absent("{path}")'],
+        FOLDER: [f'name the file: dest = "{posixpath.join(path, name)}"'],
+    }
+    have = str(before["type"])
+    return TaskFailed(
+        f"{path} is {words.get(have, 'a device, a pipe or a socket')}, not a {wanted}",
+        unchanged=[path],
+        next=advice.get(have, []),
+    )
+
+
+def content(resource: Resource) -> Generator[Any, Any, bytes | None]:
+    """The content of a file of up to 1 MiB."""
+    try:
+        read: Content = yield Read(resource.id, KEPT_CONTENT)
+    except OpError as error:
+        if error.kind in ("too-large", "missing", "not-file", "link", "folder"):
+            return None
+        raise
+    return read.data
+
+
+def ownership(owner: str | None, group: str | None) -> dict[str, Any]:
+    """Attributes for owner and group as a task file gives them: names, or numbers written as text."""
+    wanted: dict[str, Any] = {}
+    for name, number, given in (("owner", "uid", owner), ("group", "gid", group)):
+        if given is not None:
+            wanted[number if given.isdigit() else name] = int(given) if given.isdigit() else given
+    return wanted
+
+
+KIND = Kind(
+    "file",
+    "a path and what is there: type, content, mode, owner, group, target",
+    observe,
+    converge,
+    content,
+)
