@@ -335,6 +335,25 @@ def test_sensitive_numbers_are_not_quoted_in_errors(cli: Cli) -> None:
     assert "9223372036854775807" not in cli("state", "increment", "big").err
 
 
+def test_the_doctor_says_how_it_is_sealed(sealed: Cli) -> None:
+    from tests.cli.test_documents import hold
+
+    assert "unlocked by the variable SLOTH_KEY" in sealed("state", "doctor").out
+    hold(sealed, "deploy")
+    sealed.ok("state", "rekey")
+    assert "state rekey was begun and is to be finished" in sealed("state", "doctor").out
+
+
+def test_what_looks_at_the_past_works_on_a_sealed_state(sealed: Cli) -> None:
+    sealed.ok("state", "tag", "before")
+    sealed.ok("state", "set", "greeting", "good evening")
+    sealed.ok("state", "rekey")
+    assert sealed("state", "verify").code == 0
+    sealed.ok("state", "rollback", "--to-tag", "before", "--yes")
+    assert sealed.ok("state", "get", "greeting") == "good morning\n"
+    assert b"good" not in on_disk(sealed)
+
+
 def test_everyone_else_is_kept_out_of_the_folder(sealed: Cli) -> None:
     for path in (sealed.home / "state").rglob("*"):
         assert not stat.S_IMODE(os.lstat(path).st_mode) & 0o077

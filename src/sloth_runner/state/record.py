@@ -129,7 +129,7 @@ _CORE = '"f":'
 
 
 def _unreadable(data: bytes, error: Exception) -> SlothError:
-    if data[:1] == b"\xff":  # no text begins so; sealed records do
+    if data[:3] == b"\xffSL":  # no text begins so; sealed records do
         return KeyWrong(
             "this state was sealed while this program used it",
             unchanged=["nothing was changed"],

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from sloth_runner.errors import Conflict, Corrupt, Foreign, KeyWrong
 from sloth_runner.state import faults, keyring
-from sloth_runner.state.keyring import OPEN, OPENING, SEALED, KeySource, Ring
+from sloth_runner.state.keyring import OPEN, OPENING, SEALED, SEALING, KeySource, Ring
 from sloth_runner.state.layout import KEYRING, SEAL, SEP, STORE, namespace_of
 from sloth_runner.state.sealing import (
     FIXED,
@@ -140,6 +140,18 @@ class Sealed:
         """The keyring as of now; None when the state has none yet."""
         self._load()
         return self._ring
+
+    @property
+    def encryption(self) -> str:
+        """How this state is sealed, in words."""
+        ring = self.ring()
+        if ring is None:
+            return f"sealed from the first write on, by {self.source.name}"
+        unfinished = {SEALING: "state encrypt", OPENING: "state decrypt"}.get(ring.mode)
+        if unfinished is None and len(ring.keys) > 1:
+            unfinished = "state rekey"
+        found = f"sealed with XAES-256-GCM under the data key {ring.current.hex()}, unlocked by {self.source.name}"
+        return found if unfinished is None else f"{found}; {unfinished} was begun and is to be finished"
 
     @property
     def known(self) -> Ring | None:
