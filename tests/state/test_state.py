@@ -359,3 +359,11 @@ def test_a_record_that_is_none_is_said_to_be_damaged(data: bytes) -> None:
     if data != b"{}":
         with pytest.raises(Corrupt, match="can't be read"):
             state.get("a")
+
+
+def test_a_value_that_was_marked_sensitive_stays_masked_in_its_history() -> None:
+    state = make_state()
+    state.set("k", "secret")
+    state.set("k", "secret", sensitive=True)
+    state.set("k", "public", sensitive=False)
+    assert [(r.record.number, r.record.sensitive) for r in state.history("k")] == [(2, False), (1, True)]

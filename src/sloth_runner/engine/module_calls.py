@@ -65,6 +65,7 @@ class ModuleCalls:
     def __init__(self, world: World) -> None:
         self.world = world
         self.sources = Sources(world.folder)
+        self._begun: dict[object, Any] = {}
 
     def call(self, context: Context, strand: Strand, call: Call) -> object:
         """Perform one call; local files at once, anything that takes time as a Wait."""
@@ -89,12 +90,18 @@ class ModuleCalls:
         """What tells a call that settles from every other one; "" for one that depends on more than its own files."""
         if self.world.paranoid or raw.get("follow") or "delegate_to" in raw or raw.get("sensitive"):
             return ""
-        from hashlib import blake2b
+        key = (context.instance, call.name, call.site, call.outer)
+        begun = self._begun.get(key)
+        if begun is None:
+            from hashlib import blake2b
 
-        task = context.task
-        about = (call.name, self.world.stack, task.user if task else None, task.prune if task else True)
-        text = repr((about, sorted(raw.items(), key=_first), self.site(call)))
-        return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+            task = context.task
+            about = (call.name, self.world.stack, task.user if task else None, task.prune if task else True)
+            text = repr((about, self.site(call)))
+            begun = self._begun[key] = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
+        digest = begun.copy()
+        digest.update(repr(raw).encode("utf-8", "surrogatepass"))
+        return str(digest.hexdigest())
 
     def _settled(self, module: Module, context: Context, raw: Mapping[str, Any], identity: str) -> str | None:
         """The path of the file that this very call found as wanted last time, if nobody has touched it since, nor
@@ -148,19 +155,18 @@ class ModuleCalls:
         return (self.world.text(call.site), *map(self.world.text, call.outer))
 
     def _raw(self, module: Module, call: Call) -> dict[str, Any]:
-        given = [a for a in call.args if a is not None]
-        if len(given) != 1 or len(call.args) > 1:
+        if len(call.args) != 1 or call.args[0] is None:
             raise BadArgument(f"{call.name} takes one table of arguments")
-        (only,) = given
+        (only,) = call.args
         if isinstance(only, dict):
-            return dict(only)
+            return only
         if isinstance(only, str) and module.positional is not None:
             return {module.positional: only}
         raise BadArgument(f"{call.name} takes a table: {call.name}({{…}})")
 
     def _common(self, name: str, context: Context, raw: dict[str, Any]) -> Common:
         user = context.task.user if context.task else None
-        given = {field: raw.pop(field) for field in COMMON if field in raw} if len(raw) else {}
+        given = {field: raw.pop(field) for field in COMMON if field in raw}
         if not given:
             return Common(context.agent, user)
         target = context.agent
@@ -198,7 +204,3 @@ class ModuleCalls:
                     or ['define it: handler({ name = "…", run = function() … end })'],
                 )
         return tuple(names)
-
-
-def _first(item: tuple[str, Any]) -> str:
-    return item[0]

@@ -177,7 +177,7 @@ class _Again(Exception):
 class _Key:
     """One key inside a batch: its head as read (or guessed), and the records that the batch adds."""
 
-    __slots__ = ("added", "data", "guess", "head_rev", "last", "place", "store_key", "touched")
+    __slots__ = ("added", "data", "guess", "head_rev", "last", "marked", "place", "store_key", "touched")
 
     def __init__(self, store_key: str, head_rev: int, last: Record | None, guess: Head | None = None) -> None:
         self.store_key = store_key
@@ -186,6 +186,7 @@ class _Key:
         self.guess = guess
         self.added: list[Record] = []
         self.touched = False
+        self.marked = False
         self.place = -1
         """Where in the commit its new head stands; -1: nowhere."""
         self.data = b""
@@ -237,6 +238,7 @@ class Batch:
             if slot.added:
                 slot.added[-1] = slot.last
             slot.touched = True
+            slot.marked = slot.marked or plan.sensitive is not live.sensitive
         else:
             return plan.result
         for fence in mutation.fences:
@@ -262,6 +264,11 @@ class Batch:
                 if record.blob and record.text is not None:
                     blob = store_key(self._namespace, BLOB, key, record.number)
                     out.append(Change(blob, record.text.encode(), ABSENT))
+            if slot.marked and not slot.added:  # the value that was marked must stay masked in its history
+                name = store_key(self._namespace, HISTORY, key, head.number)
+                revision = self._store.get(name)
+                if revision is not None:
+                    out.append(Change(name, data, revision.rev))
             out.extend(pruned)
         if out:
             out.extend(self._fences.values())
