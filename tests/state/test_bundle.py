@@ -17,7 +17,7 @@ from sloth_runner.model import By
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.backends.sqlite import SQLiteStore
 from sloth_runner.state.bundle import parse
-from sloth_runner.state.layout import AUDIT, FENCE, HEAD, LEASE, RECALL, RUN, SHARED, prefix_of, store_key
+from sloth_runner.state.layout import AUDIT, FENCE, HEAD, LEASE, LEDGER, RUN, SHARED, prefix_of, store_key
 from sloth_runner.state.lineage import lineage_of
 from sloth_runner.state.locks import Held, Owner, acquire, fence_token, release
 from sloth_runner.state.record import decode_record, digest
@@ -339,7 +339,7 @@ def test_everything_else_travels_with_history() -> None:
     store = state.writer.store
     state.set("a", 1)
     strange = {
-        store_key("local", RECALL, "file:/etc/motd"): b'{"sum":"x"}',
+        store_key("local", LEDGER, "file:/etc/motd"): b'{"sum":"x"}',
         store_key("local", "o", "file:/etc/motd"): bytes(range(256)),
         store_key("local", "p", "reload"): b'{"pending": true}',
         store_key("local", "j", "intent"): b'{"$bytes":"no"}',
@@ -362,7 +362,7 @@ def test_other_records_that_differ_need_force() -> None:
     state = make_state()
     store = state.writer.store
     state.set("a", 1)
-    key = store_key("local", RECALL, "file:/x")
+    key = store_key("local", LEDGER, "file:/x")
     (rev,) = store.commit([Change(key, b'{"sum":"1"}', ABSENT)])
     old = export_bytes(state, with_history=True)
     store.commit([Change(key, b'{"sum":"2"}', rev)])

@@ -43,13 +43,7 @@ def sealing_keys(shell: Shell, variable: str | None, ask: bool, recipients: tupl
         return Keys(keys=tuple(dict.fromkeys(recipient(text) for text in recipients)))
     if variable is not None:
         return Keys(_from_variable(shell, variable))
-    first = shell.ask_secret("Passphrase: ")
-    if not first or first != shell.ask_secret("Again: "):
-        raise UsageError(
-            "the passphrase is empty" if not first else "the two passphrases differ",
-            unchanged=["nothing was written"],
-        )
-    return Keys(first.encode("utf-8", "surrogateescape"))
+    return Keys(shell.ask_secret("Passphrase:", twice=True).encode("utf-8", "surrogateescape"))
 
 
 def opening_keys(
@@ -65,7 +59,7 @@ def opening_keys(
         if variable is not None:
             passphrase = _from_variable(shell, variable)
         elif ask or (has_passphrase and not from_stdin and shell.world.stdin_tty and shell.world.stderr_tty):
-            passphrase = shell.ask_secret("Passphrase: ").encode("utf-8", "surrogateescape")
+            passphrase = shell.ask_secret("Passphrase:", twice=False).encode("utf-8", "surrogateescape")
         keys: list[bytes] = []
         for file in identity_files:
             keys += identities(read_small(shell.cwd / file, "the identity file"), str(file))

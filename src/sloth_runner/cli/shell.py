@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
@@ -73,7 +72,15 @@ class Shell:
             settings = settings_for(world.environ, self.cwd, file_folder=folder, config=self.config)
             if world.who is not None:
                 settings = settings._replace(user=world.who[0], host=world.who[1])
-            self._app = App(settings, clock=world.clock, new_id=world.new_id, getenv=world.environ.get)
+            self._app = App(
+                settings,
+                clock=world.clock,
+                new_id=world.new_id,
+                getenv=world.environ.get,
+                environ=world.environ,
+                cwd=self.cwd,
+                ask=self.ask_secret,
+            )
         return self._app
 
     def view(self, where: Where) -> State:
@@ -187,21 +194,12 @@ class Shell:
         if given != typed if typed is not None else given.lower() not in ("y", "yes"):
             raise Declined("not confirmed", unchanged=["nothing was changed"])
 
-    def ask_secret(self, question: str) -> str:
-        """A line that is typed without being shown. Raises Declined when nobody can be asked."""
-        stdin = self.world.stdin
-        if not (self.world.stdin_tty and self.world.stderr_tty):
-            raise Declined(
-                "a passphrase is needed, and there is no terminal to ask on",
-                unchanged=["nothing was changed"],
-                next=["--passphrase-env NAME"],
-            )
-        self.world.stderr.write(question)
-        self.world.stderr.flush()
-        with _unseen(stdin):
-            answer = stdin.readline()
-        self.say()
-        return answer.rstrip("\r\n")
+    def ask_secret(self, question: str, twice: bool) -> str:
+        """Ask for something that is not shown while it is typed. Raises BadConfig when nobody can be asked, Declined
+        when nothing was typed or, asked twice, it was not the same."""
+        from sloth_runner.cli.asking import ask_secret
+
+        return ask_secret(self.world, question, twice)
 
     def flush(self) -> None:
         """Let everything written so far go out."""
@@ -238,25 +236,6 @@ def _write(stream: TextIO, piece: str) -> None:
         raise
     except OSError as error:
         raise _lost(error) from error
-
-
-@contextmanager
-def _unseen(stream: TextIO) -> Iterator[None]:
-    """While this lasts, what is typed at a terminal is not shown."""
-    try:
-        import termios
-
-        handle = stream.fileno()
-        before = termios.tcgetattr(handle)
-    except (OSError, ValueError, termios.error):
-        yield  # no real terminal
-        return
-    quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
-    termios.tcsetattr(handle, termios.TCSAFLUSH, quiet)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(handle, termios.TCSAFLUSH, before)
 
 
 def _lost(error: OSError) -> OutputLost:

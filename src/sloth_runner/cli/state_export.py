@@ -84,7 +84,7 @@ def export(
 
 
 def _check(shell: Shell, path: Path | None, keys: Keys | None, plaintext: bool) -> None:
-    if shell.app().state_is_sealed and keys is None and not plaintext:
+    if shell.app().encrypted and keys is None and not plaintext:
         raise UsageError(
             "the state is encrypted, and this export would not be",
             unchanged=[NOTHING],

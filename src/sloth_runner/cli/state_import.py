@@ -153,7 +153,7 @@ def _backups(shell: Shell, namespaces: Sequence[str]) -> list[Path]:
         program = f"sloth-runner {__version__}"
         order = Order([name], now, app.settings.user, app.settings.host, program, with_history=True)
         folder = app.settings.state_folder
-        sealed = app.state_is_sealed
+        sealed = app.encrypted
         paths.append(keep_backup(app.store(), name, folder, order, stamp, app.new_id, sealed=sealed))
         shell.say(f"kept what was in {name}: {paths[-1]}")
     return paths

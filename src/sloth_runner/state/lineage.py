@@ -11,7 +11,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from sloth_runner.errors import Conflict, Corrupt
-from sloth_runner.state.layout import HEAD, HISTORY, META, RECALL, SEP, prefix_of, revisions_of, store_key
+from sloth_runner.state.layout import (
+    CONTENT,
+    HEAD,
+    HISTORY,
+    INTENT,
+    LEDGER,
+    META,
+    PENDING,
+    SEP,
+    TAG,
+    prefix_of,
+    revisions_of,
+    store_key,
+)
 from sloth_runner.state.store import ABSENT, Change
 
 if TYPE_CHECKING:
@@ -20,7 +33,7 @@ if TYPE_CHECKING:
 
 NAME = "lineage"
 IMPORT = "import"
-_STATE = (HEAD, HISTORY, RECALL, "o", "j", "p", "g")
+_STATE = (HEAD, HISTORY, LEDGER, CONTENT, INTENT, PENDING, TAG)
 """Kinds whose records make a namespace more than empty; runs, fences and reveals alone don't."""
 
 

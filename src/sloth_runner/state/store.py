@@ -74,6 +74,12 @@ class Traits(NamedTuple):
     exception, not at all. None where a commit's limits are the store's."""
     copy: Callable[[str, Path], None] | None = None
     """Copies a namespace as it is stored, sealed or not, into a new file. None where there are no files."""
+    guard: Callable[[str, bytes], None] | None = None
+    """From now on the store itself refuses, whoever writes, records of this namespace that don't begin with these
+    bytes (but for NAMESPACE + SEAL); b"" lifts that. None where the store can't."""
+    scrub: Callable[[str], None] | None = None
+    """Leaves nothing on disk of what was overwritten or deleted in this namespace. Raises Busy while others read
+    it. None where nothing is left, or where only the store's operator can do it."""
 
 
 class Reader(Protocol):

@@ -22,7 +22,7 @@ from sloth_runner.errors import Conflict, SlothError, StoreDown
 from sloth_runner.state.backends import sqlite_file
 from sloth_runner.state.backends.bootclock import LeaseClock, system_clock
 from sloth_runner.state.backends.turn import Turn, together
-from sloth_runner.state.layout import SEP, SHARED, check_agent_name, namespace_of
+from sloth_runner.state.layout import SEP, SHARED, STORE, check_agent_name, namespace_of
 from sloth_runner.state.store import (
     ABSENT,
     Bulk,
@@ -55,6 +55,7 @@ _DELETE = "DELETE FROM entry WHERE key = ?"
 _SWEEP = (
     "DELETE FROM entry WHERE lease_until IS NOT NULL AND (lease_boot <> ? OR lease_until <= ?) RETURNING rev"
 )
+_OWN = (SHARED, STORE)
 
 
 class SQLiteStore:
@@ -78,6 +79,8 @@ class SQLiteStore:
             snapshot=self._snapshot,
             bulk=self._bulk,
             copy=self._copy,
+            guard=self._guard,
+            scrub=self._scrub,
         )
 
     def get(self, key: str) -> Entry | None:
@@ -134,7 +137,7 @@ class SQLiteStore:
             found = [entry.name[:-3] for entry in os.scandir(self.folder) if entry.name.endswith(".db")]
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(name for name in found if name == SHARED or _is_name(name))
+        return sorted(name for name in found if name in _OWN or _is_name(name))
 
     def file_bytes(self, namespace: str) -> int:
         """Bytes on disk of a namespace, its write-ahead log included."""
@@ -185,6 +188,25 @@ class SQLiteStore:
         from sloth_runner.state.backends.sqlite_bulk import copy
 
         copy(self._path(namespace), target, self._patience)
+
+    def _guard(self, namespace: str, mark: bytes) -> None:
+        from sloth_runner.state.backends.sqlite_sealing import guard
+
+        with self._exclusive([namespace]):
+            try:
+                guard(self._files.get(namespace) or self._open(namespace, create=True), mark)
+            except apsw.Error as error:
+                raise self._translated(error, namespace) from error
+
+    def _scrub(self, namespace: str) -> None:
+        from sloth_runner.state.backends.sqlite_sealing import scrub
+
+        with self._exclusive([namespace]):
+            try:
+                file = self._files.get(namespace) or self._open(namespace, create=True)
+                scrub(file, self._path(namespace))
+            except apsw.Error as error:
+                raise self._translated(error, namespace) from error
 
     def _transact(self, target: str, names: list[str], changes: Sequence[Change | Check]) -> list[Rev]:
         files = [self._files.get(name) or self._open(name, create=True) for name in names]
@@ -325,7 +347,7 @@ class SQLiteStore:
         return boot != clock.boot or until <= clock.now()
 
     def _path(self, namespace: str) -> Path:
-        if namespace != SHARED:
+        if namespace not in _OWN:
             check_agent_name(namespace)
         return self.folder / f"{namespace}.db"
 
