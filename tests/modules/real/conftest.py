@@ -18,3 +18,12 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     own = Driver(tmp_path_factory.mktemp("spaces"))
     yield own
     own.close()
+
+
+@pytest.fixture(scope="session")
+def systemd_driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """Plays rounds on one machine that runs systemd."""
+    with scratch_or_skip(tmp_path_factory.mktemp("systemd"), systemd=True) as scratch:
+        own = Driver(tmp_path_factory.mktemp("unused"), scratch.argv(()), here=True)
+        yield own
+        own.close()

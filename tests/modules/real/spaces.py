@@ -1,8 +1,8 @@
 """Why: each round of a test begins on an untouched machine, and starting one must cost milliseconds.
 
 A round is a fork of this process in namespaces of its own (mounts, processes, host name, network with loopback
-alone), whose root is an overlay in memory over this machine's, or over what ``prepare`` lines made of it once. When the
-round ends, all that it started and changed is gone. Needs root on Linux.
+alone), whose root is an overlay in memory over this machine's, or over what ``prepare`` lines made of it once. When
+the round ends, all that it started and changed is gone. Needs root on Linux.
 """
 
 from __future__ import annotations

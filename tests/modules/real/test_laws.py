@@ -33,3 +33,9 @@ def need(case: Facts) -> None:
 def test_a_case_obeys_the_laws(case: Facts, driver: Driver) -> None:
     need(case)
     obey(driver, case)
+
+
+@pytest.mark.parametrize("case", _all(systemd=True))
+def test_a_case_obeys_the_laws_under_systemd(case: Facts, systemd_driver: Driver) -> None:
+    need(case)
+    obey(systemd_driver, case)
