@@ -2,8 +2,8 @@
 
 ``Scratch`` puts an overlay file system over ``/`` in namespaces of its own (mounts, processes, host name) and runs
 programs in it: what they change lies in memory and is gone with it. With ``systemd`` a real one starts there, in a
-control group and a network of its own. It needs root on Linux. In CI a missing privilege is a failure; on a developer's
-machine it is a skip that says so.
+control group and a network of its own. It needs root on Linux. In CI a missing privilege is a failure; on a
+developer's machine it is a skip that says so.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ echo ready
 exec /usr/bin/env -i container=scratch PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --system --unit=basic.target >/dev/null 2>&1
 """
-"""The kernel's settings are read-only there, because most of them exist once for all namespaces, and devices are copies,
-because systemd sets their owners."""
+"""The kernel's settings are read-only there, because most of them exist once for all namespaces, and devices are
+copies, because systemd sets their owners."""
 
 
 class Scratch:

@@ -103,7 +103,8 @@ def _fails(case: Facts, facts: Facts) -> None:
     assert re.search(expected.get("next", ""), " ".join(error["next"])), error
     _secrets(case, facts)
     if not case.get("partial"):
-        assert facts["after"] == facts["before"] == facts["checked"]
+        _alike(facts["checked"], facts["before"], "the failed check changed something")
+        _alike(facts["after"], facts["before"], "the failed call changed something")
         assert facts["call"]["mutations"] == []
     _patterns("after", case.get("shows", {}), facts["after"])
 
@@ -112,7 +113,7 @@ def _succeeds(case: Facts, facts: Facts) -> None:
     check, call = facts["check"], facts["call"]
     assert "error" not in call, call["error"]
     assert "error" not in check, check["error"]
-    assert facts["checked"] == facts["before"], "the check changed something"
+    _alike(facts["checked"], facts["before"], "the check changed something")
     assert call["changed"] is case.get("changed", True), call
     told = check["changed"]
     assert told is call["changed"] or (told is None and not case.get("foretold", True)), (check, call)
@@ -133,7 +134,7 @@ def _quiet(case: Facts, facts: Facts) -> None:
         assert call["changing"] == [] and call["mutations"] == [], (again, call)
     assert "error" not in facts["recheck"], facts["recheck"]
     assert facts["recheck"]["changed"] is False or not case.get("foretold", True), facts["recheck"]
-    assert facts["still"] == facts["after"]
+    _alike(facts["still"], facts["after"], "calls that should change nothing changed something")
     assert facts["seen"] == [], "the ledger alone does not lead to what was applied"
     _secrets(case, facts)
 
@@ -148,9 +149,17 @@ def _secrets(case: Facts, facts: Facts) -> None:
         assert secret not in json.dumps(told), f"the secret {secret!r} is told"
 
 
+def _alike(seen: Facts, wanted: Facts, what: str) -> None:
+    """The same output of all lines; shows those that differ."""
+    different = {line: (seen[line], wanted[line]) for line in wanted if seen[line] != wanted[line]}
+    for line, (one, other) in different.items():
+        lines = set(one.splitlines()) ^ set(other.splitlines())
+        raise AssertionError(f"{what}: {line}: {sorted(lines) or (one, other)}")
+
+
 def _restored(facts: Facts, whole: Facts) -> None:
     assert facts["unlike"] == [], "undone, it does not look as before"
-    assert facts["restored"] == whole["before"], "undone, it is not as before"
+    _alike(facts["restored"], whole["before"], "undone, it is not as before")
 
 
 def _survives_kills(driver: Driver, case: Facts, whole: Facts) -> None:
@@ -160,7 +169,7 @@ def _survives_kills(driver: Driver, case: Facts, whole: Facts) -> None:
             assert number > 1, "no operation that changes something was seen"
             return
         assert "error" not in facts["second"], (number, facts["second"]["error"])
-        assert facts["after"] == whole["after"], f"killed after change {number}, it came to another end"
+        _alike(facts["after"], whole["after"], f"killed after change {number}, it came to another end")
         assert not facts["again"]["changed"] and facts["again"]["mutations"] == [], (number, facts["again"])
         assert facts["before_states"] == whole["before_states"], (number, "it remembers another state before")
         if case.get("restores", True):
