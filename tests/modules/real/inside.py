@@ -208,4 +208,5 @@ def _undo(machine: Machine) -> list[str]:
 
 if __name__ == "__main__":
     os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    os.chdir("/")
     serve(Path(sys.argv[1]))
