@@ -57,13 +57,13 @@ def play(case: Facts, kill: int | None) -> Facts:
     machine = Machine(Path(tempfile.mkdtemp()))
     make_tree(machine.source, case.get("source", {}))
     probes = [*case.get("look", ()), *case.get("shows", {})]
-    for line in (*case.get("reset", ()), *case.get("before", ())):
-        shell(line)
 
     def look() -> dict[str, str]:
         return {line: probe(line) for line in probes}
 
     try:
+        for line in case.get("before", ()):
+            shell(line)
         return _life(case, machine, look) if kill is None else _killed(case, machine, look, kill)
     finally:
         for line in case.get("reset", ()):

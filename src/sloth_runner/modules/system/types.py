@@ -165,6 +165,15 @@ def _setting(value: object) -> str:
     return " ".join(one_line(value).split())
 
 
+def _cron_field(value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
+        return str(int(value))
+    text = one_line(value)
+    if re.fullmatch(r"[\w*/,-]+", text, re.ASCII) is None:
+        raise ValueError(f"is a field of a crontab such as 5, 1-5, */10 or 1,15, not {_shown(value)}")
+    return text
+
+
 def _words(value: object) -> str:
     """Options with commas between, as one text or a list."""
     items = [value] if isinstance(value, str) else value
@@ -194,6 +203,10 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "mount options": _words,
     "sudoers name": _matching(
         _SUDOERS, "letters, digits, - and _ (sudo ignores files with a dot or a ~ at the end)"
+    ),
+    "cron field": _cron_field,
+    "special time": _choice(
+        "reboot", "hourly", "daily", "weekly", "monthly", "yearly", "annually", "midnight"
     ),
     "present or absent": _choice("present", "absent"),
     "running or stopped": _choice("running", "stopped"),
