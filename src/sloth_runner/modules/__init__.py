@@ -18,14 +18,9 @@ __all__ = [
 ]  # fmt: skip
 
 FAMILIES = (
-    "cmd",
-    "files.put",
-    "system.accounts",
-    "system.services",
-    "system.cron",
-    "system.sudoers",
-    "system.names",
-)
+    "cmd", "files.put", "system.accounts", "system.services", "system.cron", "system.sudoers", "system.names",
+    "system.ssh",
+)  # fmt: skip
 """Every file of modules; each has MODULES, and KINDS for the resources that it converges."""
 
 

@@ -56,7 +56,7 @@ def play(case: Facts, kill: int | None) -> Facts:
     """One round."""
     machine = Machine(Path(tempfile.mkdtemp()))
     make_tree(machine.source, case.get("source", {}))
-    probes = [*case.get("look", ()), *case.get("shows", {})]
+    probes = [*case.get("look", ()), *case.get("shows", {}), *case.get("was", {})]
 
     def look() -> dict[str, str]:
         return {line: probe(line) for line in probes}
