@@ -19,7 +19,7 @@ __all__ = [
 
 FAMILIES = (
     "cmd", "files.put", "system.accounts", "system.services", "system.cron", "system.sudoers", "system.names",
-    "system.ssh",
+    "system.ssh", "system.sysctl", "system.mount",
 )  # fmt: skip
 """Every file of modules; each has MODULES, and KINDS for the resources that it converges."""
 

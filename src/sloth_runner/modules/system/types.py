@@ -249,7 +249,17 @@ def _words(value: object) -> str:
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, list) or not items:
         raise ValueError(f"is a text such as 'ro,nosuid', or a list, not {_shown(value)}")
-    return ",".join(one_line(item) for item in items)
+    text = ",".join(one_line(item).strip() for item in items)
+    if text.startswith("-") or "" in text.split(","):
+        raise ValueError(f"is options with commas between, not {_shown(text)}")
+    return text
+
+
+def _file_system(value: object) -> str:
+    text = one_line(value)
+    if re.fullmatch(r"[a-z0-9][a-z0-9._-]*", text) is None:
+        raise ValueError(f"is a type such as ext4, tmpfs or none, not {_shown(text)}")
+    return text
 
 
 TYPES: Mapping[str, Callable[[object], Any]] = {
@@ -271,6 +281,7 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "sysctl": _matching(_SYSCTL, "a kernel setting such as vm.swappiness or net.ipv4.ip_forward"),
     "setting": _setting,
     "mount options": _words,
+    "file system": _file_system,
     "sudoers name": _matching(
         _SUDOERS, "letters, digits, - and _ (sudo ignores files with a dot or a ~ at the end)"
     ),
