@@ -36,7 +36,7 @@ NAMES = {
     "month": ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
     "weekday": ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
 }
-_PART = re.compile(r"(?:(\*)|(\w+)(?:-(\w+))?)(?:/(\d+))?")
+_PART = r"(?:(\*)|(\w+)(?:-(\w+))?)(?:/(\d+))?"
 
 
 def cron(args: Mapping[str, Any], context: Context) -> Steps:
@@ -75,7 +75,7 @@ def _checked(name: str, value: str) -> str:
     low, high = RANGES[name]
     names = NAMES.get(name, ())
     for part in value.lower().split(","):
-        found = _PART.fullmatch(part)
+        found = re.fullmatch(_PART, part)
         ends = [] if found is None else [end for end in found.group(2, 3) if end is not None]
         good = found is not None and found.group(4) != "0"
         numbers = [

@@ -221,8 +221,8 @@ MODULES = (
             Arg("src", "one line", "what is mounted: a device, UUID=…, a folder (options \"bind\"), \"tmpfs\""),
             Arg("fstype", "file system", "the file system's type; \"none\" for bind"),
             Arg("options", "mount options", "options with commas between, or a list", default="defaults"),
-            Arg("state", "mount state", '"mounted" and in fstab, "unmounted" and in fstab, "present" in fstab whatever'
-                ' is mounted, "absent" from both', default="mounted"),
+            Arg("state", "mount state", '"mounted" and in fstab, "unmounted" and in fstab, "present" in fstab'
+                ' whatever is mounted, "absent" from both', default="mounted"),
             Arg("dump", "identity", "the entry's fifth field", default=0),
             Arg("passno", "identity", "the entry's sixth field: when it is checked at a start", default=0),
         ),

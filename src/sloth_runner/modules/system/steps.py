@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 LARGEST = 8 << 20
 """Bytes of a file of settings that are read; a larger one is no such file."""
 PACKAGES = {
-    "crontab": "cron", "gpasswd": "passwd", "hostname": "hostname", "sysctl": "procps", "systemctl": "systemd",
-    "visudo": "sudo", "mount": "mount", "umount": "mount", "useradd": "passwd",
+    "crontab": "cron", "sysctl": "procps", "systemctl": "systemd", "visudo": "sudo", "umount": "mount",
+    **dict.fromkeys(
+        ("chpasswd", "gpasswd", "groupadd", "groupdel", "groupmod", "useradd", "userdel", "usermod"), "passwd"
+    ),
 }  # fmt: skip
 """Which Debian package has a program; the others carry its name."""
 

@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-_ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}[A-Za-z0-9_$-]|[A-Za-z_]")
-_HASH = re.compile(r"\$[0-9a-z]{1,8}\$[!-9;-~]+|[*!]")
-_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
-_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9+_-]*(/[A-Za-z0-9+_-]+)*")
-_SYSCTL = re.compile(r"[a-z0-9_]+([./][A-Za-z0-9_:@*-]+(\.[0-9]+)?)+")
+_ACCOUNT = r"[A-Za-z_][A-Za-z0-9_.-]{0,30}[A-Za-z0-9_$-]|[A-Za-z_]"
+_HASH = r"\$[0-9a-z]{1,8}\$[!-9;-~]+|[*!]"
+_HOST = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*"
+_ZONE = r"[A-Za-z][A-Za-z0-9+_-]*(/[A-Za-z0-9+_-]+)*"
+_SYSCTL = r"[a-z0-9_]+([./][A-Za-z0-9_:@*-]+(\.[0-9]+)?)+"
 _UNIT_END = r"\.(service|socket|device|mount|automount|swap|target|path|timer|slice|scope)"
-_UNIT = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9:_.\\@-]*{_UNIT_END}")
-_SUDOERS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}")
+_UNIT = rf"[A-Za-z0-9_][A-Za-z0-9:_.\\@-]*{_UNIT_END}"
+_SUDOERS = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}"
 
 
 KEY_TYPES = frozenset({
@@ -47,10 +47,10 @@ def _shown(value: object) -> str:
     return shown(value)
 
 
-def _matching(pattern: re.Pattern[str], what: str) -> Callable[[object], str]:
+def _matching(pattern: str, what: str) -> Callable[[object], str]:
     def convert(value: object) -> str:
         text = one_line(value)
-        if pattern.fullmatch(text) is None:
+        if re.fullmatch(pattern, text) is None:
             raise ValueError(f"is {what}, not {_shown(text)}")
         return text
 
@@ -89,7 +89,7 @@ def _identity(value: object) -> int:
 
 def _hash(value: object) -> str:
     """Never shown: it may be a password that was put here by mistake."""
-    if not isinstance(value, str) or _HASH.fullmatch(value) is None:
+    if not isinstance(value, str) or re.fullmatch(_HASH, value) is None:
         raise ValueError(
             "is a hash as in /etc/shadow ($y$… or $6$…; `openssl passwd -6` makes one), not a password; "
             '"*" lets nobody in with one'
@@ -132,7 +132,7 @@ def unit(value: object) -> str:
     text = one_line(value)
     if re.search(rf"{_UNIT_END}$", text) is None:
         text += ".service"
-    if _UNIT.fullmatch(text) is None or len(text) > 255:
+    if re.fullmatch(_UNIT, text) is None or len(text) > 255:
         raise ValueError(f"is the name of a unit such as nginx or backup.timer, not {_shown(value)}")
     return text
 
