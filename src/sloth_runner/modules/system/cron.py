@@ -43,19 +43,19 @@ def cron(args: Mapping[str, Any], context: Context) -> Steps:
     """An entry."""
     from sloth_runner.modules.base import ensure
 
-    yield from alone(context, "cron")
+    yield from alone(context, "cron", "say whose entry it is: account = …")
     name, file = args["name"], args["file"]
     if file is not None:
         resource = Resource("cron", f"{file}/{name}", {"name": name, "file": file})
     else:
-        resource = Resource("cron", f"{args['user']}:{name}", {"name": name, "user": args["user"]})
+        resource = Resource("cron", f"{args['account']}:{name}", {"name": name, "user": args["account"]})
     if args["state"] == "absent":
         return (yield from ensure(Want(resource, None)))
     if args["job"] is None:
         raise BadArgument("cron needs job: the command line that is to run")
     wanted = {"schedule": _schedule(args), "job": args["job"].strip(), "enabled": args["enabled"]}
     if file is not None:
-        wanted["user"] = args["user"]
+        wanted["user"] = args["account"]
     return (yield from ensure(Want(resource, wanted, None, {"sensitive": context.sensitive})))
 
 
@@ -206,7 +206,7 @@ MODULES = (
         (
             Arg("name", "one line", "the entry's name, in the line above it", required=True),
             Arg("job", "one line", "the command line; % is a line break to cron, \\% a percent sign"),
-            Arg("user", "account", "whose crontab, or in a file: as whom it runs", default="root"),
+            Arg("account", "account", "whose crontab, or in a file: as whom it runs", default="root"),
             Arg("file", "sudoers name", f"the name of a file in {FOLDER}, instead of the user's crontab"),
             *(Arg(name, "cron field", f"{RANGES[name][0]}-{RANGES[name][1]}, 1-5, */10; {_TIME}") for name in TIMES),
             Arg("special", "special time", f"instead of them: {', '.join(SPECIAL)}"),

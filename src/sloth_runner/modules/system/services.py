@@ -105,6 +105,8 @@ def _converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
     reloaded = False
     for change, unit in zip(changes, seen, strict=True):
         subject = f"service {change.resource.id}"
+        if change.dry and (yield from _is_rehearsed(change.resource.id)):
+            yield from act(subject, ["systemctl", "start", "--", change.resource.id])
         if change.observed.attributes is None or change.wanted is None:
             raise TaskFailed(
                 f"{subject}: systemd knows no unit of that name", unchanged=[subject],
@@ -116,6 +118,12 @@ def _converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
         yield from _set(subject, change, unit)
         notes.append("")
     return notes
+
+
+def _is_rehearsed(unit: str) -> Generator[Any, Any, bool]:
+    """In check mode: whether the unit's file would have been made by now."""
+    found: Found = yield Stat(f"{FOLDER}/{unit}", names=False)
+    return found.kind == FILE
 
 
 def _set(subject: str, change: Change, unit: dict[str, str]) -> Generator[Any, Any, None]:
@@ -168,7 +176,7 @@ def _action(how: str) -> Any:
         if seen is None:
             raise not_installed(f"service.{how}", "systemctl")
         for name, unit in zip(names, seen, strict=True):
-            if unit["LoadState"] == "not-found":
+            if unit["LoadState"] == "not-found" and not (yield from _is_rehearsed(name)):
                 raise TaskFailed(
                     f"service {name}: systemd knows no unit of that name", unchanged=list(names),
                     next=["install its package first", "check its spelling"],

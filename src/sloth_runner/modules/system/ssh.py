@@ -71,26 +71,26 @@ def authorized(args: Mapping[str, Any], context: Context) -> Steps:
     """Keys that let into an account."""
     from sloth_runner.modules.base import ensure
 
-    yield from alone(context, "ssh_key.authorized")
+    yield from alone(context, "ssh_key.authorized", "say whose keys they are: account = …")
     keys: Sequence[PublicKey] = args["key"]
     absent = args["state"] == "absent"
     if absent and (args["exclusive"] or args["options"]):
         raise BadArgument(
             "ssh_key.authorized: exclusive and options say what keys are to be, but state is absent"
         )
-    params = {"user": args["user"], "path": args["path"]}
+    params = {"user": args["account"], "path": args["path"]}
     options = args["options"] or ""
     if args["exclusive"]:
         wanted = {"keys": sorted(" ".join(filter(None, (options, *key))) for key in keys)}
         return (
             yield from ensure(
-                Want(Resource("ssh_key.authorized_all", args["path"] or args["user"], params), wanted)
+                Want(Resource("ssh_key.authorized_all", args["path"] or args["account"], params), wanted)
             )
         )
     wants = []
     for key in keys:
         resource = Resource(
-            "ssh_key.authorized", f"{args['path'] or args['user']} {key.type} {fingerprint(key.blob)}",
+            "ssh_key.authorized", f"{args['path'] or args['account']} {key.type} {fingerprint(key.blob)}",
             {**params, "type": key.type, "blob": key.blob},
         )  # fmt: skip
         like: dict[str, Any] = {"options": options}
@@ -237,7 +237,7 @@ def known_host(args: Mapping[str, Any], context: Context) -> Steps:
     """A machine's key, as ssh clients here shall know it."""
     from sloth_runner.modules.base import ensure
 
-    yield from alone(context, "ssh_key.known_host")
+    yield from alone(context, "ssh_key.known_host", "say for whom it is known: account = …")
     key: PublicKey | None = args["key"][0] if args["key"] else None
     absent = args["state"] == "absent"
     if key is None and not absent:
@@ -247,11 +247,11 @@ def known_host(args: Mapping[str, Any], context: Context) -> Steps:
     if len(args["key"] or ()) > 1:
         raise BadArgument("ssh_key.known_host takes one key; call it once for each")
     types = [key.type] if key is not None else sorted(KEY_TYPES)
-    where = args["path"] or (f"~{args['user']}" if args["user"] else GLOBAL)
+    where = args["path"] or (f"~{args['account']}" if args["account"] else GLOBAL)
     params = {
         "host": args["name"],
-        "user": args["user"],
-        "path": args["path"] or (None if args["user"] else GLOBAL),
+        "user": args["account"],
+        "path": args["path"] or (None if args["account"] else GLOBAL),
     }
     wants = [
         Want(
@@ -350,7 +350,7 @@ MODULES = (
         "ssh_key.authorized",
         authorized,
         (
-            Arg("user", "account", "into whose account it lets", required=True),
+            Arg("account", "account", "the user whom it lets in", required=True),
             Arg("key", "public keys", "the public key as in a .pub file, or a list of them", required=True),
             Arg(
                 "options", "key options", "what it is good for: 'restrict,command=\"/bin/backup\"', or a list"
@@ -373,7 +373,7 @@ MODULES = (
                 required=True,
             ),
             Arg("key", "public keys", "its public key; without it absent removes those of all types"),
-            Arg("user", "account", "for this user alone, in its .ssh/known_hosts"),
+            Arg("account", "account", "for this user alone, in its .ssh/known_hosts"),
             Arg("path", "file path", f"the file; without it: {GLOBAL}, or the user's"),
             _STATE,
         ),

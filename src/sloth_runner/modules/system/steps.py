@@ -23,7 +23,7 @@ PACKAGES = {
 """Which Debian package has a program; the others carry its name."""
 
 
-def alone(context: Context, module: str) -> Generator[Any, Any, None]:
+def alone(context: Context, module: str, advice: str = "") -> Generator[Any, Any, None]:
     """Files are handled as the user we are. Raises BadArgument where a call asks for another one."""
     if context.user is None:
         return
@@ -32,7 +32,7 @@ def alone(context: Context, module: str) -> Generator[Any, Any, None]:
         raise BadArgument(
             f"{module} can't act as {context.user!r} in this version; it acts as {identity.name!r}",
             unchanged=["nothing was changed"],
-            next=["connect as that user, or run sloth-runner as that user"],
+            next=[advice or "connect as that user, or run sloth-runner as that user"],
         )
 
 
@@ -104,7 +104,9 @@ def ask(*argv: str, env: Mapping[str, str] | None = None) -> Generator[Any, Any,
     """What a program that only looks says; None if it is not installed."""
     label = f"`{' '.join(argv)}`"
     try:
-        ran: Ran = yield Exec(label, argv, cwd="/", env={"LC_ALL": "C", **(env or {})}, mutating=False)
+        ran: Ran = yield Exec(
+            label, argv, cwd="/", env={"LC_ALL": "C", **(env or {})}, mutating=False, quiet=True
+        )
     except OpError as error:
         if error.kind == "not-found":
             return None
@@ -139,7 +141,9 @@ def feed(
             f"{subject}: more than 100,000 bytes can't be handed to {argv[0]}", unchanged=[subject]
         )
     line = f'printf %s "$SLOTH_TEXT" | {shlex.join(argv)}'
-    op = Exec(f"`{' '.join(argv)}`", (), line, env={"SLOTH_TEXT": text}, mutating=mutating)
+    op = Exec(
+        f"`{' '.join(argv)}`", (), line, env={"SLOTH_TEXT": text}, mutating=mutating, quiet=not mutating
+    )
     return (yield from perform(subject, op, sensitive=sensitive))
 
 
