@@ -11,7 +11,8 @@ A case is a mapping:
 - ``error``: code, message, next (patterns); then nothing may have changed, unless ``partial``;
 - ``restores``: false if what was before can't be brought back; ``kills``: false where a call can't be repeated;
 - ``foretold``: false if check mode can't know whether something would change;
-- ``context``: fields of the call's Context; ``secrets``: texts that may appear in no message, operation or ledger;
+- ``context``: fields of the call's Context; ``secrets``: texts that may appear in no message, operation or ledger
+  (``argv``: true where a program can't be told them otherwise than by an argument);
 - ``needs``: programs without which the case is skipped on a developer's machine;
 - ``systemd``: true for a machine with systemd; there rounds share one machine and ``reset`` lines clean it.
 
@@ -142,6 +143,7 @@ def _quiet(case: Facts, facts: Facts) -> None:
 def _secrets(case: Facts, facts: Facts) -> None:
     ours = ("before", "after", "checked", "still", "restored")
     told = {key: value for key, value in facts.items() if key not in ours}
+    hidden = {"jobs", "operations"} if case.get("argv") else {"jobs"}
     for call in (
         "check",
         "call",
@@ -149,7 +151,7 @@ def _secrets(case: Facts, facts: Facts) -> None:
         "recheck",
         "forgotten",
     ):  # jobs are what the engine itself compares
-        told[call] = {key: value for key, value in facts.get(call, {}).items() if key != "jobs"}
+        told[call] = {key: value for key, value in facts.get(call, {}).items() if key not in hidden}
     for secret in case.get("secrets", ()):
         where = [key for key, value in told.items() if secret in json.dumps(value)]
         assert not where, f"the secret {secret!r} is told by {where}: {[told[key] for key in where]}"

@@ -48,41 +48,42 @@ systemctl is-active tick; systemctl is-enabled tick; true
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scratch]:
     """A machine that runs systemd."""
     with scratch_or_skip(tmp_path_factory.mktemp("program"), systemd=True) as scratch:
+        scratch.run("mkdir", "/run/home")
         yield scratch
 
 
 def sloth(machine: Scratch, *argv: str, code: int = 0) -> Any:
     """What the program says, as JSON."""
-    env = ["env", f"PYTHONPATH={PROJECT / 'src'}", "HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+    env = ["env", f"PYTHONPATH={PROJECT / 'src'}", "HOME=/run/home", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
     out = machine.run(*env, sys.executable, "-m", "sloth_runner", *argv, "-o", "json", code=code)
     return json.loads(out)
 
 
 def put(machine: Scratch, text: str) -> None:
-    machine.run("sh", "-c", "cat >/root/site.sloth", stdin=text)
+    machine.run("sh", "-c", "cat >/run/home/site.sloth", stdin=text)
 
 
 def test_a_machine_is_set_up_from_a_file_and_left_as_it_was(machine: Scratch) -> None:
     before = machine.run("sh", "-c", PROBE)
     put(machine, WHOLE)
-    plan = sloth(machine, "plan", "/root/site.sloth")
+    plan = sloth(machine, "plan", "/run/home/site.sloth")
     assert machine.run("sh", "-c", PROBE) == before, "a plan changes nothing"
     assert plan["complete"] is True
     planned = [(one["address"], one["action"]) for task in plan["tasks"] for one in task["actions"]]
-    run = sloth(machine, "run", "/root/site.sloth")
+    run = sloth(machine, "run", "/run/home/site.sloth")
     assert run["summary"]["failed"] == 0
     assert machine.run("systemctl", "is-active", "tick") == "active\n"
     shown = {one["address"] for one in sloth(machine, "resource", "list")["resources"]}
     assert shown | {"service:tick.service"} == {address for address, _ in planned}, (
         "and the handler's restart"
     )
-    again = sloth(machine, "run", "/root/site.sloth")
+    again = sloth(machine, "run", "/run/home/site.sloth")
     assert again["summary"] == {"ok": 1, "changed": 0, "failed": 0, "skipped": 0, "state_writes": 0}
     assert sloth(machine, "drift")["drifted"] == 0
     by_hand(machine)
     put(machine, 'task({name = "machine", run = function() end})')
-    sloth(machine, "run", "/root/site.sloth")
-    pruned = sloth(machine, "prune", "/root/site.sloth", "--yes")
+    sloth(machine, "run", "/run/home/site.sloth")
+    pruned = sloth(machine, "prune", "/run/home/site.sloth", "--yes")
     assert pruned["summary"]["keep"] == pruned["summary"]["forget"] == 0
     assert machine.run("sh", "-c", PROBE) == before
 
@@ -96,7 +97,7 @@ def by_hand(machine: Scratch) -> None:
     seen = {one["address"]: one["attributes"] for one in drift["resources"] if one["status"] != "ok"}
     assert sorted(seen) == ["cron:games:tidy", "hosts:db.example/ipv4", "hosts:db/ipv4", "user:ann"]
     assert [one["name"] for one in seen["user:ann"]] == ["shell"]
-    run = sloth(machine, "run", "/root/site.sloth")
+    run = sloth(machine, "run", "/run/home/site.sloth")
     assert [c["module"] for c in run["tasks"][0]["calls"] if c["changed"]] == ["user", "cron", "hosts"]
     assert sloth(machine, "drift")["drifted"] == 0
     assert machine.run("systemctl", "show", "-p", "InvocationID", "tick") == started, (

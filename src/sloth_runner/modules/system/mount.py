@@ -64,7 +64,7 @@ def mount(args: Mapping[str, Any], context: Context) -> Steps:
         wanted["mounted"] = state == "mounted"
     if state == "mounted" and IMPLYING.isdisjoint(line.options.split(",")):
         wanted["flags"] = _flags(line.options.split(","))
-    return (yield from ensure(Want(resource, wanted)))
+    return (yield from ensure(Want(resource, wanted, None, {"sensitive": context.sensitive})))
 
 
 def _flags(options: Sequence[str]) -> list[str]:
@@ -148,6 +148,7 @@ def _converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
 def _mount(change: Change, wanted: Mapping[str, Any], before: Mapping[str, Any]) -> Generator[Any, Any, None]:
     """Mount, unmount, mount again what is another file system, or change options."""
     path, subject = change.resource.id, f"mount {change.resource.id}"
+    hidden = bool(change.options.get("sensitive"))
     old, new = _line(before["fstab"]), _line(wanted.get("fstab", before["fstab"]))
     mounted = wanted.get("mounted", before["mounted"])
     if "mounted" not in wanted:
@@ -162,16 +163,17 @@ def _mount(change: Change, wanted: Mapping[str, Any], before: Mapping[str, Any])
         return
     if before["mounted"] and not moved:
         options = _complete(new.options.split(",") if new is not None else [], wanted.get("flags"))
-        yield from act(
-            subject, ["mount", "-o", f"remount,{options}", "--", *([new.src] if new else []), path]
-        )
+        argv = ["mount", "-o", f"remount,{options}", "--", *([new.src] if new else []), path]
+        yield from act(subject, argv, sensitive=hidden)
         return
     if new is None:
         raise BadArgument(f"{subject}: what was mounted there is not known any more", unchanged=[subject])
     there: Found = yield Stat(path, names=False)
     if there.kind == ABSENT:
         yield from make_folders([*(yield from missing_above(path)), path])
-    yield from act(subject, ["mount", "-t", new.fstype, "-o", new.options, "--", new.src, path])
+    yield from act(
+        subject, ["mount", "-t", new.fstype, "-o", new.options, "--", new.src, path], sensitive=hidden
+    )
 
 
 def _complete(options: Sequence[str], flags: Sequence[str] | None) -> str:
@@ -220,7 +222,8 @@ MODULES = (
             Arg("path", "path", "where it is mounted, an absolute path on the target", required=True),
             Arg("src", "one line", "what is mounted: a device, UUID=…, a folder (options \"bind\"), \"tmpfs\""),
             Arg("fstype", "file system", "the file system's type; \"none\" for bind"),
-            Arg("options", "mount options", "options with commas between, or a list", default="defaults"),
+            Arg("options", "mount options", "options with commas between, or a list; secrets belong in a file"
+                " (credentials=…)", default="defaults"),
             Arg("state", "mount state", '"mounted" and in fstab, "unmounted" and in fstab, "present" in fstab'
                 ' whatever is mounted, "absent" from both', default="mounted"),
             Arg("dump", "identity", "the entry's fifth field", default=0),

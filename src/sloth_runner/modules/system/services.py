@@ -36,6 +36,12 @@ FOLDER = "/etc/systemd/system"
 PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
 WHERE = "services can be managed where systemd runs"
 RUNNING = frozenset({"active", "reloading", "refreshing"})
+WITHOUT_INSTALL = {
+    "static": "its file has no [Install] section: other units start it; leave enabled out",
+    "indirect": "another name of it is enabled instead: see Also= in its file",
+    "generated": "it comes from a script in /etc/init.d or another source: enable it with that one's own tool",
+    "transient": "it was made by a program, and is gone at the next start",
+}
 STATES = {"activating": "starting", "deactivating": "stopping"}
 
 
@@ -141,15 +147,14 @@ def _set(subject: str, change: Change, unit: dict[str, str]) -> Generator[Any, A
 
 
 def _enable(subject: str, name: str, enabled: bool) -> Generator[Any, Any, None]:
+    seen = ((yield from units([name])) or [{}])[0].get("UnitFileState", "")
+    if enabled and seen in WITHOUT_INSTALL:
+        raise TaskFailed(
+            f"{subject} can't be enabled: it is {seen}", unchanged=[subject], next=[WITHOUT_INSTALL[seen]]
+        )
     yield from act(
         subject, ["systemctl", "enable" if enabled else "disable", "--", name], advice=["masked = false"]
     )
-    seen = ((yield from units([name])) or [{}])[0]
-    if enabled and seen.get("UnitFileState") in ("static", "indirect", "generated", "transient"):
-        raise TaskFailed(
-            f"{subject} can't be enabled: it is {seen['UnitFileState']}", unchanged=[subject],
-            next=["its file has no [Install] section: it is started by other units", "leave enabled out"],
-        )  # fmt: skip
 
 
 def _start(subject: str, name: str, how: str) -> Generator[Any, Any, None]:

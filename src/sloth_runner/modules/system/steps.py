@@ -115,18 +115,12 @@ def ask(*argv: str, env: Mapping[str, str] | None = None) -> Generator[Any, Any,
 
 
 def act(
-    subject: str,
-    argv: Sequence[str],
-    *,
-    advice: Sequence[str] = (),
-    sensitive: bool = False,
+    subject: str, argv: Sequence[str], *, advice: Sequence[str] = (), sensitive: bool = False
 ) -> Generator[Any, Any, Ran]:
-    """Run a program that changes something. Raises TaskFailed, in ``subject``'s name and the program's own words."""
-    return (
-        yield from perform(
-            subject, Exec(f"`{' '.join(argv)}`", tuple(argv)), advice=advice, sensitive=sensitive
-        )
-    )
+    """Run a program that changes something. Raises TaskFailed, in ``subject``'s name and the program's own words; of
+    a sensitive one only its name is told."""
+    op = Exec(f"`{argv[0]}` (sensitive)" if sensitive else f"`{' '.join(argv)}`", tuple(argv))
+    return (yield from perform(subject, op, advice=advice, sensitive=sensitive))
 
 
 def feed(

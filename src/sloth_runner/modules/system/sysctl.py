@@ -19,16 +19,16 @@ from sloth_runner.modules.base import (
     one_by_one,
 )  # fmt: skip
 from sloth_runner.modules.system.steps import (
+    act,
     alone,
     lines_of,
     make_folders,
     missing_above,
-    perform,
     put_lines,
     remove_empty,
     text_of,
 )  # fmt: skip
-from sloth_runner.ops import Exec, OpError, Remove
+from sloth_runner.ops import OpError, Remove
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Steps
@@ -54,7 +54,7 @@ def sysctl(args: Mapping[str, Any], context: Context) -> Steps:
     wanted = {"value": value}
     if args["persistent"]:
         wanted["persistent"] = value
-    return (yield from ensure(Want(resource, wanted)))
+    return (yield from ensure(Want(resource, wanted, None, {"sensitive": context.sensitive})))
 
 
 def _dotted(name: str) -> str:
@@ -102,11 +102,9 @@ def _converge(change: Change) -> Generator[Any, Any, str]:
                 f"{subject}: this kernel has no such setting, or it can't be read", unchanged=[subject],
                 next=["check its spelling", "load the kernel module that brings it first"],
             )  # fmt: skip
-        label = f"`sysctl -w {name}={wanted['value']}`"
         advice = ["in a container most settings are the host's: set it there"]
-        yield from perform(
-            subject, Exec(label, ("sysctl", "-q", "-w", f"{name}={wanted['value']}")), advice=advice
-        )
+        argv = ["sysctl", "-q", "-w", f"{name}={wanted['value']}"]
+        yield from act(subject, argv, advice=advice, sensitive=bool(change.options.get("sensitive")))
     if "persistent" in wanted and wanted["persistent"] != before.get("persistent", ""):
         yield from _persist(change, name, str(wanted["persistent"]))
     return ""
