@@ -135,4 +135,17 @@ def test_every_module_of_files_has_cases() -> None:
     from sloth_runner.modules import modules
 
     seen = {param.values[0]["module"] for param in ALL}
-    assert seen == set(modules()) - {"cmd"}
+    assert seen == {name for name in modules() if name.startswith("file.")}
+
+
+def test_no_module_has_an_argument_that_every_call_takes() -> None:
+    from sloth_runner.engine.module_calls import COMMON
+    from sloth_runner.modules import modules
+
+    taken = [
+        f"{name}: {arg.name}"
+        for name, module in modules().items()
+        for arg in module.args
+        if arg.name in COMMON
+    ]
+    assert taken == [], "it would never reach the module"
