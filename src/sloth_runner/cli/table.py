@@ -49,14 +49,17 @@ ROOT: Final[Entries] = {
     "runs": (RUNS, "Look at earlier runs.", "RUN is a run's id, the start of one, or last."),
     "stack": (STACK, "Manage the names that runs are kept under.", None),
     "config": (CONFIG, "Look at the configuration.", None),
-    "explain": ("explain:explain", "Explain an error code."),
+    "init": ("init:init", "Begin a project: settings, values, a first task file."),
+    "modules": ("modules:modules", "Show what task files may call."),
+    "types": ("types:types", "Write the types of task files for editors."),
+    "explain": ("explain:explain", "Explain an error code or a module."),
     "completion": ("completion:completion", "Print the completion script for a shell."),
     "version": ("version:version", "Print the version."),
 }
 
 LATER: Final = frozenset(
     (
-        *("plan", "drift", "prune", "resource", "agent", "ui", "init", "types", "export", "import"),
+        *("plan", "drift", "prune", "resource", "agent", "ui", "export", "import"),
         *("watch", "migrate", "rekey", "verify", "tag", "doctor"),
     )
 )

@@ -12,7 +12,7 @@ from sloth_runner.engine.pump import Strand, Wait
 from sloth_runner.errors import BadArgument, Bug
 from sloth_runner.model import Call, Site
 from sloth_runner.modules import Context as Setting
-from sloth_runner.modules import Sources, check_args
+from sloth_runner.modules import Sources, base, check_args
 
 if TYPE_CHECKING:
     from sloth_runner.engine.rehearsal import Rehearsal
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sloth_runner.state.ledger import Ledger
     from sloth_runner.transport.base import Transport
 
-COMMON = ("delegate_to", "user", "timeout", "when", "ignore_errors", "sensitive", "notify", "prevent_destroy")
+COMMON = tuple(one.name for one in base.COMMON)
 
 
 class Common(NamedTuple):

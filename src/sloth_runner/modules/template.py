@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.errors import BadArgument, FileMissing, SlothError, TemplateProblem
 from sloth_runner.model import Pairs
 from sloth_runner.modules.arguments import check
-from sloth_runner.modules.base import Arg, Source
+from sloth_runner.modules.base import Arg, Function, Param, Source
 from sloth_runner.modules.sources import read_source
 
 if TYPE_CHECKING:
@@ -224,4 +224,12 @@ _ARGS = (
     Arg("src", "line", "the template's file, relative to the task file"),
     Arg("text", "content", "the template itself"),
     Arg("vars", "vars", "what the template may use", default={}),
+)
+FUNCTIONS = (
+    Function(
+        "template.render",
+        "Renders a template (Jinja2): a file of this machine (src), or a text. What is missing in vars is an error.",
+        args=_ARGS,
+        returns=(Param("text", "string", "what it rendered to"),),
+    ),
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sloth_runner.agent.perform import perform
 from sloth_runner.errors import TaskFailed, TimedOut
-from sloth_runner.ops import FOLDER, Batch, Exec, Found, OpError, Ran, Read, Stat
+from sloth_runner.ops import FOLDER, Batch, Exec, Facts, Found, OpError, Ran, Read, Stat
 from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BASE = ("PATH", "HOME", "LANG")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SLOW_FACTS = frozenset(("services", "mounts", "users", "groups"))
+"""Sections whose gathering asks something that may be slow to answer: systemd, a file system, a directory."""
 LARGE = 32 << 20
 """Files above this many bytes are read in a thread: hashing one takes long enough to keep other tasks waiting."""
 
@@ -155,6 +157,8 @@ def _takes_time(op: Op) -> bool:
         return True
     if isinstance(op, Batch):
         return any(map(_takes_time, op.ops))
+    if isinstance(op, Facts):
+        return op.section in SLOW_FACTS
     if (isinstance(op, Stat) and op.digest) or (isinstance(op, Read) and op.limit > LARGE):
         try:
             return Path(op.path).stat().st_size > LARGE
