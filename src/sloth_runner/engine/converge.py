@@ -271,9 +271,9 @@ class Converging:
     def _verify(self, job: Job, observed: Observed) -> None:
         left = differing(observed.attributes, job.wanted)
         if left:
+            lines = sorted(left) if job.sensitive else attribute_lines(observed.attributes, job.wanted, left)
             raise TaskFailed(
-                f"{job.address} was changed, but is still not as wanted: "
-                f"{'; '.join(attribute_lines(observed.attributes, job.wanted, left))}",
+                f"{job.address} was changed, but is still not as wanted: {'; '.join(lines)}",
                 changed=[job.address],
                 next=["something else changes it at once, or its new state needs time: run again"],
             )
@@ -378,7 +378,10 @@ def _message(job: Job, action: str) -> str:
         old = "link to " + str(attributes["target"]) if noun == "link" else noun
         text = f"replaced the {old} by {label}"
     else:
-        lines = attribute_lines(job.observed.attributes, job.wanted, job.differing - {"content"})
+        names = job.differing - {"content"}
+        lines = (
+            sorted(names) if job.sensitive else attribute_lines(job.observed.attributes, job.wanted, names)
+        )
         updated = "content" in job.differing
         text = f"updated {label}" + (f", {', '.join(lines)}" if lines else "") if updated else ""
         text = text or f"{label}: {', '.join(lines)}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, BadField
+from sloth_runner.modules.system.types import TYPES as SYSTEM_TYPES
 
 if TYPE_CHECKING:
     from sloth_runner.model import Value
@@ -208,6 +209,7 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "variables": _variables,
     "vars": _vars,
     "changed_when": _changed_when,
+    **SYSTEM_TYPES,
 }
 """What an argument can be. "content" is a string byte for byte; "line" one that is not blank; "variables" a
 table of environment variables; "vars" a table that is passed on as it is."""
