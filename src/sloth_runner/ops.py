@@ -161,7 +161,7 @@ class Exec(NamedTuple):
     It starts in ``cwd`` (None: the user's home), with PATH, HOME and LANG of the machine and then ``env``.
     ``timeout`` in seconds stops it and all it started. Of each output stream ``output_limit`` bytes are
     kept, half from its start and half from its end. ``label`` is what messages call it; ``mutating`` says
-    whether it may change the machine.
+    whether it may change the machine. The output of a ``private`` one is for whoever asked, and goes to no log.
     """
 
     label: str
@@ -173,6 +173,7 @@ class Exec(NamedTuple):
     timeout: float | None = None
     output_limit: int = 1 << 20
     mutating: bool = True
+    private: bool = False
 
 
 class Batch(NamedTuple):

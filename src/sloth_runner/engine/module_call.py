@@ -13,8 +13,9 @@ from sloth_runner.engine.pump import Wait
 from sloth_runner.errors import Bug, SlothError, TaskProblem, Unpredictable
 from sloth_runner.model import Call, Outcome, Partial
 from sloth_runner.modules.base import Predict
-from sloth_runner.ops import Exec
+from sloth_runner.ops import Batch, Exec
 from sloth_runner.state.ledger import Entry, Pending
+from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:
     from sloth_runner.engine.module_calls import Common, ModuleCalls
@@ -70,7 +71,8 @@ class ModuleCall:
         try:
             following: Op | None = op
             while following is not None:
-                following = await self._drive.perform(self._transport, following, self._heard)
+                sink = discard if _private(following) else self._heard
+                following = await self._drive.perform(self._transport, following, sink)
         except SlothError as error:
             return self._failed(error)
         finally:
@@ -231,3 +233,10 @@ class ModuleCall:
         if not self._quiet:
             self._context.tally.actions.append(foretold(prediction, self._call))
         return Outcome(prediction.changed is True, prediction.message, {}, None, None, unknown)
+
+
+def _private(op: Op) -> bool:
+    """Whether what an operation prints is no business of the log."""
+    if isinstance(op, Batch):
+        return any(map(_private, op.ops))
+    return isinstance(op, Exec) and op.private

@@ -17,7 +17,9 @@ __all__ = [
     "Arg", "Context", "Kind", "Module", "Sources", "check_args", "kinds", "modules", "pure_functions", "read_source",
 ]  # fmt: skip
 
-FAMILIES = ("cmd", "files.put", "system.accounts", "system.services")
+FAMILIES = (
+    "cmd", "files.put", "system.accounts", "system.services", "databases.postgresql",
+)  # fmt: skip
 """Every file of modules; each has MODULES, and KINDS for the resources that it converges."""
 
 

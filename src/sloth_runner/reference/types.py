@@ -27,6 +27,46 @@ TYPES: Final[Mapping[str, ArgType]] = {
     "variables": ArgType("table<string, string|number>", "a table of names and texts"),
     "vars": ArgType("table<string, any>", "a table with text keys"),
     "changed_when": ArgType("boolean|{exit_codes: integer[]}", "true, false, or {exit_codes = {…}}"),
+    "postgresql name": ArgType("string", "a name of up to 63 bytes"),
+    "postgresql names": ArgType("string|string[]", "a name or a list of names, of up to 63 bytes each"),
+    "postgresql object": ArgType(
+        '"database"|"schema"|"table"|"sequence"', "a word: database, schema, table, sequence"
+    ),
+    "mysql account": ArgType("string", "a name of up to 80 bytes"),
+    "mysql name": ArgType("string", "a name of up to 64 bytes"),
+    "mysql host": ArgType("string", "a host name or address, with % and _ as wildcards"),
+    "password": ArgType("string", "one line that is not empty"),
+    "privileges": ArgType("string|string[]", 'a privilege or a list of them, or "all"'),
+    "database port": ArgType("integer", "a number from 1 to 65535"),
+    "connection limit": ArgType("integer", "a number; -1 means no limit"),
+    "expiry": ArgType("string", 'a time in UTC such as "2030-01-31 12:00:00", or "never"'),
+    "database word": ArgType("string", "one word such as utf8mb4 or de_DE.UTF-8"),
+    "one line": ArgType("string", "one line of text that is not blank"),
+    "account": ArgType("string", "the name of an account"),
+    "accounts": ArgType("string|string[]", "a name of an account, or a list of them"),
+    "account or number": ArgType("string|integer", "the name of an account, or a number"),
+    "identity": ArgType("integer", "a number from 0 to 4294967294"),
+    "password hash": ArgType("string", "a hash as in /etc/shadow"),
+    "account field": ArgType("string", "one line without a colon"),
+    "program": ArgType("string", "an absolute path without .. and colons"),
+    "day": ArgType("string", 'a day such as "2027-03-31", or "never"'),
+    "unit": ArgType("string", "the name of a unit such as nginx or backup.timer"),
+    "units": ArgType(
+        "string|string[]", "the name of a unit such as nginx or backup.timer, or a list of them"
+    ),
+    "address": ArgType("string", "an IP address"),
+    "host": ArgType("string", "a host name"),
+    "hosts": ArgType("string|string[]", "a host name, or a list of them"),
+    "zone": ArgType("string", "a time zone such as Europe/Berlin"),
+    "sysctl": ArgType("string", "a kernel setting such as vm.swappiness"),
+    "setting": ArgType("string|number", "a number or one line of text"),
+    "mount options": ArgType("string|string[]", 'options such as "ro,nosuid", or a list'),
+    "sudoers name": ArgType("string", "letters, digits, - and _"),
+    "present or absent": ArgType('"present"|"absent"', '"present" or "absent"'),
+    "running or stopped": ArgType('"running"|"stopped"', '"running" or "stopped"'),
+    "mount state": ArgType(
+        '"mounted"|"unmounted"|"present"|"absent"', '"mounted", "unmounted", "present" or "absent"'
+    ),
     "duration": ArgType("sloth.Duration", 'seconds, or text such as "30s", "5m"'),
 }
 """The types of arguments by their names in ``modules.arguments.TYPES``; a test holds the two together."""

@@ -16,7 +16,8 @@ LARGEST = 8 << 20
 """Bytes of a file of settings that are read; a larger one is no such file."""
 PACKAGES = {
     "crontab": "cron", "gpasswd": "passwd", "hostname": "hostname", "sysctl": "procps", "systemctl": "systemd",
-    "visudo": "sudo", "mount": "mount", "umount": "mount", "useradd": "passwd",
+    "visudo": "sudo", "mount": "mount", "umount": "mount", "useradd": "passwd", "psql": "postgresql-client",
+    "mariadb": "mariadb-client",
 }  # fmt: skip
 """Which Debian package has a program; the others carry its name."""
 
