@@ -18,7 +18,7 @@ __all__ = [
 ]  # fmt: skip
 
 FAMILIES = (
-    "cmd", "files.put", "system.accounts", "system.services", "databases.postgresql",
+    "cmd", "files.put", "system.accounts", "system.services", "databases.postgresql", "certificates",
 )  # fmt: skip
 """Every file of modules; each has MODULES, and KINDS for the resources that it converges."""
 

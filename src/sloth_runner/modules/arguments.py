@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, BadField
+from sloth_runner.modules.certificate_types import TYPES as CERTIFICATE_TYPES
 from sloth_runner.modules.databases.types import TYPES as DATABASE_TYPES
 from sloth_runner.modules.system.types import TYPES as SYSTEM_TYPES
 
@@ -203,6 +204,7 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "path": _path,
     "file path": _file_path,
     "boolean": _boolean,
+    "integer": _integer,
     "mode": _mode,
     "owner": _owner,
     "strings": _strings,
@@ -212,6 +214,7 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "changed_when": _changed_when,
     **SYSTEM_TYPES,
     **DATABASE_TYPES,
+    **CERTIFICATE_TYPES,
 }
 """What an argument can be. "content" is a string byte for byte; "line" one that is not blank; "variables" a
 table of environment variables; "vars" a table that is passed on as it is."""
