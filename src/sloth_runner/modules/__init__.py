@@ -18,7 +18,8 @@ __all__ = [
 ]  # fmt: skip
 
 FAMILIES = (
-    "cmd", "files.put", "system.accounts", "system.services", "databases.postgresql", "certificates",
+    "cmd", "files.put", "system.accounts", "system.services", "databases.postgresql", "databases.mysql",
+    "certificates",
 )  # fmt: skip
 """Every file of modules; each has MODULES, and KINDS for the resources that it converges."""
 

@@ -35,6 +35,8 @@ TYPES: Final[Mapping[str, ArgType]] = {
     "mysql account": ArgType("string", "a name of up to 80 bytes"),
     "mysql name": ArgType("string", "a name of up to 64 bytes"),
     "mysql host": ArgType("string", "a host name or address, with % and _ as wildcards"),
+    "mysql auth": ArgType('"password"|"unix_socket"', '"password" or "unix_socket"'),
+    "mysql tls": ArgType('"none"|"ssl"|"x509"', '"none", "ssl" or "x509"'),
     "password": ArgType("string", "one line that is not empty"),
     "privileges": ArgType("string|string[]", 'a privilege or a list of them, or "all"'),
     "database port": ArgType("integer", "a number from 1 to 65535"),

@@ -75,13 +75,7 @@ def rows(text: str) -> list[dict[str, Any]]:
 
 
 def _failed(subject: str, program: str, ran: Ran) -> TaskFailed:
-    said = ran.stderr.decode("utf-8", "replace").strip().splitlines()
-    kept = []
-    quoting = False
-    for line in said:
-        quoting = re.search(r"\bLINE \d+:", line) is not None or (quoting and line.strip(" ^") == "")
-        if not quoting and "STATEMENT:" not in line:
-            kept.append(line.strip())
+    kept = _without_statements(ran.stderr.decode("utf-8", "replace").strip().splitlines())
     last = f": {kept[0]}" if kept else f" with exit status {ran.exit_code}"
     advice = [
         "is the server running, and may this user connect? see login, host, port and the file of passwords"
@@ -96,3 +90,20 @@ def _failed(subject: str, program: str, ran: Ran) -> TaskFailed:
         unchanged=[subject],
         next=advice if refused else [],
     )
+
+
+def _without_statements(said: Sequence[str]) -> list[str]:
+    """What a client said, without the statements that it quotes: they may hold what stands for a password.
+
+    psql quotes in a line "LINE n:" and a caret below; mariadb between two lines of dashes, and after "near".
+    """
+    kept = []
+    quoting = dashes = False
+    for line in said:
+        if set(line) == {"-"}:
+            dashes = not dashes
+            continue
+        quoting = re.search(r"\bLINE \d+:", line) is not None or (quoting and line.strip(" ^") == "")
+        if not quoting and not dashes and "STATEMENT:" not in line and line.strip():
+            kept.append(re.sub(r" near '.*", " near …", line.strip()))
+    return kept

@@ -111,6 +111,8 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "mysql account": _name(80),
     "mysql name": _name(64),
     "mysql host": _name(255),
+    "mysql auth": _choice("password", "unix_socket"),
+    "mysql tls": _choice("none", "ssl", "x509"),
     "password": _password,
     "privileges": _privileges,
     "database port": _port,
