@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -39,7 +40,15 @@ STATE = {
     "state.rollback": ("state", "rollback", "deployment:version", "--rev", "1", "--yes"),
     "state.stats": ("state", "stats"),
     "state.history": ("state", "history", "db:password", "--reveal"),
+    "state.history.list": ("state", "history", "--since", "2h30m", "--reveal"),
     "state.diff": ("state", "diff", "deployment:version"),
+    "state.diff.list": ("state", "diff", "--from-time", "2h30m"),
+    "state.rollback.list": ("state", "rollback", "--to-time", "2h30m", "--yes"),
+    "state.tag": ("state", "tag", "v1"),
+    "state.tag.list": ("state", "tag"),
+    "state.tag.delete": ("state", "tag", "old", "--delete", "--yes"),
+    "state.verify": ("state", "verify", "--all-agents"),
+    "state.doctor": ("state", "doctor"),
     "lock.list": ("lock", "list"),
     "runs.list": ("runs", "list"),
     "stack.list": ("stack", "list"),
@@ -69,8 +78,42 @@ FILES = {
 }
 
 
+CONVERGED = """
+task({name = "first", run = function()
+  file.write({dest = "FOLDER/a", content = "a\\n", mode = "0600"})
+  cmd({command = "true", once = true})
+  state.set("k", {1, 2})
+end})
+"""
+LEDGER = {
+    "plan": ("plan", "deploy.sloth"),
+    "drift": ("drift",),
+    "prune": ("prune", "deploy.sloth", "--yes"),
+    "resource.list": ("resource", "list"),
+    "resource.show": ("resource", "show", "file:FOLDER/a"),
+    "resource.forget": ("resource", "forget", "file:FOLDER/a", "--yes"),
+}
+
+
+@pytest.mark.parametrize("name", LEDGER)
+def test_ledger_documents(cli: Cli, name: str) -> None:
+    folder = str(cli.work)
+    cli.file("deploy.sloth", CONVERGED.replace("FOLDER", folder))
+    planned = _document(cli, "plan", "deploy.sloth")
+    assert planned["summary"] == {"create": 1, "update": 1, "delete": 0, "unknown": 0, "state": 1}
+    assert _document(cli, "run", "deploy.sloth")["status"] == "ok"
+    (cli.work / "a").write_text("b\n")
+    if name == "prune":
+        (cli.work / "a").write_text("a\n")
+        cli.file("deploy.sloth", 'task({name = "other", run = function() end})')
+    document = _document(cli, *(word.replace("FOLDER", folder) for word in LEDGER[name]))
+    assert document["format"] == f"sloth-runner/{name}"
+
+
 @pytest.mark.parametrize("name", STATE)
 def test_state_documents(filled: Cli, name: str) -> None:
+    filled.ok("state", "tag", "old")
+    settle(filled)
     assert _document(filled, *STATE[name])["format"] == f"sloth-runner/{name}"
 
 
@@ -109,7 +152,7 @@ def test_the_last_line_of_json_lines_is_the_error(cli: Cli) -> None:
 
 
 def test_every_schema_is_covered() -> None:
-    assert set(schemas()) == {*STATE, *LOCKS, *FILES, "error"}
+    assert set(schemas()) == {*STATE, *LOCKS, *FILES, *LEDGER, "error"}
 
 
 def test_a_schema_names_its_document() -> None:
@@ -145,6 +188,12 @@ def test_json_without_unicode(cli: Cli) -> None:
     cli.ok("state", "set", "städte", "Köln")
     result = cli("state", "list", "-o", "json", encoding="ascii")
     assert json.loads(result.out)["entries"][0]["value"] == "Köln"
+
+
+def settle(cli: Cli) -> None:
+    """The files were written at the time of the clock that stands still."""
+    for file in (cli.home / "state").glob("*.db"):
+        os.utime(file, (cli.now, cli.now))
 
 
 def hold(cli: Cli, name: str, holder: str = "task-123") -> None:

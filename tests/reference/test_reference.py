@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from lupa import lua54
 
+from sloth_runner.engine import module_calls, state_calls
 from sloth_runner.lua import data
 from sloth_runner.lua.definitions import _FIELDS
 from sloth_runner.modules import kinds, modules, pure_functions
-from sloth_runner.modules.arguments import TYPES as CHECKS
-from sloth_runner.modules.base import COMMON
+from sloth_runner.modules.arguments import all_types
+from sloth_runner.modules.described import COMMON
 from sloth_runner.reference import language, markdown, meta, state
 from sloth_runner.reference.entries import as_lua, entries, find, functions, names, pages, records, variables
 from sloth_runner.reference.types import TYPES
@@ -80,10 +81,11 @@ def test_every_module_and_function_is_described_once() -> None:
 
 
 def test_types_of_arguments_are_checked_and_described() -> None:
+    checks = all_types()
     used = {arg.type for module in modules().values() for arg in module.args} | {arg.type for arg in COMMON}
-    assert set(CHECKS) <= set(TYPES), "a type of modules/arguments.py needs an entry in reference/types.py"
+    assert set(checks) <= set(TYPES), "a type of modules/arguments.py needs an entry in reference/types.py"
     assert used <= set(TYPES)
-    assert set(TYPES) <= {*CHECKS, "duration"}
+    assert set(TYPES) <= {*checks, "duration"}
 
 
 def test_every_argument_says_what_it_is_for() -> None:
@@ -93,6 +95,10 @@ def test_every_argument_says_what_it_is_for() -> None:
             assert field.doc.strip() or not (entry.is_module or entry.table), f"{entry.name}: {field.name}"
         for field in entry.returns if entry.is_module else ():
             assert field.doc.strip(), f"{entry.name} returns {field.name}"
+
+
+def test_what_all_modules_take_is_what_the_engine_handles() -> None:
+    assert tuple(arg.name for arg in COMMON) == module_calls.COMMON
 
 
 def test_fields_of_definitions_are_described() -> None:
@@ -108,6 +114,8 @@ def test_fields_of_definitions_are_described() -> None:
 def test_tables_of_state_are_described() -> None:
     found = {record.name: {field.name for field in record.fields} for record in state.RECORDS}
     assert found["sloth.StateStats"] == set(Stats._fields)
+    assert found["sloth.SetOptions"] == set(state_calls._SET)
+    assert found["sloth.HistoryOptions"] == set(state_calls._HISTORY)
 
 
 @pytest.mark.parametrize("name", ["meta", "pages"])

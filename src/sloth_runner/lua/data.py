@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.errors import BadArgument, BadValue
 from sloth_runner.model import Pairs
-from sloth_runner.modules.base import Function, Param
 from sloth_runner.state.value import MAX_DEPTH
 
 if TYPE_CHECKING:
@@ -17,32 +16,6 @@ if TYPE_CHECKING:
 
 MAX_NODES: Final = 1_000_000
 """Items a decoded text may have."""
-
-
-_JSON = (Param("text", "string", "JSON"),)
-_YAML = (Param("text", "string", "YAML"),)
-_VALUE = (Param("value", "any", "strings, numbers, booleans, tables of them"),)
-FUNCTIONS = (
-    Function(
-        "json.encode",
-        "JSON with sorted keys, in one line. An empty table is {}; what JSON has no form for is an error.",
-        (*_VALUE, Param("options", "{indent?: integer}", "indent: spread over lines", optional=True)),
-        _JSON,
-    ),
-    Function(
-        "json.decode",
-        "The value of a JSON text. Fields that are null are left out; a null in a list is an error.",
-        _JSON,
-        _VALUE,
-    ),
-    Function("yaml.encode", "YAML in block style with sorted keys.", _VALUE, _YAML),
-    Function(
-        "yaml.decode",
-        "The value of one YAML document: plain data only. Dates come as ISO text, null as in JSON.",
-        _YAML,
-        _VALUE,
-    ),
-)
 
 
 def functions() -> dict[str, Callable[..., object]]:

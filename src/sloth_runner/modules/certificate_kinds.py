@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes
     from sloth_runner.ops import Found, Ran
 
-SUBJECT = ("C", "ST", "L", "O", "OU", "CN", "emailAddress")
-"""The fields of a subject, in the order in which they are written."""
 _CURVES = {"P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521r1"}
 _NAMES = "-nameopt=sep_multiline,utf8,sname"
 
@@ -33,7 +31,7 @@ def _openssl(subject: str, *argv: str) -> Generator[Any, Any, Ran]:
         cwd="/",
         env={"LC_ALL": "C.UTF-8"},
         mutating=False,
-        private=True,
+        quiet=True,
     )
     try:
         ran: Ran = yield op
@@ -169,7 +167,7 @@ def _make(change: Change, argv: Sequence[str], config: str, wanted: Attributes) 
         "SLOTH_OWNER": f"{'' if owner is None else owner}{'' if group is None else f':{group}'}",
     }
     label = f"`openssl {argv[0]}`"
-    ran: Ran = yield Exec(label, line="\n".join(lines), cwd="/", env=env, private=True)
+    ran: Ran = yield Exec(label, line="\n".join(lines), cwd="/", env=env, quiet=True)
     if ran.exit_code == 127:
         raise not_installed(change.resource.address, "openssl")
     if ran.exit_code:

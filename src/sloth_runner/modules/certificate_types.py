@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sloth_runner.modules.certificate_kinds import SUBJECT
 from sloth_runner.modules.system.types import one_line
 
+SUBJECT = ("C", "ST", "L", "O", "OU", "CN", "emailAddress")
+"""The fields of a subject, in the order in which they are written."""
 _DNS = re.compile(r"(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?")
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sloth_runner.errors import BadArgument
 from sloth_runner.model import Outcome
 from sloth_runner.modules.base import Arg, Context, Ensure, Module, Resource, Want
-from sloth_runner.modules.certificate_kinds import KINDS, SUBJECT
+from sloth_runner.modules.certificate_kinds import KINDS
+from sloth_runner.modules.certificate_types import SUBJECT
 from sloth_runner.modules.files.kind import ownership
 from sloth_runner.modules.system.steps import alone
 

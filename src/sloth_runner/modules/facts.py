@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sloth_runner.modules.base import Param, Record
+from sloth_runner.modules.described import Param, Record
 
 _BYTES = "integer"
 OS = Record(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.errors import BadArgument, FileMissing, SlothError, TemplateProblem
 from sloth_runner.model import Pairs
 from sloth_runner.modules.arguments import check
-from sloth_runner.modules.base import Arg, Function, Param, Source
+from sloth_runner.modules.base import Arg, Source
 from sloth_runner.modules.sources import read_source
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def functions(folder: Path) -> dict[str, Callable[..., object]]:
     def render_call(*args: object) -> str:
         if len(args) != 1 or not isinstance(args[0], dict):
             raise BadArgument("template.render takes a table: {src = …, vars = …} or {text = …, vars = …}")
-        given = check("template.render", _ARGS, args[0], {})
+        given = check("template.render", ARGS, args[0], {})
         src, text = given["src"], given["text"]
         if (src is None) == (text is None):
             raise BadArgument("template.render takes either src (a file) or text")
@@ -220,16 +220,8 @@ def _near(message: str, values: Mapping[str, Any]) -> list[str]:
     return [*did_you_mean(found[1], values), hint]
 
 
-_ARGS = (
+ARGS = (
     Arg("src", "line", "the template's file, relative to the task file"),
     Arg("text", "content", "the template itself"),
     Arg("vars", "vars", "what the template may use", default={}),
-)
-FUNCTIONS = (
-    Function(
-        "template.render",
-        "Renders a template (Jinja2): a file of this machine (src), or a text. What is missing in vars is an error.",
-        args=_ARGS,
-        returns=(Param("text", "string", "what it rendered to"),),
-    ),
 )

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sloth_runner.modules import kinds, modules
-from sloth_runner.modules.base import COMMON, RESULT, Arg, Function, Kind, Module, Param, Record
-from sloth_runner.reference import language, state
-from sloth_runner.reference.types import TYPES
+from sloth_runner.modules.base import Arg, Kind, Module
+from sloth_runner.modules.described import COMMON, RESULT, Function, Param, Record
+from sloth_runner.reference import language, pure, state
+from sloth_runner.reference.types import TYPES, ArgType
 
 _RECORD = re.compile(r"sloth\.[\w.]+")
 _TYPED = re.compile(r"\(([^()]+(?:\([^()]*\)[^()]*)*)\) (.*)", re.DOTALL)
@@ -74,16 +75,7 @@ class Page(NamedTuple):
 
 def functions() -> tuple[Function, ...]:
     """All functions of task files that are no modules."""
-    from sloth_runner.lua import data
-    from sloth_runner.modules import crypto, template
-
-    return (
-        *language.FUNCTIONS,
-        *state.FUNCTIONS,
-        *crypto.FUNCTIONS,
-        *template.FUNCTIONS,
-        *data.FUNCTIONS,
-    )
+    return (*language.FUNCTIONS, *state.FUNCTIONS, *pure.FUNCTIONS)
 
 
 def entries() -> tuple[Entry, ...]:
@@ -195,7 +187,7 @@ def _of_function(function: Function) -> Entry:
 
 
 def _argument(arg: Arg) -> Field:
-    found = TYPES[arg.type]
+    found = TYPES.get(arg.type) or ArgType("any", arg.type)
     default = None if arg.required or arg.default is None else as_lua(arg.default)
     return Field(arg.name, found.lua, found.words, arg.doc, arg.required, default)
 

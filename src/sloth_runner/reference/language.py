@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sloth_runner.modules.base import Function, Param, Record
+from sloth_runner.modules.described import Function, Param, Record
 
 _RUN = "sloth.Run"
 _CONDITION = "sloth.Condition"

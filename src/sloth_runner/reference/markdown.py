@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from sloth_runner.modules.base import Record
+from sloth_runner.modules.described import Record
 from sloth_runner.reference import language
 from sloth_runner.reference.entries import Entry, Field, Page, common, pages
 from sloth_runner.reference.types import TYPES

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sloth_runner.modules.base import Kind, Record
+from sloth_runner.modules.base import Kind
+from sloth_runner.modules.described import Record
 from sloth_runner.reference import language
 from sloth_runner.reference.entries import Entry, Field, Page, common, pages
 

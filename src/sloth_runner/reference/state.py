@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sloth_runner.modules.base import Function, Param, Record
+from sloth_runner.modules.described import Function, Param, Record
 
 _KEY = Param("key", "string", "1 to 512 bytes of UTF-8 without control characters")
 _VALUE = Param("value", "sloth.Value", "what to store; comes back as the type it is")
@@ -47,6 +47,40 @@ RECORDS: Final = (
         (
             Param("rev", "integer", "the number of a revision", optional=True),
             Param("at", "string", "a time, or how long ago: 2026-01-31T12:00:00Z, 2h30m", optional=True),
+        ),
+    ),
+    Record(
+        "sloth.HistoryOptions",
+        "Which revisions state.history gives.",
+        (
+            Param("limit", "integer", "at most so many", optional=True),
+            Param(
+                "since",
+                "number|string",
+                "those from this time on: seconds since 1970, or as for state.get",
+                optional=True,
+            ),
+            Param("until", "number|string", "those up to this time", optional=True),
+            Param("by", "string", "those of this user", optional=True),
+        ),
+    ),
+    Record(
+        "sloth.Difference",
+        "Two revisions of a key, compared.",
+        (
+            Param("differ", "boolean", "whether the values differ"),
+            Param("diff", "string", "how, line by line; not there for sensitive values", optional=True),
+            Param("old", "sloth.Value", "the first value; not there if there was none", optional=True),
+            Param("new", "sloth.Value", "the second value", optional=True),
+        ),
+    ),
+    Record(
+        "sloth.Verified",
+        "What state.verify found in order.",
+        (
+            Param("head", "string", "the digest that stands for all of it"),
+            Param("keys", "integer", "how many keys"),
+            Param("revisions", "integer", "how many revisions"),
         ),
     ),
     Record(
@@ -173,7 +207,7 @@ _KEYS = (
     Function(
         "state.history",
         "What a key held, the newest first.",
-        (_KEY, Param("opts", "{limit?: integer}", "limit: at most so many", optional=True)),
+        (_KEY, Param("opts", "sloth.HistoryOptions", "which of them", optional=True)),
         (Param("revisions", "sloth.Revision[]", ""),),
     ),
     Function(
@@ -181,6 +215,28 @@ _KEYS = (
         "Makes an earlier revision the current one, as a new revision.",
         (_KEY, Param("rev", "integer", "the number of a revision")),
         (Param("rev", "integer", "the new revision"),),
+    ),
+    Function(
+        "state.diff",
+        "Compares two revisions of a key.",
+        (
+            _KEY,
+            Param("first", "integer", "the number of a revision"),
+            Param("second", "integer", "the number of another; the last one if not given", optional=True),
+        ),
+        (Param("difference", "sloth.Difference", ""),),
+    ),
+    Function(
+        "state.tag",
+        "Gives what this namespace holds now a name, to come back to it.",
+        (Param("name", "string", "the tag"),),
+        (Param("digest", "string", "what stands for all of it"),),
+    ),
+    Function(
+        "state.verify",
+        "Checks that nothing in this namespace was tampered with; raises E-CORRUPT if something was.",
+        (Param("opts", "{head?: string}", "head: the digest that it shall have", optional=True),),
+        (Param("report", "sloth.Verified", ""),),
     ),
     Function(
         "state.stats", "Figures of this namespace.", (), (Param("stats", "sloth.StateStats", ""),)

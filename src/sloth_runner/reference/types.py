@@ -16,6 +16,7 @@ class ArgType(NamedTuple):
 TYPES: Final[Mapping[str, ArgType]] = {
     "string": ArgType("string", "text without NUL bytes"),
     "line": ArgType("string", "text that is not blank"),
+    "command": ArgType("string", "a line for the shell"),
     "content": ArgType("string", "any text, byte for byte"),
     "path": ArgType("string", "an absolute path on the target, without .."),
     "file path": ArgType("string", "an absolute path on the target that names a file, not only its folder"),

@@ -32,6 +32,9 @@ RUN_TASK: Final = "t"
 STACK: Final = "s"
 AUDIT: Final = "a"
 """Who was shown a sensitive value."""
+TAG: Final = "g"
+META: Final = "m"
+"""What belongs to the namespace as a whole."""
 
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _AGENT = _LOWER | frozenset("._-")
@@ -95,6 +98,8 @@ def check_key(key: object) -> str:
     """Return ``key`` if it is 1 to 512 bytes of UTF-8 without control characters. Raises BadName."""
     if not isinstance(key, str):
         raise BadName(f"a key must be a string, not {type_word(key)}")
+    if key.isascii() and key.isprintable() and 1 <= len(key) <= 512:
+        return key
     try:
         size = len(key.encode())
     except UnicodeEncodeError:

@@ -54,7 +54,7 @@ def statements(
         user=user,
         output_limit=16 << 20,
         mutating=mutating,
-        private=True,
+        quiet=True,
     )
     try:
         ran: Ran = yield op

@@ -126,6 +126,8 @@ MODULES = (
             **_NO_BACKUP,
         },
         returns={**_RETURNS, "warnings": "(string[]?) what should be looked at"},
+        settles=True,
+        source="src",
     ),
     Module(
         "file.write",
@@ -134,6 +136,7 @@ MODULES = (
         "Puts a text on the target.",
         refused={"src": "file.copy puts a file on the target", "path": "say dest = …", **_NO_BACKUP},
         returns=_RETURNS,
+        settles=True,
     ),
     Module(
         "file.template",
