@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     FileOp: TypeAlias = (
         "Stat | Read | Write | MakeDir | MakeLink | SetAttrs | SetTimes | Remove | Glob | List | WhoAmI"
     )
-    Op: TypeAlias = "FileOp | Exec | Batch"
-    Result: TypeAlias = "Found | Content | Done | Matches | Listing | Identity | Ran | tuple[Result, ...]"
+    Op: TypeAlias = "FileOp | Facts | Exec | Batch"
+    Result: TypeAlias = (
+        "Found | Content | Done | Matches | Listing | Identity | Gathered | Ran | tuple[Result, ...]"
+    )
     Stamp: TypeAlias = "tuple[int, int, int, int, int]"
 
 FILE, FOLDER, LINK, OTHER, ABSENT = "file", "folder", "link", "other", "absent"
@@ -147,6 +149,12 @@ class WhoAmI(NamedTuple):
     """The user who performs operations there."""
 
 
+class Facts(NamedTuple):
+    """What the machine is like, one ``section`` of it; changes nothing."""
+
+    section: str
+
+
 class Exec(NamedTuple):
     """Run a program: ``argv``, or a ``line`` for ``/bin/sh``; no standard input.
 
@@ -226,6 +234,12 @@ class Identity(NamedTuple):
     name: str
     uid: int
     home: str
+
+
+class Gathered(NamedTuple):
+    """The facts of one section: text, numbers, booleans, lists and mappings of them."""
+
+    value: object
 
 
 class Ran(NamedTuple):

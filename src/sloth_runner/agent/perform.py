@@ -11,6 +11,7 @@ from sloth_runner.agent import looking, removing, writing
 from sloth_runner.agent.names import problem
 from sloth_runner.ops import (
     Batch,
+    Facts,
     Glob,
     List,
     MakeDir,
@@ -45,12 +46,19 @@ def perform(op: Op) -> Result:
         raise problem(error, path) from error
 
 
+def _gather(op: Facts) -> Result:
+    from sloth_runner.agent.facts import gather
+
+    return gather(op)
+
+
 _ACTIONS: dict[type, Callable[[Any], Result]] = {
     Stat: looking.look,
     Read: looking.read,
     Glob: looking.glob,
     List: looking.list_folder,
     WhoAmI: lambda op: looking.who_am_i(),
+    Facts: _gather,
     Write: writing.write,
     MakeDir: writing.make_dir,
     MakeLink: writing.make_link,

@@ -22,6 +22,18 @@ T = TypeVar("T", bound="Module | Kind")
 
 FAMILIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cmd": (("cmd",), ()),
+    "databases.postgresql": (
+        ("postgresql.user", "postgresql.database", "postgresql.grant"),
+        ("postgresql.user", "postgresql.database", "postgresql.grant"),
+    ),
+    "databases.mysql": (
+        ("mysql.user", "mysql.database", "mysql.grant"),
+        ("mysql.user", "mysql.database", "mysql.grant"),
+    ),
+    "certificates": (
+        ("certificate.key", "certificate.self_signed", "certificate.csr"),
+        ("certificate.key", "certificate.csr", "certificate.self_signed"),
+    ),
     "files.put": (("file.copy", "file.write", "file.template", "file.directory", "file.absent"), ("file",)),
     "system.accounts": (("user", "group"), ("user", "group", "group.member")),
     "system.services": (

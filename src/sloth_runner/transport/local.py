@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sloth_runner.agent.perform import perform
 from sloth_runner.errors import TaskFailed, TimedOut
-from sloth_runner.ops import FOLDER, Batch, Exec, Found, OpError, Ran, Read, Stat
+from sloth_runner.ops import FOLDER, Batch, Exec, Facts, Found, OpError, Ran, Read, Stat
 from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 BASE = ("PATH", "HOME", "LANG")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SLOW_FACTS = frozenset(("services", "mounts", "users", "groups"))
+"""Sections whose gathering asks something that may be slow to answer: systemd, a file system, a directory."""
 LARGE = 32 << 20
 """Files above this many bytes are read in a thread: hashing one takes long enough to keep other tasks waiting."""
 
@@ -153,6 +155,8 @@ def _takes_time(op: Op) -> bool:
     kind = type(op)
     if kind is Exec:
         return True
+    if kind is Facts:
+        return op.section in SLOW_FACTS  # type: ignore[union-attr] # kind says so
     if kind is Batch:
         return any(map(_takes_time, op.ops))  # type: ignore[union-attr] # kind says so
     if (kind is Stat and op.digest) or (kind is Read and op.limit > LARGE):  # type: ignore[union-attr] # kind says so
