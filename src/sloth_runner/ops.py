@@ -71,7 +71,8 @@ class Write(NamedTuple):
 
     A symbolic link at ``path`` is replaced, not followed; a folder is refused. ``mode`` None keeps that of
     the file replaced (0644 for a new one); ``owner`` and ``group`` None keep those (a new file belongs to
-    the user who writes). ACLs and extended attributes of a replaced file are kept.
+    the user who writes). ACLs and extended attributes of a replaced file are kept. ``passing``: it is there only
+    for a moment, and whoever writes it removes it again.
     """
 
     path: str
@@ -79,6 +80,7 @@ class Write(NamedTuple):
     mode: int | None = None
     owner: str | None = None
     group: str | None = None
+    passing: bool = False
 
 
 class MakeDir(NamedTuple):
@@ -121,11 +123,12 @@ class Remove(NamedTuple):
     """Remove a file, a link (not what it leads to), or a folder; with ``recursive`` all that is in it.
 
     Nothing outside can be reached through links that appear meanwhile; a folder in which a file system is
-    mounted is refused. ``Done(False)`` if there was nothing.
+    mounted is refused. ``Done(False)`` if there was nothing. ``passing``: what a passing Write has put there.
     """
 
     path: str
     recursive: bool = False
+    passing: bool = False
 
 
 class Glob(NamedTuple):
@@ -261,7 +264,7 @@ def mutation(op: object, result: object) -> list[str]:
         return [text for inner, got in pairs for text in mutation(inner, got)]
     if isinstance(op, Exec):
         return [f"ran {op.label}"] if op.mutating else []
-    if isinstance(result, Done) and not result.changed:
+    if (isinstance(result, Done) and not result.changed) or (isinstance(op, (Write, Remove)) and op.passing):
         return []
     if isinstance(op, Write):
         return [f"wrote {op.path}"]

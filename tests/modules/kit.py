@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,8 @@ from sloth_runner.engine.drive import Desk, Drive, Skipped
 from sloth_runner.engine.rehearsal import Rehearsal
 from sloth_runner.model import Outcome
 from sloth_runner.modules import Context, Sources, check_args, kinds, modules
-from sloth_runner.modules.base import Predict
-from sloth_runner.ops import Batch, mutates, mutation
+from sloth_runner.modules.base import Deliver, Predict
+from sloth_runner.ops import Batch, Exec, mutates, mutation
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.ledger import Entry, Ledger
 from sloth_runner.transport.local import LocalTransport
@@ -76,7 +76,13 @@ class Machine:
             kinds(), self.ledger, about, sources, lambda: 1_800_000_000.0, self.jobs.append, self.rehearsal
         )
         desk = Desk(
-            self._recall, sources.read, sources.deliver, converging.ensure, lambda op: None, self._skipped
+            self._recall,
+            sources.read,
+            sources.tree,
+            self._deliver(sources),
+            converging.ensure,
+            lambda op: None,
+            self._skipped,
         )
         drive = Drive(steps, self._at_once, desk)
         try:
@@ -108,6 +114,14 @@ class Machine:
         if any(job.differing for job in self.jobs) or True in said:
             return True
         return None if None in said else False
+
+    def _deliver(self, sources: Sources) -> Callable[[Deliver], bool]:
+        def deliver(op: Deliver) -> bool:
+            if self.rehearsal is not None:
+                raise Skipped(Exec(f"writing {op.path} here"))
+            return sources.deliver(op)
+
+        return deliver
 
     def _recall(self, name: str) -> Mapping[str, Any] | None:
         entry = self.ledger.entry(name)

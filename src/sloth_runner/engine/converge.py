@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sloth_runner.engine.drive import Skipped
 from sloth_runner.errors import TaskFailed
-from sloth_runner.modules.base import Change, Converged, Look, Observed, Source, differing
+from sloth_runner.modules.base import Change, Converged, Look, Observed, Source, Told, differing
 from sloth_runner.modules.difference import HIDDEN, difference, sizes
 from sloth_runner.state.ledger import KEPT_CONTENT, Entry, Intent, Ledger, Pending, checksum
 
@@ -194,7 +194,7 @@ class Converging:
         notes = yield from kind.converge(changes)
         after = yield from kind.observe([Look(job.want.resource, _keys(job.wanted)) for job in todo])
         for job, note, observed in zip(todo, notes, after, strict=True):
-            job.note = note
+            self._note(job, note)
             self._verify(job, observed)
             self._record(job, observed, touched=True)
 
@@ -236,11 +236,17 @@ class Converging:
         try:
             notes = yield from kind.converge(changes)
             for job, note in zip(todo, notes, strict=True):
-                job.note = note
+                self._note(job, note)
         except Skipped:
             for job in todo:
                 attributes = None if job.wanted is None else {**(job.observed.attributes or {}), **job.wanted}
                 self._rehearsal.predict(job.address, Observed(attributes))
+
+    def _note(self, job: Job, note: str | Told) -> None:
+        if isinstance(note, Told):
+            job.note, job.diff = note.note, HIDDEN if self._about.sensitive else note.diff
+        else:
+            job.note = note
 
     def _begin(self, todo: Sequence[Job]) -> None:
         intents: dict[str, Intent] = {}

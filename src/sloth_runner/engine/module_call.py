@@ -51,7 +51,13 @@ class ModuleCall:
         self._called_for: list[Pending] = []
         steps = module.run(args, owner.setting(context, common))
         desk = Desk(
-            self._recall, owner.sources.read, self._deliver, self._ensure, self._foretold, self._skipped
+            self._recall,
+            owner.sources.read,
+            owner.sources.tree,
+            self._deliver,
+            self._ensure,
+            self._foretold,
+            self._skipped,
         )
         self._drive = Drive(steps, self._transport.at_once, desk)
         self._partial: dict[str, bytes] = {}
