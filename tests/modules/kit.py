@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import stat
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from sloth_runner.ops import Batch, Exec, mutates, mutation
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.ledger import Entry, Ledger
 from sloth_runner.transport.local import LocalTransport
+from tests.archives import tar
 
 if TYPE_CHECKING:
     from sloth_runner.ops import Op, Result
@@ -119,7 +121,9 @@ class Machine:
         def deliver(op: Deliver) -> bool:
             if self.rehearsal is not None:
                 raise Skipped(Exec(f"writing {op.path} here"))
-            return sources.deliver(op)
+            changed = sources.deliver(op)
+            self._counted(changed)
+            return changed
 
         return deliver
 
@@ -162,13 +166,17 @@ class Machine:
 
     def _done(self, op: Op, result: Result) -> None:
         self.operations.extend(op.ops if isinstance(op, Batch) else [op])
-        self._count += bool(mutation(op, result))
+        self._counted(bool(mutation(op, result)))
+
+    def _counted(self, changed: bool) -> None:
+        self._count += changed
         if self._killed_after is not None and self._count >= self._killed_after:
             raise Killed
 
 
 def make_tree(root: Path, tree: Mapping[str, Any]) -> None:
-    """Make files (a text, or content and mode), folders ({folder: mode}) and links ({link: target})."""
+    """Make files (a text, or content and mode), folders ({folder: mode}), links ({link: target}), archives
+    ({tar: entries})."""
     for name, what in tree.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,6 +187,8 @@ def make_tree(root: Path, tree: Mapping[str, Any]) -> None:
             path.chmod(int(what["folder"], 8))
         elif isinstance(what, dict) and "fifo" in what:
             os.mkfifo(path)
+        elif isinstance(what, dict) and "tar" in what:
+            path.write_bytes(gzip.compress(tar(*what["tar"]), mtime=0))
         else:
             content, mode = (what["content"], what["mode"]) if isinstance(what, dict) else (what, "0644")
             path.write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -21,6 +21,7 @@ from sloth_runner.ops import (
     SetAttrs,
     SetTimes,
     Stat,
+    Unpack,
     WhoAmI,
     Write,
 )
@@ -45,6 +46,12 @@ def perform(op: Op) -> Result:
         raise problem(error, path) from error
 
 
+def _unpack(op: Unpack) -> Result:
+    from sloth_runner.agent.unpacking import unpack  # it brings the standard library's archive formats
+
+    return unpack(op)
+
+
 _ACTIONS: dict[type, Callable[[Any], Result]] = {
     Stat: looking.look,
     Read: looking.read,
@@ -57,6 +64,7 @@ _ACTIONS: dict[type, Callable[[Any], Result]] = {
     SetAttrs: writing.set_attrs,
     SetTimes: writing.set_times,
     Remove: removing.remove,
+    Unpack: _unpack,
 }
 
 

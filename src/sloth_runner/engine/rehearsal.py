@@ -37,6 +37,7 @@ from sloth_runner.ops import (
     SetAttrs,
     SetTimes,
     Stat,
+    Unpack,
     Write,
 )
 from sloth_runner.transport.base import discard
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from sloth_runner.transport.base import Transport
 
 NEW = 0o644
+UNKNOWN = -1.0
+"""When something was modified that is only rehearsed."""
 
 
 class Node(NamedTuple):
@@ -88,6 +91,9 @@ class Rehearsal:
             if op.mutating:
                 raise Skipped(op)
             return None
+        if isinstance(op, Unpack):
+            self._foresee(op)
+            return self._inner.at_once(op)
         if isinstance(op, Batch):
             results = []
             for inner in op.ops:
@@ -105,6 +111,9 @@ class Rehearsal:
         """The same, waiting."""
         if isinstance(op, Batch):
             return tuple([await self.do(inner, on_output) for inner in op.ops])
+        if isinstance(op, Unpack):
+            self._foresee(op)
+            return await self._inner.do(op)
         if isinstance(op, Exec):
             if op.mutating:
                 raise Skipped(op)
@@ -118,6 +127,18 @@ class Rehearsal:
 
     async def aclose(self) -> None:
         """The machine's own transport stays open: its owner closes it."""
+
+    def _foresee(self, op: Unpack) -> None:
+        """An archive can be compared with what is on the machine, not with what would be there by then."""
+        if not op.look:
+            raise Skipped(op)
+        if op.source is not None and self._covered(op.source) is not None:
+            raise Unpredictable(f"what {op.source} will be is not known: it is not there yet")
+        node = self._nodes.get(op.path)
+        made = node is not None and node.found.kind == FOLDER and node.content is not None
+        below = self._inner.at_once(Stat(op.path)) if made else None
+        if self._below(op.path) or (isinstance(below, Found) and below.kind != ABSENT):
+            raise Unpredictable(f"what will be in {op.path} is not known: it would be changed before")
 
     def _local(self, op: Op) -> Result | None:
         """The answer of the pictures in memory; None if only the machine can give it."""
@@ -242,6 +263,7 @@ class Rehearsal:
             owner if owner is not None else old.owner if old else "",
             group if group is not None else old.group if old else "",
             target=target,
+            modified=UNKNOWN,
         )
 
     def _require_parent(self, path: str) -> None:
@@ -258,7 +280,7 @@ class Rehearsal:
         else:
             found = self._made(
                 below.kind, below.mode if op.mode is None else op.mode, op.owner, op.group, None, below
-            )._replace(size=below.size, digest=below.digest)
+            )._replace(size=below.size, digest=below.digest, modified=below.modified)
         node = self._nodes.get(op.path)
         self._nodes[op.path] = Node(found, node.content if node else None)
         return Done(found != below)

@@ -17,7 +17,7 @@ __all__ = [
     "Arg", "Context", "Kind", "Module", "Sources", "check_args", "kinds", "modules", "pure_functions", "read_source",
 ]  # fmt: skip
 
-FAMILIES = ("cmd", "files.put", "files.edit")
+FAMILIES = ("cmd", "files.put", "files.edit", "files.attributes", "files.look", "archive")
 """Every file of modules; each has MODULES, and KINDS for the resources that it converges."""
 
 

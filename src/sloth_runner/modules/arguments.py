@@ -233,6 +233,38 @@ def _copied_mode(value: object) -> int | str:
     return "source" if value == "source" else _mode(value)
 
 
+def _count(value: object) -> int:
+    number = _integer(value)
+    if number < 0:
+        raise ValueError(f"is no negative number, as {shown(value)} is")
+    return number
+
+
+def _sha256(value: object) -> str:
+    text = _line(value).lower().removeprefix("sha256:")
+    if len(text) != 64 or set(text) - set("0123456789abcdef"):
+        raise ValueError(f"is a SHA-256, 64 hexadecimal digits, not {shown(value)}")
+    return text
+
+
+def _acl(value: object) -> dict[str, str | None]:
+    hint = 'is a table such as { ["user:ann"] = "rw", ["default:group:dev"] = false }'
+    if not isinstance(value, dict):
+        raise ValueError(f"{hint}, not {shown(value)}")
+    entries: dict[str, str | None] = {}
+    for entry, given in value.items():
+        *sort, name = entry.removeprefix("default:").split(":")
+        if sort not in (["user"], ["group"]) or not name or any(c.isspace() or c in ",#" for c in name):
+            raise ValueError(
+                f"{hint}: {shown(entry)} is neither user:NAME nor group:NAME (default: before it)"
+            )
+        if given is not False and not (isinstance(given, str) and given and set(given) <= set("rwx-")):
+            raise ValueError(f"{hint}: permissions are letters of rwx, or false, not {shown(given)}")
+        letters = "".join(letter if letter in str(given) else "-" for letter in "rwx")
+        entries[entry] = None if given is False else letters
+    return entries
+
+
 def _changed_when(value: object) -> bool | frozenset[int]:
     if isinstance(value, bool):
         return value
@@ -269,6 +301,10 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "key format": _one_of("json", "yaml", "toml", "ini"),
     "value": _value,
     "copied mode": _copied_mode,
+    "digest": _one_of("sha256", "sha512", "sha1", "md5"),
+    "acl": _acl,
+    "count": _count,
+    "sha256": _sha256,
 }
 """What an argument can be. "content" is a string byte for byte; "line" one that is not blank; "variables" a
 table of environment variables; "vars" a table that is passed on as it is; "value" anything that Lua can pass."""

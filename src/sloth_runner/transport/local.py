@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sloth_runner.agent.perform import perform
 from sloth_runner.errors import TaskFailed, TimedOut
-from sloth_runner.ops import FOLDER, Batch, Exec, Found, OpError, Ran, Read, Stat
+from sloth_runner.ops import FOLDER, Batch, Exec, Found, OpError, Ran, Read, Stat, Unpack
 from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ BASE = ("PATH", "HOME", "LANG")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LARGE = 32 << 20
 """Files above this many bytes are read in a thread: hashing one takes long enough to keep other tasks waiting."""
+LARGE_ARCHIVE = 64 << 10
+"""Archives above this many bytes are unpacked in a thread."""
 
 
 class LocalTransport:
@@ -155,6 +157,8 @@ def _takes_time(op: Op) -> bool:
         return True
     if isinstance(op, Batch):
         return any(map(_takes_time, op.ops))
+    if isinstance(op, Unpack):
+        return op.content is None or len(op.content) > LARGE_ARCHIVE
     if (isinstance(op, Stat) and op.digest) or (isinstance(op, Read) and op.limit > LARGE):
         try:
             return Path(op.path).stat().st_size > LARGE

@@ -135,14 +135,14 @@ def _outcome(done: Converged, more: Mapping[str, object] | None = None) -> Outco
 
 
 FOLLOW = Arg("follow", "boolean", "act on what a symbolic link leads to, not on the link", default=False)
-_OWNERS = (
+OWNERS = (
     Arg("owner", "owner", "whom it belongs to, a name or number; without it: as it is"),
     Arg("group", "owner", "its group, a name or number; without it: as it is"),
 )
-_FILE_MODE = Arg("mode", "mode", 'permissions as octal text, "0644"; without it: as they are, 0644 if new')
+MODE = Arg("mode", "mode", 'permissions as octal text, "0644"; without it: as they are, 0644 if new')
 _FOLDER_MODE = Arg("mode", "mode", 'permissions as octal text, "0755"; without it: as they are, 0755 if new')
 _DEST = Arg("dest", "file path", "the file's absolute path on the target", required=True)
-_TO = (_DEST, _FILE_MODE, *_OWNERS, FOLLOW, *guard.ARGS)
+_TO = (_DEST, MODE, *OWNERS, FOLLOW, *guard.ARGS)
 _COPIED_MODE = Arg(
     "mode",
     "copied mode",
@@ -189,7 +189,7 @@ MODULES = (
                 "remove what is in the folder dest and not in the folder src",
                 default=False,
             ),
-            *_OWNERS,
+            *OWNERS,
             FOLLOW,
             *guard.ARGS,
         ),
@@ -224,7 +224,7 @@ MODULES = (
         (
             Arg("path", "path", "the folder's absolute path on the target", required=True),
             _FOLDER_MODE,
-            *_OWNERS,
+            *OWNERS,
             FOLLOW,
             Arg(
                 "recurse",
@@ -260,7 +260,7 @@ MODULES = (
             Arg("path", "file path", "the link's absolute path on the target", required=True),
             Arg("target", "text line", "where it leads, absolute or relative to its folder", required=True),
             Arg("replace", "boolean", "a file in its place is replaced", default=False),
-            *_OWNERS,
+            *OWNERS,
         ),
         "Makes a symbolic link; what it leads to need not be there.",
         refused={
@@ -274,7 +274,7 @@ MODULES = (
     Module(
         "file.touch",
         touch,
-        (Arg("path", "file path", "the file's absolute path", required=True), _FILE_MODE, *_OWNERS, FOLLOW),
+        (Arg("path", "file path", "the file's absolute path", required=True), MODE, *OWNERS, FOLLOW),
         "Makes an empty file if there is none; what is in it, and its times, are left as they are.",
         positional="path",
         refused={"dest": "say path = …", "content": "file.write puts a text on the target", **_NO_TIMES},
