@@ -65,6 +65,38 @@ FILES = {
 }
 
 
+CONVERGED = """
+task({name = "first", run = function()
+  file.write({dest = "FOLDER/a", content = "a\\n", mode = "0600"})
+  cmd({command = "true", once = true})
+  state.set("k", {1, 2})
+end})
+"""
+LEDGER = {
+    "plan": ("plan", "deploy.sloth"),
+    "drift": ("drift",),
+    "prune": ("prune", "deploy.sloth", "--yes"),
+    "resource.list": ("resource", "list"),
+    "resource.show": ("resource", "show", "file:FOLDER/a"),
+    "resource.forget": ("resource", "forget", "file:FOLDER/a", "--yes"),
+}
+
+
+@pytest.mark.parametrize("name", LEDGER)
+def test_ledger_documents(cli: Cli, name: str) -> None:
+    folder = str(cli.work)
+    cli.file("deploy.sloth", CONVERGED.replace("FOLDER", folder))
+    planned = _document(cli, "plan", "deploy.sloth")
+    assert planned["summary"] == {"create": 1, "update": 1, "delete": 0, "unknown": 0, "state": 1}
+    assert _document(cli, "run", "deploy.sloth")["status"] == "ok"
+    (cli.work / "a").write_text("b\n")
+    if name == "prune":
+        (cli.work / "a").write_text("a\n")
+        cli.file("deploy.sloth", 'task({name = "other", run = function() end})')
+    document = _document(cli, *(word.replace("FOLDER", folder) for word in LEDGER[name]))
+    assert document["format"] == f"sloth-runner/{name}"
+
+
 @pytest.mark.parametrize("name", STATE)
 def test_state_documents(filled: Cli, name: str) -> None:
     assert _document(filled, *STATE[name])["format"] == f"sloth-runner/{name}"
@@ -105,7 +137,7 @@ def test_the_last_line_of_json_lines_is_the_error(cli: Cli) -> None:
 
 
 def test_every_schema_is_covered() -> None:
-    assert set(schemas()) == {*STATE, *LOCKS, *FILES, "error"}
+    assert set(schemas()) == {*STATE, *LOCKS, *FILES, *LEDGER, "error"}
 
 
 def test_a_schema_names_its_document() -> None:

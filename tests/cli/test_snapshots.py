@@ -68,7 +68,6 @@ WRONG = {
     "no-folder": ("-C", "nowhere", "state", "list"),
     "no-config": ("--config", "slot.toml", "state", "list"),
     "late-directory": ("state", "list", "-C", "/"),
-    "check": ("run", "x.sloth", "--check"),
     "dry-run": ("run", "x.sloth", "--dry-run"),
     "run-nothing": ("run",),
     "state-alone": ("state",),

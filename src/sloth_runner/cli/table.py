@@ -40,14 +40,28 @@ STACK: Final[Entries] = {
 }
 CONFIG: Final[Entries] = {"show": ("config:show", "Show every setting and where it comes from.")}
 
+RESOURCE: Final[Entries] = {
+    "list": ("resource:list_resources", "List what was converged on a machine."),
+    "show": ("resource:show", "Show what is known of a resource."),
+    "forget": ("resource:forget", "Forget resources; the machine stays as it is."),
+}
+
 ROOT: Final[Entries] = {
     "run": ("run:run", "Run a task file."),
+    "plan": ("plan:plan", "Show what a run would do; do nothing."),
+    "drift": ("drift:drift", "Show what differs on machines from what was applied."),
+    "prune": ("prune:prune", "Take away what a file no longer names."),
     "validate": ("run:validate", "Check a task file; run nothing."),
     "list": ("run:list_tasks", "List the tasks of a file."),
     "state": (STATE, "Read and change what is remembered.", "KEY is a whole key; prefixes are literal."),
     "lock": (LOCK, "See, take and break locks.", None),
     "runs": (RUNS, "Look at earlier runs.", "RUN is a run's id, the start of one, or last."),
     "stack": (STACK, "Manage the names that runs are kept under.", None),
+    "resource": (
+        RESOURCE,
+        "Look at what was converged on machines.",
+        "ADDRESS is type:id, e.g. file:/etc/motd.",
+    ),
     "config": (CONFIG, "Look at the configuration.", None),
     "explain": ("explain:explain", "Explain an error code."),
     "completion": ("completion:completion", "Print the completion script for a shell."),
@@ -56,7 +70,7 @@ ROOT: Final[Entries] = {
 
 LATER: Final = frozenset(
     (
-        *("plan", "drift", "prune", "resource", "agent", "ui", "init", "types", "export", "import"),
+        *("agent", "ui", "init", "types", "export", "import"),
         *("watch", "migrate", "rekey", "verify", "tag", "doctor"),
     )
 )

@@ -22,7 +22,8 @@ _IN_TRANSACTION = frozenset({"state.txn_end", "engine.deadline", "engine.end_att
 
 
 class Calls:
-    """Answers the calls of one run's bodies. ``known_agent`` raises AgentUnknown for a name nobody knows."""
+    """Answers the calls of one run's bodies. ``known_agent`` raises AgentUnknown for a name nobody knows. Unless
+    ``sleeps``, sleeping takes no time (in check mode)."""
 
     def __init__(
         self,
@@ -32,6 +33,8 @@ class Calls:
         known_agent: Callable[[str], object],
         jitter: Callable[[], float],
         deadline: float | None,
+        *,
+        sleeps: bool = True,
     ) -> None:
         self._pump = pump
         self._locker = locker
@@ -39,6 +42,7 @@ class Calls:
         self._known_agent = known_agent
         self._jitter = jitter
         self._deadline = deadline
+        self._sleeps = sleeps
         self._state = handlers()
         self._locks = {
             "lock": locker.lock,
@@ -142,7 +146,7 @@ class Calls:
             await asyncio.sleep(length)
             return None
 
-        return Wait(wait) if length > 0 else None
+        return Wait(wait) if length > 0 and self._sleeps else None
 
     def _parallel(self, context: Context, call: Call) -> object:
         starts = call.args[1]

@@ -286,7 +286,7 @@ class Converging:
 
     def _record(self, job: Job, observed: Observed, *, touched: bool) -> None:
         about, entry, intent = self._about, job.entry, job.intent
-        salt = about.salt if about.sensitive else ""
+        salt = (entry.salt if entry is not None and entry.salt else about.salt) if about.sensitive else ""
         made = self._entry(job, observed, salt, touched=touched)
         contents: dict[str, bytes] = {}
         if made.content is not None and job.content is not None:
@@ -296,8 +296,7 @@ class Converging:
             notify = tuple(dict.fromkeys((*intent.notify, *notify)))
         run, task = about.by[3] or "", about.by[4] or ""
         due = [Pending(name, about.stack, job.address, made.time, run, task) for name in notify]
-        if entry is None or intent is not None or due or not _same(entry, made):
-            self._ledger.record(made, contents, due, begun=intent is not None)
+        self._ledger.record(made, contents, due, begun=intent is not None)
 
     def _entry(self, job: Job, observed: Observed, salt: str, *, touched: bool) -> Entry:
         about, entry, intent, want = self._about, job.entry, job.intent, job.want
@@ -315,7 +314,7 @@ class Converging:
         was_touched = touched or (intent is not None) or (entry is not None and entry.touched)
         return Entry(
             kind=want.resource.kind, id=want.resource.id, params=dict(want.resource.params), wanted=wanted,
-            applied=applied, observed=checksum(wanted), before=before, extra=extra, touched=was_touched,
+            applied=applied, before=before, extra=extra, touched=was_touched,
             content=content, before_content=kept, order=entry.order if entry else now, time=now, by=about.by,
             stack=about.stack, site=about.site, line=about.line, module=about.module,
             target_known=observed.known, source_known=job.source, salt=salt, keep=about.keep,
@@ -323,8 +322,28 @@ class Converging:
 
     def _confirm(self, job: Job) -> None:
         """It is as wanted: adopt it, or note what is new about who wants it."""
-        if self._rehearsal is None:
+        if self._rehearsal is None and (
+            job.entry is None or job.intent is not None or self._news(job, job.entry)
+        ):
             self._record(job, job.observed, touched=False)
+
+    def _news(self, job: Job, entry: Entry) -> bool:
+        """Whether an entry would say something else now, apart from when and by whom; knowing a file's stamp makes
+        the next look cheaper, and is worth a write."""
+        about, known = self._about, job.observed.known
+        if known is not None and (entry.target_known is None or [*known[0]] != entry.target_known[0]):
+            return True
+        if job.source is not None and job.source is not entry.source_known:
+            return True
+        return (
+            entry.site != about.site
+            or entry.stack != about.stack
+            or entry.module != about.module
+            or entry.keep is not about.keep
+            or bool(entry.salt) is not about.sensitive
+            or entry.wanted != (self._covered(job.wanted, entry.salt) if job.wanted is not None else None)
+            or entry.params != job.want.resource.params
+        )
 
     def _covered(self, attributes: Attributes, salt: str) -> Attributes:
         """Attributes as the ledger keeps them: salted digests, if there is a salt."""
@@ -341,22 +360,6 @@ def _before(
     if entry is not None:
         return entry.before, entry.extra, entry.before_content
     return observed.attributes, observed.extra, None
-
-
-_VOLATILE = ("time", "by", "line", "source_known", "target_known")
-
-
-def _same(entry: Entry, made: Entry) -> bool:
-    """Whether an entry says what it said before, apart from when and by whom; better knowledge for the next look is
-    worth a write."""
-    if (made.target_known is not None and entry.target_known is None) or (
-        made.source_known is not None and entry.source_known is None
-    ):
-        return False
-    for name, old, new in zip(entry._fields, entry, made, strict=True):
-        if old != new and name not in _VOLATILE:
-            return False
-    return True
 
 
 def _keys(wanted: Attributes | None) -> frozenset[str] | None:

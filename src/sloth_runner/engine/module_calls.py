@@ -72,6 +72,7 @@ class ModuleCalls:
         raw = self._raw(module, call)
         common = self._common(call.name, context, raw)
         if not common.when:
+            context.tally.named.append((common.target, "", self.site(call)))
             return {"changed": False, "skipped": True, "message": "skipped: when is false"}
         args = check_args(module, raw)
         return ModuleCall(self, context, call, module, args, common).begin()
@@ -106,6 +107,12 @@ class ModuleCalls:
             common.timeout,
             common.sensitive,
         )
+
+    def site(self, call: Call) -> tuple[str, ...]:
+        """The lines of the task file on the call's stack, the innermost first."""
+        if call.site is None:
+            return ()
+        return (self.world.text(call.site), *map(self.world.text, call.outer))
 
     def _raw(self, module: Module, call: Call) -> dict[str, Any]:
         given = [a for a in call.args if a is not None]

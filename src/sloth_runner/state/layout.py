@@ -95,6 +95,8 @@ def check_key(key: object) -> str:
     """Return ``key`` if it is 1 to 512 bytes of UTF-8 without control characters. Raises BadName."""
     if not isinstance(key, str):
         raise BadName(f"a key must be a string, not {type_word(key)}")
+    if key.isascii() and key.isprintable() and 1 <= len(key) <= 512:
+        return key
     try:
         size = len(key.encode())
     except UnicodeEncodeError:

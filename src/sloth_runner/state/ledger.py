@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sloth_runner.state.writer import Fence
 
 TRIES = 10
+AHEAD_FROM, AHEAD_MOST = 16, 20_000
+"""After so many questions the ledger is read ahead, up to so many entries."""
 KEPT_CONTENT = 1 << 20
 """Bytes of a content that are kept for showing differences and for bringing it back."""
 
@@ -30,11 +32,11 @@ Stamped = tuple[Sequence[int], str]
 class Entry(NamedTuple):
     """What the ledger knows of one resource. ``wanted`` and ``applied`` None: it was to be absent.
 
-    ``applied`` are the attributes that were wanted, as seen after they were applied; ``observed`` is the checksum of
-    those last seen. ``before`` is what was there before we first touched it (None: nothing), ``touched`` whether we
-    ever changed it. ``content`` and ``before_content`` are digests of contents that are kept. ``order`` grows with
-    each creation; ``site`` are the lines of the task file that named it. With ``salt`` the resource is sensitive:
-    attributes are salted digests. ``memory`` is what the call remembers beside.
+    ``applied`` are the attributes that were wanted, as seen after they were applied. ``before`` is what was there
+    before we first touched it (None: nothing), ``touched`` whether we ever changed it. ``content`` and
+    ``before_content`` are digests of contents that are kept. ``order`` grows with each creation; ``site`` are the
+    lines of the task file that named it. With ``salt`` the resource is sensitive: attributes are salted digests.
+    ``memory`` is what the call remembers beside.
     """
 
     kind: str
@@ -42,7 +44,6 @@ class Entry(NamedTuple):
     params: Attributes
     wanted: Attributes | None
     applied: Attributes | None
-    observed: str
     before: Attributes | None
     extra: Attributes
     touched: bool
@@ -148,6 +149,13 @@ def escaped(name: str) -> str:
     return "".join(out)
 
 
+def covered_line(line: str) -> str:
+    """A line of a task file as the entry of a sensitive resource keeps it: it may hold the secret."""
+    from hashlib import sha256
+
+    return f"sha256:{sha256(line.encode('utf-8', 'surrogateescape')).hexdigest()}"
+
+
 class Ledger:
     """The ledger of one machine. Entries are written with the next intent, or by ``flush``: until then the intent
     stands for them. ``fences`` are those of the stack's lock."""
@@ -160,14 +168,29 @@ class Ledger:
         self._revs: dict[str, int] = {}
         self._fresh: dict[str, Entry] = {}
         self._begun: set[str] | None = None
+        self._asked = 0
+        self._ahead: dict[str, bytes] | None = None
 
     def entry(self, address: str) -> Entry | None:
         """What is known of a resource."""
         fresh = self._fresh.get(address)
         if fresh is not None:
             return fresh
-        data = self._read(LEDGER, escaped(address))
+        name = escaped(address)
+        self._asked += 1
+        if self._asked == AHEAD_FROM:
+            self._read_ahead()
+        data = None if self._ahead is None else self._ahead.get(name)
+        if data is None:
+            data = self._read(LEDGER, name)
         return None if data is None else decode(data)
+
+    def _read_ahead(self) -> None:
+        """Many are asked for: the rest is fetched in one scan, which costs a third of asking for each."""
+        self._ahead = {}
+        for found in self._store.scan(prefix_of(self.namespace, LEDGER), limit=AHEAD_MOST):
+            self._ahead[place(found.key).name] = found.value
+            self._revs[found.key] = found.rev
 
     def intent(self, address: str) -> Intent | None:
         """The intent of a run that did not come to its end."""
@@ -273,6 +296,8 @@ class Ledger:
             self._due[key] = content
 
     def _put(self, kind: str, name: str, data: bytes | None) -> None:
+        if kind == LEDGER and self._ahead is not None:
+            self._ahead.pop(name, None)
         self._due[store_key(self.namespace, kind, name)] = data
 
     def _rev(self, key: str) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
+from sloth_runner.errors import Bug, TooLarge
+
 Rev: TypeAlias = int
 """A store's version of one entry: at least 1, never used twice for a key, growing with every write to it."""
 
@@ -122,24 +124,21 @@ def check_commit(changes: Sequence[Change | Check], traits: Traits) -> str:
 
     Raises TooLarge for a limit, Bug for a commit that no store accepts.
     """
-    from sloth_runner.errors import Bug, TooLarge
-
     if len(changes) > traits.max_changes:
         raise TooLarge(f"a commit of {len(changes)} changes; this store takes {traits.max_changes}")
+    if len({change[0] for change in changes}) < len(changes):
+        raise Bug("a commit names a key twice")
     namespace = ""
-    seen: set[str] = set()
     for change in changes:
-        if change.key in seen:
-            raise Bug(f"a commit names {change.key!r} twice")
-        seen.add(change.key)
         if isinstance(change, Change):
-            own = change.key.partition("\x1f")[0]
+            key, value, _, _ = change
+            own = key.partition("\x1f")[0]
             if namespace and own != namespace:
                 raise Bug(f"a commit puts into {namespace!r} and into {own!r}")
             namespace = own
-            if change.value is not None and len(change.value) > traits.max_value:
+            if value is not None and len(value) > traits.max_value:
                 raise TooLarge(
-                    f"a record has {len(change.value):,} bytes; this store takes {traits.max_value:,}",
+                    f"a record has {len(value):,} bytes; this store takes {traits.max_value:,}",
                     unchanged=["nothing was stored"],
                 )
     return namespace

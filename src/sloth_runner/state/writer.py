@@ -14,9 +14,18 @@ from typing import NamedTuple
 from sloth_runner.errors import Conflict, Corrupt, Indeterminate, LockLost, SlothError
 from sloth_runner.model import By
 from sloth_runner.state import edits
+from sloth_runner.state.heads import Head, Heads
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, namespace_of, store_key
-from sloth_runner.state.record import Record, decode_record, digest, encode_record, needs_blob, sha256
-from sloth_runner.state.store import ABSENT, Change, Check, Store
+from sloth_runner.state.record import (
+    Record,
+    decode_record,
+    digest,
+    digest_of,
+    encode_record,
+    needs_blob,
+    sha256,
+)
+from sloth_runner.state.store import ABSENT, Change, Check, Rev, Store
 from sloth_runner.state.value import decode, size_of
 
 TRIES = 10
@@ -51,7 +60,7 @@ class Mutation(NamedTuple):
 class Writer:
     """Applies mutations. ``clock``: seconds since the epoch; ``new_id``: 128 random bits in hex."""
 
-    __slots__ = ("clock", "new_id", "retention", "store")
+    __slots__ = ("clock", "heads", "new_id", "retention", "store")
 
     def __init__(
         self, store: Store, clock: Callable[[], float], new_id: Callable[[], str], retention: Retention
@@ -60,6 +69,7 @@ class Writer:
         self.clock = clock
         self.new_id = new_id
         self.retention = retention
+        self.heads = Heads()
 
     def apply(self, mutations: Sequence[Mutation]) -> list[object]:
         """Commit the mutations; the list holds each one's result, or the SlothError that it met.
@@ -67,6 +77,8 @@ class Writer:
         Mutations of one namespace are committed together and in order. Raises what concerns the store as a
         whole: StoreDown, Corrupt, Foreign, Busy (nothing more applied).
         """
+        if len(mutations) == 1:
+            return self._group(mutations[0].namespace, list(mutations))
         results: list[object] = [None] * len(mutations)
         groups: dict[str, list[int]] = {}
         for index, mutation in enumerate(mutations):
@@ -92,9 +104,14 @@ class Writer:
             return head + self._group(namespace, group[most:])
         names = {namespace, *(namespace_of(c.key) for m in group for f in m.fences for c in f.checks)}
         with traits.exclusive(sorted(names)) if traits.exclusive else nullcontext():
+            try:
+                return self._attempt(group, guess=True)
+            except _Again:
+                for mutation in group:
+                    self.heads.forget(store_key(namespace, HEAD, mutation.key))
             for _ in range(TRIES):
                 try:
-                    return self._attempt(group)
+                    return self._attempt(group, guess=False)
                 except _Again as again:
                     if len(group) > 1:  # let the one that can't be applied fail alone
                         return [result for one in group for result in self._group(namespace, [one])]
@@ -105,8 +122,9 @@ class Writer:
         key = group[0].key
         return [Conflict(f"{key!r} was changed by others at each of {TRIES} tries", keys=[key])]
 
-    def _attempt(self, group: list[Mutation]) -> list[object]:
-        batch = Batch(self)
+    def _attempt(self, group: list[Mutation], *, guess: bool) -> list[object]:
+        """One try; with ``guess`` on the heads that are remembered, without reading. Raises _Again."""
+        batch = Batch(self, guess=guess)
         results: list[object] = []
         for mutation in group:
             try:
@@ -114,15 +132,21 @@ class Writer:
             except SlothError as error:
                 results.append(error)
         changes = batch.changes()
+        if guess and batch.unproven:
+            raise _Again(None)
         if changes:
             try:
-                self.store.commit(changes)
+                batch.remember(self.store.commit(changes))
             except Conflict as conflict:
-                raise _Again(_lost_lock(group, conflict)) from conflict
+                raise _Again(None if guess else _lost_lock(group, conflict)) from conflict
             except Indeterminate as unknown:
                 self._resolve(changes, batch, unknown)
-        last = batch.last_revision
-        return [last[m.key] if r is edits.NEW_REVISION else r for m, r in zip(group, results, strict=True)]
+        if edits.NEW_REVISION in results:
+            last = batch.last_revision
+            results = [
+                last[m.key] if r is edits.NEW_REVISION else r for m, r in zip(group, results, strict=True)
+            ]
+        return results
 
     def _resolve(self, changes: list[Change | Check], batch: Batch, unknown: Indeterminate) -> None:
         """Find out what became of a commit whose reply was lost: retry it as it was, then look for its id."""
@@ -146,23 +170,37 @@ class _Again(Exception):
 
 
 class _Key:
-    """One key inside a batch: its head as read, and the records that the batch adds."""
+    """One key inside a batch: its head as read (or guessed), and the records that the batch adds."""
 
-    __slots__ = ("added", "head_rev", "last", "touched")
+    __slots__ = ("added", "data", "guess", "head_rev", "last", "place", "store_key", "touched")
 
-    def __init__(self, head_rev: int, last: Record | None) -> None:
+    def __init__(self, store_key: str, head_rev: int, last: Record | None, guess: Head | None = None) -> None:
+        self.store_key = store_key
         self.head_rev = head_rev
         self.last = last
+        self.guess = guess
         self.added: list[Record] = []
         self.touched = False
+        self.place = -1
+        """Where in the commit its new head stands; -1: nowhere."""
+        self.data = b""
+        """And its bytes."""
+
+    def last_digest(self) -> str:
+        """What the next record's ``previous`` is."""
+        if self.guess is not None and self.last is self.guess.record:
+            return digest_of(self.guess.data)
+        return digest(self.last) if self.last is not None else ""
 
 
 class Batch:
     """The changes of several mutations of one namespace, gathered into one commit."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, *, guess: bool) -> None:
         self._writer = writer
+        self._guess = guess
         self._store = writer.store
+        self._heads = writer.heads
         self._now = writer.clock()
         self._keys: dict[str, _Key] = {}
         self._fences: dict[str, Check] = {}
@@ -176,12 +214,13 @@ class Batch:
     def add(self, mutation: Mutation) -> object:
         """Plan one mutation on top of those before it; returns its result."""
         self._namespace = mutation.namespace
-        slot = self._keys.get(mutation.key)
+        key = mutation.key
+        slot = self._keys.get(key)
         if slot is None:
-            slot = self._keys[mutation.key] = self._read(mutation.key)
+            slot = self._keys[key] = self._read(key)
         last = slot.last
         live = last if last is not None and last.live(self._now) else None
-        plan = mutation.edit(edits.Seen(mutation.key, last, live, self._now))
+        plan = mutation.edit(edits.Seen(key, last, live, self._now))
         if plan.op is not None:
             if last is not None and live is None and last.expires is not None and last.op != "delete":
                 self._append(slot, mutation, edits.Plan(None, "expire", None, None, last.sensitive))
@@ -208,8 +247,9 @@ class Batch:
             pruned = self._prune(key, slot)
             head = slot.last
             assert head is not None
-            data = encode_record(head)
-            out.append(Change(store_key(self._namespace, HEAD, key), data, slot.head_rev))
+            data = slot.data = encode_record(head)
+            slot.place = len(out)
+            out.append(Change(slot.store_key, data, slot.head_rev))
             for record in slot.added:
                 name = store_key(self._namespace, HISTORY, key, record.number)
                 out.append(Change(name, data if record is head else encode_record(record), ABSENT))
@@ -220,6 +260,17 @@ class Batch:
         if out:
             out.extend(self._fences.values())
         return out
+
+    @property
+    def unproven(self) -> bool:
+        """Whether anything rests on a head that no commit would check."""
+        return any(slot.place < 0 for slot in self._keys.values())
+
+    def remember(self, revs: list[Rev]) -> None:
+        """The commit was made, and these are its Revs."""
+        for slot in self._keys.values():
+            if slot.place >= 0 and slot.last is not None:
+                self._heads.keep(slot.store_key, Head(revs[slot.place], slot.last, slot.data))
 
     def was_applied(self) -> bool:
         """After a Conflict: whether the store holds what this batch wrote (commits are atomic)."""
@@ -238,32 +289,40 @@ class Batch:
         return False
 
     def _read(self, key: str) -> _Key:
-        entry = self._store.get(store_key(self._namespace, HEAD, key))
+        name = store_key(self._namespace, HEAD, key)
+        if self._guess:
+            known = self._heads.get(name)
+            if known is None:
+                raise _Again(None)
+            return _Key(name, known.rev, known.record, known)
+        entry = self._store.get(name)
         if entry is None:
-            return _Key(ABSENT, None)
-        return _Key(entry.rev, load_blob(self._store, self._namespace, key, decode_record(entry.value)))
+            return _Key(name, ABSENT, None)
+        record = load_blob(self._store, self._namespace, key, decode_record(entry.value))
+        return _Key(name, entry.rev, record)
 
     def _append(self, slot: _Key, mutation: Mutation, plan: edits.Plan) -> None:
-        last = slot.last
-        now, text = self._now, plan.text
-        alive = last is not None and last.text is not None
-        token = max((fence.token for fence in mutation.fences), default=None)
+        last, now = slot.last, self._now
+        _, op, text, expires, sensitive, size = plan
+        if size is None:
+            size = 0 if text is None else size_of(decode(text), text)
         record = Record(
-            number=last.number + 1 if last else 1,
-            write_id=self._writer.new_id(),
-            op=plan.op or "set",
-            text=text,
-            size=0 if text is None else plan.size if plan.size is not None else size_of(decode(text), text),
-            time=now,
-            created=last.created if last and alive and text is not None else now,
-            by=mutation.by,
-            expires=plan.expires,
-            sensitive=plan.sensitive,
-            fence=token,
-            previous=digest(last) if last else "",
-            first=last.first if last else 1,
-            first_time=last.first_time if last else now,
-            blob=sha256(text.encode()) if text is not None and needs_blob(text) else "",
+            last.number + 1 if last else 1,
+            self._writer.new_id(),
+            op or "set",
+            text,
+            size,
+            now,
+            last.created if last and last.text is not None and text is not None else now,
+            mutation.by,
+            expires,
+            sensitive,
+            max(fence.token for fence in mutation.fences) if mutation.fences else None,
+            slot.last_digest(),
+            last.first if last else 1,
+            last.first_time if last else now,
+            "",
+            sha256(text.encode()) if text is not None and needs_blob(text) else "",
         )
         slot.added.append(record)
         slot.last = record

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument
 from sloth_runner.model import Outcome
-from sloth_runner.modules.base import Arg, Context, Ensure, Kind, Module, Resource, Source, SourceTree, Want
+from sloth_runner.modules.base import Arg, Context, Ensure, Module, Resource, Source, SourceTree, Want
 from sloth_runner.modules.files import guard
 from sloth_runner.modules.files.kind import KIND, ownership
 from sloth_runner.ops import FILE, FOLDER, LINK, Stat, WhoAmI
 
 if TYPE_CHECKING:
-    from sloth_runner.modules.base import Change, Converged, Look, Observed, SourceEntry, Steps
+    from sloth_runner.modules.base import Converged, SourceEntry, Steps
     from sloth_runner.ops import Found, Identity
 
 
@@ -152,24 +152,7 @@ _RETURNS = {"path": "the file", "backup": "where the old content was kept, if th
 _NO_TIMES = dict.fromkeys(("modified", "access_time", "modification_time"), "times are left as they are")
 
 
-def _beside(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
-    from sloth_runner.modules.files import tree
-
-    return (yield from tree.beside(looks))
-
-
-def _purge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
-    from sloth_runner.modules.files import tree
-
-    return (yield from tree.purge(changes))
-
-
-KINDS = (
-    KIND,
-    Kind(
-        "file.purge", "a folder: extra, what is in it beside what was put there", _beside, _purge, undo=False
-    ),
-)
+KINDS = (KIND,)
 MODULES = (
     Module(
         "file.copy",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument
 from sloth_runner.model import Outcome
-from sloth_runner.modules.base import Ensure, Observed, Resource, Source, Want
+from sloth_runner.modules.base import Ensure, Kind, Observed, Resource, Source, Want
 from sloth_runner.modules.files.put import attributes, where
 from sloth_runner.ops import FILE, FOLDER, LINK, List, OpError, Remove
 
@@ -131,3 +131,8 @@ def _capped(diff: str) -> str | None:
     from sloth_runner.modules.difference import LIMIT
 
     return (diff if len(diff) <= LIMIT else f"{diff[:LIMIT]}\n… the rest is left out") or None
+
+
+KINDS = (
+    Kind("file.purge", "a folder: extra, what is in it beside what was put there", beside, purge, undo=False),
+)

@@ -12,8 +12,9 @@ from sloth_runner.errors import Busy, Corrupt, Foreign, Indeterminate, SlothErro
 
 APPLICATION = 0x510C4001
 FORMAT = 1
-CHECKPOINT = 4000
-"""Pages in the write-ahead log (16 MiB) before they are moved: pages written often are then moved once."""
+CHECKPOINT = 1000
+"""Pages in the write-ahead log (4 MiB) before they are moved and it is begun anew: to write over it costs half of
+what it costs to make it longer, because the file system has nothing of its own to record."""
 NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "davfs"}
 )
@@ -98,7 +99,7 @@ def translated(error: apsw.Error, path: Path, *, committing: bool = False) -> Sl
             unchanged=["nothing was changed"],
             next=["keep a copy of it, then restore it from a backup"],
         )
-    if isinstance(error, apsw.FullError):
+    if isinstance(error, apsw.FullError) or (not committing and _is_full(error, path.parent)):
         return StoreDown(
             f"the disk that holds {path} is full",
             system=system,
@@ -112,6 +113,17 @@ def translated(error: apsw.Error, path: Path, *, committing: bool = False) -> Sl
             next=["check the disk, then see what is there: sloth-runner state show KEY"],
         )
     return unreachable(path, error)
+
+
+def _is_full(error: apsw.Error, folder: Path) -> bool:
+    """Whether a failure to read, write or open has no better reason than that no byte is free. (A log or its
+    shared memory that can't be made longer is reported like a broken disk.)"""
+    if not isinstance(error, apsw.IOError | apsw.CantOpenError):
+        return False
+    try:
+        return os.statvfs(folder).f_bavail == 0
+    except OSError:
+        return False
 
 
 def unreachable(path: Path, error: Exception) -> StoreDown:
