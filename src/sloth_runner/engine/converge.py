@@ -201,7 +201,8 @@ class Converging:
     def _contents(self, kind: Kind, job: Job) -> Generator[Any, Any, None]:
         """The old content and the new one, and how they differ."""
         gone = job.wanted is None
-        if "content" not in job.differing and not gone and job.observed.attributes is not None:
+        replaced = job.differing & {"content", "type"}
+        if not replaced and not gone and job.observed.attributes is not None:
             return
         if job.content is None and isinstance(job.want.content, Source):
             job.content = self._sources.read(job.want.content.path)

@@ -247,7 +247,7 @@ MODULES = (
             Arg(
                 "regexp",
                 "regexp",
-                "the last line that this matches becomes line; without it: a line that equals it",
+                "the last line that this matches becomes line (one that it does not match: unless it is there)",
             ),
             _STATE,
             Arg(

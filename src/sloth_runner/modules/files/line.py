@@ -16,17 +16,23 @@ if TYPE_CHECKING:
 
 
 def matching(lines: Sequence[Line], params: Mapping[str, Any]) -> list[int]:
-    """The numbers of the lines that ``regexp`` matches; without one, or if it matches none, of those that are
-    ``line``."""
-    found: list[int] = []
-    if "regexp" in params:
-        import re
+    """The numbers of the lines that are ``line``; without one, or if there are none, of those that ``regexp``
+    matches."""
+    return _equal(lines, params) or _matched(lines, params)
 
-        pattern = re.compile(params["regexp"])
-        found = [number for number, line in enumerate(lines) if pattern.search(line.text)]
-    if found or "line" not in params:
-        return found
-    return [number for number, line in enumerate(lines) if line.text == params["line"]]
+
+def _equal(lines: Sequence[Line], params: Mapping[str, Any]) -> list[int]:
+    wanted = params.get("line")
+    return [number for number, line in enumerate(lines) if line.text == wanted]
+
+
+def _matched(lines: Sequence[Line], params: Mapping[str, Any]) -> list[int]:
+    if "regexp" not in params:
+        return []
+    import re
+
+    pattern = re.compile(params["regexp"])
+    return [number for number, line in enumerate(lines) if pattern.search(line.text)]
 
 
 def read(text: str, params: Mapping[str, Any]) -> tuple[Attributes | None, dict[str, Any]]:
@@ -47,6 +53,7 @@ def edit(text: str, change: Change) -> str:
     if change.wanted is None:
         return join(remove(lines, found))
     if "lines" in change.wanted:
+        found = sorted({*_equal(lines, change.resource.params), *_matched(lines, change.resource.params)})
         return join(_restored(lines, found, change.wanted["lines"], change.extra.get("at")))
     line = str(change.wanted["line"])
     if found:

@@ -60,7 +60,8 @@ def remove(lines: Sequence[Line], which: Iterable[int]) -> list[Line]:
     gone = set(which)
     left = [line for number, line in enumerate(lines) if number not in gone]
     if left and lines and len(lines) - 1 in gone and lines[-1].end not in FULL:
-        left[-1] = Line(left[-1].text, lines[-1].end)
+        last = Line(left[-1].text, lines[-1].end)
+        left[-1] = last if last.text or last.end else left[-1]  # an empty line is one only by its newline
     return left
 
 
