@@ -248,8 +248,9 @@ class Listing(NamedTuple):
 
 
 class Unpacked(NamedTuple):
-    """What an Unpack found in the archive: path, kind, mode (as octal text) and SHA-256 or a link's target, of each;
-    and the paths of those that differed (and were unpacked, unless it only looked)."""
+    """What an Unpack found in the archive: path, kind, mode (as octal text; "" for links, and for folders that the
+    archive implies) and SHA-256 or a link's target, of each; and the paths of those that differed (and were
+    unpacked, unless it only looked)."""
 
     entries: tuple[tuple[str, str, str, str], ...]
     differing: tuple[str, ...]

@@ -66,7 +66,7 @@ def test_tar(box: Path, how: str) -> None:
     result = unpack(box, packed)
     assert result == looked
     assert read_tree(box) == AFTER
-    assert {entry[0] for entry in result.entries} == {"app", *AFTER}
+    assert {entry[0] for entry in result.entries} == {"app", "app/bin", "app/lib", *AFTER}
     assert "app/lib" in result.differing
     assert unpack(box, packed).differing == ()
 

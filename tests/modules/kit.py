@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import os
 import stat
 from collections.abc import Callable, Mapping
@@ -51,6 +52,7 @@ class Machine:
         self.output: list[tuple[str, bytes]] = []
         self.transport = LocalTransport(os.environ, grace=0.2)
         self.rehearsal: Rehearsal | None = None
+        self.clock = itertools.count(1_800_000_000.0)
         self._killed_after: int | None = None
         self._count = 0
 
@@ -75,7 +77,7 @@ class Machine:
             sensitive=context.sensitive, salt="salt" if context.sensitive else "",
         )  # fmt: skip
         converging = Converging(
-            kinds(), self.ledger, about, sources, lambda: 1_800_000_000.0, self.jobs.append, self.rehearsal
+            kinds(), self.ledger, about, sources, lambda: next(self.clock), self.jobs.append, self.rehearsal
         )
         desk = Desk(
             self._recall,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import pytest
 from sloth_runner.errors import BadArgument, SlothError, TaskFailed
 from sloth_runner.modules import kinds
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource, differing
-from sloth_runner.ops import Batch, Exec, OpError, Read, Stat, Unpack, Write
+from sloth_runner.ops import Batch, Exec, Found, MakeDir, OpError, Read, Stat, Unpack, Write, mutates
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.ledger import entries
 from sloth_runner.state.store import Change as StoreChange
@@ -75,6 +76,7 @@ UNDONE: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
     "a mode": ({"f": "x"}, "file.attributes", {"path": "f", "mode": "0600"}),
     "modes of all": ({"d/f": "x", "d/e/g": "y"}, "file.directory", {"path": "d", "mode": "0700", "recurse": True}),
     "a folder": ({"d/b": "old"}, "file.copy", {"src": "tree", "dest": "d"}),
+    "an archive": ({}, "archive", {"src": "tree/x.tgz", "dest": "d/e"}),
     "a new folder": ({}, "file.copy", {"src": "tree", "dest": "d/e"}),
 }  # fmt: skip
 
@@ -84,6 +86,9 @@ def test_undone(machine: Machine, what: str) -> None:
     tree, name, args = UNDONE[what]
     make_tree(machine.root, tree)
     make_tree(machine.source, {"tree/a": "a", "tree/b": "b", "tree/sub/c": {"link": "../a"}})
+    make_tree(
+        machine.source, {"tree/x.tgz": {"tar": [{"name": "a/b", "content": "x"}, {"name": "l", "link": "a"}]}}
+    )
     place = "dest" if "dest" in args else "path"
     args = {**args, place: f"{machine.root}/{args[place]}"}
     before = read_tree(machine.root)
@@ -257,14 +262,14 @@ def test_an_archive_that_was_unpacked_is_not_read_again(machine: Machine) -> Non
     args = {"src": "a.tgz", "dest": f"{machine.root}/d"}
     assert machine.call("archive", args).changed
     outcome = machine.call("archive", args)
-    assert (outcome.changed, outcome.fields["entries"]) == (False, 2)
+    assert (outcome.changed, outcome.fields["entries"]) == (False, 3)
     assert not any(isinstance(op, Unpack) for op in machine.operations)
     (machine.root / "d/a/x").write_text("edited")
-    assert machine.call("archive", args).fields["unpacked"] == ["a/x"]
+    assert "unpacked a/x" in machine.call("archive", args).message
     (machine.root / "d/a/l").unlink()
-    assert machine.call("archive", args).fields["unpacked"] == ["a/l"]
+    assert "unpacked a/l" in machine.call("archive", args).message
     make_tree(machine.source, {"a.tgz": {"tar": [{"name": "a/x", "content": "y"}]}})
-    assert machine.call("archive", args).fields["unpacked"] == ["a/x"]
+    assert "unpacked a/x" in machine.call("archive", args).message
     assert (machine.root / "d/a/x").read_text() == "y"
 
 
@@ -280,10 +285,25 @@ def test_an_archive_on_the_target(machine: Machine) -> None:
         machine.call("archive", {**args, "src": "a.tgz"})
 
 
+def test_a_large_archive_is_several_resources(machine: Machine) -> None:
+    entries = [{"name": f"f{n:04d}", "content": ""} for n in range(4500)]
+    make_tree(machine.source, {"a.tgz": {"tar": entries}})
+    args = {"src": "a.tgz", "dest": f"{machine.root}/d"}
+    machine.call("archive", args)
+    assert [type(op) for op in machine.operations if mutates(op)] == [MakeDir, Unpack]
+    assert len(machine.jobs) == 4
+    assert not machine.call("archive", args).changed
+    (machine.root / "d/f4400").unlink()
+    machine.check("archive", args)
+    assert [job.action for job in machine.jobs] == ["none", "none", "none", "update"]
+    machine.call("archive", args)
+    undo(machine)
+    assert read_tree(machine.root) == {}
+
+
 def test_a_plan_says_what_it_can_t_know_of_an_archive(machine: Machine) -> None:
     from sloth_runner.engine.rehearsal import Rehearsal
     from sloth_runner.errors import Unpredictable
-    from sloth_runner.ops import MakeDir
 
     make_tree(machine.root, {"a.tgz": {"tar": [{"name": "x", "content": "x"}]}, "d/x": "x"})
     rehearsal = Rehearsal(LocalTransport(os.environ))
@@ -294,6 +314,13 @@ def test_a_plan_says_what_it_can_t_know_of_an_archive(machine: Machine) -> None:
     assert rehearsal.at_once(look._replace(path=f"{machine.root}/new")) is not None
     with pytest.raises(Unpredictable):
         rehearsal.at_once(look._replace(content=None, source=f"{machine.root}/b.tgz"))
+    rehearsal.at_once(look._replace(path=f"{machine.root}/new", look=False))
+    found = rehearsal.at_once(Stat(f"{machine.root}/new/x", digest=True))
+    assert isinstance(found, Found)
+    assert (found.kind, found.digest, found.mode) == ("file", hashlib.sha256(b"x").hexdigest(), 0o644)
+    with pytest.raises(Unpredictable):
+        rehearsal.at_once(Read(f"{machine.root}/new/x", 10))
+    assert not (machine.root / "new").exists()
     rehearsal.at_once(Write(f"{machine.root}/d/y", b"new"))
     with pytest.raises(Unpredictable):
         rehearsal.at_once(look)

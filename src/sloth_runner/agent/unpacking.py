@@ -63,8 +63,12 @@ def unpack(op: Unpack) -> Unpacked:
     finally:
         if root is not None:
             os.close(root)
-    listed = tuple((e.path, e.kind, f"{e.mode:04o}", e.detail) for e in entries if not e.implied)
-    return Unpacked(listed, tuple(e.path for e in differing))
+    return Unpacked(tuple(map(_listed, entries)), tuple(e.path for e in differing))
+
+
+def _listed(entry: Entry) -> tuple[str, str, str, str]:
+    mode = "" if entry.implied or entry.kind == LINK else f"{entry.mode:04o}"
+    return entry.path, entry.kind, mode, entry.detail
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ from sloth_runner.ops import (
     SetTimes,
     Stat,
     Unpack,
+    Unpacked,
     Write,
 )
 from sloth_runner.transport.base import discard
@@ -55,11 +56,12 @@ UNKNOWN = -1.0
 
 class Node(NamedTuple):
     """What the rehearsal has put at a path: like Found, with the content of a file. ``unknown`` says by whom it
-    would be made, if nothing else is known of it."""
+    would be made, if nothing else is known of it; ``packed``: the content is in an archive, only its digest known."""
 
     found: Found
     content: bytes | None = None
     unknown: str = ""
+    packed: bool = False
 
 
 class Rehearsal:
@@ -95,7 +97,8 @@ class Rehearsal:
             return None
         if isinstance(op, Unpack):
             self._foresee(op)
-            return self._inner.at_once(op)
+            looked = self._inner.at_once(op._replace(look=True))
+            return looked if looked is None or op.look else self._unpack(op, looked)
         if isinstance(op, Batch):
             results = []
             for inner in op.ops:
@@ -115,7 +118,8 @@ class Rehearsal:
             return tuple([await self.do(inner, on_output) for inner in op.ops])
         if isinstance(op, Unpack):
             self._foresee(op)
-            return await self._inner.do(op)
+            looked = await self._inner.do(op._replace(look=True))
+            return looked if op.look else self._unpack(op, looked)
         if isinstance(op, Exec):
             if op.mutating:
                 raise Skipped(op)
@@ -132,8 +136,6 @@ class Rehearsal:
 
     def _foresee(self, op: Unpack) -> None:
         """An archive can be compared with what is on the machine, not with what would be there by then."""
-        if not op.look:
-            raise Skipped(op)
         if op.source is not None and self._covered(op.source) is not None:
             raise Unpredictable(f"what {op.source} will be is not known: it is not there yet")
         node = self._nodes.get(op.path)
@@ -141,6 +143,18 @@ class Rehearsal:
         below = self._inner.at_once(Stat(op.path)) if made else None
         if self._below(op.path) or (isinstance(below, Found) and below.kind != ABSENT):
             raise Unpredictable(f"what will be in {op.path} is not known: it would be changed before")
+
+    def _unpack(self, op: Unpack, looked: Result) -> Result:
+        """What would be there once the archive is unpacked: all of it but the contents of files."""
+        assert isinstance(looked, Unpacked)
+        for path, kind, mode, detail in looked.entries:
+            if path in looked.differing:
+                target = detail if kind == LINK else None
+                made = self._made(kind, int(mode or "755", 8), op.owner, op.group, target)
+                made = made._replace(digest=detail if kind == FILE else None)
+                content = b"" if kind == FOLDER else None
+                self._nodes[posixpath.join(op.path, path)] = Node(made, content, packed=kind == FILE)
+        return looked
 
     def _local(self, op: Op) -> Result | None:
         """The answer of the pictures in memory; None if only the machine can give it."""
@@ -212,6 +226,8 @@ class Rehearsal:
             raise OpError("missing", op.path, "there is no such file or folder")
         if node.found.kind != FILE:
             raise OpError("not-file", op.path, "is not a regular file")
+        if node.packed:
+            raise Unpredictable(f"what {op.path} will hold is not known: it is in an archive")
         if node.content is None:
             result = self._inner.at_once(op)  # only its attributes would change
             assert result is not None
@@ -284,7 +300,7 @@ class Rehearsal:
                 below.kind, below.mode if op.mode is None else op.mode, op.owner, op.group, None, below
             )._replace(size=below.size, digest=below.digest, modified=below.modified)
         node = self._nodes.get(op.path)
-        self._nodes[op.path] = Node(found, node.content if node else None)
+        self._nodes[op.path] = Node(found, node.content if node else None, packed=bool(node and node.packed))
         return Done(found != below)
 
     def _remove(self, op: Remove, below: Found) -> Result:

@@ -41,7 +41,7 @@ FAMILIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "files.attributes": (("file.attributes",), ("file.acl",)),
     "files.look": (("file.stat", "file.checksum", "file.fetch"), ()),
-    "archive": (("archive",), ()),
+    "archive": (("archive",), ("archive",)),
 }
 """Every file of modules, with the names of its MODULES and of its KINDS: known without loading them."""
 

@@ -54,7 +54,8 @@ class Sources:
         return read_tree(self._folder, path)
 
     def deliver(self, op: Deliver) -> bool:
-        """Put a file on the controller; whether it differed. Raises OpError."""
+        """Put a file on the controller, with the folders above it; whether it differed. Raises OpError."""
+        from sloth_runner.agent.names import problem
         from sloth_runner.agent.perform import perform
         from sloth_runner.ops import Write
 
@@ -64,6 +65,10 @@ class Sources:
                 return False
         except OSError:
             pass  # missing or unreadable: the write tells what is wrong with it
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise problem(error, path) from error
         perform(Write(path, op.content, op.mode))
         return True
 

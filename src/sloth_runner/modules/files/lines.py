@@ -45,7 +45,7 @@ def insert(lines: Sequence[Line], at: int, texts: Sequence[str]) -> list[Line]:
     head, tail = list(lines[:at]), list(lines[at:])
     if head and not tail and head[-1].end not in FULL:
         new[-1] = Line(new[-1].text, head[-1].end)
-        head[-1] = Line(head[-1].text, end)
+        head[-1] = Line(head[-1].text, "\r\n" if head[-1].text.endswith("\r") else end)
     return [*head, *new, *tail]
 
 
