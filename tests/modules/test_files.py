@@ -33,6 +33,8 @@ def undo(machine: Machine) -> None:
     from sloth_runner.engine.solo import complete
 
     for entry in sorted(entries(machine.store, "local"), key=lambda e: (e.order, e.address), reverse=True):
+        if entry.memory is not None or not entry.touched:
+            continue
         kind: Kind = kinds()[entry.kind]
         resource = Resource(entry.kind, entry.id, entry.params)
         now: Observed = complete(machine.transport, kind.observe([Look(resource)]))[0]
@@ -286,16 +288,16 @@ def test_an_archive_on_the_target(machine: Machine) -> None:
 
 
 def test_a_large_archive_is_several_resources(machine: Machine) -> None:
-    entries = [{"name": f"f{n:04d}", "content": ""} for n in range(4500)]
+    entries = [{"name": f"f{n:04d}", "content": ""} for n in range(2100)]
     make_tree(machine.source, {"a.tgz": {"tar": entries}})
     args = {"src": "a.tgz", "dest": f"{machine.root}/d"}
     machine.call("archive", args)
     assert [type(op) for op in machine.operations if mutates(op)] == [MakeDir, Unpack]
-    assert len(machine.jobs) == 4
+    assert len(machine.jobs) == 3
     assert not machine.call("archive", args).changed
-    (machine.root / "d/f4400").unlink()
+    (machine.root / "d/f2050").unlink()
     machine.check("archive", args)
-    assert [job.action for job in machine.jobs] == ["none", "none", "none", "update"]
+    assert [job.action for job in machine.jobs] == ["none", "none", "update"]
     machine.call("archive", args)
     undo(machine)
     assert read_tree(machine.root) == {}
