@@ -77,7 +77,8 @@ class App:
         """The path of every change, on ``store`` or the app's own."""
         from sloth_runner.state.writer import Retention, Writer
 
-        rule = Retention(self.settings.keep, self.settings.days, self.settings.max)
+        settings = self.settings
+        rule = Retention(settings.keep, settings.days, settings.max, settings.bytes)
         return Writer(store or self.store(), self.clock, self.new_id, rule)
 
     def state(self, agent: str | None = None, *, shared: bool = False) -> State:

@@ -31,6 +31,7 @@ class Settings(NamedTuple):
     keep: int
     days: float
     max: int
+    bytes: int
     jobs: int
     lock_timeout: float
     timeout: float | None

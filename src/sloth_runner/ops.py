@@ -205,8 +205,8 @@ class Found(NamedTuple):
     """What a Stat found; ``kind`` is FILE, FOLDER, LINK, OTHER or ABSENT. ``target`` is where a link leads;
     ``real`` the path without links (only with ``follow``); ``owner``, ``group`` are names if they have some.
 
-    ``stamp`` (device, inode, size, mtime and ctime in ns) comes with a digest, unless the file changed so
-    recently that it might change again without the stamp showing it."""
+    ``stamp`` of a regular file: device, inode, size, mtime and ctime in ns. With a digest it is None if the file
+    changed so recently that it might change again without the stamp showing it."""
 
     kind: str
     mode: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -39,7 +40,15 @@ STATE = {
     "state.rollback": ("state", "rollback", "deployment:version", "--rev", "1", "--yes"),
     "state.stats": ("state", "stats"),
     "state.history": ("state", "history", "db:password", "--reveal"),
+    "state.history.list": ("state", "history", "--since", "2h30m", "--reveal"),
     "state.diff": ("state", "diff", "deployment:version"),
+    "state.diff.list": ("state", "diff", "--from-time", "2h30m"),
+    "state.rollback.list": ("state", "rollback", "--to-time", "2h30m", "--yes"),
+    "state.tag": ("state", "tag", "v1"),
+    "state.tag.list": ("state", "tag"),
+    "state.tag.delete": ("state", "tag", "old", "--delete", "--yes"),
+    "state.verify": ("state", "verify", "--all-agents"),
+    "state.doctor": ("state", "doctor"),
     "lock.list": ("lock", "list"),
     "runs.list": ("runs", "list"),
     "stack.list": ("stack", "list"),
@@ -99,6 +108,8 @@ def test_ledger_documents(cli: Cli, name: str) -> None:
 
 @pytest.mark.parametrize("name", STATE)
 def test_state_documents(filled: Cli, name: str) -> None:
+    filled.ok("state", "tag", "old")
+    settle(filled)
     assert _document(filled, *STATE[name])["format"] == f"sloth-runner/{name}"
 
 
@@ -173,6 +184,12 @@ def test_json_without_unicode(cli: Cli) -> None:
     cli.ok("state", "set", "städte", "Köln")
     result = cli("state", "list", "-o", "json", encoding="ascii")
     assert json.loads(result.out)["entries"][0]["value"] == "Köln"
+
+
+def settle(cli: Cli) -> None:
+    """The files were written at the time of the clock that stands still."""
+    for file in (cli.home / "state").glob("*.db"):
+        os.utime(file, (cli.now, cli.now))
 
 
 def hold(cli: Cli, name: str, holder: str = "task-123") -> None:

@@ -116,9 +116,9 @@ def test_a_line_that_was_there_comes_back(text: str, wanted: str, regexp: str) -
         params["line"] = wanted
     resource = Resource("file.line", "/f#", params)
     before, extra = line.read(text, params)
-    new = text
-    if before is None or before["line"] != wanted:
-        new = line.edit(text, Change(resource, Observed(before), {"line": wanted}, frozenset()))
+    if before is not None and before["line"] == wanted:
+        return  # nothing is changed, and so nothing undone
+    new = line.edit(text, Change(resource, Observed(before), {"line": wanted}, frozenset()))
     now, _ = line.read(new, params)
     assert now is not None
     assert now["line"] == wanted

@@ -197,8 +197,9 @@ CODES: Final[dict[str, Entry]] = {
     "E-COMPACTED": (
         "4",
         "that revision is no longer kept",
-        "Of each key the last 50 revisions are kept, others for 90 days ([state.history] says otherwise).",
-        ("See what is kept: sloth-runner state history KEY.",),
+        "Of each key the last 50 revisions are kept, others for 90 days, up to 1,000 of them and 64 MiB "
+        "([state.history] says otherwise). What a tag names is kept, too.",
+        ("See what is kept: sloth-runner state history KEY.", "Keep a moment: sloth-runner state tag NAME."),
     ),
     "E-UNREACHABLE": (
         "6",
@@ -239,7 +240,11 @@ CODES: Final[dict[str, Entry]] = {
         "7",
         "stored data is damaged",
         "A file or a record does not hold what was written. Nothing was changed.",
-        ("Keep a copy of the file, then restore it from a backup.", "Check the disk."),
+        (
+            "Keep a copy of the file, then restore it from a backup.",
+            "See all of it: sloth-runner state verify.",
+            "Check the disk.",
+        ),
     ),
     "E-FOREIGN": (
         "7",

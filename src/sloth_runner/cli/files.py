@@ -12,7 +12,7 @@ from sloth_runner.cli.shell import Shell
 from sloth_runner.errors import UsageError
 
 if TYPE_CHECKING:
-    from sloth_runner.execution import RunOptions
+    from sloth_runner.execution.loading import RunOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -78,7 +78,7 @@ def file_and_stack(target: str | None, file: Path | None) -> tuple[Path, str | N
 
 def run_options(shell: Shell, file: Path, stack: str | None, **given: Any) -> RunOptions:
     """What was asked for, with what configuration says of the rest."""
-    from sloth_runner.execution import RunOptions
+    from sloth_runner.execution.loading import RunOptions
 
     path = shell.cwd / file
     settings = shell.app(path).settings

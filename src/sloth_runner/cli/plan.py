@@ -13,7 +13,7 @@ from sloth_runner.cli.shell import Shell
 from sloth_runner.errors import UsageError
 
 if TYPE_CHECKING:
-    from sloth_runner.execution import RunOptions
+    from sloth_runner.execution.loading import RunOptions
 
 CHANGES = 2
 """Exit status of --detailed-exitcode when something would change, or can't be foretold."""
@@ -60,10 +60,10 @@ def show_plan(
     shell: Shell, options: RunOptions, *, verbose: bool, detailed: bool, report: str | None = None
 ) -> int:
     """Make a plan and show it; the exit status."""
-    from sloth_runner import execution
     from sloth_runner.cli import plan_text
+    from sloth_runner.execution.checking import check
 
-    document = execution.check(shell.app(options.file), options)
+    document = check(shell.app(options.file), options)
     if shell.mode == "json":
         shell.document("plan", {"store": shell.app().store_name, **document})
     elif shell.mode == "jsonl":

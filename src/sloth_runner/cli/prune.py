@@ -49,7 +49,7 @@ def prune(
     is gone, or if that line was reached and did not name it. What was changed by others since, and what could not be
     evaluated, is kept and listed. It is shown first; handled in the reverse order of creation.
     """
-    from sloth_runner.execution import Pruning
+    from sloth_runner.execution.pruning import Pruning
 
     path, stack = file_and_stack(target, file)
     options = run_options(shell, path, stack, **given)
@@ -80,7 +80,7 @@ def _question(pruning: Pruning, verdicts: Sequence[Verdict]) -> list[str]:
 def _show(
     shell: Shell, pruning: Pruning, verdicts: Sequence[Verdict], errors: Mapping[str, SlothError]
 ) -> None:
-    from sloth_runner.execution import prune_document
+    from sloth_runner.execution.pruning import prune_document
 
     document = prune_document(pruning, verdicts, errors)
     if shell.mode == "json":

@@ -22,7 +22,7 @@ from sloth_runner.cli.text import count
 from sloth_runner.errors import UsageError
 
 if TYPE_CHECKING:
-    from sloth_runner.execution import RunOptions
+    from sloth_runner.execution.loading import RunOptions
     from sloth_runner.model import Event, Program
 
 
@@ -94,8 +94,8 @@ def run(
 
 
 def _run(shell: Shell, options: RunOptions, *, diffs: bool, verbose: bool, quiet: bool) -> int:
-    from sloth_runner import execution
     from sloth_runner.cli.progress import Progress
+    from sloth_runner.execution import running
 
     lines = shell.mode == "jsonl"
     aside = shell.structured
@@ -109,7 +109,7 @@ def _run(shell: Shell, options: RunOptions, *, diffs: bool, verbose: bool, quiet
             progress.emit(event)
 
     try:
-        document = execution.run(shell.app(options.file), options, emit)
+        document = running.run(shell.app(options.file), options, emit)
     finally:
         progress.close()
     if shell.mode == "json":
@@ -205,7 +205,7 @@ def list_tasks(shell: Shell, /, file: Path, **given: Any) -> None:
 
 
 def _load(shell: Shell, file: Path, **given: Any) -> Program:
-    from sloth_runner import execution
+    from sloth_runner.execution import checking
 
     options = run_options(shell, file, None, **given)
-    return execution.validate(shell.app(options.file), options)
+    return checking.validate(shell.app(options.file), options)

@@ -13,14 +13,17 @@ STATE: Final[Entries] = {
     "show": ("state_read:show", "Show a key: its value, and who changed it when."),
     "get": ("state_read:get", "Print a value and nothing else."),
     "exists": ("state_read:exists", "Say whether there is a key (exit status 0 or 1)."),
-    "history": ("state_history:history", "List what a key held before."),
-    "diff": ("state_history:diff", "Compare two revisions."),
+    "history": ("state_history:history", "List what a key held before, or all changes."),
+    "diff": ("state_history:diff", "Compare two revisions, or two moments."),
     "stats": ("state_read:stats", "Count keys, revisions, locks and bytes."),
     "set": ("state_write:set_value", "Set a key."),
     "increment": ("state_write:increment", "Add to a number."),
     "delete": ("state_write:delete", "Delete keys."),
     "clear": ("state_write:clear", "Delete all keys of a namespace."),
-    "rollback": ("state_write:rollback", "Make an earlier revision the current one."),
+    "rollback": ("state_rollback:rollback", "Go back to an earlier revision, run, time or tag."),
+    "tag": ("state_tag:tag", "Keep a checkpoint of all keys, list or delete them."),
+    "verify": ("state_verify:verify", "Find records that were changed, lost or put back."),
+    "doctor": ("state_doctor:doctor", "Check that the state is in order, and say what to do."),
 }
 LOCK: Final[Entries] = {
     "list": ("lock:list_locks", "List the locks that are held."),
@@ -71,7 +74,7 @@ ROOT: Final[Entries] = {
 LATER: Final = frozenset(
     (
         *("agent", "ui", "init", "types", "export", "import"),
-        *("watch", "migrate", "rekey", "verify", "tag", "doctor"),
+        *("watch", "migrate", "rekey"),
     )
 )
 """Names that the documentation knows and this version does not."""

@@ -14,16 +14,31 @@ from sloth_runner.engine.drive import Skipped
 from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.base import Change, Converged, Look, Observed, Source, Told, differing
 from sloth_runner.modules.difference import HIDDEN, difference, sizes
-from sloth_runner.state.ledger import KEPT_CONTENT, Entry, Intent, Ledger, Pending, checksum
+from sloth_runner.ops import Found, Stat
+from sloth_runner.state.ledger import (
+    KEPT_CONTENT,
+    Entry,
+    Intent,
+    Ledger,
+    Pending,
+    Unseen,
+    checksum,
+    source_stamp,
+    stamps,
+    target_stamp,
+)
 
 if TYPE_CHECKING:
     from sloth_runner.engine.rehearsal import Rehearsal
     from sloth_runner.modules.base import Attributes, Ensure, Kind, Want
     from sloth_runner.modules.sources import Sources
+    from sloth_runner.ops import Stamp
+    from sloth_runner.transport.base import Transport
 
 
 class About(NamedTuple):
-    """What an entry says of the call that named its resource. ``salt`` is random, for a sensitive call."""
+    """What an entry says of the call that named its resource. ``salt`` is random, for a sensitive call;
+    ``call`` identifies one that settles."""
 
     module: str
     stack: str
@@ -35,6 +50,7 @@ class About(NamedTuple):
     sensitive: bool = False
     salt: str = ""
     paranoid: bool = False
+    call: str = ""
 
 
 class Job:
@@ -56,7 +72,7 @@ class Job:
         self.drifted: frozenset[str] = frozenset()
         self.content: bytes | None = None
         self.old: bytes | None = None
-        self.source: tuple[str, Sequence[int], str] | None = None
+        self.source: Stamp | None = None
         self.diff: str | None = None
         self.note = ""
 
@@ -116,6 +132,8 @@ class Converging:
         """The steps that make resources as wanted; the answer to the Ensure."""
         if not request.wants:
             return ()
+        if len(request.wants) > 1:  # one of them does not stand for the call
+            self._about = self._about._replace(call="")
         kind = self._kinds[request.wants[0].resource.kind]
         ledger = self._ledger
         jobs = []
@@ -151,8 +169,9 @@ class Converging:
         if entry is None or wanted is None:
             return Look(job.want.resource)
         keys = frozenset(wanted) if job.want.content is None else frozenset((*wanted, "content"))
-        known = None if self._about.paranoid or entry.target_known is None else entry.target_known
-        return Look(job.want.resource, keys, known)  # type: ignore[arg-type] # JSON's lists serve as tuples
+        stamp = None if self._about.paranoid or entry.applied is None else target_stamp(entry)
+        known = None if stamp is None else (stamp, str(entry.applied["content"]))  # type: ignore[index] # not absent
+        return Look(job.want.resource, keys, known)
 
     def _compare(self, job: Job) -> None:
         want, entry = job.want, job.entry
@@ -174,7 +193,10 @@ class Converging:
 
             job.content = content
             return sha256(content).hexdigest()
-        known = job.entry.source_known if job.entry is not None and not self._about.paranoid else None
+        known, entry = None, job.entry
+        if entry is not None and entry.wanted is not None and entry.source == content.path:
+            stamp = None if self._about.paranoid else source_stamp(entry)
+            known = None if stamp is None else (stamp, str(entry.wanted["content"]))
         digest, job.content, job.source = self._sources.digest(content.path, known)
         return digest
 
@@ -298,6 +320,9 @@ class Converging:
         run, task = about.by[3] or "", about.by[4] or ""
         due = [Pending(name, about.stack, job.address, made.time, run, task) for name in notify]
         self._ledger.record(made, contents, due, begun=intent is not None)
+        if made.content is not None and not made.seen and about.call:
+            whole = job.source is not None or not isinstance(job.want.content, Source)
+            self._ledger.unseen.append(Unseen(made, about.call if whole else "", job.source))
 
     def _entry(self, job: Job, observed: Observed, salt: str, *, touched: bool) -> Entry:
         about, entry, intent, want = self._about, job.entry, job.intent, job.want
@@ -318,8 +343,21 @@ class Converging:
             applied=applied, before=before, extra=extra, touched=was_touched,
             content=content, before_content=kept, order=entry.order if entry else now, time=now, by=about.by,
             stack=about.stack, site=about.site, line=about.line, module=about.module,
-            target_known=observed.known, source_known=job.source, salt=salt, keep=about.keep,
+            salt=salt, keep=about.keep, **self._seen(job, observed, salt),
         )  # fmt: skip
+
+    def _seen(self, job: Job, observed: Observed, salt: str) -> dict[str, Any]:
+        """What makes the next look cheaper: the stamps, and the call, if it depends on nothing else."""
+        if salt or observed.known is None or job.wanted is None:
+            return {}
+        found: dict[str, Any] = {"seen": stamps(observed.known[0], job.source)}
+        from_source = isinstance(job.want.content, Source)
+        if isinstance(job.want.content, Source):
+            found["source"] = job.want.content.path
+        whole = job.source is not None or not from_source
+        if self._about.call and whole:
+            found["call"] = self._about.call
+        return found
 
     def _confirm(self, job: Job) -> None:
         """It is as wanted: adopt it, or note what is new about who wants it."""
@@ -331,10 +369,9 @@ class Converging:
     def _news(self, job: Job, entry: Entry) -> bool:
         """Whether an entry would say something else now, apart from when and by whom; knowing a file's stamp makes
         the next look cheaper, and is worth a write."""
-        about, known = self._about, job.observed.known
-        if known is not None and (entry.target_known is None or [*known[0]] != entry.target_known[0]):
-            return True
-        if job.source is not None and job.source is not entry.source_known:
+        about = self._about
+        seen = self._seen(job, job.observed, entry.salt)
+        if seen and (seen["seen"], seen.get("call", "")) != (entry.seen, entry.call):
             return True
         return (
             entry.site != about.site
@@ -351,6 +388,21 @@ class Converging:
         if not salt:
             return attributes
         return {key: checksum({"salt": salt, key: value}) for key, value in attributes.items()}
+
+
+def look_again(ledger: Ledger, transport: Transport) -> None:
+    """Files that were changed a moment ago have a stamp that can be trusted by now: where they still are as they were
+    applied, the next run need not read them."""
+    waiting, ledger.unseen = ledger.unseen, []
+    for entry, call, source in waiting:
+        found = transport.at_once(Stat(entry.id, digest=True, names=False))
+        if not isinstance(found, Found) or found.stamp is None:
+            continue
+        applied = entry.applied or {}
+        same_mode = applied.get("mode") in (None, f"{found.mode:04o}")
+        if found.digest == applied.get("content") and same_mode:
+            seen = entry._replace(seen=stamps(found.stamp, source), call=call)
+            ledger.record(seen, {}, (), begun=False)
 
 
 def _before(

@@ -98,7 +98,7 @@ class Journal:
             "seconds": round(seconds, 6),
             "reason": ended.reason,
             "log": records.cut_log(self._logs.pop(instance.id, [])),
-            "calls": context.tally.calls,
+            "calls": records.cut_calls(context.tally.calls),
             "state": [{**c, "old": _value(c["old"]), "new": _value(c["new"])} for c in changes],
             "error": error,
         }

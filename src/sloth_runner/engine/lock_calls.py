@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -209,6 +208,7 @@ class Locker:
 
         async def poll() -> object:
             import asyncio
+            import random
 
             pause = 0.005
             while True:

@@ -41,12 +41,14 @@ class ModuleCall:
         common: Common,
         *,
         quiet: bool = False,
+        identity: str = "",
     ) -> None:
         self._owner = owner
         self._context = context
         self._call = call
         self._common = common
         self._quiet = quiet
+        self._identity = identity
         world = owner.world
         self._ledger = world.ledger(common.target)
         self._rehearsal = None if quiet else world.rehearsal(common.target)
@@ -187,18 +189,8 @@ class ModuleCall:
         }
 
     def _report(self, changed: bool, message: str, diff: str | None) -> None:
-        if self._quiet:
-            return
-        data: dict[str, object] = {
-            "module": self._call.name,
-            "target": self._common.target,
-            "line": self._call.site.line if self._call.site else None,
-            "changed": changed,
-            "message": message,
-            "diff": diff,
-        }
-        self._context.tally.calls.append(data)
-        self._context.say("call.finished", data)
+        if not self._quiet:
+            report(self._context, self._call, self._common.target, changed, message, diff)
 
     def _recall(self, name: str) -> Mapping[str, Any] | None:
         if self._rehearsal is not None:
@@ -247,7 +239,7 @@ class ModuleCall:
         return About(
             call.name, world.stack, (by.user, by.host, by.pid, by.run, by.task), site, line, common.notify,
             common.prevent_destroy or (self._context.task is not None and not self._context.task.prune),
-            common.sensitive, world.salt() if common.sensitive else "", world.paranoid,
+            common.sensitive, world.salt() if common.sensitive else "", world.paranoid, self._identity,
         )  # fmt: skip
 
     def _skipped(self, prediction: Predict | None, skipped: Skipped) -> Outcome:
@@ -266,3 +258,17 @@ class ModuleCall:
         if prediction.changed is not False:
             rehearsal.notified.extend(self._common.notify)
         return Outcome(prediction.changed is True, prediction.message, {}, None, None, unknown)
+
+
+def report(context: Context, call: Call, target: str, changed: bool, message: str, diff: str | None) -> None:
+    """A call has ended: its line in the task's document, and an event."""
+    data: dict[str, object] = {
+        "module": call.name,
+        "target": target,
+        "line": call.site.line if call.site else None,
+        "changed": changed,
+        "message": message,
+        "diff": diff,
+    }
+    context.tally.calls.append(data)
+    context.say("call.finished", data)

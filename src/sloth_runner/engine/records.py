@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 KEEP_DAYS = 90
+CALLS = 500
+"""Calls of one task that its record keeps; one that changed something always."""
 LOG_LIMIT = 256 * 1024
 """Bytes of one task's log that its record keeps: the first and the last half."""
 
@@ -133,6 +135,19 @@ def forget_stack(store: Store, name: str) -> None:
     if found is None:
         raise _no_stack(store, name)
     store.commit([Change(store_key(SHARED, STACK, name), None, found[1])])
+
+
+def cut_calls(calls: list[Document]) -> list[Document]:
+    """A task's calls: all that changed something, and of the others the first, up to ``CALLS`` altogether."""
+    room = CALLS - sum(bool(call["changed"]) for call in calls)
+    kept: list[Document] = []
+    for call in calls:
+        if not call["changed"]:
+            room -= 1
+            if room < 0:
+                continue
+        kept.append(call)
+    return kept
 
 
 def cut_log(lines: list[Document]) -> list[Document]:

@@ -86,6 +86,15 @@ class Bench:
             found = self.ledgers[agent] = Ledger(self.basis.store, agent, self.basis.fences)
         return found
 
+    def look_again(self) -> None:
+        """At the end: make the looks of the next run cheaper."""
+        from sloth_runner.engine.converge import look_again
+
+        for agent, ledger in self.ledgers.items():
+            if ledger.unseen:
+                look_again(ledger, self._transports.to(agent))
+                ledger.flush()
+
     def rehearsal(self, agent: str) -> Rehearsal | None:
         """The picture of a machine in check mode."""
         if not self.basis.rehearse:

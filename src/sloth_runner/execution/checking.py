@@ -16,7 +16,6 @@ from sloth_runner.execution.bench import Basis, Bench, Writers
 from sloth_runner.execution.handlers import Handlers
 from sloth_runner.execution.loading import Loading
 from sloth_runner.state.overlay import Overlay
-from sloth_runner.state.writer import Retention, Writer
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from sloth_runner.engine.run import Ended
     from sloth_runner.execution.loading import RunOptions
     from sloth_runner.model import Program
-    from sloth_runner.state.store import Store
 
 Document = dict[str, Any]
 
@@ -63,7 +61,7 @@ class Checking:
         self._logs: dict[str, list[Document]] = {}
         self._tasks: dict[int, Document] = {}
         self.contexts: dict[str, Context] = {}
-        writers = Writers(self._writer(self.overlay), self._writer, None)
+        writers = Writers(app.writer(self.overlay), app.writer, None)
         self.bench = Bench(
             app, options, loading, plan,
             Basis(
@@ -103,11 +101,6 @@ class Checking:
             self._finished(first + index, *more)
 
         return Runner(plan, self._rules, bench.pump, bench.context, bench.locker.end, finished, {})
-
-    def _writer(self, store: Store) -> Writer:
-        settings = self.app.settings
-        rule = Retention(settings.keep, settings.days, settings.max)
-        return Writer(store, self.app.clock, self.app.new_id, rule)
 
     def _locker(self, pump: Pump) -> CheckLocker:
         boot, started = self.app.process_identity()

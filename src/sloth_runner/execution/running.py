@@ -106,6 +106,7 @@ class Execution:
             own.note("error", f"on_complete failed: {error.message}")
         if self.broken is not None:
             raise self.broken
+        self.bench.look_again()
         return errors + failed
 
     def _runner(self, plan: Plan, first: int) -> Runner:

@@ -51,6 +51,10 @@ end
 for i = 1, #yielding do
   local name = yielding[i]
   install(name, function(...)
+    if select("#", ...) == 1 then
+      local out, n = core.flat(...)
+      if out then return core.call_flat(name, out, n) end
+    end
     for n = 1, select("#", ...) do
       no_functions(name, (select(n, ...)))
     end

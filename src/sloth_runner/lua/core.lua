@@ -81,6 +81,12 @@ function core.call_at(what, ...)
   return answer(yield(CALL, 2, what, file, line, outer, first(flatten(what, ...))))
 end
 
+-- The same, of what `core.flat` made of its only argument.
+function core.call_flat(what, out, n)
+  local file, line, outer = frames(3)
+  return answer(yield(CALL, 2, what, file, line, outer, first(out, n)))
+end
+
 -- A call whose second argument is a list of registered functions, by number.
 function core.call_functions(what, keys, numbers)
   local file, line = site(2)

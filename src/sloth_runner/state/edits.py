@@ -173,13 +173,16 @@ def set_ttl(ttl: float | None) -> Edit:
 
 
 def restore(text: str | None, sensitive: bool) -> Edit:
-    """Go back to an earlier value (None: to absence); the result is the number of the last revision."""
+    """Go back to an earlier value (None: to absence); the result is the number of the last revision.
+
+    What is sensitive now stays so: going back must not show a secret.
+    """
 
     def edit(seen: Seen) -> Plan:
         have = None if seen.live is None else seen.live.text
         if have == text:
             return _keep(seen, NEW_REVISION)
-        return Plan(NEW_REVISION, "rollback", text, None, sensitive)
+        return Plan(NEW_REVISION, "rollback", text, None, sensitive or _flag(seen, None))
 
     return edit
 

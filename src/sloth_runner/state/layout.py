@@ -32,6 +32,9 @@ RUN_TASK: Final = "t"
 STACK: Final = "s"
 AUDIT: Final = "a"
 """Who was shown a sensitive value."""
+TAG: Final = "g"
+META: Final = "m"
+"""What belongs to the namespace as a whole."""
 
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _AGENT = _LOWER | frozenset("._-")

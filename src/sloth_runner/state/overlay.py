@@ -41,7 +41,9 @@ class Overlay:
         self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
     ) -> Iterator[Entry]:
         """See Store. What it returns from the inner store counts as read; keys that it lacked do not."""
-        inner = self._inner.scan(prefix, after=after, reverse=reverse)
+        hidden = 0 if limit is None else sum(key.startswith(prefix) for key in self._own)
+        most = None if limit is None else limit + hidden
+        inner = self._inner.scan(prefix, after=after, limit=most, reverse=reverse)
         own = sorted(
             (e for e in self._own.values() if e is not None and e.key.startswith(prefix)), reverse=reverse
         )

@@ -1,10 +1,11 @@
 """Why: a key's head and each of its revisions hold the same record; this is its form on disk.
 
 A record is one JSON object with short names. First what may change while the revision stays: ``a`` and ``at``
-the first revision kept and its time, ``x`` expiry, ``s`` sensitive, ``y`` the last touch. Then its core, which
-never changes and is what the hash chain covers: ``f`` format, ``n`` number, ``w`` write id, ``o`` operation, ``v``
-value or ``b`` the SHA-256 of a long one that stands in a blob, ``z`` size, ``t`` time, ``c`` created, ``u m i r k``
-user, host, pid, run and task, ``e`` fencing token, ``p`` hash of the revision before.
+the first revision kept and its time, ``ab`` the bytes of all values kept, ``x`` expiry, ``s`` sensitive, ``y`` the
+last touch. Then its core, which never changes and is what the hash chain covers: ``f`` format, ``n`` number, ``w``
+write id, ``o`` operation, ``v`` value or ``b`` the SHA-256 of a long one that stands in a blob, ``z`` size, ``t``
+time, ``c`` created, ``u m i r k`` user, host, pid, run and task, ``e`` fencing token, ``p`` hash of the revision
+before.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Record(NamedTuple):
     """SHA-256 of the text when that stands in a blob; ``text`` is None until it is fetched."""
     core: str = ""
     """The core as it was read; empty for a record that is being made."""
+    kept: int = 0
+    """Bytes of the values of all revisions from ``first`` to this one."""
 
     def live(self, now: float) -> bool:
         """Whether a reader at ``now`` (seconds since the epoch) sees a value."""
@@ -56,7 +59,7 @@ def encode_record(record: Record) -> bytes:
     # Taken apart at once: this is on the path of every write, and a field of a tuple is slow to ask for by name.
     (
         number, write_id, op, text, size, time, created, by, expires, sensitive, fence, previous,
-        first, first_time, touch, blob, _,
+        first, first_time, touch, blob, _, kept,
     ) = record  # fmt: skip
     user, host, pid, run, task = by
     expiry = "" if expires is None else f'"x":{expires!r},'
@@ -67,7 +70,7 @@ def encode_record(record: Record) -> bytes:
     within = "" if task is None else f',"k":{_quote(task)}'
     token = "" if fence is None else f',"e":{fence}'
     return (
-        f'{{"a":{first},"at":{first_time!r},{expiry}{secret}{touched}'
+        f'{{"a":{first},"at":{first_time!r},"ab":{kept},{expiry}{secret}{touched}'
         f'"f":{FORMAT},"n":{number},"w":"{write_id}","o":"{op}"{value},"z":{size},"t":{time!r},"c":{created!r},'
         f'"u":{_quote(user)},"m":{_quote(host)},"i":{pid}{ran}{within}{token},"p":"{previous}"}}'
     ).encode()
@@ -88,9 +91,9 @@ def decode_record(data: bytes) -> Record:
         return Record(
             row["n"], row["w"], row["o"], text, row["z"], row["t"], row["c"], by, row.get("x"), "s" in row,
             row.get("e"), row["p"], row["a"], row["at"], row.get("y", ""), row.get("b", ""),
-            raw[raw.index(_CORE) : -1],
+            raw[raw.index(_CORE) : -1], row.get("ab", 0),
         )  # fmt: skip
-    except (ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise Corrupt(f"a stored record can't be read: {error!r}") from error
 
 
@@ -107,12 +110,19 @@ def sha256(data: bytes) -> str:
 
 
 def peek(data: bytes) -> tuple[object, float | None, bool]:
-    """A fast look: the JSON value (MISSING for tombstones and blobs), the expiry, whether it is sensitive."""
-    row = _loads(data.decode())
-    return row.get("v", MISSING), row.get("x"), "s" in row
+    """A fast look: the JSON value (MISSING for tombstones and blobs), the expiry, whether it is sensitive.
+
+    Raises Corrupt."""
+    try:
+        row = _loads(data.decode())
+        return row.get("v", MISSING), row.get("x"), "s" in row
+    except _UNREADABLE as error:
+        raise Corrupt(f"a stored record can't be read: {error!r}") from error
 
 
 MISSING = object()
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
+"""What reading anything but a record raises; AttributeError: a stranger stored text in place of bytes."""
 _VALUE = '","v":'
 _SIZE = ',"z":'
 _CORE = '"f":'

@@ -101,6 +101,22 @@ class Store(Protocol):
         ...
 
 
+PAGE: Final = 250
+"""Entries that ``walk`` asks for at once; a value beside its record may have 64 KiB."""
+
+
+def walk(
+    store: Store, prefix: str, *, after: str = "", reverse: bool = False, page: int = PAGE
+) -> Iterator[Entry]:
+    """``scan`` for more entries than memory should hold: page by page, each page a snapshot of its own."""
+    while True:
+        found = list(store.scan(prefix, after=after, limit=page, reverse=reverse))
+        yield from found
+        if len(found) < page:
+            return
+        after = found[-1].key
+
+
 def holds(expect: int, rev: Rev) -> bool:
     """Whether an expectation is met by the Rev that was found (0: nothing there)."""
     if expect == ANY:

@@ -32,11 +32,16 @@ TRIES = 10
 
 
 class Retention(NamedTuple):
-    """Revisions of a key: the last ``keep`` always; others for ``days``, and at most ``most`` altogether."""
+    """Revisions of a key: the last ``keep`` always; others for ``days``, at most ``most`` altogether, and while
+    the values of all have at most ``bytes``. What a tag pins stays in any case."""
 
     keep: int = 50
     days: float = 90.0
     most: int = 1000
+    bytes: int = 64 << 20
+
+
+KEEP_ALL = Retention(1 << 62, float("inf"), 1 << 62, 1 << 62)
 
 
 class Fence(NamedTuple):
@@ -172,7 +177,7 @@ class _Again(Exception):
 class _Key:
     """One key inside a batch: its head as read (or guessed), and the records that the batch adds."""
 
-    __slots__ = ("added", "data", "guess", "head_rev", "last", "place", "store_key", "touched")
+    __slots__ = ("added", "data", "guess", "head_rev", "last", "marked", "place", "store_key", "touched")
 
     def __init__(self, store_key: str, head_rev: int, last: Record | None, guess: Head | None = None) -> None:
         self.store_key = store_key
@@ -181,6 +186,7 @@ class _Key:
         self.guess = guess
         self.added: list[Record] = []
         self.touched = False
+        self.marked = False
         self.place = -1
         """Where in the commit its new head stands; -1: nowhere."""
         self.data = b""
@@ -223,7 +229,8 @@ class Batch:
         plan = mutation.edit(edits.Seen(key, last, live, self._now))
         if plan.op is not None:
             if last is not None and live is None and last.expires is not None and last.op != "delete":
-                self._append(slot, mutation, edits.Plan(None, "expire", None, None, last.sensitive))
+                ended = edits.Plan(None, "expire", None, last.expires, last.sensitive)
+                self._append(slot, mutation, ended)
             self._append(slot, mutation, plan)
         elif live is not None and (plan.expires, plan.sensitive) != (live.expires, live.sensitive):
             touch = self._writer.new_id()
@@ -231,6 +238,7 @@ class Batch:
             if slot.added:
                 slot.added[-1] = slot.last
             slot.touched = True
+            slot.marked = slot.marked or plan.sensitive is not live.sensitive
         else:
             return plan.result
         for fence in mutation.fences:
@@ -256,6 +264,11 @@ class Batch:
                 if record.blob and record.text is not None:
                     blob = store_key(self._namespace, BLOB, key, record.number)
                     out.append(Change(blob, record.text.encode(), ABSENT))
+            if slot.marked and not slot.added:  # the value that was marked must stay masked in its history
+                name = store_key(self._namespace, HISTORY, key, head.number)
+                revision = self._store.get(name)
+                if revision is not None:
+                    out.append(Change(name, data, revision.rev))
             out.extend(pruned)
         if out:
             out.extend(self._fences.values())
@@ -323,30 +336,48 @@ class Batch:
             last.first_time if last else now,
             "",
             sha256(text.encode()) if text is not None and needs_blob(text) else "",
+            "",
+            (last.kept if last else 0) + size,
         )
         slot.added.append(record)
         slot.last = record
 
     def _prune(self, key: str, slot: _Key) -> list[Change | Check]:
-        """Up to two of the oldest revisions beyond what is kept; the head learns the new horizon."""
+        """Up to two of the oldest revisions beyond what is kept; the head learns the new horizon.
+
+        What a tag pins stays where it is, below the horizon.
+        """
         out: list[Change | Check] = []
-        rule = self._writer.retention
         for _ in range(2 if slot.added else 0):
             head = slot.last
             assert head is not None
-            kept = head.number - head.first + 1
-            old = head.first_time < self._now - rule.days * 86400
-            if not (kept > rule.most or (old and kept > rule.keep)) or kept <= len(slot.added) + 1:
+            if not self._is_beyond(head) or head.number - head.first <= len(slot.added):
                 break
+            from sloth_runner.state import tags
+
+            pinned = tags.pins(self._store, self._namespace, key, head.first)
+            if pinned is tags.Pin.WAIT:
+                break
+            size = 0
             for kind in (HISTORY, BLOB):
                 entry = self._store.get(store_key(self._namespace, kind, key, head.first))
                 if entry is not None:
-                    out.append(Change(entry.key, None, entry.rev))
+                    if kind == HISTORY:
+                        size = decode_record(entry.value).size
+                    if pinned is tags.Pin.NO:
+                        out.append(Change(entry.key, None, entry.rev))
             after = self._store.get(store_key(self._namespace, HISTORY, key, head.first + 1))
             time = decode_record(after.value).time if after else self._now
-            slot.last = head._replace(first=head.first + 1, first_time=time)
+            slot.last = head._replace(first=head.first + 1, first_time=time, kept=head.kept - size)
             slot.added[-1] = slot.last
         return out
+
+    def _is_beyond(self, head: Record) -> bool:
+        """Whether the oldest revision is one too many, too old, or too much."""
+        rule = self._writer.retention
+        kept = head.number - head.first + 1
+        old = head.first_time < self._now - rule.days * 86400
+        return kept > rule.most or (kept > rule.keep and (old or head.kept > rule.bytes))
 
 
 def load_blob(store: Store, namespace: str, key: str, record: Record) -> Record:

@@ -182,6 +182,8 @@ MODULES = (
             "vars": "file.copy does not render; file.template does",
         },
         returns={**_RETURNS, "changed_paths": "of a folder: what was created, changed and removed"},
+        settles=True,
+        source="src",
     ),
     Module(
         "file.write",
@@ -189,6 +191,8 @@ MODULES = (
         (Arg("content", "content", "the text, byte for byte", required=True), *_TO),
         "Puts a text on the target.",
         refused={"src": "file.copy puts a file on the target", "path": "say dest = …"},
+        returns=_RETURNS,
+        settles=True,
     ),
     Module(
         "file.template",

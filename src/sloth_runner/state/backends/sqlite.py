@@ -252,17 +252,17 @@ class SQLiteStore:
             return
         start = namespace + SEP
         inside = prefix[len(start) :] if prefix.startswith(start) else ""
-        where, bindings = ["key >= ?"], [inside]
-        if inside:
-            where.append("key < ?")
-            bindings.append(beyond(inside))
+        # One bound at each end: of two, SQLite seeks by one and then steps over all that the other excludes.
+        low, high = ("key >= ?", inside), ("key < ?", beyond(inside)) if inside else None
         if after:
             if not after.startswith(start):
                 if (after > start) != reverse:
                     return
-            else:
-                where.append("key < ?" if reverse else "key > ?")
-                bindings.append(after[len(start) :])
+            elif not reverse and after[len(start) :] >= inside:
+                low = ("key > ?", after[len(start) :])
+            elif reverse and (high is None or after[len(start) :] < high[1]):
+                high = ("key < ?", after[len(start) :])
+        where, bindings = zip(*(bound for bound in (low, high) if bound is not None), strict=True)
         sql = (
             f"SELECT key, rev, value, lease_boot, lease_until FROM entry WHERE {' AND '.join(where)} "  # noqa: S608 - fixed parts
             f"ORDER BY key{' DESC' if reverse else ''}"

@@ -151,6 +151,11 @@ def library_version() -> str:
     return apsw.sqlite_lib_version()
 
 
+def driver_version() -> str:
+    """The version of apsw."""
+    return apsw.apsw_version()
+
+
 def _check_library() -> None:
     """SQLite 3.7.0 to 3.51.2 can corrupt a WAL that two connections reset (fixed there and in two older lines)."""
     version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
