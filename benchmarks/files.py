@@ -10,6 +10,7 @@ Prints medians and ratios.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import statistics
@@ -74,14 +75,13 @@ class Bench:
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     def cold(self, number: int) -> float:
-        """Seconds of a first run: targets and home are new."""
+        """Seconds of a first run, without the start of the program: targets and home are new."""
         self.target = self.folder / f"cold{number}"
         self.target.mkdir()
         self.file.write_text(TASK.format(last=self.count - 1, target=self.target))
-        argv = self.ours(f"home{number}")
-        began = time.perf_counter()
-        subprocess.run(argv, env=self.environ, check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - began
+        argv = [*self.ours(f"home{number}"), "--output", "json"]
+        done = subprocess.run(argv, env=self.environ, check=True, capture_output=True)
+        return float(json.loads(done.stdout)["seconds"])
 
     def parts(self, number: int) -> float:
         """Seconds of the file part alone and one commit for each resource."""

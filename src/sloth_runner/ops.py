@@ -181,7 +181,7 @@ class Exec(NamedTuple):
     It starts in ``cwd`` (None: the user's home), with PATH, HOME and LANG of the machine and then ``env``.
     ``timeout`` in seconds stops it and all it started. Of each output stream ``output_limit`` bytes are
     kept, half from its start and half from its end. ``label`` is what messages call it; ``mutating`` says
-    whether it may change the machine.
+    whether it may change the machine. The output of a ``quiet`` one is for the module alone, not for the task's log.
     """
 
     label: str
@@ -193,6 +193,7 @@ class Exec(NamedTuple):
     timeout: float | None = None
     output_limit: int = 1 << 20
     mutating: bool = True
+    quiet: bool = False
 
 
 class Batch(NamedTuple):

@@ -49,6 +49,8 @@ STATE = {
     "state.tag.delete": ("state", "tag", "old", "--delete", "--yes"),
     "state.verify": ("state", "verify", "--all-agents"),
     "state.doctor": ("state", "doctor"),
+    "state.export": ("state", "export", "--output-file", "all.jsonl"),
+    "state.import": ("state", "import", "given.json", "--format", "json", "--yes"),
     "lock.list": ("lock", "list"),
     "runs.list": ("runs", "list"),
     "stack.list": ("stack", "list"),
@@ -56,6 +58,12 @@ STATE = {
     "explain": ("explain", "E-BUG"),
     "explain.list": ("explain",),
     "version": ("version",),
+}
+SEALING = {
+    "config.trust": ("config", "trust", "--yes"),
+    "state.encrypt": ("state", "encrypt"),
+    "state.rekey": ("state", "rekey", "--status"),
+    "state.decrypt": ("state", "decrypt", "--yes"),
 }
 LOCKS = {
     "lock.list": ("lock", "list"),
@@ -110,7 +118,15 @@ def test_ledger_documents(cli: Cli, name: str) -> None:
 def test_state_documents(filled: Cli, name: str) -> None:
     filled.ok("state", "tag", "old")
     settle(filled)
+    filled.file("given.json", '{"motd": 1, "new": 2}')
     assert _document(filled, *STATE[name])["format"] == f"sloth-runner/{name}"
+
+
+def test_sealing_documents(filled: Cli) -> None:
+    line = f"command = ['echo', '{'ab' * 32}']"
+    filled.file("sloth.toml", f'[state.encryption]\nsource = "command"\n{line}\n')
+    for name, argv in SEALING.items():
+        assert _document(filled, *argv)["format"] == f"sloth-runner/{name}"
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -148,7 +164,7 @@ def test_the_last_line_of_json_lines_is_the_error(cli: Cli) -> None:
 
 
 def test_every_schema_is_covered() -> None:
-    assert set(schemas()) == {*STATE, *LOCKS, *FILES, *LEDGER, "error"}
+    assert set(schemas()) == {*STATE, *SEALING, *LOCKS, *FILES, *LEDGER, "error"}
 
 
 def test_a_schema_names_its_document() -> None:
@@ -198,7 +214,14 @@ def hold(cli: Cli, name: str, holder: str = "task-123") -> None:
     from sloth_runner.state.locks import Held, acquire
 
     settings = settings_for(cli.environ, cli.work)._replace(user="bob", host="host1")
-    app = App(settings, clock=lambda: cli.now, new_id=lambda: "0" * 32, getenv=cli.environ.get)
+    app = App(
+        settings,
+        clock=lambda: cli.now,
+        new_id=lambda: "0" * 32,
+        getenv=cli.environ.get,
+        environ=cli.environ,
+        cwd=cli.work,
+    )
     view = app.state()
     held = acquire(app.store(), view.home(name), name, app.owner(holder, "1"), 300, cli.now)
     assert isinstance(held, Held)

@@ -17,18 +17,30 @@ from sloth_runner.engine.rehearsal import Rehearsal
 from sloth_runner.model import Outcome
 from sloth_runner.modules import Context, Sources, check_args, kinds, modules
 from sloth_runner.modules.base import Deliver, Predict
-from sloth_runner.ops import Batch, Exec, mutates, mutation
+from sloth_runner.ops import Batch, Exec, OpError, mutates, mutation
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.ledger import Entry, Ledger
+from sloth_runner.transport.base import discard
 from sloth_runner.transport.local import LocalTransport
 from tests.archives import tar
 
 if TYPE_CHECKING:
+    from sloth_runner.model import Sink
     from sloth_runner.ops import Op, Result
 
 
 class Killed(BaseException):
     """The process ended here."""
+
+
+class _Watched:
+    """A machine's transport, with its eyes on every operation."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.is_local = True
+        self.at_once = machine.transport.at_once
+        self.do = machine.do
+        self.aclose = machine.transport.aclose
 
 
 class Machine:
@@ -161,10 +173,25 @@ class Machine:
 
     async def _wait(self, drive: Drive, op: Op | None) -> None:
         while op is not None:
-            self.operations.append(op)
             op = await drive.perform(
-                self.rehearsal or self.transport, op, lambda name, piece: self.output.append((name, piece))
+                _Watched(self), op, lambda name, piece: self.output.append((name, piece))
             )
+
+    async def do(self, op: Op, on_output: Sink = discard) -> Result:
+        """An operation that takes time, of a Batch each by itself: the process may end after any."""
+        if isinstance(op, Batch):
+            results: list[Result] = []
+            for inner in op.ops:
+                try:
+                    results.append(await self.do(inner, on_output))
+                except OpError as error:
+                    error.results = (*results, *error.results)
+                    raise
+            return tuple(results)
+        self.operations.append(op)
+        result = await (self.rehearsal or self.transport).do(op, on_output)
+        self._counted(bool(mutation(op, result)))
+        return result
 
     def _done(self, op: Op, result: Result) -> None:
         self.operations.extend(op.ops if isinstance(op, Batch) else [op])

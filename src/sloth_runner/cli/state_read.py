@@ -256,7 +256,7 @@ def _stats(shell: Shell, view: State) -> dict[str, Any]:
         "oldest": None if found.oldest is None else iso(found.oldest),
         "newest": None if found.newest is None else iso(found.newest),
         "file_bytes": shell.app().file_bytes(view.namespace),
-        "encrypted": False,
+        "encrypted": shell.app().encrypted,
     }
 
 
@@ -269,7 +269,7 @@ def _total(each: list[dict[str, Any]]) -> dict[str, Any]:
         "oldest": min(times["oldest"], default=None),
         "newest": max(times["newest"], default=None),
         "file_bytes": sum(row["file_bytes"] or 0 for row in each),
-        "encrypted": False,
+        "encrypted": all(row["encrypted"] for row in each),
     }
 
 

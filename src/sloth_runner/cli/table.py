@@ -24,6 +24,11 @@ STATE: Final[Entries] = {
     "tag": ("state_tag:tag", "Keep a checkpoint of all keys, list or delete them."),
     "verify": ("state_verify:verify", "Find records that were changed, lost or put back."),
     "doctor": ("state_doctor:doctor", "Check that the state is in order, and say what to do."),
+    "export": ("state_export:export", "Write state to a file, to carry it or to keep it."),
+    "import": ("state_import:import_state", "Bring exported state in."),
+    "encrypt": ("state_seal:encrypt", "Seal a state that is in plaintext."),
+    "decrypt": ("state_seal:decrypt", "Put a sealed state back into plaintext."),
+    "rekey": ("state_seal:rekey", "Seal everything under a new key, or change what unlocks it."),
 }
 LOCK: Final[Entries] = {
     "list": ("lock:list_locks", "List the locks that are held."),
@@ -41,7 +46,10 @@ STACK: Final[Entries] = {
     "rename": ("stack:rename", "Give a stack another name; its runs go with it."),
     "forget": ("stack:forget", "Forget a stack; the records of its runs stay."),
 }
-CONFIG: Final[Entries] = {"show": ("config:show", "Show every setting and where it comes from.")}
+CONFIG: Final[Entries] = {
+    "show": ("config:show", "Show every setting and where it comes from."),
+    "trust": ("config:trust", "Let a repository's command print the key of the state."),
+}
 
 RESOURCE: Final[Entries] = {
     "list": ("resource:list_resources", "List what was converged on a machine."),
@@ -73,8 +81,8 @@ ROOT: Final[Entries] = {
 
 LATER: Final = frozenset(
     (
-        *("agent", "ui", "init", "types", "export", "import"),
-        *("watch", "migrate", "rekey"),
+        *("agent", "ui", "init", "types"),
+        *("watch", "migrate"),
     )
 )
 """Names that the documentation knows and this version does not."""

@@ -300,9 +300,9 @@ class Converging:
     def _verify(self, job: Job, observed: Observed) -> None:
         left = differing(observed.attributes, job.wanted)
         if left:
+            lines = sorted(left) if job.sensitive else attribute_lines(observed.attributes, job.wanted, left)
             raise TaskFailed(
-                f"{job.address} was changed, but is still not as wanted: "
-                f"{'; '.join(attribute_lines(observed.attributes, job.wanted, left))}",
+                f"{job.address} was changed, but is still not as wanted: {'; '.join(lines)}",
                 changed=[job.address],
                 next=["something else changes it at once, or its new state needs time: run again"],
             )
@@ -331,7 +331,10 @@ class Converging:
         before, extra, kept = _before(entry, intent, job.observed)
         if entry is None and intent is None and salt and before is not None:
             before = self._covered(before, salt)
-        now = self._clock()
+        now, by = self._clock(), about.by
+        applied_at = now
+        if entry is not None and not touched:  # who applied it last stays; which task names it may be new
+            applied_at, by = entry.time, (*entry.by[:4], about.by[4])
         content = None
         if not salt and job.wanted is not None and "content" in job.wanted:
             small = job.content is not None and len(job.content) <= KEPT_CONTENT
@@ -341,7 +344,7 @@ class Converging:
         return Entry(
             kind=want.resource.kind, id=want.resource.id, params=dict(want.resource.params), wanted=wanted,
             applied=applied, before=before, extra=extra, touched=was_touched,
-            content=content, before_content=kept, order=entry.order if entry else now, time=now, by=about.by,
+            content=content, before_content=kept, order=entry.order if entry else now, time=applied_at, by=by,
             stack=about.stack, site=about.site, line=about.line, module=about.module,
             salt=salt, keep=about.keep, **self._seen(job, observed, salt),
         )  # fmt: skip
@@ -440,7 +443,10 @@ def _message(job: Job, action: str) -> str:
         old = "link to " + str(attributes["target"]) if noun == "link" else noun
         text = f"replaced the {old} by {label}"
     else:
-        lines = attribute_lines(job.observed.attributes, job.wanted, job.differing - {"content"})
+        names = job.differing - {"content"}
+        lines = (
+            sorted(names) if job.sensitive else attribute_lines(job.observed.attributes, job.wanted, names)
+        )
         updated = "content" in job.differing
         text = f"updated {label}" + (f", {', '.join(lines)}" if lines else "") if updated else ""
         text = text or f"{label}: {', '.join(lines)}"

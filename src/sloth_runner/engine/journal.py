@@ -65,7 +65,7 @@ class Journal:
             line = {"time": iso(now), "stream": covered["stream"], "text": covered["text"]}
             log = self.notes if instance is None else self._logs.setdefault(instance.id, [])
             log.append(line)
-        task = instance.task.name if instance else None
+        task = self._mask.cover(instance.task.name) if instance else None
         self._emit_event(Event(kind, now, task, instance.agent if instance else None, covered))
 
     def begin(self, plan: Plan) -> None:

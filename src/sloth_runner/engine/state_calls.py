@@ -66,6 +66,7 @@ def _edit(context: Context, state: State, key: str, edit: edits.Edit) -> object:
     def watched(seen: edits.Seen) -> edits.Plan:
         plan = edit(seen)
         before["old"], before["plan"] = seen.live, plan
+        _tell(state, seen.live, plan)
         return plan
 
     def done(result: object) -> object:
@@ -77,6 +78,16 @@ def _edit(context: Context, state: State, key: str, edit: edits.Edit) -> object:
         return Mutate(mutation, done)
     context.transaction.enter(mutation.namespace)
     return done(state.writer.one(mutation))
+
+
+def _tell(state: State, old: Record | None, plan: edits.Plan) -> None:
+    """A sensitive value is known to the mask before it is stored, and what an edit gives back from one, too."""
+    if state.on_secret is None:
+        return
+    if old is not None and old.sensitive and old.text is not None:
+        state.on_secret(decode(old.text))
+    if plan.sensitive and plan.text is not None:
+        state.on_secret(decode(plan.text))
 
 
 def _record_change(context: Context, state: State, key: str, old: Record | None, plan: edits.Plan) -> None:
@@ -137,7 +148,7 @@ def _get(context: Context, state: State, args: Sequence[object]) -> object:
         record: Record | None = state.revision(key, found["rev"])
     else:
         record = state.at(key, _moment("state.get: at", state, found["at"]))
-    return default if record is None or record.text is None else decode(record.text)
+    return default if record is None or record.text is None else state.tell(decode(record.text), record)
 
 
 def _moment(what: str, state: State, given: object) -> float:
@@ -176,7 +187,7 @@ def _rows(context: Context, state: State, prefix: str) -> list[tuple[str, Value]
     own = state.home(prefix)
     context.transaction.enter(own)
     rows = [row for row in state.rows(prefix) if row.namespace == own]
-    return [(row.key, row.value) for row in rows]
+    return [(row.key, state.tell(row.value, row.record)) for row in rows]
 
 
 def _add(context: Context, state: State, args: Sequence[object], name: str, sign: int) -> object:

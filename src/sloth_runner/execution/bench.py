@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sloth_runner.engine.calls import Calls
 from sloth_runner.engine.context import Context
-from sloth_runner.engine.mask import Mask
 from sloth_runner.engine.module_calls import ModuleCalls, World
 from sloth_runner.engine.pump import Pump, Strand
 from sloth_runner.engine.rehearsal import Rehearsal
@@ -56,7 +55,7 @@ class Bench:
         self.app = app
         self.loading = loading
         self.basis = basis
-        self.mask = Mask()
+        self.mask = loading.mask
         self.deadline = None if options.timeout is None else time.monotonic() + options.timeout
         layers = {agent: app.values_for(agent) for agent in (LOCAL, *plan.targets)}
         self._layers = layers if any(layers.values()) else {}
@@ -137,7 +136,7 @@ class Bench:
         calls = ModuleCalls(world)
         return Calls(
             lambda: self.pump, self.locker, calls, app.require_agent, app.jitter, self.deadline,
-            sleeps=not self.basis.rehearse,
+            loading.secrets, sleeps=not self.basis.rehearse,
         )  # fmt: skip
 
     def _serve(self, strand: Strand, call: Call) -> object:

@@ -33,7 +33,8 @@ def validate(app: App, options: RunOptions) -> Program:
     """Load the file, check its graph and its targets; run nothing. Raises what is wrong."""
     loading = Loading(app, options)
     try:
-        loading.plan()
+        with loading.mask.shielding():
+            loading.plan()
         return loading.program
     finally:
         loading.close()
@@ -43,7 +44,8 @@ def check(app: App, options: RunOptions) -> Document:
     """What a run of the file would do: the document of ``plan``. Raises what would keep a run from starting."""
     loading = Loading(app, options)
     try:
-        return Checking(app, options, loading, loading.plan()).run()
+        with loading.mask.shielding():
+            return Checking(app, options, loading, loading.plan()).run()
     finally:
         loading.close()
 

@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sloth_runner.engine.mask import Mask
 from sloth_runner.engine.plan import Plan, Selection, make_plan
+from sloth_runner.engine.secrets import Secrets
 from sloth_runner.errors import AgentUnknown, FileMissing, FileProblem
 from sloth_runner.model import Program, Site, TaskDef
+from sloth_runner.modules.sources import read_source
 from sloth_runner.names import did_you_mean
 from sloth_runner.state.layout import LOCAL
 from sloth_runner.values import load_values, merge
@@ -51,7 +54,11 @@ class Loading:
         self.said: list[tuple[str, str, Site | None]] = []
         self.say: Callable[[str, str, Site | None], None] = lambda *line: self.said.append(line)
         self.stop: Callable[[], BaseException | None] = lambda: None
-        self.loaded = self._load()
+        self.mask = Mask()
+        folder = str(self.file.parent)
+        self.secrets = Secrets(self.mask, app.getenv, lambda path: read_source(folder, path), folder)
+        with self.mask.shielding():
+            self.loaded = self._load()
         self.program: Program = self.loaded.program
 
     def _load(self) -> Loaded:
@@ -65,7 +72,7 @@ class Loading:
             values=self.values,
             strict_values=options.strict_values,
             yielding=modules(),
-            pure=pure_functions(self.file.parent),
+            pure={**pure_functions(self.file.parent), "secret": self.secrets.read},
             getenv=self.app.getenv,
             limits=Limits(settings.lua_time, settings.lua_memory),
             stop=lambda: self.stop(),

@@ -52,8 +52,9 @@ class Pruning:
         self._transports = app.transports()
         loading = Loading(app, options)
         try:
-            checking = Checking(app, options, loading, loading.plan())
-            self.plan = checking.run()
+            with loading.mask.shielding():
+                checking = Checking(app, options, loading, loading.plan())
+                self.plan = checking.run()
             self.stack = checking.stack
             self.file = str(loading.file)
             self._evaluation = _Evaluation(checking, loading)

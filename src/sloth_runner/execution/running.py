@@ -33,8 +33,9 @@ def run(app: App, options: RunOptions, emit: Callable[[Event], None]) -> dict[st
     """Run the file; returns the run's document. Raises what keeps a run from starting."""
     loading = Loading(app, options)
     try:
-        plan = loading.plan()
-        return Execution(app, options, loading, plan, emit).run()
+        with loading.mask.shielding():
+            plan = loading.plan()
+            return Execution(app, options, loading, plan, emit).run()
     finally:
         loading.close()
 

@@ -42,6 +42,20 @@ FAMILIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "files.attributes": (("file.attributes",), ("file.acl",)),
     "files.look": (("file.stat", "file.checksum", "file.fetch"), ()),
     "archive": (("archive",), ("archive",)),
+    "system.accounts": (("user", "group"), ("user", "group", "group.member")),
+    "system.services": (
+        ("service", "service.restart", "service.reload", "systemd.unit"),
+        ("service", "systemd.unit"),
+    ),
+    "system.cron": (("cron",), ("cron",)),
+    "system.sudoers": (("sudoers",), ("sudoers",)),
+    "system.names": (("hostname", "hosts", "timezone"), ("hostname", "hosts", "timezone")),
+    "system.ssh": (
+        ("ssh_key.authorized", "ssh_key.known_host"),
+        ("ssh_key.authorized", "ssh_key.authorized_all", "ssh_key.known_host"),
+    ),
+    "system.sysctl": (("sysctl",), ("sysctl",)),
+    "system.mount": (("mount",), ("mount",)),
 }
 """Every file of modules, with the names of its MODULES and of its KINDS: known without loading them."""
 

@@ -33,7 +33,7 @@ def check(
         if value is not None:
             met += 1
             try:
-                checked[arg.name] = TYPES[arg.type](value)
+                checked[arg.name] = (TYPES.get(arg.type) or _of_a_machine(arg.type))(value)
             except ValueError as error:
                 raise BadArgument(f"{function}: {arg.name} {error}", unchanged=NOTHING) from None
         elif arg.required:
@@ -44,6 +44,13 @@ def check(
     if met != len(raw):
         _refuse_unknown(function, args, raw, refused)
     return checked
+
+
+def _of_a_machine(name: str) -> Callable[[object], Any]:
+    """A type that only the modules of a machine's set-up have; they are loaded when one of them is called."""
+    from sloth_runner.modules.system.types import TYPES as MORE
+
+    return MORE[name]
 
 
 def _refuse_unknown(
@@ -318,4 +325,4 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
 }
 """What an argument can be. "content" is a string byte for byte; "line" one that is not blank; "command" one for a
 shell; "variables" a table of environment variables; "vars" a table that is passed on as it is; "value" anything that
-Lua can pass."""
+Lua can pass. ``system.types`` has more."""

@@ -36,6 +36,13 @@ TAG: Final = "g"
 META: Final = "m"
 """What belongs to the namespace as a whole."""
 
+STORE: Final = "_store"
+"""The namespace of what concerns the physical store. It holds no keys of users."""
+KEYRING: Final = f"{STORE}{SEP}{META}{SEP}keyring"
+"""The data keys of a sealed store, wrapped; never sealed itself."""
+SEAL: Final = f"{SEP}{META}{SEP}seal"
+"""NAMESPACE + SEAL: as of which change of the keyring a namespace is written; never sealed itself."""
+
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _AGENT = _LOWER | frozenset("._-")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from sloth_runner.errors import Corrupt
+from sloth_runner.errors import Corrupt, KeyWrong, SlothError
 from sloth_runner.model import By
 
 FORMAT = 1
@@ -94,7 +94,7 @@ def decode_record(data: bytes) -> Record:
             raw[raw.index(_CORE) : -1], row.get("ab", 0),
         )  # fmt: skip
     except _UNREADABLE as error:
-        raise Corrupt(f"a stored record can't be read: {error!r}") from error
+        raise _unreadable(data, error) from error
 
 
 def needs_blob(text: str | None) -> bool:
@@ -112,12 +112,12 @@ def sha256(data: bytes) -> str:
 def peek(data: bytes) -> tuple[object, float | None, bool]:
     """A fast look: the JSON value (MISSING for tombstones and blobs), the expiry, whether it is sensitive.
 
-    Raises Corrupt."""
+    Raises Corrupt, KeyWrong."""
     try:
         row = _loads(data.decode())
         return row.get("v", MISSING), row.get("x"), "s" in row
     except _UNREADABLE as error:
-        raise Corrupt(f"a stored record can't be read: {error!r}") from error
+        raise _unreadable(data, error) from error
 
 
 MISSING = object()
@@ -126,6 +126,16 @@ _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
 _VALUE = '","v":'
 _SIZE = ',"z":'
 _CORE = '"f":'
+
+
+def _unreadable(data: bytes, error: Exception) -> SlothError:
+    if data[:3] == b"\xffSL":  # no text begins so; sealed records do
+        return KeyWrong(
+            "this state was sealed while this program used it",
+            unchanged=["nothing was changed"],
+            next=["start it again with [state.encryption] configured"],
+        )
+    return Corrupt(f"a stored record can't be read: {error!r}")
 
 
 def digest(record: Record) -> str:

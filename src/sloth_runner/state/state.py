@@ -128,7 +128,7 @@ class State:
 
     def items(self, prefix: str = "") -> list[tuple[str, Value]]:
         """Keys and values below a prefix, in key order: a snapshot."""
-        return [(row.key, self._tell(row.value, row.record)) for row in self.rows(prefix)]
+        return [(row.key, self.tell(row.value, row.record)) for row in self.rows(prefix)]
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys below a prefix, in order."""
@@ -234,7 +234,8 @@ class State:
             on_secret=self.on_secret,
         )
 
-    def _tell(self, value: Value, record: Record) -> Value:
+    def tell(self, value: Value, record: Record) -> Value:
+        """``value``, which is about to be seen; ``on_secret`` learns of it if its record is sensitive."""
         if record.sensitive and self.on_secret is not None:
             self.on_secret(value)
         return value
@@ -246,7 +247,7 @@ class State:
             if last is None or not decode_record(last.value).sensitive:
                 return record
         if record.text is not None:
-            self._tell(decode(record.text), record._replace(sensitive=True))
+            self.tell(decode(record.text), record._replace(sensitive=True))
         return record._replace(sensitive=True)
 
     def _told(self, found: Revision) -> Revision:

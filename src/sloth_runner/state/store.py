@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from sloth_runner.errors import Bug, TooLarge
@@ -65,6 +66,46 @@ class Traits(NamedTuple):
     exclusive: Callable[[Sequence[str]], AbstractContextManager[None]] | None = None
     """Waits for this process's turn on the namespaces named; inside, read and commit never conflict with
     other users of the store. None where the store has no cheap way to queue: read, commit, retry instead."""
+    snapshot: Callable[[str], AbstractContextManager[Reader]] | None = None
+    """One namespace as of one moment, for as long as the context lasts, however often it is read; scans stream.
+    None where a scan is all the snapshot there is."""
+    bulk: Callable[[str], AbstractContextManager[Bulk]] | None = None
+    """One change of any size to one namespace, in its turn: applied whole when the context is left, or, by an
+    exception, not at all. None where a commit's limits are the store's."""
+    copy: Callable[[str, Path], None] | None = None
+    """Copies a namespace as it is stored, sealed or not, into a new file. None where there are no files."""
+    guard: Callable[[str, bytes], None] | None = None
+    """From now on the store itself refuses, whoever writes, records of this namespace that don't begin with these
+    bytes (but for NAMESPACE + SEAL); b"" lifts that. None where the store can't."""
+    scrub: Callable[[str], None] | None = None
+    """Leaves nothing on disk of what was overwritten or deleted in this namespace. Raises Busy while others read
+    it. None where nothing is left, or where only the store's operator can do it."""
+
+
+class Reader(Protocol):
+    """What can be read of a store."""
+
+    def get(self, key: str) -> Entry | None:
+        """See Store."""
+        ...
+
+    def scan(
+        self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Entry]:
+        """See Store."""
+        ...
+
+
+class Bulk(Reader, Protocol):
+    """A change that is being made. What it reads is what was there before it."""
+
+    def put(self, rows: Sequence[tuple[str, bytes]]) -> None:
+        """Put entries, for good, whatever was there; best in key order. Raises TooLarge for a value, StoreDown."""
+        ...
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete entries, if they are there."""
+        ...
 
 
 class Store(Protocol):

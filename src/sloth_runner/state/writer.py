@@ -25,7 +25,7 @@ from sloth_runner.state.record import (
     needs_blob,
     sha256,
 )
-from sloth_runner.state.store import ABSENT, Change, Check, Rev, Store
+from sloth_runner.state.store import ABSENT, Change, Check, Reader, Rev, Store
 from sloth_runner.state.value import decode, size_of
 
 TRIES = 10
@@ -380,7 +380,7 @@ class Batch:
         return kept > rule.most or (kept > rule.keep and (old or head.kept > rule.bytes))
 
 
-def load_blob(store: Store, namespace: str, key: str, record: Record) -> Record:
+def load_blob(store: Reader, namespace: str, key: str, record: Record) -> Record:
     """``record`` with its value's text, fetched from its blob where it stands there."""
     if not record.blob or record.text is not None:
         return record

@@ -22,8 +22,20 @@ from sloth_runner.errors import Conflict, SlothError, StoreDown
 from sloth_runner.state.backends import sqlite_file
 from sloth_runner.state.backends.bootclock import LeaseClock, system_clock
 from sloth_runner.state.backends.turn import Turn, together
-from sloth_runner.state.layout import SEP, SHARED, check_agent_name, namespace_of
-from sloth_runner.state.store import ABSENT, Change, Check, Entry, Rev, Traits, beyond, check_commit, holds
+from sloth_runner.state.layout import SEP, SHARED, STORE, check_agent_name, namespace_of
+from sloth_runner.state.store import (
+    ABSENT,
+    Bulk,
+    Change,
+    Check,
+    Entry,
+    Reader,
+    Rev,
+    Traits,
+    beyond,
+    check_commit,
+    holds,
+)
 
 MAX_CHANGES = 10_000
 MAX_VALUE = 16 << 20
@@ -43,6 +55,7 @@ _DELETE = "DELETE FROM entry WHERE key = ?"
 _SWEEP = (
     "DELETE FROM entry WHERE lease_until IS NOT NULL AND (lease_boot <> ? OR lease_until <= ?) RETURNING rev"
 )
+_OWN = (SHARED, STORE)
 
 
 class SQLiteStore:
@@ -57,7 +70,18 @@ class SQLiteStore:
         self._files: dict[str, apsw.Connection] = {}
         self._turns: dict[str, Turn] = {}
         self._pid = os.getpid()
-        self.traits = Traits(True, 1, MAX_CHANGES, MAX_VALUE, self._exclusive)
+        self.traits = Traits(
+            embedded=True,
+            concurrency=1,
+            max_changes=MAX_CHANGES,
+            max_value=MAX_VALUE,
+            exclusive=self._exclusive,
+            snapshot=self._snapshot,
+            bulk=self._bulk,
+            copy=self._copy,
+            guard=self._guard,
+            scrub=self._scrub,
+        )
 
     def get(self, key: str) -> Entry | None:
         """See Store. A namespace without a file has no entries, and gets no file by being read."""
@@ -113,7 +137,7 @@ class SQLiteStore:
             found = [entry.name[:-3] for entry in os.scandir(self.folder) if entry.name.endswith(".db")]
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(name for name in found if name == SHARED or _is_name(name))
+        return sorted(name for name in found if name in _OWN or _is_name(name))
 
     def file_bytes(self, namespace: str) -> int:
         """Bytes on disk of a namespace, its write-ahead log included."""
@@ -148,6 +172,41 @@ class SQLiteStore:
             sqlite_file.make_folder(self.folder)
             turn = self._turns[name] = Turn(self.folder / ".locks", name, self._patience)
         return turn
+
+    def _snapshot(self, namespace: str) -> AbstractContextManager[Reader]:
+        from sloth_runner.state.backends.sqlite_bulk import snapshot
+
+        return snapshot(namespace, self._path(namespace), self._patience, self._lease_clock())
+
+    def _bulk(self, namespace: str) -> AbstractContextManager[Bulk]:
+        from sloth_runner.state.backends.sqlite_bulk import bulk
+
+        turn = self._exclusive([namespace])
+        return bulk(namespace, self._path(namespace), self._patience, self._lease_clock(), turn)
+
+    def _copy(self, namespace: str, target: Path) -> None:
+        from sloth_runner.state.backends.sqlite_bulk import copy
+
+        copy(self._path(namespace), target, self._patience)
+
+    def _guard(self, namespace: str, mark: bytes) -> None:
+        from sloth_runner.state.backends.sqlite_sealing import guard
+
+        with self._exclusive([namespace]):
+            try:
+                guard(self._files.get(namespace) or self._open(namespace, create=True), mark)
+            except apsw.Error as error:
+                raise self._translated(error, namespace) from error
+
+    def _scrub(self, namespace: str) -> None:
+        from sloth_runner.state.backends.sqlite_sealing import scrub
+
+        with self._exclusive([namespace]):
+            try:
+                file = self._files.get(namespace) or self._open(namespace, create=True)
+                scrub(file, self._path(namespace))
+            except apsw.Error as error:
+                raise self._translated(error, namespace) from error
 
     def _transact(self, target: str, names: list[str], changes: Sequence[Change | Check]) -> list[Rev]:
         files = [self._files.get(name) or self._open(name, create=True) for name in names]
@@ -288,7 +347,7 @@ class SQLiteStore:
         return boot != clock.boot or until <= clock.now()
 
     def _path(self, namespace: str) -> Path:
-        if namespace != SHARED:
+        if namespace not in _OWN:
             check_agent_name(namespace)
         return self.folder / f"{namespace}.db"
 

@@ -1,0 +1,193 @@
+"""Why: the modules of a machine's set-up all read small text files, ask programs, and tell why a program failed."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sloth_runner.errors import BadArgument, TaskFailed
+from sloth_runner.ops import ABSENT, FOLDER, Exec, MakeDir, OpError, Read, Remove, Stat, WhoAmI, Write
+
+if TYPE_CHECKING:
+    from sloth_runner.modules.base import Context
+    from sloth_runner.ops import Content, Done, Found, Identity, Ran
+
+LARGEST = 8 << 20
+"""Bytes of a file of settings that are read; a larger one is no such file."""
+PACKAGES = {
+    "crontab": "cron", "sysctl": "procps", "systemctl": "systemd", "visudo": "sudo", "umount": "mount",
+    **dict.fromkeys(
+        ("chpasswd", "gpasswd", "groupadd", "groupdel", "groupmod", "useradd", "userdel", "usermod"), "passwd"
+    ),
+}  # fmt: skip
+"""Which Debian package has a program; the others carry its name."""
+
+
+def alone(context: Context, module: str, advice: str = "") -> Generator[Any, Any, None]:
+    """Files are handled as the user we are. Raises BadArgument where a call asks for another one."""
+    if context.user is None:
+        return
+    identity: Identity = yield WhoAmI()
+    if context.user not in (identity.name, str(identity.uid)):
+        raise BadArgument(
+            f"{module} can't act as {context.user!r} in this version; it acts as {identity.name!r}",
+            unchanged=["nothing was changed"],
+            next=[advice or "connect as that user, or run sloth-runner as that user"],
+        )
+
+
+def text_of(path: str) -> Generator[Any, Any, str | None]:
+    """The text of a file; None if there is none."""
+    try:
+        read: Content = yield Read(path, LARGEST)
+    except OpError as error:
+        if error.kind == "missing":
+            return None
+        raise
+    return read.data.decode("utf-8", "surrogateescape")
+
+
+def lines_of(path: str) -> Generator[Any, Any, list[str]]:
+    """The lines of a file, without their ends; none if there is no file."""
+    text = yield from text_of(path)
+    return (text or "").splitlines()
+
+
+def put_lines(
+    path: str,
+    lines: Sequence[str],
+    mode: int | None = None,
+    owner: str | None = None,
+    group: str | None = None,
+) -> Generator[Any, Any, None]:
+    """Make these the lines of a file, which keeps its mode unless one is given."""
+    text = "".join(f"{line}\n" for line in lines)
+    yield Write(path, text.encode("utf-8", "surrogateescape"), mode, owner, group)
+
+
+def missing_above(path: str) -> Generator[Any, Any, list[str]]:
+    """The folders missing above a path, the highest first."""
+    import posixpath
+
+    missing: list[str] = []
+    folder = posixpath.dirname(path)
+    while folder != "/":
+        found: Found = yield Stat(folder, follow=True, names=False)
+        if found.kind == FOLDER:
+            break
+        if found.kind != ABSENT:
+            raise TaskFailed(f"{folder} is no folder, so {path} can't be in it", unchanged=[path])
+        missing.insert(0, folder)
+        folder = posixpath.dirname(folder)
+    return missing
+
+
+def make_folders(folders: Sequence[str], mode: int = 0o755) -> Generator[Any, Any, None]:
+    """Make folders, the highest first."""
+    for folder in folders:
+        yield MakeDir(folder, mode)
+
+
+def remove_empty(folders: Sequence[str]) -> Generator[Any, Any, None]:
+    """Take folders away again, the deepest first, up to one that something is in."""
+    for folder in reversed(folders):
+        try:
+            removed: Done = yield Remove(folder)
+        except OpError as error:
+            if error.kind not in ("not-empty", "not-folder", "denied", "mount"):
+                raise
+            return
+        del removed
+
+
+def ask(*argv: str, env: Mapping[str, str] | None = None) -> Generator[Any, Any, Ran | None]:
+    """What a program that only looks says; None if it is not installed."""
+    label = f"`{' '.join(argv)}`"
+    try:
+        ran: Ran = yield Exec(
+            label, argv, cwd="/", env={"LC_ALL": "C", **(env or {})}, mutating=False, quiet=True
+        )
+    except OpError as error:
+        if error.kind == "not-found":
+            return None
+        raise
+    return ran
+
+
+def act(
+    subject: str, argv: Sequence[str], *, advice: Sequence[str] = (), sensitive: bool = False
+) -> Generator[Any, Any, Ran]:
+    """Run a program that changes something. Raises TaskFailed, in ``subject``'s name and the program's own words; of
+    a sensitive one only its name is told."""
+    op = Exec(f"`{argv[0]}` (sensitive)" if sensitive else f"`{' '.join(argv)}`", tuple(argv))
+    return (yield from perform(subject, op, advice=advice, sensitive=sensitive))
+
+
+def feed(
+    subject: str, text: str, argv: Sequence[str], *, mutating: bool = True, sensitive: bool = False
+) -> Generator[Any, Any, Ran]:
+    """The same for a program that reads ``text`` from its standard input. The text goes through the environment,
+    which nobody but its user can read, because everybody can read arguments. Up to 100,000 bytes."""
+    import shlex
+
+    if len(text.encode("utf-8", "surrogateescape")) > 100_000:
+        raise TaskFailed(
+            f"{subject}: more than 100,000 bytes can't be handed to {argv[0]}", unchanged=[subject]
+        )
+    line = f'printf %s "$SLOTH_TEXT" | {shlex.join(argv)}'
+    op = Exec(
+        f"`{' '.join(argv)}`", (), line, env={"SLOTH_TEXT": text}, mutating=mutating, quiet=not mutating
+    )
+    return (yield from perform(subject, op, sensitive=sensitive))
+
+
+def perform(
+    subject: str,
+    op: Exec,
+    *,
+    advice: Sequence[str] = (),
+    sensitive: bool = False,
+) -> Generator[Any, Any, Ran]:
+    """Run a program; raise TaskFailed if it is missing or fails."""
+    try:
+        ran: Ran = yield op._replace(cwd="/", env={"LC_ALL": "C", **op.env})
+    except OpError as error:
+        if error.kind != "not-found":
+            raise
+        raise not_installed(subject, error.path) from error
+    if ran.exit_code:
+        program = (op.argv or (op.label.strip("`").split()[0],))[0]
+        if op.line is not None and ran.exit_code == 127:
+            raise not_installed(subject, program)
+        raise failure(subject, op.label, ran, advice=advice, sensitive=sensitive)
+    return ran
+
+
+def not_installed(subject: str, program: str) -> TaskFailed:
+    """The error for a program that is not there."""
+    package = PACKAGES.get(program, program)
+    return TaskFailed(
+        f"{subject}: {program} is not installed",
+        unchanged=[subject],
+        next=[f"install it first (on Debian it is in package {package})"],
+    )
+
+
+def failure(
+    subject: str,
+    label: str,
+    ran: Ran,
+    *,
+    advice: Sequence[str] = (),
+    sensitive: bool = False,
+) -> TaskFailed:
+    """The error for a program that failed, in its own words."""
+    said = (ran.stderr.strip() or ran.stdout.strip()).decode("utf-8", "replace").splitlines()[-5:]
+    if sensitive:
+        said = []
+    how = f"was killed by {ran.signal}" if ran.signal else f"ended with exit status {ran.exit_code}"
+    last = f": {said[-1].strip()}" if said else ""
+    return TaskFailed(
+        f"{subject}: {label} {how}{last}", operation=label, system="\n".join(said) or None, unchanged=[subject],
+        next=advice,
+    )  # fmt: skip
