@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     FileOp: TypeAlias = (
         "Stat | Read | Write | MakeDir | MakeLink | SetAttrs | SetTimes | Remove | Glob | List | WhoAmI"
     )
-    Op: TypeAlias = "FileOp | Facts | Exec | Batch"
+    Op: TypeAlias = "FileOp | Facts | Unpack | Exec | Batch"
     Result: TypeAlias = (
-        "Found | Content | Done | Matches | Listing | Identity | Gathered | Ran | tuple[Result, ...]"
+        "Found | Content | Done | Matches | Listing | Identity | Gathered | Unpacked | Ran | "
+        "tuple[Result, ...]"
     )
     Stamp: TypeAlias = "tuple[int, int, int, int, int]"
 
@@ -73,7 +74,8 @@ class Write(NamedTuple):
 
     A symbolic link at ``path`` is replaced, not followed; a folder is refused. ``mode`` None keeps that of
     the file replaced (0644 for a new one); ``owner`` and ``group`` None keep those (a new file belongs to
-    the user who writes). ACLs and extended attributes of a replaced file are kept.
+    the user who writes). ACLs and extended attributes of a replaced file are kept. ``passing``: it is there only
+    for a moment, and whoever writes it removes it again.
     """
 
     path: str
@@ -81,6 +83,7 @@ class Write(NamedTuple):
     mode: int | None = None
     owner: str | None = None
     group: str | None = None
+    passing: bool = False
 
 
 class MakeDir(NamedTuple):
@@ -123,11 +126,12 @@ class Remove(NamedTuple):
     """Remove a file, a link (not what it leads to), or a folder; with ``recursive`` all that is in it.
 
     Nothing outside can be reached through links that appear meanwhile; a folder in which a file system is
-    mounted is refused. ``Done(False)`` if there was nothing.
+    mounted is refused. ``Done(False)`` if there was nothing. ``passing``: what a passing Write has put there.
     """
 
     path: str
     recursive: bool = False
+    passing: bool = False
 
 
 class Glob(NamedTuple):
@@ -143,6 +147,29 @@ class List(NamedTuple):
 
     path: str
     recursive: bool = False
+
+
+class Unpack(NamedTuple):
+    """Unpack an archive (tar, also compressed by gzip, bzip2 or xz; zip) into the folder ``path``: the file
+    ``source`` there, or ``content``. With ``look`` only compare what is there with what is in it.
+
+    Regular files, folders, hard links to files of the archive (as copies) and symbolic links that can't lead outside
+    are unpacked; does it hold anything else, or an absolute path, ``..``, one name twice, more than ``most`` entries,
+    ``size`` bytes or ``ratio`` times its own size, it is refused as a whole. ``strip`` leading names of each path
+    are left out. Modes are those of the archive without setuid, setgid, sticky and the right to write for others than
+    the owner. Only what differs is written, each file atomically; nothing else in the folder is touched.
+    """
+
+    path: str
+    source: str | None = None
+    content: bytes | None = None
+    strip: int = 0
+    owner: str | None = None
+    group: str | None = None
+    most: int = 100_000
+    size: int = 4 << 30
+    ratio: int = 200
+    look: bool = False
 
 
 class WhoAmI(NamedTuple):
@@ -228,6 +255,15 @@ class Listing(NamedTuple):
     entries: tuple[tuple[str, str], ...]
 
 
+class Unpacked(NamedTuple):
+    """What an Unpack found in the archive: path, kind, mode (as octal text; "" for links, and for folders that the
+    archive implies) and SHA-256 or a link's target, of each; and the paths of those that differed (and were
+    unpacked, unless it only looked)."""
+
+    entries: tuple[tuple[str, str, str, str], ...]
+    differing: tuple[str, ...]
+
+
 class Identity(NamedTuple):
     """A user: name (or the number), number, and home folder."""
 
@@ -265,6 +301,8 @@ def mutates(op: object) -> bool:
     """Whether an operation may change the machine."""
     if isinstance(op, Batch):
         return any(map(mutates, op.ops))
+    if isinstance(op, Unpack):
+        return not op.look
     return op.mutating if isinstance(op, Exec) else isinstance(op, MUTATING)
 
 
@@ -276,8 +314,11 @@ def mutation(op: object, result: object) -> list[str]:
         return [text for inner, got in pairs for text in mutation(inner, got)]
     if isinstance(op, Exec):
         return [f"ran {op.label}"] if op.mutating else []
-    if isinstance(result, Done) and not result.changed:
+    if (isinstance(result, Done) and not result.changed) or (isinstance(op, (Write, Remove)) and op.passing):
         return []
+    if isinstance(op, Unpack):
+        wrote = isinstance(result, Unpacked) and result.differing and not op.look
+        return [f"unpacked an archive into {op.path}"] if wrote else []
     if isinstance(op, Write):
         return [f"wrote {op.path}"]
     if isinstance(op, MakeDir):

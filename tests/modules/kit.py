@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import itertools
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +16,13 @@ from sloth_runner.engine.drive import Desk, Drive, Skipped
 from sloth_runner.engine.rehearsal import Rehearsal
 from sloth_runner.model import Outcome
 from sloth_runner.modules import Context, Sources, check_args, kinds, modules
-from sloth_runner.modules.base import Predict
-from sloth_runner.ops import Batch, OpError, mutates, mutation
+from sloth_runner.modules.base import Deliver, Predict
+from sloth_runner.ops import Batch, Exec, OpError, mutates, mutation
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.ledger import Entry, Ledger
 from sloth_runner.transport.base import discard
 from sloth_runner.transport.local import LocalTransport
+from tests.archives import tar
 
 if TYPE_CHECKING:
     from sloth_runner.model import Sink
@@ -61,6 +64,7 @@ class Machine:
         self.output: list[tuple[str, bytes]] = []
         self.transport = LocalTransport(os.environ, grace=0.2)
         self.rehearsal: Rehearsal | None = None
+        self.clock = itertools.count(1_800_000_000.0)
         self._killed_after: int | None = None
         self._count = 0
 
@@ -85,10 +89,16 @@ class Machine:
             sensitive=context.sensitive, salt="salt" if context.sensitive else "",
         )  # fmt: skip
         converging = Converging(
-            kinds(), self.ledger, about, sources, lambda: 1_800_000_000.0, self.jobs.append, self.rehearsal
+            kinds(), self.ledger, about, sources, lambda: next(self.clock), self.jobs.append, self.rehearsal
         )
         desk = Desk(
-            self._recall, sources.read, sources.deliver, converging.ensure, lambda op: None, self._skipped
+            self._recall,
+            sources.read,
+            sources.tree,
+            self._deliver(sources),
+            converging.ensure,
+            lambda op: None,
+            self._skipped,
         )
         drive = Drive(steps, self._at_once, desk)
         try:
@@ -120,6 +130,16 @@ class Machine:
         if any(job.differing for job in self.jobs) or True in said:
             return True
         return None if None in said else False
+
+    def _deliver(self, sources: Sources) -> Callable[[Deliver], bool]:
+        def deliver(op: Deliver) -> bool:
+            if self.rehearsal is not None:
+                raise Skipped(Exec(f"writing {op.path} here"))
+            changed = sources.deliver(op)
+            self._counted(changed)
+            return changed
+
+        return deliver
 
     def _recall(self, name: str) -> Mapping[str, Any] | None:
         entry = self.ledger.entry(name)
@@ -170,21 +190,22 @@ class Machine:
             return tuple(results)
         self.operations.append(op)
         result = await (self.rehearsal or self.transport).do(op, on_output)
-        self._counted(op, result)
+        self._counted(bool(mutation(op, result)))
         return result
 
     def _done(self, op: Op, result: Result) -> None:
         self.operations.extend(op.ops if isinstance(op, Batch) else [op])
-        self._counted(op, result)
+        self._counted(bool(mutation(op, result)))
 
-    def _counted(self, op: Op, result: Result) -> None:
-        self._count += bool(mutation(op, result))
+    def _counted(self, changed: bool) -> None:
+        self._count += changed
         if self._killed_after is not None and self._count >= self._killed_after:
             raise Killed
 
 
 def make_tree(root: Path, tree: Mapping[str, Any]) -> None:
-    """Make files (a text, or content and mode), folders ({folder: mode}) and links ({link: target})."""
+    """Make files (a text, or content and mode), folders ({folder: mode}), links ({link: target}), archives
+    ({tar: entries})."""
     for name, what in tree.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,6 +216,8 @@ def make_tree(root: Path, tree: Mapping[str, Any]) -> None:
             path.chmod(int(what["folder"], 8))
         elif isinstance(what, dict) and "fifo" in what:
             os.mkfifo(path)
+        elif isinstance(what, dict) and "tar" in what:
+            path.write_bytes(gzip.compress(tar(*what["tar"]), mtime=0))
         else:
             content, mode = (what["content"], what["mode"]) if isinstance(what, dict) else (what, "0644")
             path.write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -73,6 +73,10 @@ def test_case(case: dict[str, Any], tmp_path: Path) -> None:
     assert outcome.changed is case["changed"]
     assert machine.changing() == case.get("operations", [])
     assert read_tree(machine.root) == filled(case.get("after", case.get("before", {})), machine)
+    if "source_after" in case:
+        assert read_tree(machine.source) == case["source_after"]
+    fields = filled(case.get("fields", {}), machine)
+    assert {name: outcome.fields.get(name) for name in fields} == fields
     if "message" in case:
         assert outcome.message == filled(case["message"], machine)
     if "diff" in case:
@@ -135,7 +139,7 @@ def test_every_module_of_files_has_cases() -> None:
     from sloth_runner.modules import modules
 
     seen = {param.values[0]["module"] for param in ALL}
-    assert seen == {name for name in modules() if name.startswith("file.")}
+    assert seen == {name for name in modules() if name.startswith(("file.", "archive"))}
 
 
 def test_no_module_has_an_argument_that_every_call_takes() -> None:

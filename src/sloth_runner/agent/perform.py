@@ -22,6 +22,7 @@ from sloth_runner.ops import (
     SetAttrs,
     SetTimes,
     Stat,
+    Unpack,
     WhoAmI,
     Write,
 )
@@ -52,6 +53,12 @@ def _gather(op: Facts) -> Result:
     return gather(op)
 
 
+def _unpack(op: Unpack) -> Result:
+    from sloth_runner.agent.unpacking import unpack  # it brings the standard library's archive formats
+
+    return unpack(op)
+
+
 _ACTIONS: dict[type, Callable[[Any], Result]] = {
     Stat: looking.look,
     Read: looking.read,
@@ -65,6 +72,7 @@ _ACTIONS: dict[type, Callable[[Any], Result]] = {
     SetAttrs: writing.set_attrs,
     SetTimes: writing.set_times,
     Remove: removing.remove,
+    Unpack: _unpack,
 }
 
 

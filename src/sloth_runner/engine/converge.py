@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sloth_runner.engine.drive import Skipped
 from sloth_runner.errors import TaskFailed
-from sloth_runner.modules.base import Change, Converged, Look, Observed, Source, differing
+from sloth_runner.modules.base import Change, Converged, Look, Observed, Source, Told, differing
 from sloth_runner.modules.difference import HIDDEN, difference, sizes
 from sloth_runner.ops import Found, Stat
 from sloth_runner.state.ledger import (
@@ -132,6 +132,8 @@ class Converging:
         """The steps that make resources as wanted; the answer to the Ensure."""
         if not request.wants:
             return ()
+        if len(request.wants) > 1:  # one of them does not stand for the call
+            self._about = self._about._replace(call="")
         kind = self._kinds[request.wants[0].resource.kind]
         ledger = self._ledger
         jobs = []
@@ -214,14 +216,15 @@ class Converging:
         notes = yield from kind.converge(changes)
         after = yield from kind.observe([Look(job.want.resource, _keys(job.wanted)) for job in todo])
         for job, note, observed in zip(todo, notes, after, strict=True):
-            job.note = note
+            self._note(job, note)
             self._verify(job, observed)
             self._record(job, observed, touched=True)
 
     def _contents(self, kind: Kind, job: Job) -> Generator[Any, Any, None]:
         """The old content and the new one, and how they differ."""
         gone = job.wanted is None
-        if "content" not in job.differing and not gone and job.observed.attributes is not None:
+        replaced = job.differing & {"content", "type"}
+        if not replaced and not gone and job.observed.attributes is not None:
             return
         if job.content is None and isinstance(job.want.content, Source):
             job.content = self._sources.read(job.want.content.path)
@@ -256,11 +259,17 @@ class Converging:
         try:
             notes = yield from kind.converge(changes)
             for job, note in zip(todo, notes, strict=True):
-                job.note = note
+                self._note(job, note)
         except Skipped:
             for job in todo:
                 attributes = None if job.wanted is None else {**(job.observed.attributes or {}), **job.wanted}
                 self._rehearsal.predict(job.address, Observed(attributes))
+
+    def _note(self, job: Job, note: str | Told) -> None:
+        if isinstance(note, Told):
+            job.note, job.diff = note.note, HIDDEN if self._about.sensitive else note.diff
+        else:
+            job.note = note
 
     def _begin(self, todo: Sequence[Job]) -> None:
         intents: dict[str, Intent] = {}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sloth_runner.errors import SlothError, TaskFailed
 from sloth_runner.model import Outcome
-from sloth_runner.modules.base import Deliver, Ensure, Predict, Recall, Source
+from sloth_runner.modules.base import Deliver, Ensure, Predict, Recall, Source, SourceTree
 from sloth_runner.ops import Batch, Exec, OpError, mutation
 from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:
     from sloth_runner.model import Sink
-    from sloth_runner.modules.base import Step, Steps
+    from sloth_runner.modules.base import SourceEntry, Step, Steps
     from sloth_runner.ops import Op, Result
     from sloth_runner.transport.base import Transport
 
@@ -32,6 +32,7 @@ class Desk(NamedTuple):
 
     recall: Callable[[str], Mapping[str, Any] | None]
     source: Callable[[str], bytes]
+    tree: Callable[[str], Sequence[SourceEntry]]
     deliver: Callable[[Deliver], bool]
     ensure: Callable[[Ensure], Generator[Any, Any, Any]]
     foretold: Callable[[Predict], None]
@@ -122,6 +123,8 @@ class Drive:
             return None
         if kind is Source:
             return self._desk.source(step.path)  # type: ignore[union-attr] # kind says so
+        if kind is SourceTree:
+            return self._desk.tree(step.path)  # type: ignore[union-attr] # kind says so
         if kind is Recall:
             return self._desk.recall(step.name)  # type: ignore[union-attr] # kind says so
         if kind is Deliver:

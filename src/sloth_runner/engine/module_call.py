@@ -57,9 +57,16 @@ class ModuleCall:
         self._transport: Transport = self._rehearsal or world.transport(common.target)
         self._jobs: list[Job] = []
         self._called_for: list[Pending] = []
+        self._named = False
         steps = module.run(args, owner.setting(context, common))
         desk = Desk(
-            self._recall, owner.sources.read, self._deliver, self._ensure, self._foretold, self._skipped
+            self._recall,
+            owner.sources.read,
+            owner.sources.tree,
+            self._deliver,
+            self._ensure,
+            self._foretold,
+            self._skipped,
         )
         self._drive = Drive(steps, self._transport.at_once, desk)
         self._partial: dict[str, bytes] = {}
@@ -120,6 +127,8 @@ class ModuleCall:
             raise Bug(f"{self._call.name} ended without an outcome")
         if self._rehearsal is None:
             self._keep(outcome)
+        elif not self._named and not self._quiet:
+            self._name("")  # it found nothing to do: what it named on another day is still wanted
         if not self._quiet:
             if outcome.changed:
                 self._context.tally.changed += 1
@@ -210,6 +219,7 @@ class ModuleCall:
                 self._rehearsal.notified.extend(self._common.notify)
 
     def _name(self, address: str) -> None:
+        self._named = True
         self._context.tally.named.append((self._common.target, address, self._owner.site(self._call)))
 
     def _untold(self, error: SlothError, rehearsal: Rehearsal) -> SlothError:

@@ -38,6 +38,8 @@ from sloth_runner.ops import (
     SetAttrs,
     SetTimes,
     Stat,
+    Unpack,
+    Unpacked,
     Write,
 )
 from sloth_runner.transport.base import discard
@@ -49,15 +51,18 @@ if TYPE_CHECKING:
     from sloth_runner.transport.base import Transport
 
 NEW = 0o644
+UNKNOWN = -1.0
+"""When something was modified that is only rehearsed."""
 
 
 class Node(NamedTuple):
     """What the rehearsal has put at a path: like Found, with the content of a file. ``unknown`` says by whom it
-    would be made, if nothing else is known of it."""
+    would be made, if nothing else is known of it; ``packed``: the content is in an archive, only its digest known."""
 
     found: Found
     content: bytes | None = None
     unknown: str = ""
+    packed: bool = False
 
 
 class Rehearsal:
@@ -91,6 +96,10 @@ class Rehearsal:
             if op.mutating:
                 raise Skipped(op)
             return None
+        if isinstance(op, Unpack):
+            self._foresee(op)
+            looked = self._inner.at_once(op._replace(look=True))
+            return looked if looked is None or op.look else self._unpack(op, looked)
         if isinstance(op, Batch):
             results = []
             for inner in op.ops:
@@ -108,6 +117,10 @@ class Rehearsal:
         """The same, waiting."""
         if isinstance(op, Batch):
             return tuple([await self.do(inner, on_output) for inner in op.ops])
+        if isinstance(op, Unpack):
+            self._foresee(op)
+            looked = await self._inner.do(op._replace(look=True))
+            return looked if op.look else self._unpack(op, looked)
         if isinstance(op, Exec):
             if op.mutating:
                 raise Skipped(op)
@@ -123,6 +136,28 @@ class Rehearsal:
 
     async def aclose(self) -> None:
         """The machine's own transport stays open: its owner closes it."""
+
+    def _foresee(self, op: Unpack) -> None:
+        """An archive can be compared with what is on the machine, not with what would be there by then."""
+        if op.source is not None and self._covered(op.source) is not None:
+            raise Unpredictable(f"what {op.source} will be is not known: it is not there yet")
+        node = self._nodes.get(op.path)
+        made = node is not None and node.found.kind == FOLDER and node.content is not None
+        below = self._inner.at_once(Stat(op.path)) if made else None
+        if self._below(op.path) or (isinstance(below, Found) and below.kind != ABSENT):
+            raise Unpredictable(f"what will be in {op.path} is not known: it would be changed before")
+
+    def _unpack(self, op: Unpack, looked: Result) -> Result:
+        """What would be there once the archive is unpacked: all of it but the contents of files."""
+        assert isinstance(looked, Unpacked)
+        for path, kind, mode, detail in looked.entries:
+            if path in looked.differing:
+                target = detail if kind == LINK else None
+                made = self._made(kind, int(mode or "755", 8), op.owner, op.group, target)
+                made = made._replace(digest=detail if kind == FILE else None)
+                content = b"" if kind == FOLDER else None
+                self._nodes[posixpath.join(op.path, path)] = Node(made, content, packed=kind == FILE)
+        return looked
 
     def _local(self, op: Op) -> Result | None:
         """The answer of the pictures in memory; None if only the machine can give it."""
@@ -194,6 +229,8 @@ class Rehearsal:
             raise OpError("missing", op.path, "there is no such file or folder")
         if node.found.kind != FILE:
             raise OpError("not-file", op.path, "is not a regular file")
+        if node.packed:
+            raise Unpredictable(f"what {op.path} will hold is not known: it is in an archive")
         if node.content is None:
             result = self._inner.at_once(op)  # only its attributes would change
             assert result is not None
@@ -247,6 +284,7 @@ class Rehearsal:
             owner if owner is not None else old.owner if old else "",
             group if group is not None else old.group if old else "",
             target=target,
+            modified=UNKNOWN,
         )
 
     def _require_parent(self, path: str) -> None:
@@ -263,9 +301,9 @@ class Rehearsal:
         else:
             found = self._made(
                 below.kind, below.mode if op.mode is None else op.mode, op.owner, op.group, None, below
-            )._replace(size=below.size, digest=below.digest)
+            )._replace(size=below.size, digest=below.digest, modified=below.modified)
         node = self._nodes.get(op.path)
-        self._nodes[op.path] = Node(found, node.content if node else None)
+        self._nodes[op.path] = Node(found, node.content if node else None, packed=bool(node and node.packed))
         return Done(found != below)
 
     def _remove(self, op: Remove, below: Found) -> Result:

@@ -19,7 +19,7 @@ def complete(transport: Transport, steps: Generator[Any, Any, Any]) -> Any:
 
     Raises what the steps raise; an OpError that they let pass as TaskFailed.
     """
-    drive = Drive(steps, transport.at_once, Desk(_no, _no, _no, _no, _no, _no))
+    drive = Drive(steps, transport.at_once, Desk(_no, _no, _no, _no, _no, _no, _no))
     op = drive.advance()
     if op is not None:
         import asyncio

@@ -22,6 +22,26 @@ T = TypeVar("T", bound="Module | Kind")
 
 FAMILIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cmd": (("cmd",), ()),
+    "files.put": (
+        (
+            "file.copy",
+            "file.write",
+            "file.template",
+            "file.directory",
+            "file.absent",
+            "file.link",
+            "file.touch",
+        ),
+        ("file",),
+    ),
+    "files.tree": ((), ("file.purge",)),
+    "files.edit": (
+        ("file.line", "file.block", "file.replace", "file.set_key"),
+        ("file.line", "file.block", "file.replace", "file.key"),
+    ),
+    "files.attributes": (("file.attributes",), ("file.acl",)),
+    "files.look": (("file.stat", "file.checksum", "file.fetch"), ()),
+    "archive": (("archive",), ("archive",)),
     "databases.postgresql": (
         ("postgresql.user", "postgresql.database", "postgresql.grant"),
         ("postgresql.user", "postgresql.database", "postgresql.grant"),
@@ -34,7 +54,6 @@ FAMILIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("certificate.key", "certificate.self_signed", "certificate.csr"),
         ("certificate.key", "certificate.csr", "certificate.self_signed"),
     ),
-    "files.put": (("file.copy", "file.write", "file.template", "file.directory", "file.absent"), ("file",)),
     "system.accounts": (("user", "group"), ("user", "group", "group.member")),
     "system.services": (
         ("service", "service.restart", "service.reload", "systemd.unit"),

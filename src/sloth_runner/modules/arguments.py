@@ -206,6 +206,91 @@ def _vars(value: object) -> dict[str, Any]:
     return value
 
 
+def _text_line(value: object) -> str:
+    text = _string(value)
+    if "\n" in text or "\r" in text:
+        raise ValueError(f"is one line, without a newline, not {shown(text)}")
+    return text
+
+
+def _regexp(value: object) -> str:
+    import re
+
+    text = _content(value)
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"is a regular expression (Python's), not {shown(text)}: {error}") from None
+    return text
+
+
+def _one_of(*names: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if isinstance(value, str) and value in names:
+            return value
+        words = " or ".join([f'"{name}"' for name in names])
+        raise ValueError(f"is {words}, not {shown(value)}")
+
+    return check
+
+
+def _validate(value: object) -> tuple[str, ...]:
+    """Words of a command; a text is split as a shell would, and no shell sees it."""
+    import shlex
+
+    try:
+        words = tuple(shlex.split(_line(value))) if isinstance(value, str) else _argv(value)
+    except ValueError as error:
+        raise ValueError(f'is a command such as "nginx -t -c %s": {error}') from None
+    if not any("%s" in word for word in words):
+        raise ValueError("holds %s, which stands for the file to be checked")
+    return words
+
+
+def _key(value: object) -> str | tuple[str, ...]:
+    return _line(value) if isinstance(value, str) else _strings(value)
+
+
+def _value(value: object) -> object:
+    return value
+
+
+def _copied_mode(value: object) -> int | str:
+    return "source" if value == "source" else _mode(value)
+
+
+def _count(value: object) -> int:
+    number = _integer(value)
+    if number < 0:
+        raise ValueError(f"is no negative number, as {shown(value)} is")
+    return number
+
+
+def _sha256(value: object) -> str:
+    text = _line(value).lower().removeprefix("sha256:")
+    if len(text) != 64 or set(text) - set("0123456789abcdef"):
+        raise ValueError(f"is a SHA-256, 64 hexadecimal digits, not {shown(value)}")
+    return text
+
+
+def _acl(value: object) -> dict[str, str | None]:
+    hint = 'is a table such as { ["user:ann"] = "rw", ["default:group:dev"] = false }'
+    if not isinstance(value, dict):
+        raise ValueError(f"{hint}, not {shown(value)}")
+    entries: dict[str, str | None] = {}
+    for entry, given in value.items():
+        *sort, name = entry.removeprefix("default:").split(":")
+        if sort not in (["user"], ["group"]) or not name or any(c.isspace() or c in ",#" for c in name):
+            raise ValueError(
+                f"{hint}: {shown(entry)} is neither user:NAME nor group:NAME (default: before it)"
+            )
+        if given is not False and not (isinstance(given, str) and given and set(given) <= set("rwx-")):
+            raise ValueError(f"{hint}: permissions are letters of rwx, or false, not {shown(given)}")
+        letters = "".join(letter if letter in str(given) else "-" for letter in "rwx")
+        entries[entry] = None if given is False else letters
+    return entries
+
+
 def _changed_when(value: object) -> bool | frozenset[int]:
     if isinstance(value, bool):
         return value
@@ -236,7 +321,19 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "variables": _variables,
     "vars": _vars,
     "changed_when": _changed_when,
+    "text line": _text_line,
+    "regexp": _regexp,
+    "state": _one_of("present", "absent"),
+    "validate": _validate,
+    "key": _key,
+    "key format": _one_of("json", "yaml", "toml", "ini"),
+    "value": _value,
+    "copied mode": _copied_mode,
+    "digest": _one_of("sha256", "sha512", "sha1", "md5"),
+    "acl": _acl,
+    "count": _count,
+    "sha256": _sha256,
 }
 """What an argument can be. "content" is a string byte for byte; "line" one that is not blank; "command" one for a
-shell; "variables" a table of environment variables; "vars" a table that is passed on as it is.
-``FURTHER`` files have more."""
+shell; "variables" a table of environment variables; "vars" a table that is passed on as it is; "value" anything that
+Lua can pass. ``FURTHER`` files have more."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Attributes: TypeAlias = Mapping[str, Any]
     """What a resource is like: plain values by name. ``content`` is the SHA-256 (hex) of its content."""
-    Step: TypeAlias = "Op | Source | Recall | Deliver | Ensure | Predict"
+    Step: TypeAlias = "Op | Source | SourceTree | Recall | Deliver | Ensure | Predict"
     Steps: TypeAlias = Generator[Step, Any, Outcome]
     """What a module function returns: it yields steps, is resumed with their results (an OpError, or the error of
     another step, is thrown into it) and returns its Outcome. It does no I/O itself."""
@@ -26,6 +26,23 @@ class Source(NamedTuple):
     """The content (bytes) of a file on the controller; relative paths start at the task file's folder."""
 
     path: str
+
+
+class SourceTree(NamedTuple):
+    """What is in a folder on the controller, and below it, links not followed: a tuple of SourceEntry in order of
+    paths, the first of which ("") is what ``path`` itself names (links are followed to it)."""
+
+    path: str
+
+
+class SourceEntry(NamedTuple):
+    """One thing in a folder on the controller: its path in there, its kind (FILE, FOLDER, LINK, OTHER), its mode,
+    and where it leads if it is a link."""
+
+    path: str
+    kind: str
+    mode: int
+    target: str | None = None
 
 
 class Deliver(NamedTuple):
@@ -130,6 +147,13 @@ class Change(NamedTuple):
     dry: bool = False
 
 
+class Told(NamedTuple):
+    """What ``converge`` says of a change when a note is not all: how the content that it made differs."""
+
+    note: str
+    diff: str
+
+
 class Converged(NamedTuple):
     """How a resource was met and left. ``action`` is create, update, delete or none; ``content`` the wanted content
     where it had to be read."""
@@ -145,15 +169,15 @@ class Kind(NamedTuple):
     """A kind of resource.
 
     ``observe`` looks at resources, all at once, and changes nothing. ``converge`` makes changes and returns a note
-    for each ("" for none). Both are generators of operations. ``content`` reads a resource's content, to show
-    differences and to bring it back (None: it is too large or there is none). ``undo`` says whether what was before
-    can be brought back; ``doc`` names the attributes.
+    for each ("" for none), or a Told. Both are generators of operations. ``content`` reads a resource's content, to
+    show differences and to bring it back (None: it is too large or there is none). ``undo`` says whether what was
+    before can be brought back; ``doc`` names the attributes.
     """
 
     name: str
     doc: str
     observe: Callable[[Sequence[Look]], Generator[Any, Any, Sequence[Observed]]]
-    converge: Callable[[Sequence[Change]], Generator[Any, Any, Sequence[str]]]
+    converge: Callable[[Sequence[Change]], Generator[Any, Any, Sequence[str | Told]]]
     content: Callable[[Resource], Generator[Any, Any, bytes | None]] | None = None
     undo: bool = True
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sloth_runner.errors import BadArgument, FileMissing, TooLarge
+from sloth_runner.modules.base import SourceEntry
 from sloth_runner.names import did_you_mean
+from sloth_runner.ops import FOLDER, LINK
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Deliver
@@ -55,8 +57,13 @@ class Sources:
         except (OSError, ValueError):
             return None
 
+    def tree(self, path: str) -> tuple[SourceEntry, ...]:
+        """What a SourceTree is answered with. Raises as ``read_source``."""
+        return read_tree(self._folder, path)
+
     def deliver(self, op: Deliver) -> bool:
-        """Put a file on the controller; whether it differed. Raises OpError."""
+        """Put a file on the controller, with the folders above it; whether it differed. Raises OpError."""
+        from sloth_runner.agent.names import problem
         from sloth_runner.agent.perform import perform
         from sloth_runner.ops import Write
 
@@ -66,6 +73,10 @@ class Sources:
                 return False
         except OSError:
             pass  # missing or unreadable: the write tells what is wrong with it
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise problem(error, path) from error
         perform(Write(path, op.content, op.mode))
         return True
 
@@ -98,6 +109,47 @@ def read_source(folder: str, path: str) -> bytes:
             next=["fetch it on the target: cmd with curl, rsync, …, and creates = its path"],
         )
     return content
+
+
+def read_tree(folder: str, path: str) -> tuple[SourceEntry, ...]:
+    """What ``path`` names on the controller and all that is in it. Raises FileMissing, BadArgument."""
+    if not path or "\0" in path:
+        raise BadArgument("src is the path of a file or folder on the machine that runs sloth-runner")
+    full = os.path.join(folder, path)  # noqa: PTH118 - as above
+    try:
+        status = os.stat(full)  # noqa: PTH116 - as above
+        found = [_entry("", status)]
+        waiting = [""] if found[0].kind == FOLDER else []
+        while waiting:
+            below = waiting.pop()
+            with os.scandir(os.path.join(full, below)) as entries:  # noqa: PTH118 - as above
+                inner = [_below(below, entry) for entry in entries]
+            found.extend(inner)
+            waiting.extend(entry.path for entry in inner if entry.kind == FOLDER)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileMissing(
+            f"there is no file {full}", unchanged=["nothing was changed"], next=_near(Path(full))
+        ) from None
+    except OSError as error:
+        words = error.strerror or str(error)
+        raise FileMissing(f"{full} can't be read: {words}", system=str(error)) from error
+    return tuple(sorted(found))
+
+
+def _below(folder: str, entry: os.DirEntry[str]) -> SourceEntry:
+    path = f"{folder}/{entry.name}" if folder else entry.name
+    made = _entry(path, entry.stat(follow_symlinks=False))
+    if made.kind != LINK:
+        return made
+    return made._replace(target=os.readlink(entry.path))  # noqa: PTH115 - as above
+
+
+def _entry(path: str, status: os.stat_result) -> SourceEntry:
+    import stat
+
+    from sloth_runner.agent.looking import kind_of
+
+    return SourceEntry(path, kind_of(status.st_mode), stat.S_IMODE(status.st_mode))
 
 
 def _near(full: Path) -> list[str]:

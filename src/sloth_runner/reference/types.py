@@ -28,6 +28,23 @@ TYPES: Final[Mapping[str, ArgType]] = {
     "variables": ArgType("table<string, string|number>", "a table of names and texts"),
     "vars": ArgType("table<string, any>", "a table with text keys"),
     "changed_when": ArgType("boolean|{exit_codes: integer[]}", "true, false, or {exit_codes = {…}}"),
+    "text line": ArgType("string", "one line of text, without its end"),
+    "regexp": ArgType("string", "a regular expression (Python's)"),
+    "state": ArgType('"present"|"absent"', '"present" or "absent"'),
+    "validate": ArgType(
+        "string|string[]", 'a command with %s for the file, such as "nginx -t -c %s"; no shell sees it'
+    ),
+    "key": ArgType("string|string[]", "a dotted key, or a list of its parts"),
+    "key format": ArgType('"json"|"yaml"|"toml"|"ini"', '"json", "yaml", "toml" or "ini"'),
+    "value": ArgType("sloth.Value", "anything that Lua can pass: text, number, boolean, table"),
+    "copied mode": ArgType("string", 'octal text such as "0644", or "source"'),
+    "digest": ArgType('"sha256"|"sha512"|"sha1"|"md5"', '"sha256", "sha512", "sha1" or "md5"'),
+    "acl": ArgType(
+        "table<string, string|false>",
+        'entries of an ACL: { ["user:ann"] = "rw", ["default:group:dev"] = false }',
+    ),
+    "count": ArgType("integer", "a whole number from 0"),
+    "sha256": ArgType("string", "a SHA-256 in hex"),
     "postgresql name": ArgType("string", "a name of up to 63 bytes"),
     "postgresql names": ArgType("string|string[]", "a name or a list of names, of up to 63 bytes each"),
     "postgresql object": ArgType(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sloth_runner.agent.perform import perform
 from sloth_runner.errors import TaskFailed, TimedOut
-from sloth_runner.ops import FOLDER, Batch, Exec, Facts, Found, OpError, Ran, Read, Stat
+from sloth_runner.ops import FOLDER, Batch, Exec, Facts, Found, OpError, Ran, Read, Stat, Unpack
 from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ SLOW_FACTS = frozenset(("services", "mounts", "users", "groups"))
 """Sections whose gathering asks something that may be slow to answer: systemd, a file system, a directory."""
 LARGE = 32 << 20
 """Files above this many bytes are read in a thread: hashing one takes long enough to keep other tasks waiting."""
+LARGE_ARCHIVE = 64 << 10
+"""Archives above this many bytes are unpacked in a thread."""
 
 
 class LocalTransport:
@@ -159,6 +161,8 @@ def _takes_time(op: Op) -> bool:
         return op.section in SLOW_FACTS  # type: ignore[union-attr] # kind says so
     if kind is Batch:
         return any(map(_takes_time, op.ops))  # type: ignore[union-attr] # kind says so
+    if kind is Unpack:
+        return op.content is None or len(op.content) > LARGE_ARCHIVE  # type: ignore[union-attr] # kind says so
     if (kind is Stat and op.digest) or (kind is Read and op.limit > LARGE):  # type: ignore[union-attr] # kind says so
         try:
             return os.stat(op.path).st_size > LARGE  # type: ignore[union-attr] # noqa: PTH116 - pathlib costs tenfold

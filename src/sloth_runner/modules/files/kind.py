@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource
+from sloth_runner.modules.files.guard import put
 from sloth_runner.ops import (
     ABSENT,
     FILE,
@@ -26,7 +27,6 @@ from sloth_runner.ops import (
     Remove,
     SetAttrs,
     Stat,
-    Write,
 )
 from sloth_runner.state.ledger import KEPT_CONTENT
 
@@ -38,7 +38,8 @@ NAMES = frozenset({"owner", "group"})
 
 
 def observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
-    """One look at all of them; those that are missing have the folders missing above them as ``extra``."""
+    """One look at all of them; those that are missing have the folders missing above them as ``extra``, up to a
+    folder that is one of them."""
     stats = [
         Stat(
             look.resource.id,
@@ -51,9 +52,10 @@ def observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
     ]
     results: Sequence[Found] = (yield Batch(tuple(stats))) if len(stats) > 1 else ((yield stats[0]),)
     out = []
+    above: dict[str, list[str]] = {look.resource.id: [] for look in looks} if len(looks) > 1 else {}
     for look, found in zip(looks, results, strict=True):
         if found.kind == ABSENT:
-            missing = yield from _missing_above(look.resource.id)
+            missing = yield from _missing_above(look.resource.id, above)
             extra: dict[str, Any] = {"missing": missing} if missing else {}
             out.append(Observed(None, extra))
         else:
@@ -76,10 +78,14 @@ def _observed(found: Found) -> Observed:
     return Observed(attributes, {}, known)
 
 
-def _missing_above(path: str) -> Generator[Any, Any, list[str]]:
+def _missing_above(path: str, known: dict[str, list[str]]) -> Generator[Any, Any, list[str]]:
+    """The folders that are missing above a path; ``known`` says it of folders that were looked at."""
+    first = folder = posixpath.dirname(path)
     missing: list[str] = []
-    folder = posixpath.dirname(path)
     while folder != "/":
+        if folder in known:
+            missing = [*known[folder], *missing]
+            break
         found: Found = yield Stat(folder, follow=True, names=False)
         if found.kind == FOLDER:
             break
@@ -87,6 +93,7 @@ def _missing_above(path: str) -> Generator[Any, Any, list[str]]:
             raise TaskFailed(f"{folder} is no folder, so {path} can't be in it", unchanged=[path])
         missing.insert(0, folder)
         folder = posixpath.dirname(folder)
+    known.setdefault(first, missing)
     return missing
 
 
@@ -129,34 +136,47 @@ def _remove_made(extra: Attributes) -> Generator[Any, Any, None]:
 
 def _put(change: Change, wanted: Attributes) -> Generator[Any, Any, str]:
     path, before = change.resource.id, change.observed.attributes
-    replaced = change.options.get("replace") or (before is not None and before["type"] == LINK)
-    if before is not None and before["type"] != wanted["type"] and not (replaced and wanted["type"] == FILE):
+    if before is not None and before["type"] != wanted["type"] and not _may_replace(change, before, wanted):
         raise _in_the_way(change, before, str(wanted["type"]))
     made: list[str] = []
     if before is None:
         made = yield from _make_above(change)
     owner, group = _owners(wanted)
     mode = int(str(wanted["mode"]), 8) if "mode" in wanted else None
-    if wanted["type"] == FOLDER:
-        if before is not None and before["type"] == FOLDER:
+    note = ""
+    if wanted["type"] == FOLDER and before is None:
+        done: Done = yield MakeDir(path, 0o755 if mode is None else mode, owner, group)
+        if not done.changed:  # someone else made it just now
             yield SetAttrs(path, mode, owner, group)
-        else:
-            if before is not None:
-                yield Remove(path)
-            done: Done = yield MakeDir(path, 0o755 if mode is None else mode, owner, group)
-            if not done.changed:  # someone else made it just now
-                yield SetAttrs(path, mode, owner, group)
     elif wanted["type"] == LINK:
         yield MakeLink(path, str(wanted["target"]), owner, group)
-    elif before is not None and before["type"] == FILE and not change.differing & {"content", "present"}:
+    elif before is not None and before["type"] != LINK and not change.differing & {"content", "present"}:
         yield SetAttrs(path, mode, owner, group)
     else:
-        assert change.content is not None
-        keep = before is not None and before["type"] == FILE and mode is None
-        yield Write(
-            path, change.content, int(str(before["mode"]), 8) if keep and before else mode, owner, group
-        )
-    return f"made the folders above it: {', '.join(made)} (0755)" if made else ""
+        content = _new_content(change)
+        if mode is None and before is not None and before["type"] == FILE:
+            mode = int(str(before["mode"]), 8)
+        note = yield from put(path, content, before, change.options, (mode, owner, group), dry=change.dry)
+    above = f"made the folders above it: {', '.join(made)} (0755)" if made else ""
+    return "; ".join(filter(None, (above, note)))
+
+
+def _may_replace(change: Change, before: Attributes, wanted: Attributes) -> bool:
+    """Whether another type of thing may give way: a link to a file, and with ``replace`` a file to a link. What
+    a user put aside for us comes back in the same manner."""
+    if before["type"] == LINK:
+        return bool(wanted["type"] == FILE and not change.options.get("touch"))
+    asked = change.options.get("replace") or change.options.get("undo")
+    return bool(asked and before["type"] == FILE and wanted["type"] == LINK)
+
+
+def _new_content(change: Change) -> bytes:
+    """The content to write; nothing for a file that is only to be there (``file.touch``)."""
+    if change.content is not None or change.options.get("touch"):
+        return change.content or b""
+    raise TaskFailed(
+        f"{change.resource.id} is gone, and what was in it is not known", unchanged=[change.resource.id]
+    )
 
 
 def _make_above(change: Change) -> Generator[Any, Any, list[str]]:
@@ -188,6 +208,8 @@ def _in_the_way(change: Change, before: Attributes, wanted: str) -> TaskFailed:
         FOLDER: [f'name the file: dest = "{posixpath.join(path, name)}"'],
     }
     have = str(before["type"])
+    if (have, wanted) == (FILE, LINK):
+        advice[FILE] = ["replace = true puts the link in its place"]
     return TaskFailed(
         f"{path} is {words.get(have, 'a device, a pipe or a socket')}, not a {wanted}",
         unchanged=[path],

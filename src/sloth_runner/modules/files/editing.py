@@ -1,0 +1,131 @@
+"""Why: a line, a block, a key are resources that live inside a file; looking at them and changing them differs only
+in what is read out of the text and how the text is edited.
+
+An ``Editor`` says those two things of one kind; ``kind`` makes the Kind. ``params["path"]`` names the file, a regular
+one: what a symbolic link leads to is edited only when the caller has resolved it. Everything that is not edited stays
+byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sloth_runner.errors import TaskFailed
+from sloth_runner.modules.base import Change, Kind, Look, Observed, Told
+from sloth_runner.modules.difference import difference
+from sloth_runner.modules.files import guard
+from sloth_runner.ops import ABSENT, FILE, FOLDER, LINK, Batch, OpError, Read, Remove, Stat
+
+if TYPE_CHECKING:
+    from sloth_runner.modules.base import Attributes
+    from sloth_runner.ops import Content, Found
+
+LIMIT = 16 << 20
+"""Bytes that a file may have to be edited."""
+
+
+class Editor(NamedTuple):
+    """How one kind of resource is read out of a text, and edited.
+
+    ``read`` gives its attributes (None: it isn't there) and what undoing needs beside. ``edit`` gives the new text
+    for a Change. Both raise TaskFailed for a text in which that can't be done.
+    """
+
+    name: str
+    doc: str
+    read: Callable[[str, Mapping[str, Any]], tuple[Attributes | None, dict[str, Any]]]
+    edit: Callable[[str, Change], str]
+    undo: bool = True
+
+
+def kind(editor: Editor) -> Kind:
+    """The Kind of resources that ``editor`` edits."""
+
+    def observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
+        texts = yield from _texts(sorted({str(look.resource.params["path"]) for look in looks}))
+        return [_observed(editor, look, texts[str(look.resource.params["path"])]) for look in looks]
+
+    def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[Told]]:
+        notes = []
+        for change in changes:
+            notes.append((yield from _change(editor, change)))
+        return notes
+
+    return Kind(editor.name, editor.doc, observe, converge, undo=editor.undo)
+
+
+def _observed(editor: Editor, look: Look, text: str | None) -> Observed:
+    """``extra["file"]`` says that there was no file, or nothing in it: undone, it is to be so again."""
+    attributes, extra = editor.read(text or "", look.resource.params)
+    if not text:
+        extra["file"] = "missing" if text is None else "empty"
+    return Observed(attributes, extra)
+
+
+def _texts(paths: Sequence[str]) -> Generator[Any, Any, dict[str, str | None]]:
+    found: Sequence[Found] = yield Batch(tuple([Stat(path, names=False) for path in paths]))
+    there = [path for path, one in zip(paths, found, strict=True) if _is_file(path, one)]
+    try:
+        read: Sequence[Content] = yield Batch(tuple([Read(path, LIMIT) for path in there]))
+    except OpError as error:
+        raise _unreadable(error) from error
+    texts: dict[str, str | None] = dict.fromkeys(paths)
+    for path, content in zip(there, read, strict=True):
+        texts[path] = content.data.decode("utf-8", "surrogateescape")
+    return texts
+
+
+def load(path: str) -> Generator[Any, Any, str | None]:
+    """The text of one file; None if there is none. Raises as looking does."""
+    return (yield from _texts([path]))[path]
+
+
+def _is_file(path: str, found: Found) -> bool:
+    if found.kind in (FILE, ABSENT):
+        return found.kind == FILE
+    if found.kind == LINK:
+        raise TaskFailed(
+            f"{path} is a symbolic link to {found.target}, not a file",
+            unchanged=[path],
+            next=["follow = true acts on what the link leads to"],
+        )
+    what = "a folder" if found.kind == FOLDER else "a device, a pipe or a socket"
+    raise TaskFailed(f"{path} is {what}, not a file", unchanged=[path])
+
+
+def _unreadable(error: OpError) -> Exception:
+    if error.kind != "too-large":
+        return error
+    return TaskFailed(
+        f"{error.path} has more than {LIMIT >> 20} MiB, and is not edited", unchanged=[error.path]
+    )
+
+
+def _change(editor: Editor, change: Change) -> Generator[Any, Any, Told]:
+    path = str(change.resource.params["path"])
+    found: Found = yield Stat(path, names=False)
+    old: bytes | None = None
+    if _is_file(path, found):
+        read: Content = yield Read(path, LIMIT)
+        old = read.data
+    elif not change.options.get("create"):
+        raise TaskFailed(
+            f"there is no file {path}",
+            unchanged=[path],
+            next=["create = true makes it", "file.directory and file.write make what is above and in it"],
+        )
+    text = editor.edit((old or b"").decode("utf-8", "surrogateescape"), change)
+    new = text.encode("utf-8", "surrogateescape")
+    if not new and change.wanted is None and change.extra.get("file") == "missing":
+        yield Remove(path)
+        return Told(f"removed {path}, which had been made for it", difference(path, old, None))
+    if new == old:
+        return Told("", "")
+    attributes = None
+    if old is not None:
+        attributes = {"type": FILE, "mode": f"{found.mode:04o}", "uid": found.uid, "gid": found.gid}
+    note = yield from guard.put(path, new, attributes, change.options, dry=change.dry)
+    return Told(
+        "; ".join(filter(None, (f"made {path}" if old is None else "", note))), difference(path, old, new)
+    )

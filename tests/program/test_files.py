@@ -1,0 +1,130 @@
+"""Why: parts of files are tried as users have them: set in Lua, changed by hand, dropped from the file, pruned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.archives import tar
+from tests.program.kit import Home
+
+SITE = """
+task({name = "site", run = function()
+  file.line({path = "ROOT/sshd", regexp = "^#?Port ", line = "Port 2222", backup = true})
+  file.block({path = "ROOT/hosts", block = "10.0.0.1 a\\n10.0.0.2 b\\n", insert_before = "^# end"})
+  file.set_key({path = "ROOT/app.toml", key = "server.port", value = 8080})
+  file.set_key({path = "ROOT/app.yaml", key = {"a", "b.c"}, value = {x = {1, 2}}})
+  file.replace({path = "ROOT/app.ini", regexp = "old", replacement = "new"})
+  file.link({path = "ROOT/current", target = "releases/1"})
+  file.copy({src = "tree", dest = "ROOT/tree", purge = true})
+  archive({src = "app.tar", dest = "ROOT/app"})
+  local seen = file.stat("ROOT/sshd")
+  print(seen.type .. " " .. seen.mode .. " " .. file.checksum("ROOT/tree/a").checksum:sub(1, 4))
+  file.fetch({src = "ROOT/hosts", dest = "fetched/hosts"})
+end})
+"""
+SSHD, HOSTS, TOML, YAML = (
+    "# ssh\n#Port 22\n",
+    "127.0.0.1 localhost\n# end",
+    "# app\n[server]\n",
+    "# y\na: {z: 1}\n",
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A user with files that others made, too."""
+    made = Home(tmp_path / "home")
+    root = made.cwd / "t"
+    for name, text in {
+        "t/sshd": SSHD, "t/hosts": HOSTS, "t/app.toml": TOML, "t/app.yaml": YAML, "t/app.ini": "[a]\nx = old old\n",
+        "t/tree/left": "over", "tree/a": "a", "tree/sub/b": "b",
+    }.items():  # fmt: skip
+        path = made.cwd / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (made.cwd / "app.tar").write_bytes(tar({"name": "bin/app", "content": "#!/bin/sh\n", "mode": 0o755}))
+    made.file("site.sloth", SITE.replace("ROOT", str(root)))
+    return made
+
+
+def test_parts_of_files_from_plan_to_prune(home: Home) -> None:
+    root = home.cwd / "t"
+    plan = home.run("plan", "site.sloth", "-o", "json").json
+    actions = {action["address"].replace(str(root), ""): action for action in plan["tasks"][0]["actions"]}
+    assert "-#Port 22\n+Port 2222" in actions["file.line:/sshd#^#?Port "]["diff"]
+    assert actions["file.key:/app.toml#server.port"]["action"] == "create"
+    assert actions["file.purge:/tree"]["attributes"] == [{"name": "extra", "before": ["left"], "after": []}]
+    assert (root / "sshd").read_text() == SSHD
+    said = home.run("run", "site.sloth")
+    assert "file 0644 ca97" in said.out + said.err
+    assert (root / "sshd").read_text() == "# ssh\nPort 2222\n"
+    assert (root / "hosts").read_text().splitlines()[1:5] == [
+        "# BEGIN sloth-runner block", "10.0.0.1 a", "10.0.0.2 b", "# END sloth-runner block"
+    ]  # fmt: skip
+    assert (root / "app.toml").read_text() == "# app\n[server]\nport = 8080\n"
+    assert (root / "app.yaml").read_text() == "# y\na: {z: 1, b.c: {x: [1, 2]}}\n"
+    assert (root / "app.ini").read_text() == "[a]\nx = new new\n"
+    assert sorted(p.name for p in (root / "tree").rglob("*")) == ["a", "b", "sub"]
+    assert (root / "app/bin/app").stat().st_mode & 0o777 == 0o755
+    assert (home.cwd / "fetched/hosts").read_text() == (root / "hosts").read_text()
+    assert [p.read_text() for p in root.glob("sshd.*~")] == [SSHD]
+    assert home.run("run", "site.sloth", "-o", "json").json["summary"]["changed"] == 0
+    assert home.run("plan", "site.sloth", "--detailed-exitcode").code == 0
+    assert home.run("drift", "--detailed-exitcode").code == 0
+
+    (root / "sshd").write_text("# ssh\nPort 99\n# mine\n")
+    (root / "tree/stray").write_text("")
+    drift = home.run("drift", "--detailed-exitcode", "-o", "json", code=2).json
+    rows = {r["address"].replace(str(root), ""): r for r in drift["resources"] if r["status"] != "ok"}
+    assert rows["file.line:/sshd#^#?Port "]["attributes"] == [
+        {"name": "line", "recorded": "Port 2222", "actual": "Port 99"}
+    ]
+    assert set(rows) == {"file.line:/sshd#^#?Port ", "file.purge:/tree"}
+    home.run("run", "site.sloth")
+    assert (root / "sshd").read_text() == "# ssh\nPort 2222\n# mine\n"
+
+    home.file("site.sloth", 'task({name = "other", run = function() end})')
+    home.run("prune", "site.sloth", "--yes")
+    assert (root / "sshd").read_text() == "# ssh\n#Port 22\n# mine\n"
+    assert (root / "hosts").read_text() == HOSTS
+    assert (root / "app.toml").read_text() == TOML
+    assert (root / "app.yaml").read_text() == YAML
+    assert not (root / "current").is_symlink()
+    assert not (root / "tree/a").exists()
+    assert not (root / "tree/sub").exists()
+    assert not (root / "app").exists()
+
+
+def test_a_file_dropped_from_a_folder_is_pruned(home: Home) -> None:
+    root = home.cwd / "t"
+    home.file(
+        "site.sloth",
+        f'task({{name = "t", run = function() file.copy({{src = "tree", dest = "{root}/new"}}) end}})',
+    )
+    home.run("run", "site.sloth")
+    (home.cwd / "tree/a").unlink()
+    (root / "new/own").write_text("mine")
+    home.run("run", "site.sloth")
+    assert (root / "new/a").exists()
+    home.run("prune", "site.sloth", "--yes")
+    assert sorted(p.name for p in (root / "new").rglob("*")) == ["b", "own", "sub"]
+
+
+def test_what_finds_nothing_to_do_is_still_wanted(home: Home) -> None:
+    root = home.cwd / "t"
+    home.file(
+        "site.sloth",
+        f'''task({{name = "t", run = function()
+          for _, name in ipairs({{"one", "two"}}) do
+            archive({{src = "app.tar", dest = "{root}/" .. name, creates = "{root}/" .. name .. "/bin/app"}})
+          end
+        end}})''',
+    )
+    home.run("run", "site.sloth")
+    (root / "two/bin/app").unlink()
+    home.run("prune", "site.sloth", "--yes")
+    assert (root / "one/bin/app").exists()
+    home.run("run", "site.sloth")
+    assert (root / "two/bin/app").exists()
