@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sloth_runner.errors import BadArgument, BadField
 
@@ -291,18 +291,25 @@ def _acl(value: object) -> dict[str, str | None]:
     return entries
 
 
-def _changed_when(value: object) -> bool | frozenset[int]:
+class When(NamedTuple):
+    """How a command ended, as a condition: by its exit status, by what it wrote, or both (either is enough)."""
+
+    exit_codes: frozenset[int] = frozenset()
+    stdout: str | None = None
+    stderr: str | None = None
+
+
+def _when(value: object) -> bool | When:
     if isinstance(value, bool):
         return value
-    hint = "is true, false, or {exit_codes = {…}}"
-    if not isinstance(value, dict) or set(value) != {"exit_codes"}:
+    hint = 'is true, false, or {exit_codes = {…}, stdout = "regexp", stderr = "regexp"}'
+    if not isinstance(value, dict) or not value or set(value) - set(When._fields):
         raise ValueError(f"{hint}, not {shown(value)}")
-    codes = value["exit_codes"]
-    if codes == {}:
-        return frozenset()
-    if not isinstance(codes, list):
+    codes = value.get("exit_codes", [])
+    if codes != {} and not isinstance(codes, list):
         raise ValueError(hint)
-    return frozenset(_integer(code) for code in codes)
+    patterns = {name: _regexp(value[name]) for name in ("stdout", "stderr") if name in value}
+    return When(frozenset(_integer(code) for code in codes), patterns.get("stdout"), patterns.get("stderr"))
 
 
 TYPES: Mapping[str, Callable[[object], Any]] = {
@@ -320,7 +327,7 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "argv": _argv,
     "variables": _variables,
     "vars": _vars,
-    "changed_when": _changed_when,
+    "when": _when,
     "text line": _text_line,
     "regexp": _regexp,
     "state": _one_of("present", "absent"),

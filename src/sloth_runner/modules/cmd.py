@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, CommandFailed, TaskFailed
 from sloth_runner.model import Outcome
+from sloth_runner.modules.arguments import When
 from sloth_runner.modules.base import Arg, Context, Module, Predict, Recall
 from sloth_runner.ops import ABSENT, Exec, Glob, Stat, WhoAmI
 
@@ -47,27 +48,24 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
         due = "it has not succeeded here before (once)"
     yield (yield from _prediction(args, main, name, why or due))
     ran: Ran = yield main
-    good = {0} | (args["changed_when"] if isinstance(args["changed_when"], frozenset) else set())
-    if ran.exit_code not in good and args["check"]:
+    failed = _failed(args, ran)
+    if failed and args["check"]:
         raise _failure(main, ran, context)
     remember = None
-    if ran.exit_code in good and (watching or args["once"]):
+    if not failed and (watching or args["once"]):
         outputs = yield from _digests("outputs", args, main)
         remember = (name, {"inputs": _memory(inputs), "outputs": _memory(outputs)})
-    changed = _changed(args["changed_when"], ran)
-    warning = (yield from _unfulfilled(args, main)) if ran.exit_code in good else ""
+    warning = "" if failed else (yield from _unfulfilled(args, main))
     fields = {**_fields(ran), "warnings": [warning]} if warning else _fields(ran)
     message = "; ".join(filter(None, (_message(why, ran), warning)))
-    return Outcome(changed, message, fields, None, remember)
+    return Outcome(_changed(args, ran), message, fields, None, remember)
 
 
 def _prediction(args: Mapping[str, Any], main: Exec, name: str, why: str) -> Generator[Step, Any, Predict]:
     """What is known of a run that is due: that it counts as a change, if something made it due."""
     changed: bool | None = True if why else None
-    if isinstance(args["changed_when"], frozenset):
-        changed = None
-    elif args["changed_when"] is not None:
-        changed = args["changed_when"]
+    if args["changed_when"] is not None:
+        changed = args["changed_when"] if isinstance(args["changed_when"], bool) else None
     paths: dict[str, tuple[str, ...]] = {"creates": (), "removes": ()}
     for field in paths:
         if args[field] is not None:
@@ -86,11 +84,18 @@ def _main(args: Mapping[str, Any], context: Context) -> Generator[Step, Any, Exe
         raise BadArgument(
             "cmd takes either once or inputs/outputs: once never runs again, they run when a file changed"
         )
+    if args["failed_when"] is not None and not args["check"]:
+        raise BadArgument("cmd takes either failed_when or check = false, which never fails")
+    if args["reads_only"] and (args["changed_when"] is not None or args["once"] or args["outputs"]):
+        raise BadArgument(
+            "cmd: reads_only says that it changes nothing; changed_when, once and outputs don't fit"
+        )
     label = _label(command if argv is None else _joined(argv), context)
     cwd = yield from _folder(args["cwd"], context)
     env = {**context.env, **args["env"]}
-    mutating = args["changed_when"] is not False
-    return Exec(label, argv or (), command, cwd, env, context.user, context.timeout, mutating=mutating)
+    return Exec(
+        label, argv or (), command, cwd, env, context.user, context.timeout, mutating=not args["reads_only"]
+    )
 
 
 def _folder(cwd: str | None, context: Context) -> Generator[Step, Any, str | None]:
@@ -229,10 +234,31 @@ def _difference(word: str, before: Mapping[str, Any], now: Mapping[str, str]) ->
     return f"{word} {first} {how}" + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
 
 
-def _changed(changed_when: bool | frozenset[int] | None, ran: Ran) -> bool:
-    if isinstance(changed_when, frozenset):
-        return ran.exit_code in changed_when
-    return changed_when is not False
+def _failed(args: Mapping[str, Any], ran: Ran) -> bool:
+    """What failed_when says; without it, any exit status but 0 and those that changed_when names."""
+    if args["failed_when"] is not None:
+        return _holds(args["failed_when"], ran)
+    changed = args["changed_when"]
+    return ran.exit_code != 0 and (
+        isinstance(changed, bool | None) or ran.exit_code not in changed.exit_codes
+    )
+
+
+def _changed(args: Mapping[str, Any], ran: Ran) -> bool:
+    changed = args["changed_when"]
+    return not args["reads_only"] if changed is None else _holds(changed, ran)
+
+
+def _holds(when: bool | When, ran: Ran) -> bool:
+    if isinstance(when, bool):
+        return when
+    import re
+
+    texts = ((when.stdout, ran.stdout), (when.stderr, ran.stderr))
+    return ran.exit_code in when.exit_codes or any(
+        pattern is not None and re.search(pattern, text.decode("utf-8", "replace"), re.MULTILINE) is not None
+        for pattern, text in texts
+    )
 
 
 def _message(why: str, ran: Ran) -> str:
@@ -325,11 +351,22 @@ MODULES = (
             Arg("outputs", "strings", "files (patterns): run also if one is missing or changed", default=()),
             Arg(
                 "changed_when",
-                "changed_when",
-                "whether having run counts as a change (true unless said), or {exit_codes = {…}}: those exit"
-                " statuses do, and count as success; the others don't",
+                "when",
+                "whether having run counts as a change (true unless said): if it ended with one of these exit"
+                " statuses, which count as success then, or wrote something that matches",
             ),
-            Arg("check", "boolean", "whether an exit status that is no success is an error", default=True),
+            Arg(
+                "failed_when",
+                "when",
+                "whether it failed; without it: if its exit status is not 0, nor one of changed_when's",
+            ),
+            Arg("check", "boolean", "whether a failure is an error", default=True),
+            Arg(
+                "reads_only",
+                "boolean",
+                "it only looks: it counts as no change, and is run in a plan too",
+                default=False,
+            ),
         ),
         "Runs a command.",
         positional="command",

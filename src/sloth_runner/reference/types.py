@@ -27,7 +27,10 @@ TYPES: Final[Mapping[str, ArgType]] = {
     "argv": ArgType("(string|number)[]", "a list: a program and its arguments"),
     "variables": ArgType("table<string, string|number>", "a table of names and texts"),
     "vars": ArgType("table<string, any>", "a table with text keys"),
-    "changed_when": ArgType("boolean|{exit_codes: integer[]}", "true, false, or {exit_codes = {…}}"),
+    "when": ArgType(
+        "boolean|{exit_codes?: integer[], stdout?: string, stderr?: string}",
+        'true, false, or {exit_codes = {…}, stdout = "regexp", stderr = "regexp"}',
+    ),
     "text line": ArgType("string", "one line of text, without its end"),
     "regexp": ArgType("string", "a regular expression (Python's)"),
     "state": ArgType('"present"|"absent"', '"present" or "absent"'),

@@ -1,0 +1,60 @@
+"""Why: how a command ended is judged by what the call says, and a command that only looks is run in a plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sloth_runner.errors import BadArgument, CommandFailed
+from tests.modules.kit import Machine
+
+ENDS: list[tuple[dict[str, Any], bool | None]] = [
+    ({"command": "true"}, True),
+    ({"command": "true", "changed_when": False}, False),
+    ({"command": "exit 3"}, None),
+    ({"command": "exit 3", "changed_when": {"exit_codes": [3]}}, True),
+    ({"command": "true", "changed_when": {"exit_codes": [3]}}, False),
+    ({"command": "echo 2 upgraded", "changed_when": {"stdout": "^[1-9][0-9]* upgraded"}}, True),
+    ({"command": "echo 0 upgraded", "changed_when": {"stdout": "^[1-9][0-9]* upgraded"}}, False),
+    ({"command": "echo oops >&2", "failed_when": {"stderr": "oops"}}, None),
+    ({"command": "echo fine >&2; exit 9", "failed_when": {"stderr": "oops"}}, True),
+    ({"command": "exit 9", "failed_when": {"exit_codes": [9]}}, None),
+    ({"command": "exit 9", "failed_when": False, "changed_when": False}, False),
+    ({"command": "exit 9", "reads_only": True, "check": False}, False),
+]
+
+
+@pytest.mark.parametrize(("args", "changed"), ENDS)
+def test_how_it_ended(args: dict[str, Any], changed: bool | None, tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    if changed is None:
+        with pytest.raises(CommandFailed):
+            machine.call("cmd", args)
+    else:
+        assert machine.call("cmd", args).changed is changed
+
+
+def test_only_what_reads_is_run_in_a_plan(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    made = tmp_path / "made"
+    for more in ({}, {"changed_when": False}, {"failed_when": False}):
+        machine.check("cmd", {"command": f"touch {made}", **more})
+        assert not made.exists()
+    assert machine.check("cmd", {"command": "echo hi", "reads_only": True}).fields["stdout"] == "hi\n"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"failed_when": True, "check": False},
+        {"reads_only": True, "once": True},
+        {"reads_only": True, "changed_when": True},
+        {"changed_when": {"exit_code": [1]}},
+        {"failed_when": {"stdout": "("}},
+    ],
+)
+def test_what_does_not_fit_is_refused(more: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(BadArgument):
+        Machine(tmp_path).call("cmd", {"command": "true", **more})
