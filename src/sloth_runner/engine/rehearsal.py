@@ -1,8 +1,8 @@
 """Why: a plan must show what a run would do without doing it, and what it rehearses first must count in what follows.
 
 ``Rehearsal`` is a transport over a transport. Operations that look are performed; changes of files are made in
-memory, on top of what is there; a program that would change the machine raises Skipped. So "a folder, a file in it,
-a command that makes a path in it" is told as it would happen, and nothing is invented.
+memory, on top of what is there; a program or a request that would change something raises Skipped. So "a folder, a
+file in it, a command that makes a path in it" is told as it would happen, and nothing is invented.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from sloth_runner.ops import (
     Content,
     Done,
     Exec,
+    Fetch,
     Found,
     Glob,
     List,
@@ -32,11 +33,14 @@ from sloth_runner.ops import (
     MakeLink,
     Matches,
     OpError,
+    Pause,
+    Reach,
     Read,
     Remove,
     SetAttrs,
     SetTimes,
     Stat,
+    WhoAmI,
     Write,
 )
 from sloth_runner.transport.base import discard
@@ -84,8 +88,8 @@ class Rehearsal:
 
     def at_once(self, op: Op) -> Result | None:
         """What needs no waiting; changes of files in memory. Raises Skipped, OpError, Unpredictable."""
-        if isinstance(op, Exec):
-            if op.mutating:
+        if isinstance(op, Exec | Fetch | Pause):
+            if isinstance(op, Pause) or op.mutating:
                 raise Skipped(op)
             return None
         if isinstance(op, Batch):
@@ -105,8 +109,8 @@ class Rehearsal:
         """The same, waiting."""
         if isinstance(op, Batch):
             return tuple([await self.do(inner, on_output) for inner in op.ops])
-        if isinstance(op, Exec):
-            if op.mutating:
+        if isinstance(op, Exec | Fetch | Pause):
+            if isinstance(op, Pause) or op.mutating:
                 raise Skipped(op)
             return await self._inner.do(op, on_output)
         needed = self._needed(op)
@@ -199,6 +203,8 @@ class Rehearsal:
 
     def _apply(self, op: Op, below: Result) -> Result:
         """The result of ``op`` where the machine (or an earlier picture) says ``below``."""
+        if isinstance(op, WhoAmI | Reach):
+            return below
         if isinstance(op, Stat | Read | List):
             return self._merged(op, below) if isinstance(op, List) else below
         if isinstance(op, Glob):

@@ -17,7 +17,7 @@ __all__ = [
     "Arg", "Context", "Kind", "Module", "Sources", "check_args", "kinds", "modules", "pure_functions", "read_source",
 ]  # fmt: skip
 
-FAMILIES = ("cmd", "files.put", "system.accounts")
+FAMILIES = ("cmd", "files.put", "system.accounts", "http", "wait_for", "assertion")
 """Every file of modules; each has MODULES, and KINDS for the resources that it converges."""
 
 

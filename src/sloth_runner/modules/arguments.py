@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, BadField
+from sloth_runner.modules.remote_types import TYPES as REMOTE_TYPES
 from sloth_runner.modules.system.types import TYPES as SYSTEM_TYPES
 
 if TYPE_CHECKING:
@@ -210,6 +211,7 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "vars": _vars,
     "changed_when": _changed_when,
     **SYSTEM_TYPES,
+    **REMOTE_TYPES,
 }
 """What an argument can be. "content" is a string byte for byte; "line" one that is not blank; "variables" a
 table of environment variables; "vars" a table that is passed on as it is."""

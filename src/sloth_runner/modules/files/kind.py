@@ -32,7 +32,7 @@ from sloth_runner.state.ledger import KEPT_CONTENT
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes
-    from sloth_runner.ops import Content, Done, Found
+    from sloth_runner.ops import Content, Done, Fetch, Fetched, Found
 
 NAMES = frozenset({"owner", "group"})
 
@@ -150,13 +150,33 @@ def _put(change: Change, wanted: Attributes) -> Generator[Any, Any, str]:
         yield MakeLink(path, str(wanted["target"]), owner, group)
     elif before is not None and before["type"] == FILE and not change.differing & {"content", "present"}:
         yield SetAttrs(path, mode, owner, group)
+    elif change.content is None:
+        yield from _fetch(change, mode, owner, group)
     else:
-        assert change.content is not None
         keep = before is not None and before["type"] == FILE and mode is None
         yield Write(
             path, change.content, int(str(before["mode"]), 8) if keep and before else mode, owner, group
         )
     return f"made the folders above it: {', '.join(made)} (0755)" if made else ""
+
+
+def _fetch(
+    change: Change, mode: int | None, owner: str | None, group: str | None
+) -> Generator[Any, Any, None]:
+    """Content that the machine fetches itself, by the request in option ``fetch``."""
+    request: Fetch | None = change.options.get("fetch")
+    path, before = change.resource.id, change.observed.attributes
+    if request is None:
+        raise TaskFailed(
+            f"{path} can't be brought back: its content was larger than what is kept", unchanged=[path]
+        )
+    if before is not None and before["type"] == FILE and mode is None:
+        mode = int(str(before["mode"]), 8)
+    answer: Fetched = yield request._replace(mode=mode, owner=owner, group=group)
+    if not 200 <= answer.status < 300:
+        raise TaskFailed(
+            f"{request.label}: the server answered {answer.status} {answer.reason}".rstrip(), unchanged=[path]
+        )
 
 
 def _make_above(change: Change) -> Generator[Any, Any, list[str]]:

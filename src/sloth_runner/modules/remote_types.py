@@ -1,0 +1,115 @@
+"""Why: what modules take that speak with servers and package managers is checked like every other argument; the table
+``arguments.TYPES`` includes this one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+CHECKSUMS = {"sha256": 64, "sha512": 128}
+"""Algorithms of checksums, and how many hex digits each has."""
+
+
+def _say(value: object) -> str:
+    from sloth_runner.modules.arguments import shown
+
+    return shown(value)
+
+
+def _url(value: object) -> str:
+    from sloth_runner.modules.urls import web_url
+
+    return web_url(value)
+
+
+def _duration(value: object) -> float:
+    from sloth_runner.durations import seconds
+
+    number = seconds(value, "it")
+    if number <= 0:
+        raise ValueError(f"is more than 0, not {_say(value)}")
+    return float(number)
+
+
+def _port(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
+        raise ValueError(f"is a port, 1 to 65535, not {_say(value)}")
+    return value
+
+
+def _method(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z]{1,20}", value):
+        raise ValueError(f'is a method such as "GET" or "POST", not {_say(value)}')
+    return value.upper()
+
+
+def _headers(value: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict):
+        raise ValueError(f"is a table of names and texts, not {_say(value)}")
+    for name, text in value.items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise ValueError(f"holds {_say(name)}, which can't name a header")
+        if not isinstance(text, str) or not text.isascii() or re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text):
+            raise ValueError(f"holds a {name} that is no text of one line in ASCII")
+    return tuple(value.items())
+
+
+def _statuses(value: object) -> tuple[int, ...]:
+    codes = value if isinstance(value, list) else [value]
+    for code in codes:
+        if isinstance(code, bool) or not isinstance(code, int) or not 100 <= code < 600:
+            raise ValueError(f"is a status such as 200, or a list of them, not {_say(value)}")
+    if not codes:
+        raise ValueError("names no status")
+    return tuple(codes)
+
+
+def _checksum(value: object) -> tuple[str, str]:
+    text = value.strip().lower() if isinstance(value, str) else ""
+    algorithm, _, digest = text.rpartition(":")
+    if not algorithm:
+        algorithm = next((name for name, length in CHECKSUMS.items() if length == len(digest)), "sha256")
+    if algorithm not in CHECKSUMS or not re.fullmatch(r"[0-9a-f]+", digest):
+        names = " or ".join(f'"{name}:…"' for name in CHECKSUMS)
+        raise ValueError(f"is {names} with hex digits, not {_say(value)}")
+    if len(digest) != CHECKSUMS[algorithm]:
+        raise ValueError(f"has {len(digest)} hex digits; a {algorithm} has {CHECKSUMS[algorithm]}")
+    return algorithm, digest
+
+
+def _state(*names: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if value not in names:
+            raise ValueError(f"is {', '.join(map(repr, names[:-1]))} or {names[-1]!r}, not {_say(value)}")
+        return str(value)
+
+    return check
+
+
+def _any(value: object) -> object:
+    return value
+
+
+def _conditions(value: object) -> tuple[bool | str, ...]:
+    items = value if isinstance(value, list) else [value]
+    for item in items:
+        if not isinstance(item, bool) and not (isinstance(item, str) and item.strip() and "\0" not in item):
+            raise ValueError(f"is true, false, a line for the shell, or a list of these, not {_say(item)}")
+    return tuple(items)
+
+
+TYPES: Mapping[str, Callable[[object], Any]] = {
+    "url": _url,
+    "duration": _duration,
+    "port": _port,
+    "method": _method,
+    "headers": _headers,
+    "statuses": _statuses,
+    "checksum": _checksum,
+    "any": _any,
+    "conditions": _conditions,
+    "present, absent or latest": _state("present", "absent", "latest"),
+}
+"""``duration`` is in seconds. ``checksum`` is an algorithm and hex digits. ``conditions`` are booleans and lines for
+the shell."""
