@@ -15,6 +15,7 @@ from sloth_runner.model import Call, Outcome, Partial
 from sloth_runner.modules.base import Predict
 from sloth_runner.ops import Exec
 from sloth_runner.state.ledger import Entry, Pending
+from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:
     from sloth_runner.engine.module_calls import Common, ModuleCalls
@@ -70,7 +71,11 @@ class ModuleCall:
         try:
             following: Op | None = op
             while following is not None:
-                following = await self._drive.perform(self._transport, following, self._heard)
+                asks = isinstance(following, Exec) and not following.mutating and self._call.name != "cmd"
+                sink = (
+                    discard if asks else self._heard
+                )  # what a module asks the machine is not the task's output
+                following = await self._drive.perform(self._transport, following, sink)
         except SlothError as error:
             return self._failed(error)
         finally:

@@ -17,7 +17,16 @@ __all__ = [
     "Arg", "Context", "Kind", "Module", "Sources", "check_args", "kinds", "modules", "pure_functions", "read_source",
 ]  # fmt: skip
 
-FAMILIES = ("cmd", "files.put", "system.accounts", "http", "wait_for", "assertion")
+FAMILIES = (
+    "cmd",
+    "files.put",
+    "system.accounts",
+    "http",
+    "wait_for",
+    "assertion",
+    "packages.install",
+    "packages.repository",
+)
 """Every file of modules; each has MODULES, and KINDS for the resources that it converges."""
 
 

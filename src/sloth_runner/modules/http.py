@@ -45,7 +45,7 @@ def request(args: Mapping[str, Any], context: Context) -> Steps:
     unknown = ("status", "body", "headers", "json")
     yield Predict(f"http:{op.label}", f"would send {op.label}", changing, unknown=unknown)
     answer: Fetched = yield op
-    _expect(answer, args["status"], op, context)
+    expect(answer, args["status"], op, context)
     if answer.body is None:
         raise TaskFailed(
             f"{op.label}: the answer has more than {BODY_LIMIT >> 20} MiB, which http.request does not carry",
@@ -59,7 +59,8 @@ def request(args: Mapping[str, Any], context: Context) -> Steps:
 
 
 def prepared(args: Mapping[str, Any], context: Context, method: str) -> Fetch:
-    """The request, with its password in a header rather than in the URL."""
+    """The request that a call's url, headers, username, password and ca make, with the password in a header rather
+    than in the URL."""
     url = take_apart(args["url"])
     headers = list(args["headers"])
     user, password = args["username"] or url.user, args["password"] or url.password
@@ -93,7 +94,8 @@ def _body(args: Mapping[str, Any]) -> tuple[bytes | None, str | None]:
     return (b"", None) if args["method"] in ("POST", "PUT", "PATCH") else (None, None)
 
 
-def _expect(answer: Fetched, statuses: tuple[int, ...] | None, op: Fetch, context: Context) -> None:
+def expect(answer: Fetched, statuses: tuple[int, ...] | None, op: Fetch, context: Context) -> None:
+    """Raise TaskFailed unless the status is right (None: any success)."""
     if answer.status in statuses if statuses else 200 <= answer.status < 300:
         return
     said = (answer.body or b"").decode("utf-8", "replace").strip().splitlines()[:5]
@@ -180,7 +182,7 @@ def _wanted(
     answer: Fetched = yield asking._replace(checksum=checksum, whole=found.kind == FILE)
     if answer.status == 304 and validators:
         return None, found.digest, validators
-    _expect(answer, None, op, context)
+    expect(answer, None, op, context)
     fresh = {name: value for name in ("etag", "last-modified") if (value := answer.header(name)) is not None}
     return answer.body, answer.sha256, fresh
 

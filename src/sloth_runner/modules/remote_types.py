@@ -99,6 +99,57 @@ def _conditions(value: object) -> tuple[bool | str, ...]:
     return tuple(items)
 
 
+def _package(value: object) -> tuple[str, str | None]:
+    """A package's name, with an architecture perhaps, and the wanted version (Debian Policy 5.6.1, 5.6.12)."""
+    text = value if isinstance(value, str) else ""
+    name, pinned, version = text.partition("=")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9-]+)?", name):
+        raise ValueError(f'is the name of a package such as "nginx" or "nginx=1.22.1-9", not {_say(value)}')
+    if pinned and not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.+:~-]*", version):
+        raise ValueError(f"names a version that none can have: {_say(value)}")
+    return name, version if pinned else None
+
+
+def _packages(value: object) -> tuple[tuple[str, str | None], ...]:
+    items = [] if value == {} else value if isinstance(value, list) else [value]
+    return tuple(_package(item) for item in items)
+
+
+def _file_name(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,100}", value):
+        raise ValueError(f"is a name of letters, digits, _, - and ., not {_say(value)}")
+    return value
+
+
+def _source_words(value: object) -> tuple[str, ...]:
+    items = [] if value == {} else value if isinstance(value, list) else [value]
+    for item in items:
+        if not isinstance(item, str) or not re.fullmatch(r"[A-Za-z0-9./][A-Za-z0-9./_+~-]*", item):
+            raise ValueError(f'is a word such as "bookworm", or a list of them, not {_say(item)}')
+    return tuple(items)
+
+
+def _source_uris(value: object) -> tuple[str, ...]:
+    from sloth_runner.modules.urls import take_apart
+
+    items = value if isinstance(value, list) else [value]
+    for item in items:
+        if not isinstance(item, str) or not re.fullmatch(r"(https?://[^\s/]|file:/|copy:/)[!-~]*", item):
+            raise ValueError("is an address that begins with https://, http:// or file:/, or a list of them")
+        if item.startswith("http") and take_apart(item).user is not None:
+            raise ValueError(
+                "holds no user and password: they belong in /etc/apt/auth.conf.d, which only root reads"
+            )
+    return tuple(items)
+
+
+def _fingerprint(value: object) -> str:
+    text = "".join(value.split()).upper().removeprefix("0X") if isinstance(value, str) else ""
+    if not re.fullmatch(r"[0-9A-F]{40}", text):
+        raise ValueError(f"has 40 hex digits, a short key id is not enough; not {_say(value)}")
+    return text
+
+
 TYPES: Mapping[str, Callable[[object], Any]] = {
     "url": _url,
     "duration": _duration,
@@ -109,6 +160,11 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "checksum": _checksum,
     "any": _any,
     "conditions": _conditions,
+    "packages": _packages,
+    "file name": _file_name,
+    "source words": _source_words,
+    "source uris": _source_uris,
+    "fingerprint": _fingerprint,
     "present, absent or latest": _state("present", "absent", "latest"),
 }
 """``duration`` is in seconds. ``checksum`` is an algorithm and hex digits. ``conditions`` are booleans and lines for
