@@ -26,6 +26,7 @@ FAMILIES = (
     "assertion",
     "packages.install",
     "packages.repository",
+    "git.checkout",
 )
 """Every file of modules; each has MODULES, and KINDS for the resources that it converges."""
 

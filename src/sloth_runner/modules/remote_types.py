@@ -150,6 +150,43 @@ def _fingerprint(value: object) -> str:
     return text
 
 
+def _repository(value: object) -> str:
+    """Where a git repository is; helpers of git that run programs (``ext::``) are refused, and so are options."""
+    from sloth_runner.modules.urls import take_apart, web_url
+
+    hint = "is a https://, ssh://, git:// or file:// URL, user@host:path, or an absolute path"
+    if not isinstance(value, str) or not value or any(c.isspace() or ord(c) < 32 for c in value):
+        raise ValueError(f"{hint}, without blanks")
+    if value.startswith(("http://", "https://")):
+        return web_url(value)
+    if re.match(r"(ssh|git)://", value):
+        if (
+            not re.match(r"\w+://([A-Za-z0-9_][A-Za-z0-9._~-]*@)?[A-Za-z0-9\[][^/]*/", value)
+            or take_apart(value).password
+        ):
+            raise ValueError(f"{hint}; over ssh without a password in it")
+        return value
+    scp = re.match(r"[A-Za-z0-9_][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^:]", value)
+    if value.startswith(("/", "file:///")) or scp is not None:
+        return value
+    raise ValueError(f"{hint}, not {_say(value)}")
+
+
+def _git_version(value: object) -> str:
+    """A name that git takes for a ref (git-check-ref-format), or a commit."""
+    text = value if isinstance(value, str) else ""
+    bad = re.search(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/$|\.$|\.lock$|^[-/.]|/\.", text)
+    if not text or bad or text == "@":
+        raise ValueError(f"is a branch, a tag or a commit, not {_say(value)}")
+    return text
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"is a whole number from 1, not {_say(value)}")
+    return value
+
+
 TYPES: Mapping[str, Callable[[object], Any]] = {
     "url": _url,
     "duration": _duration,
@@ -161,6 +198,9 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "any": _any,
     "conditions": _conditions,
     "packages": _packages,
+    "repository": _repository,
+    "git version": _git_version,
+    "count": _count,
     "file name": _file_name,
     "source words": _source_words,
     "source uris": _source_uris,
