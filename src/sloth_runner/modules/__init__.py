@@ -27,6 +27,7 @@ FAMILIES = (
     "packages.install",
     "packages.repository",
     "git.checkout",
+    "pip",
 )
 """Every file of modules; each has MODULES, and KINDS for the resources that it converges."""
 

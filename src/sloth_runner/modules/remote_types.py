@@ -187,6 +187,34 @@ def _count(value: object) -> int:
     return value
 
 
+def _python_package(value: object) -> tuple[str, str, str | None]:
+    """Name, extras with their brackets, and version of a requirement (PEP 508, 440), of which only == is known."""
+    text = value if isinstance(value, str) else ""
+    found = re.fullmatch(
+        r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(\[[A-Za-z0-9._, -]+\])?(?:==([0-9A-Za-z][0-9A-Za-z.!+_-]*))?",
+        text,
+    )
+    if found is None:
+        raise ValueError(
+            f'is a package such as "requests" or "requests==2.32.3", not {_say(value)}; ranges of versions belong'
+            " in a requirements file"
+        )
+    return found[1], (found[2] or "").replace(" ", ""), found[3]
+
+
+def _python_packages(value: object) -> tuple[tuple[str, str, str | None], ...]:
+    items = [] if value == {} else value if isinstance(value, list) else [value]
+    return tuple(_python_package(item) for item in items)
+
+
+def _paths(value: object) -> tuple[str, ...]:
+    items = [] if value == {} else value if isinstance(value, list) else [value]
+    for item in items:
+        if not isinstance(item, str) or not item.startswith("/") or "\0" in item:
+            raise ValueError(f"is an absolute path on the target, or a list of them, not {_say(item)}")
+    return tuple(items)
+
+
 TYPES: Mapping[str, Callable[[object], Any]] = {
     "url": _url,
     "duration": _duration,
@@ -198,6 +226,8 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "any": _any,
     "conditions": _conditions,
     "packages": _packages,
+    "python packages": _python_packages,
+    "paths": _paths,
     "repository": _repository,
     "git version": _git_version,
     "count": _count,
