@@ -28,6 +28,7 @@ FAMILIES = (
     "packages.repository",
     "git.checkout",
     "pip",
+    "npm",
 )
 """Every file of modules; each has MODULES, and KINDS for the resources that it converges."""
 

@@ -215,6 +215,23 @@ def _paths(value: object) -> tuple[str, ...]:
     return tuple(items)
 
 
+def _npm_package(value: object) -> tuple[str, str | None]:
+    """Name, with its scope perhaps, and exact version."""
+    text = value if isinstance(value, str) else ""
+    found = re.fullmatch(
+        r"((?:@[a-z0-9_~-][a-z0-9._~-]*/)?[a-z0-9_~][a-z0-9._~-]*)(?:@(\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.+-]+)?))?",
+        text,
+    )
+    if found is None:
+        raise ValueError(f'is a package such as "typescript" or "@scope/name@1.2.3", not {_say(value)}')
+    return found[1], found[2]
+
+
+def _npm_packages(value: object) -> tuple[tuple[str, str | None], ...]:
+    items = [] if value == {} else value if isinstance(value, list) else [value]
+    return tuple(_npm_package(item) for item in items)
+
+
 TYPES: Mapping[str, Callable[[object], Any]] = {
     "url": _url,
     "duration": _duration,
@@ -226,6 +243,7 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "any": _any,
     "conditions": _conditions,
     "packages": _packages,
+    "npm packages": _npm_packages,
     "python packages": _python_packages,
     "paths": _paths,
     "repository": _repository,
