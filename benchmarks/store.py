@@ -20,6 +20,7 @@ import apsw
 from sloth_runner.model import By
 from sloth_runner.state import edits
 from sloth_runner.state.backends.sqlite import SQLiteStore
+from sloth_runner.state.backends.sqlite_file import CHECKPOINT, SCHEMA
 from sloth_runner.state.state import State
 from sloth_runner.state.store import Change, Check
 from sloth_runner.state.writer import Retention, Writer
@@ -95,11 +96,12 @@ def make_state(store: object, by: By) -> State:
 
 
 def open_raw(path: Path) -> apsw.Connection:
-    """A database with the same table and the same durability."""
+    """A database with the same tables, the same durability and the same log."""
     raw = apsw.Connection(str(path))
     raw.pragma("journal_mode", "wal")
     raw.pragma("synchronous", "full")
-    raw.execute("CREATE TABLE entry (key TEXT PRIMARY KEY, rev INTEGER, value BLOB) WITHOUT ROWID")
+    raw.wal_autocheckpoint(CHECKPOINT)
+    raw.execute(SCHEMA)
     return raw
 
 
@@ -108,7 +110,7 @@ def write_raw(raw: apsw.Connection, commits: list[list[tuple[str, bytes]]]) -> N
     for rev, rows in enumerate(commits):
         raw.execute("BEGIN IMMEDIATE")
         for key, value in rows:
-            raw.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, ?)", (key, rev, value))
+            raw.execute("INSERT OR REPLACE INTO entry (key, rev, value) VALUES (?, ?, ?)", (key, rev, value))
         raw.execute("COMMIT")
 
 

@@ -46,6 +46,8 @@ mount -t sysfs -o ro sysfs {base}/root/sys
 mount -t cgroup2 cgroup2 {base}/root/sys/fs/cgroup
 mount --bind {base}/root/proc/sys {base}/root/proc/sys
 mount -o remount,bind,ro {base}/root/proc/sys
+mount --bind {base}/root/proc/sys/net {base}/root/proc/sys/net
+mount -o remount,bind,rw {base}/root/proc/sys/net
 : >{base}/root/etc/fstab
 cd {base}/root
 pivot_root . mnt
@@ -54,8 +56,8 @@ echo ready
 exec /usr/bin/env -i container=scratch PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --system --unit=basic.target >/dev/null 2>&1
 """
-"""The kernel's settings are read-only there, because most of them exist once for all namespaces, and devices are
-copies, because systemd sets their owners."""
+"""The kernel's settings are read-only there, but for those of its own network, because most exist once for all
+namespaces; and devices are copies, because systemd sets their owners."""
 
 
 class Scratch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,7 @@ def test_every_setting_from_a_file_and_from_a_variable(place: Place) -> None:
         "state.history.keep": ("7", "7", 7),
         "state.history.days": ("1.5", "1.5", 1.5),
         "state.history.max": ("70", "70", 70),
+        "state.history.bytes": ('"3MiB"', "3MiB", 3 << 20),
         "run.jobs": ("8", "8", 8),
         "run.lock_timeout": ('"1m30s"', "1m30s", 90.0),
         "run.timeout": ('"1h"', "1h", 3600.0),
@@ -118,7 +120,42 @@ WRONG = {
     "twice": ('[state]\nshared_prefixes = ["a:", "a:"]\n', 2, "overlap"),
     "no list": ('[state]\nshared_prefixes = "a:"\n', 2, "a list"),
     "max below keep": ("[state.history]\nkeep = 100\nmax = 10\n", 3, "less than keep"),
-    "encryption": ('[state.encryption]\nsource = "env"\n', 1, "nothing would be sealed"),
+    "a source without its field": ('[state.encryption]\nsource = "env"\n', 2, "needs variable"),
+    "no source": ('[state.encryption]\nvariable = "K"\n', 2, "nothing would be sealed"),
+    "unknown source": ('[state.encryption]\nsource = "enc"\n', 2, "did you mean 'env'?"),
+    "unknown encryption key": (
+        '[state.encryption]\nsource = "env"\nvarible = "K"\n',
+        3,
+        "did you mean 'variable'?",
+    ),
+    "a field of another source": (
+        '[state.encryption]\nsource = "env"\nvariable = "K"\nfile = "k"\n',
+        4,
+        "takes no file",
+    ),
+    "variable and file": (
+        '[state.encryption]\nsource = "passphrase"\nvariable = "K"\nfile = "k"\n',
+        4,
+        "exclude each other",
+    ),
+    "variable with a value": (
+        '[state.encryption]\nsource = "env"\nvariable = "a=b"\n',
+        3,
+        "name of a variable",
+    ),
+    "no command": (
+        '[state.encryption]\nsource = "command"\ncommand = []\n',
+        3,
+        "a program and its arguments",
+    ),
+    "bad quotes": ('[state.encryption]\nsource = "command"\ncommand = "a \'b"\n', 3, "No closing quotation"),
+    "bad endpoint": (
+        '[state.encryption]\nsource = "aws-kms"\nkey = "a"\nendpoint = "here"\n',
+        4,
+        "a URL such as",
+    ),
+    "no text": ('[state.encryption]\nsource = "keyfile"\nfile = 5\n', 3, "file is a text"),
+    "encryption as a text": ('[state]\nencryption = "env"\n', 2, "unknown key"),
     "agent name": ('[agents]\nWEB = "local://"\n', 2, "'WEB' is not an agent name"),
     "reserved": ('[agents]\nlocal = "local://"\n', 2, "reserved"),
     "agent url": ('[agents]\nweb = "here"\n', 2, "URL"),
@@ -165,7 +202,7 @@ def test_columns_point_at_the_word(place: Place) -> None:
         ("SLOTH_RUNNER_STORE", "memory", "no setting"),
         ("SLOTH_RUNNER_RUN__JOBS", "-1", "whole number"),
         ("SLOTH_RUNNER_STATE__HISTORY__DAYS", "long", "number of days"),
-        ("SLOTH_RUNNER_STATE__ENCRYPTION__SOURCE", "env", "nothing would be sealed"),
+        ("SLOTH_RUNNER_STATE__ENCRYPTION__SOURCE", "env", "needs variable"),
         ("SLOTH_RUNNER_AGENTS__LOCAL", "local://", "reserved"),
         ("SLOTH_RUNNER_GROUPS__DB", "1", "no setting"),
         ("SLOTH_RUNNER_", "1", "no setting"),
@@ -176,6 +213,51 @@ def test_wrong_variables_are_named(place: Place, variable: str, value: str, says
         place.load(**{variable: value})
     assert caught.value.message.startswith(f"{variable}: ")
     assert says in " ".join([caught.value.message, *caught.value.next])
+
+
+def test_a_store_in_memory_is_sealed_too(place: Place) -> None:
+    place.project("[state]\nstore = 'memory'\n[state.encryption]\nsource = 'env'\nvariable = 'K'\n")
+    app = App(
+        place.load(),
+        clock=lambda: 0.0,
+        new_id=lambda: "0" * 32,
+        getenv=place.environ.get,
+        environ={"K": "ab" * 32},
+    )
+    app.state().set("a", "canary")
+    other = app.fresh_store()
+    assert [entry.key for entry in other.scan("local\x1fk")] == ["local\x1fk\x1fa"]
+    assert app.namespaces() == ["local"] and app.encrypted
+    assert not any(b"canary" in entry.value for entry in getattr(other, "inner").scan())  # noqa: B009 - not a Store's
+
+
+def test_two_sources_are_never_mixed(place: Place) -> None:
+    _write(place.home / "config.toml", "[state.encryption]\nsource = 'keyfile'\nfile = '~/key'\n")
+    mine = place.load(HOME="/home/me").encryption
+    assert mine is not None and mine.file == Path("/home/me/key")
+    place.project("[state.encryption]\nsource = 'env'\nvariable = 'K'\n")
+    theirs = place.load().encryption
+    assert theirs is not None and (theirs.source, theirs.variable, theirs.file) == ("env", "K", None)
+    settings = place.load(SLOTH_RUNNER_STATE__ENCRYPTION__VARIABLE="OTHER")
+    assert settings.value("state.encryption.variable") == "OTHER"
+    origins = {name: o.label for name, o in settings.origins.items() if "encryption" in name}
+    assert origins == {
+        "state.encryption.source": f"{place.work / 'sloth.toml'}:2",
+        "state.encryption.variable": "SLOTH_RUNNER_STATE__ENCRYPTION__VARIABLE",
+    }
+    place.project("[state.encryption]\nsource = 'keyfile'\nfile = 'sub/key'\n")
+    relative = place.load().encryption
+    assert relative is not None and relative.file == place.work / "sub" / "key"
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_page_s_examples_are_understood(place: Place, number: int) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "encryption.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```toml\n(.*?)```", page, re.S)
+    assert len(blocks) == 4
+    place.project(blocks[number])
+    encryption = place.load().encryption
+    assert encryption is not None and encryption.source in page
 
 
 def test_the_search_stops_at_the_repository(tmp_path: Path) -> None:

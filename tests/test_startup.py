@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 HEAVY = {
-    "asyncio", "concurrent.futures", "dataclasses", "email", "hashlib", "http", "importlib.metadata", "jinja2",
-    "logging", "lupa", "rich", "socket", "sqlite3", "ssl", "subprocess", "tempfile", "tomllib", "yaml",
+    "asyncio", "concurrent.futures", "cryptography", "dataclasses", "email", "hashlib", "http", "importlib.metadata",
+    "jinja2", "logging", "lupa", "rich", "socket", "sqlite3", "ssl", "subprocess", "tempfile", "tomllib", "yaml",
 }  # fmt: skip
 SCRIPT = """
 import sys
@@ -65,6 +65,21 @@ def test_what_reading_loads(home: Path, argv: tuple[str, ...]) -> None:
 def test_what_writing_loads(home: Path, argv: tuple[str, ...]) -> None:
     # A revision of a key that exists needs the digest of the one before.
     assert not _loaded(home, *argv) & (HEAVY - {"hashlib"})
+
+
+def test_a_sealed_state_costs_its_cipher_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLOTH_RUNNER_STATE__ENCRYPTION__SOURCE", "env")
+    monkeypatch.setenv("SLOTH_RUNNER_STATE__ENCRYPTION__VARIABLE", "KEY")
+    monkeypatch.setenv("KEY", "ab" * 32)
+    _loaded(home, "state", "encrypt")
+    loaded = _loaded(home, "state", "get", "deployment:version")
+    assert loaded & HEAVY == {"cryptography", "hashlib"}
+    assert not {"sloth_runner.state.kms", "sloth_runner.state.reseal"} & loaded
+
+
+def test_an_open_state_loads_nothing_of_encryption(home: Path) -> None:
+    loaded = _loaded(home, "state", "set", "a", "b")
+    assert not {name for name in loaded if "seal" in name or "keyring" in name or "encryption" in name}
 
 
 def test_help_loads_no_command(home: Path) -> None:

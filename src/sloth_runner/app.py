@@ -11,10 +11,13 @@ from sloth_runner.config import Settings, load_settings
 from sloth_runner.errors import AgentUnknown, BadConfig
 from sloth_runner.model import By
 from sloth_runner.names import did_you_mean
-from sloth_runner.state.layout import LOCAL, SEP, SHARED, check_agent_name, namespace_of
+from sloth_runner.state.layout import KEYRING, LOCAL, SEP, SHARED, STORE, check_agent_name, namespace_of
 
 if TYPE_CHECKING:
+    from sloth_runner.config_encryption import Encryption
+    from sloth_runner.state.keyring import KeySource
     from sloth_runner.state.locks import Owner
+    from sloth_runner.state.sealed import Sealed
     from sloth_runner.state.state import State
     from sloth_runner.state.store import Store
     from sloth_runner.state.writer import Writer
@@ -41,7 +44,8 @@ def settings_for(
 
 class App:
     """What commands and runs share. ``clock``: seconds since the epoch; ``new_id``: 128 random bits in hex;
-    ``getenv``: a variable of this process's environment, for task files."""
+    ``getenv``: a variable of this process's environment, for task files; ``environ``: all of it, for programs that
+    print keys and secrets; ``ask``: asks the user for a secret (None: nobody can be asked)."""
 
     def __init__(
         self,
@@ -50,12 +54,19 @@ class App:
         clock: Callable[[], float],
         new_id: Callable[[], str],
         getenv: Callable[[str], str | None],
+        environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        ask: Callable[[str, bool], str] | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.new_id = new_id
         self.getenv = getenv
+        self.environ = environ or {}
+        self.cwd = cwd or settings.home
+        self.ask = ask
         self._store: Store | None = None
+        self._key_source: KeySource | None = None
 
     @property
     def store_name(self) -> str:
@@ -71,13 +82,73 @@ class App:
 
     def fresh_store(self, patience: float = PATIENCE) -> Store:
         """Another handle on the store, for another thread or another patience; its user closes it."""
-        return self.store() if self.settings.store.startswith("memory") else self._open(patience)
+        if not self.settings.store.startswith("memory"):
+            return self._open(patience)
+        if not self.encrypted:
+            return self.store()
+        from sloth_runner.state.sealed import Sealed
+
+        shared = self.store()
+        assert isinstance(shared, Sealed)
+        return Sealed(shared.inner, self.key_source())
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the state is sealed."""
+        return self.settings.encryption is not None
+
+    def key_source(self, encryption: Encryption | None = None, *, fresh: bool = False) -> KeySource:
+        """Where the key of the state comes from: as configured, or as ``encryption`` says; asked for at most once.
+
+        Raises BadConfig: none is configured, or its command is not trusted.
+        """
+        from sloth_runner.keyholder import key_source
+
+        chosen = encryption or self.settings.encryption
+        if chosen is None:
+            raise BadConfig(
+                "no key is configured for the state",
+                unchanged=["nothing was read or written"],
+                next=["name its source in sloth.toml: [state.encryption]"],
+            )
+        if encryption is None and self._key_source is not None:
+            return self._key_source
+        source = key_source(
+            chosen,
+            home=self.settings.home,
+            cwd=self.cwd,
+            environ=self.environ,
+            ask=self.ask,
+            clock=self.clock,
+            fresh=fresh,
+        )
+        if encryption is None:
+            self._key_source = source
+        return source
+
+    def sealed_store(self) -> Sealed:
+        """The store as it can be sealed, unsealed, or sealed anew; its state is not looked at. Its user closes it."""
+        from sloth_runner.state.sealed import Sealed
+
+        source = self.key_source()
+        return Sealed(self.raw_store(), source)
+
+    def raw_store(self, patience: float = PATIENCE) -> Store:
+        """The store below encryption: what is there, sealed or not. Its user closes it."""
+        from sloth_runner.state.backends import open_store
+
+        try:
+            return open_store(self.settings.store, folder=self.settings.state_folder, patience=patience)
+        except BadConfig as error:
+            origin = self.settings.origins["state.store"]
+            raise origin.problem(error.message, *error.next) from None
 
     def writer(self, store: Store | None = None) -> Writer:
         """The path of every change, on ``store`` or the app's own."""
         from sloth_runner.state.writer import Retention, Writer
 
-        rule = Retention(self.settings.keep, self.settings.days, self.settings.max)
+        settings = self.settings
+        rule = Retention(settings.keep, settings.days, settings.max, settings.bytes)
         return Writer(store or self.store(), self.clock, self.new_id, rule)
 
     def state(self, agent: str | None = None, *, shared: bool = False) -> State:
@@ -96,13 +167,13 @@ class App:
         store = self.store()
         listed: Callable[[], list[str]] | None = getattr(store, "namespaces", None)
         if listed is not None:
-            return listed()
+            return [name for name in listed() if name != STORE]
         found: list[str] = []
         after = ""
         while (entry := next(iter(store.scan(after=after, limit=1)), None)) is not None:
             found.append(namespace_of(entry.key))
             after = found[-1] + chr(ord(SEP) + 1)  # beyond all of its keys
-        return found
+        return [name for name in found if name != STORE]
 
     def file_bytes(self, namespace: str) -> int | None:
         """Bytes on disk of a namespace; None where the store can't say."""
@@ -227,13 +298,23 @@ class App:
         raise BadConfig(f"{url}: this version reaches local:// agents only", unchanged=["nothing was run"])
 
     def _open(self, patience: float) -> Store:
-        from sloth_runner.state.backends import open_store
-
+        store = self.raw_store(patience)
         try:
-            return open_store(self.settings.store, folder=self.settings.state_folder, patience=patience)
-        except BadConfig as error:
-            origin = self.settings.origins["state.store"]
-            raise origin.problem(error.message, *error.next) from None
+            if self.settings.encryption is None:
+                ring = store.get(KEYRING)
+                if ring is not None and not _is_open(ring.value):
+                    from sloth_runner.state.faults import refuse_sealed
+
+                    refuse_sealed(ring.value)
+                return store
+            from sloth_runner.state.sealed import Sealed
+
+            sealed = Sealed(store, self.key_source())
+            sealed.ready()
+            return sealed
+        except BaseException:
+            store.close()
+            raise
 
 
 class Transports:
@@ -263,6 +344,16 @@ class Transports:
         for transport in self._made.values():
             await transport.aclose()
         self._made.clear()
+
+
+def _is_open(ring: bytes) -> bool:
+    """Whether a keyring says that its state is in plaintext again; a look that loads no cipher."""
+    import json
+
+    try:
+        return bool(json.loads(ring)["mode"] == "open")
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _start_by_ps(pid: int) -> int | None:

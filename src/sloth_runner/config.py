@@ -8,17 +8,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sloth_runner.config_fields import FIELDS, SECTIONS, Agent, Group, parse_agent, parse_group
 from sloth_runner.config_file import DEFAULT, ConfigFile, Origin, read_config
 from sloth_runner.errors import BadConfig
 from sloth_runner.names import did_you_mean
 
+if TYPE_CHECKING:
+    from sloth_runner.config_encryption import Encryption
+
 PREFIX = "SLOTH_RUNNER_"
 HOME = "SLOTH_RUNNER_HOME"
 PROJECT_FILE = "sloth.toml"
 HOME_FILE = "config.toml"
+SECTION: Final = "state.encryption"
+
+Layer = dict[str, tuple[Any, Origin]]
+"""What one file, or the environment, says of encryption: field -> raw value and place."""
 
 
 class Settings(NamedTuple):
@@ -31,6 +38,7 @@ class Settings(NamedTuple):
     keep: int
     days: float
     max: int
+    bytes: int
     jobs: int
     lock_timeout: float
     timeout: float | None
@@ -41,6 +49,7 @@ class Settings(NamedTuple):
     user: str
     host: str
     origins: Mapping[str, Origin]
+    encryption: Encryption | None = None
 
     @property
     def state_folder(self) -> Path:
@@ -49,6 +58,8 @@ class Settings(NamedTuple):
 
     def value(self, name: str) -> object:
         """The setting of a dotted name that stands in ``origins``."""
+        if name.startswith(SECTION + ".") and self.encryption is not None:
+            return self.encryption.values()[name[len(SECTION) + 1 :]]
         section, _, key = name.partition(".")
         if section == "agents":
             return self.agents[key].url
@@ -76,12 +87,16 @@ def load_settings(
     agents: dict[str, Agent] = {}
     groups: dict[str, Group] = {}
     files = _files(home, cwd if file_folder is None else file_folder, cwd, config)
+    layers: list[Layer] = []
     for file in files:
+        layers.append({})
         for path, raw, origin in _leaves(file):
-            _take(path, raw, origin, found, origins, agents, groups, check_agent, text=False)
+            _take(path, raw, origin, found, origins, agents, groups, check_agent, layers[-1], text=False)
+    layers.append({})
     for path, text, origin in _variables(environ):
-        _take(path, text, origin, found, origins, agents, groups, check_agent, text=True)
+        _take(path, text, origin, found, origins, agents, groups, check_agent, layers[-1], text=True)
     _check_together(found, origins)
+    encryption = _encryption(layers, origins, cwd, _user_home(environ)) if any(layers) else None
     return Settings(
         home=home,
         files=tuple(file.path for file in files),
@@ -91,6 +106,7 @@ def load_settings(
         user=_user(),
         host=os.uname().nodename,
         origins=origins,
+        encryption=encryption,
     )
 
 
@@ -108,7 +124,7 @@ def _home(environ: Mapping[str, str], cwd: Path) -> tuple[Path, Origin]:
     given = environ.get(HOME, "").strip()
     if given and not given.startswith("~"):
         return cwd / given, Origin(HOME)
-    user_home = environ.get("HOME", "") or _password_entry()[1]
+    user_home = _user_home(environ)
     if not user_home.startswith("/"):
         raise BadConfig(
             "where to keep state is not known: neither SLOTH_RUNNER_HOME nor HOME is set to a folder",
@@ -120,6 +136,10 @@ def _home(environ: Mapping[str, str], cwd: Path) -> tuple[Path, Origin]:
             raise Origin(HOME).problem(f"{given!r}: only ~/ is understood, not another user's home")
         return Path(user_home, given[2:]), Origin(HOME)
     return Path(user_home, ".sloth-runner"), DEFAULT
+
+
+def _user_home(environ: Mapping[str, str]) -> str:
+    return environ.get("HOME", "") or _password_entry()[1]
 
 
 def _files(home: Path, start: Path, cwd: Path, config: Path | None) -> list[ConfigFile]:
@@ -147,10 +167,8 @@ def _leaves(file: ConfigFile) -> Iterator[tuple[tuple[str, ...], object, Origin]
             raise file.origin(section).problem(f"{section!r} is a section: write [{section}]")
         for key, raw in table.items():
             if section == "state" and key in ("history", "encryption") and isinstance(raw, dict):
-                if key == "encryption":
-                    raise _no_encryption(file.origin("state", "encryption"))
                 for inner, value in raw.items():
-                    yield ("state", "history", inner), value, file.origin("state", "history", inner)
+                    yield ("state", key, inner), value, file.origin("state", key, inner)
             else:
                 yield (section, key), raw, file.origin(section, key)
 
@@ -170,6 +188,7 @@ def _take(
     agents: dict[str, Agent],
     groups: dict[str, Group],
     check_agent: Callable[[str], str],
+    sealing: Layer,
     *,
     text: bool,
 ) -> None:
@@ -178,8 +197,9 @@ def _take(
         agents[name[7:]] = parse_agent(name[7:], raw, origin, check_agent)
     elif path[0] == "groups" and len(path) >= 2 and not text:
         groups[name[7:]] = parse_group(name[7:], raw, origin)
-    elif path[:2] == ("state", "encryption"):
-        raise _no_encryption(origin)
+    elif path[:2] == ("state", "encryption") and len(path) == 3:
+        sealing[path[2]] = (raw, origin)
+        return
     elif name in FIELDS:
         try:
             found[name] = FIELDS[name].parse(raw, text)
@@ -188,6 +208,17 @@ def _take(
     else:
         raise _unknown(path, origin, text=text)
     origins[name] = origin
+
+
+def _encryption(layers: list[Layer], origins: dict[str, Origin], cwd: Path, home: str) -> Encryption | None:
+    """What the layers say together, the last wins. One that names a source begins anew: two are never mixed."""
+    from sloth_runner.config_encryption import parse_encryption
+
+    found: Layer = {}
+    for layer in layers:
+        found = dict(layer) if "source" in layer else {**found, **layer}
+    origins.update({f"{SECTION}.{name}": origin for name, (_, origin) in found.items()})
+    return parse_encryption(found, cwd, home)
 
 
 def _unknown(path: tuple[str, ...], origin: Origin, *, text: bool) -> BadConfig:
@@ -201,19 +232,12 @@ def _unknown(path: tuple[str, ...], origin: Origin, *, text: bool) -> BadConfig:
         origin.problem(
             f"unknown key {path[-1]!r} in [{section}]",
             *(
-                did_you_mean(path[-1], [*keys, "history"] if section == "state" else keys)
+                did_you_mean(path[-1], [*keys, "history", "encryption"] if section == "state" else keys)
                 or [f"keys: {', '.join(keys)}"]
             ),
         )
         if keys
         else origin.problem(f"unknown key {name!r}")
-    )
-
-
-def _no_encryption(origin: Origin) -> BadConfig:
-    return origin.problem(
-        "encryption is not in this version: nothing would be sealed",
-        "take [state.encryption] out, and keep secrets elsewhere until then",
     )
 
 

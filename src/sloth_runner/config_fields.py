@@ -128,23 +128,26 @@ def _positive_duration(raw: Any, text: bool) -> float:
     return length
 
 
-def _memory(raw: Any, text: bool) -> int:
-    size: float | None = None
-    if isinstance(raw, int) and not isinstance(raw, bool):
-        size = raw
-    elif isinstance(raw, str):
-        word = raw.strip().lower()
-        digits = word.rstrip("abcdefghijklmnopqrstuvwxyz ")
-        unit = word[len(digits) :].strip() or "b"
-        try:
-            size = float(digits) * _SIZES[unit]
-        except (ValueError, KeyError):
-            size = None
-    if size is None:
-        raise ValueError(f'a size is a number of bytes or text such as "512MiB"; not {raw!r}')
-    if not 8 << 20 <= size <= 1 << 40:
-        raise ValueError("a size between 8MiB and 1024GiB is needed")
-    return int(size)
+def _size(least: int, words: str) -> Callable[[Any, bool], object]:
+    def parse(raw: Any, text: bool) -> int:
+        size: float | None = None
+        if isinstance(raw, int) and not isinstance(raw, bool):
+            size = raw
+        elif isinstance(raw, str):
+            word = raw.strip().lower()
+            digits = word.rstrip("abcdefghijklmnopqrstuvwxyz ")
+            unit = word[len(digits) :].strip() or "b"
+            try:
+                size = float(digits) * _SIZES[unit]
+            except (ValueError, KeyError):
+                size = None
+        if size is None:
+            raise ValueError(f'a size is a number of bytes or text such as "512MiB"; not {raw!r}')
+        if not least <= size <= 1 << 40:
+            raise ValueError(f"a size between {words} and 1024GiB is needed")
+        return int(size)
+
+    return parse
 
 
 def _store(raw: Any, text: bool) -> str:
@@ -182,10 +185,13 @@ FIELDS: Final[Mapping[str, Field]] = {
     "state.history.keep": Field(_whole(1, 100_000), 50, "revisions of a key that are always kept"),
     "state.history.days": Field(_days, 90.0, "days that others are kept"),
     "state.history.max": Field(_whole(1, 1_000_000), 1000, "revisions of a key at most"),
+    "state.history.bytes": Field(
+        _size(0, "0"), 64 << 20, "bytes of a key's values at most, beyond those always kept"
+    ),
     "run.jobs": Field(_whole(1, 1000), 1, "tasks at once"),
     "run.lock_timeout": Field(_duration, 0.0, "seconds to wait for the stack's lock"),
     "run.timeout": Field(_positive_duration, None, "seconds that a run may take"),
     "run.lua_time": Field(_positive_duration, 10.0, "seconds of Lua without a call"),
-    "run.lua_memory": Field(_memory, 512 << 20, "bytes that Lua may use"),
+    "run.lua_memory": Field(_size(8 << 20, "8MiB"), 512 << 20, "bytes that Lua may use"),
 }
 """By dotted name; the last part is the field of ``Settings``."""

@@ -14,6 +14,15 @@ def iso(moment: float) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{millis:03d}Z"
 
 
+def exact(moment: float) -> str:
+    """Seconds since the epoch as UTC, to the microsecond and never earlier: it can be given back to a command."""
+    import math
+    from datetime import UTC, datetime, timedelta
+
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=math.ceil(moment * 1e6))
+    return f"{when:%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
 def parse_moment(text: str, now: float | None = None) -> float:
     """Seconds since the epoch of an ISO 8601 time (without a zone: UTC), or of "2d" before ``now``.
 

@@ -157,7 +157,7 @@ class Exec(NamedTuple):
     It starts in ``cwd`` (None: the user's home), with PATH, HOME and LANG of the machine and then ``env``.
     ``timeout`` in seconds stops it and all it started. Of each output stream ``output_limit`` bytes are
     kept, half from its start and half from its end. ``label`` is what messages call it; ``mutating`` says
-    whether it may change the machine.
+    whether it may change the machine. The output of a ``quiet`` one is for the module alone, not for the task's log.
     """
 
     label: str
@@ -169,6 +169,7 @@ class Exec(NamedTuple):
     timeout: float | None = None
     output_limit: int = 1 << 20
     mutating: bool = True
+    quiet: bool = False
 
 
 class Fetch(NamedTuple):
@@ -227,8 +228,8 @@ class Found(NamedTuple):
     """What a Stat found; ``kind`` is FILE, FOLDER, LINK, OTHER or ABSENT. ``target`` is where a link leads;
     ``real`` the path without links (only with ``follow``); ``owner``, ``group`` are names if they have some.
 
-    ``stamp`` (device, inode, size, mtime and ctime in ns) comes with a digest, unless the file changed so
-    recently that it might change again without the stamp showing it."""
+    ``stamp`` of a regular file: device, inode, size, mtime and ctime in ns. With a digest it is None if the file
+    changed so recently that it might change again without the stamp showing it."""
 
     kind: str
     mode: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -39,7 +40,17 @@ STATE = {
     "state.rollback": ("state", "rollback", "deployment:version", "--rev", "1", "--yes"),
     "state.stats": ("state", "stats"),
     "state.history": ("state", "history", "db:password", "--reveal"),
+    "state.history.list": ("state", "history", "--since", "2h30m", "--reveal"),
     "state.diff": ("state", "diff", "deployment:version"),
+    "state.diff.list": ("state", "diff", "--from-time", "2h30m"),
+    "state.rollback.list": ("state", "rollback", "--to-time", "2h30m", "--yes"),
+    "state.tag": ("state", "tag", "v1"),
+    "state.tag.list": ("state", "tag"),
+    "state.tag.delete": ("state", "tag", "old", "--delete", "--yes"),
+    "state.verify": ("state", "verify", "--all-agents"),
+    "state.doctor": ("state", "doctor"),
+    "state.export": ("state", "export", "--output-file", "all.jsonl"),
+    "state.import": ("state", "import", "given.json", "--format", "json", "--yes"),
     "lock.list": ("lock", "list"),
     "runs.list": ("runs", "list"),
     "stack.list": ("stack", "list"),
@@ -47,6 +58,12 @@ STATE = {
     "explain": ("explain", "E-BUG"),
     "explain.list": ("explain",),
     "version": ("version",),
+}
+SEALING = {
+    "config.trust": ("config", "trust", "--yes"),
+    "state.encrypt": ("state", "encrypt"),
+    "state.rekey": ("state", "rekey", "--status"),
+    "state.decrypt": ("state", "decrypt", "--yes"),
 }
 LOCKS = {
     "lock.list": ("lock", "list"),
@@ -65,9 +82,51 @@ FILES = {
 }
 
 
+CONVERGED = """
+task({name = "first", run = function()
+  file.write({dest = "FOLDER/a", content = "a\\n", mode = "0600"})
+  cmd({command = "true", once = true})
+  state.set("k", {1, 2})
+end})
+"""
+LEDGER = {
+    "plan": ("plan", "deploy.sloth"),
+    "drift": ("drift",),
+    "prune": ("prune", "deploy.sloth", "--yes"),
+    "resource.list": ("resource", "list"),
+    "resource.show": ("resource", "show", "file:FOLDER/a"),
+    "resource.forget": ("resource", "forget", "file:FOLDER/a", "--yes"),
+}
+
+
+@pytest.mark.parametrize("name", LEDGER)
+def test_ledger_documents(cli: Cli, name: str) -> None:
+    folder = str(cli.work)
+    cli.file("deploy.sloth", CONVERGED.replace("FOLDER", folder))
+    planned = _document(cli, "plan", "deploy.sloth")
+    assert planned["summary"] == {"create": 1, "update": 1, "delete": 0, "unknown": 0, "state": 1}
+    assert _document(cli, "run", "deploy.sloth")["status"] == "ok"
+    (cli.work / "a").write_text("b\n")
+    if name == "prune":
+        (cli.work / "a").write_text("a\n")
+        cli.file("deploy.sloth", 'task({name = "other", run = function() end})')
+    document = _document(cli, *(word.replace("FOLDER", folder) for word in LEDGER[name]))
+    assert document["format"] == f"sloth-runner/{name}"
+
+
 @pytest.mark.parametrize("name", STATE)
 def test_state_documents(filled: Cli, name: str) -> None:
+    filled.ok("state", "tag", "old")
+    settle(filled)
+    filled.file("given.json", '{"motd": 1, "new": 2}')
     assert _document(filled, *STATE[name])["format"] == f"sloth-runner/{name}"
+
+
+def test_sealing_documents(filled: Cli) -> None:
+    line = f"command = ['echo', '{'ab' * 32}']"
+    filled.file("sloth.toml", f'[state.encryption]\nsource = "command"\n{line}\n')
+    for name, argv in SEALING.items():
+        assert _document(filled, *argv)["format"] == f"sloth-runner/{name}"
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -105,7 +164,7 @@ def test_the_last_line_of_json_lines_is_the_error(cli: Cli) -> None:
 
 
 def test_every_schema_is_covered() -> None:
-    assert set(schemas()) == {*STATE, *LOCKS, *FILES, "error"}
+    assert set(schemas()) == {*STATE, *SEALING, *LOCKS, *FILES, *LEDGER, "error"}
 
 
 def test_a_schema_names_its_document() -> None:
@@ -143,13 +202,26 @@ def test_json_without_unicode(cli: Cli) -> None:
     assert json.loads(result.out)["entries"][0]["value"] == "Köln"
 
 
+def settle(cli: Cli) -> None:
+    """The files were written at the time of the clock that stands still."""
+    for file in (cli.home / "state").glob("*.db"):
+        os.utime(file, (cli.now, cli.now))
+
+
 def hold(cli: Cli, name: str, holder: str = "task-123") -> None:
     """Take a lock as another process of this host would."""
     from sloth_runner.app import App, settings_for
     from sloth_runner.state.locks import Held, acquire
 
     settings = settings_for(cli.environ, cli.work)._replace(user="bob", host="host1")
-    app = App(settings, clock=lambda: cli.now, new_id=lambda: "0" * 32, getenv=cli.environ.get)
+    app = App(
+        settings,
+        clock=lambda: cli.now,
+        new_id=lambda: "0" * 32,
+        getenv=cli.environ.get,
+        environ=cli.environ,
+        cwd=cli.work,
+    )
     view = app.state()
     held = acquire(app.store(), view.home(name), name, app.owner(holder, "1"), 300, cli.now)
     assert isinstance(held, Held)

@@ -175,3 +175,24 @@ def test_bytes_go_out_as_they_are(tmp_path: Path) -> None:
     )
     done = subprocess.run([*ARGV, "state", "get", "k", "--raw"], env=environ, capture_output=True, check=True)
     assert done.stdout == data
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "marked"),
+    [
+        ('task({name = "a",\n  depends_on = "a", run = print})', "E-CYCLE", 'task({name = "a",'),
+        ('task({name = "a", depends_on = "b", run = print})', "E-DEPENDS", "depends_on"),
+        ('task({name = "a", delegate_to = "web9", run = print})', "E-AGENT-UNKNOWN", "delegate_to"),
+    ],
+)
+def test_what_is_wrong_between_tasks_is_shown_in_the_file(
+    cli: Cli, text: str, code: str, marked: str
+) -> None:
+    (cli.work / "wrong.sloth").write_text(text)
+    result = cli("run", "wrong.sloth")
+    assert result.code == 5
+    assert f"error[{code}]" in result.err
+    source, caret = result.err.split("\n")[3:5]
+    assert source == f"1 | {text.splitlines()[0]}"
+    assert source[caret.index("^") :].startswith(marked)
+    assert not cli.home.exists()

@@ -67,9 +67,21 @@ def whole(store: Store, index: int, rounds: int) -> Report:
     return {"torn": torn}
 
 
+def opened(url: str, folder: str) -> Store:
+    """The store; ``sealed+URL`` under the key of the sealing tests."""
+    scheme, _, rest = url.rpartition("+")
+    store: Store = open_store(rest, folder=Path(folder), patience=60.0)
+    if scheme == "sealed":
+        from sloth_runner.state.sealed import Sealed
+        from tests.state.kit import key_source
+
+        return Sealed(store, key_source())
+    return store
+
+
 def main() -> None:
     url, folder, work, index, rounds = sys.argv[1:]
-    store = open_store(url, folder=Path(folder), patience=60.0)
+    store = opened(url, folder)
     print("ready", flush=True)
     sys.stdin.readline()
     report = {"count": count, "skew": skew, "whole": whole}[work](store, int(index), int(rounds))

@@ -10,8 +10,10 @@ from sloth_runner.engine.calls import Calls
 from sloth_runner.engine.context import Context
 from sloth_runner.engine.holding import Renewer
 from sloth_runner.engine.lock_calls import Locker
+from sloth_runner.engine.mask import Mask
 from sloth_runner.engine.module_calls import ModuleCalls, World
 from sloth_runner.engine.pump import Pump, Strand, Wait
+from sloth_runner.engine.secrets import Secrets
 from sloth_runner.errors import Bug
 from sloth_runner.model import Body, Call, Site, TaskDef
 from sloth_runner.state.backends.memory import MemoryStore
@@ -38,6 +40,7 @@ class Bench:
         self.pump = Pump(self._serve, self._flush, writer.apply, lambda: None)
         self.renewer = Renewer(lambda: self.store, time.time)
         self.locker = Locker(self.pump, self.renewer, time.time, nonce, "boot", 1)
+        secrets = Secrets(Mask(), lambda name: None, lambda path: b"", "/")
         modules = ModuleCalls(
             World(
                 {},
@@ -55,7 +58,7 @@ class Bench:
             )
         )
         self.calls = Calls(
-            lambda: self.pump, self.locker, modules, lambda name: name, lambda: 0.001, deadline
+            lambda: self.pump, self.locker, modules, lambda name: name, lambda: 0.001, deadline, secrets
         )
         self.results: dict[str, object] = {}
         self.more: dict[str, Wait] = {}

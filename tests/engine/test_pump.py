@@ -29,6 +29,20 @@ def test_state_calls_of_many_tasks_share_commits() -> None:
     assert bench.flushes == [64, 64]
 
 
+def test_a_signal_gets_through_to_a_body_that_only_writes() -> None:
+    bench = Bench()
+
+    def body() -> Steps:
+        for number in range(20):
+            if number == 3:
+                bench.pump.post(lambda: bench.pump.interrupt(Interrupted("stop"), force=False))
+            yield call("state.set", "a", number)
+
+    with pytest.raises(Interrupted):
+        bench.run(t=body)
+    assert bench.state.get("a") == 3
+
+
 def test_a_bad_mutation_fails_its_own_task_only() -> None:
     bench = Bench()
 

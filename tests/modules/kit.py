@@ -129,7 +129,7 @@ class Machine:
         kind, _, name = address.partition(":")
         by = ("ann", "host", 1, "run", "task")
         entry = Entry(
-            kind, name, {}, {}, {}, "", None, {}, True, None, None, 1.0, 1.0, by, "stack", (), 1, "cmd", memory=memory
+            kind, name, {}, {}, {}, None, {}, True, None, None, 1.0, 1.0, by, "stack", (), 1, "cmd", memory=memory
         )  # fmt: skip
         self.ledger.record(entry, {}, (), begun=False)
 

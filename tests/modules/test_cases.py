@@ -136,3 +136,16 @@ def test_every_module_of_files_has_cases() -> None:
 
     seen = {param.values[0]["module"] for param in ALL}
     assert seen == {name for name in modules() if name.startswith("file.")}
+
+
+def test_no_module_has_an_argument_that_every_call_takes() -> None:
+    from sloth_runner.engine.module_calls import COMMON
+    from sloth_runner.modules import modules
+
+    taken = [
+        f"{name}: {arg.name}"
+        for name, module in modules().items()
+        for arg in module.args
+        if arg.name in COMMON
+    ]
+    assert taken == [], "it would never reach the module"

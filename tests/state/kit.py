@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sloth_runner.model import By
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.state import State
 from sloth_runner.state.store import Store
 from sloth_runner.state.writer import Retention, Writer
+
+if TYPE_CHECKING:
+    from sloth_runner.state.keyring import KeySource
 
 BY = By("ann", "host1", 7, "run1", "task1")
 
@@ -28,6 +32,14 @@ def ids() -> Callable[[], str]:
     """Write ids that count."""
     numbers = itertools.count(1)
     return lambda: f"{next(numbers):032x}"
+
+
+def key_source(number: int = 1) -> KeySource:
+    """A key source that needs nothing; another number, another key."""
+    from sloth_runner.secret import Secret
+    from sloth_runner.state.keysources import from_key
+
+    return from_key(lambda: Secret(bytes([0x80 + number]) * 32), f"the key {number}")
 
 
 def make_state(

@@ -206,7 +206,7 @@ def test_a_stopped_writer_is_named(tmp_path: Path) -> None:
     fill(tmp_path)
     code = (
         "import sys; from pathlib import Path; from sloth_runner.state.backends.turn import Turn\n"
-        "t = Turn(Path(sys.argv[1]), 'local'); t.take(1); print('held', flush=True); sys.stdin.read()"
+        "t = Turn(Path(sys.argv[1]), 'local', 1); t.__enter__(); print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / ".locks")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -230,13 +230,12 @@ def test_turns_are_taken_in_order_by_many_threads(tmp_path: Path) -> None:
 
     def work() -> None:
         nonlocal most
-        turn = Turn(tmp_path / "locks", "local")
+        turn = Turn(tmp_path / "locks", "local", 30)
         for _ in range(50):
-            turn.take(30)
-            inside.append(1)
-            most = max(most, len(inside))
-            inside.pop()
-            turn.give()
+            with turn:
+                inside.append(1)
+                most = max(most, len(inside))
+                inside.pop()
         turn.close()
 
     (tmp_path / "locks").mkdir()
@@ -275,9 +274,12 @@ from sloth_runner.state.store import Change
 s = SQLiteStore(Path(sys.argv[1]))
 n = 0
 try:
-    for n in range(400): s.commit([Change('local\\x1fk\\x1fb', bytes(100_000 + n))])
+    for n in range(400):
+        s.commit([Change('local\\x1fk\\x1fb', bytes(100_000 + n)), Change(f'local\\x1fh\\x1fb{n}', bytes(9_000))])
 except SlothError as e: print(e.code, e.message, e.unchanged)
-try: print('last', n, len(s.get('local\\x1fk\\x1fb').value) - 100_000)
+try:
+    entry = s.get('local\\x1fk\\x1fb')
+    print('last', n, entry and len(entry.value) - 100_000)
 except SlothError as e: print(e.code, e.message)
 """
 
@@ -298,12 +300,29 @@ def test_a_read_only_file_system(tmp_path: Path) -> None:
     fill(tmp_path)
     script = 'mount --bind "$1" "$1"; mount -o remount,ro,bind "$1"; exec "$2" -c "$3" "$1"'
     before = digest(tmp_path)
-    out = in_namespace(
-        script, str(tmp_path), sys.executable, WRITER.replace("print('read'", "0 and print('read'")
-    )
+    out = in_namespace(script, str(tmp_path), sys.executable, WRITER)
     assert "E-STORE-DOWN" in out
     assert "can't be" in out
     assert digest(tmp_path) == before
+
+
+def test_an_empty_folder_that_nobody_may_write_to(tmp_path: Path) -> None:
+    script = 'mount --bind "$1" "$1"; mount -o remount,ro,bind "$1"; exec "$2" -c "$3" "$1"'
+    out = in_namespace(script, str(tmp_path), sys.executable, WRITER)
+    assert "E-STORE-DOWN" in out
+    assert "Read-only file system" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_was_full_before(tmp_path: Path) -> None:
+    file = fill(tmp_path / "made")
+    script = (
+        'mkdir "$1"; mount -t tmpfs -o size=200k tmpfs "$1"; mkdir -p "$1/state/.locks"; cp "$4" "$1/state"; '
+        'dd if=/dev/zero of="$1/rest" bs=4k 2>/dev/null || exec "$2" -c "$3" "$1/state"'
+    )
+    out = in_namespace(script, str(tmp_path / "small"), sys.executable, WRITER, str(file))
+    assert "E-STORE-DOWN" in out
+    assert "is full" in out
 
 
 def test_a_full_disk(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from sloth_runner.errors import BadName, BadValue, Compacted, Conflict, KeyMissing, NotANumber
+from sloth_runner.errors import BadName, BadValue, Compacted, Conflict, Corrupt, KeyMissing, NotANumber
 from sloth_runner.state import edits
 from sloth_runner.state.backends.memory import MemoryStore
-from sloth_runner.state.layout import HISTORY, revisions_of
+from sloth_runner.state.layout import HEAD, HISTORY, revisions_of, store_key
 from sloth_runner.state.record import decode_record, digest
 from sloth_runner.state.store import Change, Check
 from sloth_runner.state.writer import Retention
@@ -347,3 +347,23 @@ def test_a_conflict_that_never_ends_is_said() -> None:
 
     with pytest.raises(Conflict, match="10 tries"):
         make_state(Restless()).set("a", 1)
+
+
+@pytest.mark.parametrize("data", [b"x", b"\xff", b"[]", b"{}"])
+def test_a_record_that_is_none_is_said_to_be_damaged(data: bytes) -> None:
+    state = make_state()
+    state.writer.store.commit([Change(store_key("local", HEAD, "a"), data)])
+    for read in (lambda: state.row("a"), lambda: state.exists("a"), lambda: state.set("a", 1)):
+        with pytest.raises(Corrupt, match="can't be read"):
+            read()
+    if data != b"{}":
+        with pytest.raises(Corrupt, match="can't be read"):
+            state.get("a")
+
+
+def test_a_value_that_was_marked_sensitive_stays_masked_in_its_history() -> None:
+    state = make_state()
+    state.set("k", "secret")
+    state.set("k", "secret", sensitive=True)
+    state.set("k", "public", sensitive=False)
+    assert [(r.record.number, r.record.sensitive) for r in state.history("k")] == [(2, False), (1, True)]

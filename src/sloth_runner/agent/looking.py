@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sloth_runner.ops import Stamp
 
 CHUNK = 1 << 20
-TICK = 50_000_000
+TICK = 20_000_000
 """Nanoseconds within which a file system may give two changes the same time: kernels count in ticks of 1-10 ms."""
 COARSE = 2_000_000_000
 """The same for file systems that keep whole seconds."""
@@ -56,6 +56,8 @@ def _look(path: bytes, op: Stat) -> Found:
         stamp = steady(status)
     elif stat.S_ISLNK(status.st_mode):
         target = text(os.readlink(path))
+    elif stat.S_ISREG(status.st_mode):
+        stamp = stamp_of(status)
     return Found(
         kind_of(status.st_mode),
         stat.S_IMODE(status.st_mode),

@@ -77,7 +77,7 @@ CODES: Final[dict[str, Entry]] = {
         "5",
         "the values can't be used",
         "A file given with --values can't be read or is not YAML, TOML or JSON; or, with --strict-values, a task "
-        "read a value that is not there.",
+        "read a value that is not there; or a secret can't be had.",
         ("Correct the file, or give the value with --set KEY=VALUE.",),
     ),
     "E-TASK": (
@@ -197,8 +197,9 @@ CODES: Final[dict[str, Entry]] = {
     "E-COMPACTED": (
         "4",
         "that revision is no longer kept",
-        "Of each key the last 50 revisions are kept, others for 90 days ([state.history] says otherwise).",
-        ("See what is kept: sloth-runner state history KEY.",),
+        "Of each key the last 50 revisions are kept, others for 90 days, up to 1,000 of them and 64 MiB "
+        "([state.history] says otherwise). What a tag names is kept, too.",
+        ("See what is kept: sloth-runner state history KEY.", "Keep a moment: sloth-runner state tag NAME."),
     ),
     "E-UNREACHABLE": (
         "6",
@@ -232,27 +233,45 @@ CODES: Final[dict[str, Entry]] = {
     "E-CONFLICT": (
         "7",
         "others changed the same at the same time",
-        "At each of several tries somebody else had changed what was read. Nothing of this change was applied.",
-        ("Try again, or put the work under a lock.",),
+        "At each of several tries somebody else had changed what was read. Nothing of this change was applied. Of an "
+        "import: what is there is newer than the bundle, or has gone another way.",
+        (
+            "Try again, or put the work under a lock.",
+            "Of an import: look at what would be lost; --force takes the bundle's values, as new revisions.",
+        ),
     ),
     "E-CORRUPT": (
         "7",
         "stored data is damaged",
-        "A file or a record does not hold what was written. Nothing was changed.",
-        ("Keep a copy of the file, then restore it from a backup.", "Check the disk."),
+        "A file or a record does not hold what was written, or lies in a place that it was not written for. "
+        "Nothing was changed.",
+        (
+            "Keep a copy of the file, then restore it from a backup.",
+            "See all of it: sloth-runner state verify.",
+            "Check the disk.",
+        ),
     ),
     "E-FOREIGN": (
         "7",
         "a file belongs to another program or version",
-        "A database in the state folder was not made by sloth-runner, or by a version that this one can't read. "
-        "Nothing was touched.",
-        ("Move the file away, or use the version that wrote it.",),
+        "A database in the state folder was not made by sloth-runner, or by a version that this one can't read; or a "
+        "bundle is of another state than the namespace it shall go into; or sealed data is from another store; or "
+        "encryption is configured, and the state is in plaintext. Nothing was touched.",
+        (
+            "Move the file away, or use the version that wrote it.",
+            "To take another state's keys: state import --prefix-map OLD=NEW, or --force.",
+            "Seal a state that is in plaintext: sloth-runner state encrypt.",
+        ),
     ),
     "E-KEY-WRONG": (
         "7",
         "the encryption key does not fit",
-        "Data is sealed with another key than the one given.",
-        ("Give the key that it was sealed with.",),
+        "The state is sealed with another key than the one given, or no key is configured, or its keyring is "
+        "missing. Nothing was changed.",
+        (
+            "Give the key that it was sealed with: [state.encryption] in sloth.toml.",
+            "See what is sealed under which key: sloth-runner state rekey --status.",
+        ),
     ),
     "E-DECLINED": (
         "8",

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from sloth_runner.cli.base import command, output_option
+from sloth_runner.cli.base import command, output_option, yes_option
 from sloth_runner.cli.shell import Shell
 from sloth_runner.durations import human
 
@@ -32,6 +32,37 @@ def show(shell: Shell) -> None:
         return
     cells = [[name, _shown(name, value, shell.human), origin] for name, value, origin in values]
     shell.table(["SETTING", "VALUE", "FROM"], cells, flexible=(1, 2))
+
+
+@command("trust")
+@yes_option
+@output_option
+@click.pass_obj
+def trust(shell: Shell, yes: bool) -> None:
+    """Let the command run that a sloth.toml names as the source of the state's key.
+
+    Asked for once: until that command, or the place of its file, changes. What the home folder's config.toml or a
+    variable names needs no trust.
+    """
+    from sloth_runner.config_trust import is_trusted
+    from sloth_runner.config_trust import trust as remember
+    from sloth_runner.errors import KeyMissing
+
+    settings = shell.app().settings
+    encryption = settings.encryption
+    if encryption is None or not encryption.command:
+        raise KeyMissing("no command is configured as the source of a key: there is nothing to trust")
+    origin, words = encryption.command_origin, list(encryption.command)
+    changed = not is_trusted(settings.home, origin, encryption.command)
+    if changed:
+        lines = [f"  {json.dumps(words, ensure_ascii=False)}", f"named by {origin.label}"]
+        shell.confirm(lines, "Let it run to print the key?", yes=yes)
+        remember(settings.home, origin, encryption.command)
+    if shell.structured:
+        body = {"file": origin.file, "command": words, "changed": changed}
+        shell.document("config.trust", {"store": shell.app().store_name, **body})
+    else:
+        shell.print(f"{'trusted' if changed else 'trusted already'}: {json.dumps(words, ensure_ascii=False)}")
 
 
 def _plain(value: object) -> object:

@@ -6,10 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.moments import iso
-from sloth_runner.state.value import decode, type_name
+from sloth_runner.state.value import decode, to_json, type_name
 
 if TYPE_CHECKING:
     from sloth_runner.model import By, Value
+    from sloth_runner.state.history import Revision
     from sloth_runner.state.locks import Info
     from sloth_runner.state.record import Record
     from sloth_runner.state.state import Row
@@ -63,6 +64,20 @@ def as_text(found: Value, text: str, *, pretty: bool = False) -> str:
     if pretty and type_name(found) == "table":
         return json.dumps(json.loads(text), ensure_ascii=False, indent=2)
     return text if type_name(found) != "float" or text[0] != "{" else str(found)
+
+
+def revision(found: Revision, *, reveal: bool) -> Document:
+    """A change of a key."""
+    record = found.record._replace(sensitive=found.secret)
+    return {
+        "rev": record.number,
+        "time": iso(record.time),
+        "op": record.op,
+        "old": None if found.old is None or (found.old_secret and not reveal) else to_json(found.old),
+        "new": value(record, reveal=reveal),
+        "sensitive": found.secret,
+        "by": who(record.by),
+    }
 
 
 def who(by: By) -> Document:

@@ -105,7 +105,7 @@ class Progress:
         where = head(agent, task, self._color)
         lines = [f"{where} {mark} {data['module']}{pictures(target + message)}"]
         if self._diffs and data.get("diff"):
-            lines += [f"    {_diff_line(line, self._color)}" for line in str(data["diff"]).splitlines()]
+            lines += [f"    {diff_line(line, self._color)}" for line in str(data["diff"]).splitlines()]
         self._put(lines)
 
     def _put(self, lines: list[str]) -> None:
@@ -202,7 +202,8 @@ def counts(figures: Document) -> str:
     return ", ".join(f"{figures[name]} {name}" for name in ("ok", "changed", "failed", "skipped"))
 
 
-def _diff_line(line: str, color: bool) -> str:
+def diff_line(line: str, color: bool) -> str:
+    """A line of a unified diff."""
     style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
     shown = pictures(line)
     return styled(shown, style, color) if style else shown

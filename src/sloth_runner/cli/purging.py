@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sloth_runner.errors import Conflict, TooLarge
+from sloth_runner.cli.state_keys import flags
+from sloth_runner.errors import Conflict, TooLarge, UsageError
+from sloth_runner.state import tags
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, place, prefix_of, revisions_of
 from sloth_runner.state.record import decode_record
 from sloth_runner.state.store import Change
@@ -29,6 +31,20 @@ def count(view: State) -> int:
         record = decode_record(entry.value)
         total += record.number - record.first + 1
     return total
+
+
+def refuse_tagged(view: State) -> None:
+    """Raise UsageError if a tag keeps revisions of this namespace: it must be deleted first, by name."""
+    names = list(tags.names(view.writer.store, view.namespace))
+    if names:
+        raise UsageError(
+            f"tags keep revisions of {view.namespace}: {', '.join(names)}",
+            unchanged=["nothing was changed"],
+            next=[
+                f"delete them first: sloth-runner state tag {names[0]} --delete{flags(view.namespace)}",
+                "without --purge, clearing leaves the history and the tags",
+            ],
+        )
 
 
 def purge(view: State) -> list[str]:

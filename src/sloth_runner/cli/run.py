@@ -3,105 +3,48 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sloth_runner.cli.base import DURATION, Count, command, output_option
+from sloth_runner.cli.files import (
+    PATH,
+    file_and_stack,
+    file_options,
+    run_options,
+    selection_options,
+    split_list,
+)
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.text import count
 from sloth_runner.errors import UsageError
 
 if TYPE_CHECKING:
-    from sloth_runner.execution import RunOptions
+    from sloth_runner.execution.loading import RunOptions
     from sloth_runner.model import Event, Program
-
-F = TypeVar("F", bound=Callable[..., Any])
-_PATH = click.Path(path_type=Path)
-
-
-def _file_options(function: F) -> F:
-    for option in (
-        click.option("--strict-values", is_flag=True, help="Reading a value that is missing is an error."),
-        click.option(
-            "--set-string", "set_strings", multiple=True, metavar="KEY=TEXT", help="Set a value to this text."
-        ),
-        click.option(
-            "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a value (YAML; dots in KEY)."
-        ),
-        click.option(
-            "--values",
-            "values_files",
-            multiple=True,
-            type=_PATH,
-            metavar="FILE",
-            help="Values: YAML, TOML or JSON.",
-        ),
-        click.option(
-            "--delegate-to",
-            multiple=True,
-            metavar="AGENT",
-            help="Run the tasks there: agent, @group, pattern.",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def _selection_options(function: F) -> F:
-    for option in (
-        click.option("--limit", multiple=True, metavar="AGENTS", help="Only on these agents."),
-        click.option(
-            "--skip-tags", multiple=True, metavar="TAGS", help="Without tasks that have one of these tags."
-        ),
-        click.option("--tags", multiple=True, metavar="TAGS", help="Only tasks with one of these tags."),
-        click.option(
-            "--task", "tasks", multiple=True, metavar="NAME", help="Only this task and what it needs."
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def _refuse_check(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if value:
-        raise UsageError(
-            f"{param.opts[0]}: showing what a run would do is not in this version",
-            unchanged=["nothing was run"],
-            next=["sloth-runner validate FILE checks a file without running it"],
-        )
 
 
 @command("run")
 @click.argument("target", metavar="FILE|STACK", required=False)
 @click.option(
-    "-f", "--file", type=_PATH, metavar="FILE", help="The task file; the argument is the stack's name then."
+    "-f", "--file", type=PATH, metavar="FILE", help="The task file; the argument is the stack's name then."
 )
 @click.option("-j", "--jobs", type=Count(1000), metavar="N", help="Run up to N independent tasks at once.")
-@_selection_options
+@selection_options
 @click.option("-k", "--keep-going", is_flag=True, help="After a failure, run what does not depend on it.")
 @click.option("--resume", metavar="RUN", help="Go on with this run: skip the tasks that it finished.")
 @click.option("--timeout", type=DURATION, help="Start nothing after this time, and stop what runs.")
 @click.option("--lock-timeout", type=DURATION, help="Wait so long for another run of the stack to end.")
-@_file_options
+@file_options
 @click.option("--diff", "diffs", is_flag=True, help="Show what calls changed, line by line.")
 @click.option(
-    "--check",
-    is_flag=True,
-    expose_value=False,
-    hidden=True,
-    callback=_refuse_check,
-    help="Refused: not in this version.",
+    "--check", "--dry-run", "check", is_flag=True, help="Only show what would be done, as plan does."
 )
+@click.option("--paranoid", is_flag=True, help="Read every file again, even if it seems untouched.")
 @click.option(
-    "--dry-run",
-    is_flag=True,
-    expose_value=False,
-    hidden=True,
-    callback=_refuse_check,
-    help="Refused: not in this version.",
+    "--detailed-exitcode", is_flag=True, help="With --check: exit with 2 if something would change."
 )
 @click.option("-v", "--verbose", is_flag=True, help="Also debug lines, and calls that changed nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Only failures and the summary.")
@@ -122,6 +65,8 @@ def run(
     diffs: bool,
     verbose: bool,
     quiet: bool,
+    check: bool,
+    detailed_exitcode: bool,
     **given: Any,
 ) -> int:
     """Run the tasks of FILE. What they did is kept under the name of a STACK: with -f FILE the argument, else the
@@ -132,14 +77,25 @@ def run(
     """
     if verbose and quiet:
         raise UsageError("-v and -q exclude each other", unchanged=["nothing was run"])
-    path, stack = _file_and_stack(target, file)
-    options = _options(shell, path, stack, **given)
+    path, stack = file_and_stack(target, file)
+    if check:
+        _refuse_with_check(given)
+        from sloth_runner.cli.plan import show_plan
+
+        options = run_options(shell, path, stack, **given)
+        return show_plan(shell, options, verbose=verbose, detailed=detailed_exitcode)
+    if detailed_exitcode:
+        raise UsageError(
+            "--detailed-exitcode is for plan, run --check and drift: a run's exit status says how it went",
+            unchanged=["nothing was run"],
+        )
+    options = run_options(shell, path, stack, **given)
     return _run(shell, options, diffs=diffs, verbose=verbose, quiet=quiet)
 
 
 def _run(shell: Shell, options: RunOptions, *, diffs: bool, verbose: bool, quiet: bool) -> int:
-    from sloth_runner import execution
     from sloth_runner.cli.progress import Progress
+    from sloth_runner.execution import running
 
     lines = shell.mode == "jsonl"
     aside = shell.structured
@@ -153,7 +109,7 @@ def _run(shell: Shell, options: RunOptions, *, diffs: bool, verbose: bool, quiet
             progress.emit(event)
 
     try:
-        document = execution.run(shell.app(options.file), options, emit)
+        document = running.run(shell.app(options.file), options, emit)
     finally:
         progress.close()
     if shell.mode == "json":
@@ -161,6 +117,15 @@ def _run(shell: Shell, options: RunOptions, *, diffs: bool, verbose: bool, quiet
     if not lines:
         progress.finish(document, _resume_line(shell, str(document["run"])))
     return int(document["exit_code"])
+
+
+def _refuse_with_check(given: dict[str, Any]) -> None:
+    for name, option in (("resume", "--resume"), ("keep_going", "-k")):
+        if given[name]:
+            raise UsageError(
+                f"{option} has no meaning with --check: a plan looks at all tasks",
+                unchanged=["nothing was run"],
+            )
 
 
 def _event_line(shell: Shell, event: Event) -> None:
@@ -189,8 +154,8 @@ def _resume_line(shell: Shell, run_id: str) -> str:
 
 
 @command("validate")
-@click.argument("file", type=_PATH)
-@_file_options
+@click.argument("file", type=PATH)
+@file_options
 @output_option
 @click.pass_obj
 def validate(shell: Shell, /, file: Path, **given: Any) -> None:
@@ -204,15 +169,15 @@ def validate(shell: Shell, /, file: Path, **given: Any) -> None:
 
 
 @command("list")
-@click.argument("file", type=_PATH)
-@_file_options
+@click.argument("file", type=PATH)
+@file_options
 @output_option
 @click.pass_obj
 def list_tasks(shell: Shell, /, file: Path, **given: Any) -> None:
     """List the tasks of FILE in the order of their definition."""
     program = _load(shell, file, **given)
     default = program.workflow.delegate_to or ("local",)
-    targets = given["delegate_to"] and tuple(_split(given["delegate_to"]))
+    targets = given["delegate_to"] and tuple(split_list(given["delegate_to"]))
     rows: list[dict[str, Any]] = [
         {
             "name": task.name,
@@ -240,38 +205,7 @@ def list_tasks(shell: Shell, /, file: Path, **given: Any) -> None:
 
 
 def _load(shell: Shell, file: Path, **given: Any) -> Program:
-    from sloth_runner import execution
+    from sloth_runner.execution import checking
 
-    options = _options(shell, file, None, **given)
-    return execution.validate(shell.app(options.file), options)
-
-
-def _file_and_stack(target: str | None, file: Path | None) -> tuple[Path, str | None]:
-    if file is not None:
-        return file, target
-    if target is None:
-        raise UsageError(
-            "a task file is needed",
-            unchanged=["nothing was run"],
-            next=["sloth-runner run FILE", "sloth-runner run --help"],
-        )
-    return Path(target), None
-
-
-def _options(shell: Shell, file: Path, stack: str | None, **given: Any) -> RunOptions:
-    from sloth_runner.execution import RunOptions
-
-    path = shell.cwd / file
-    settings = shell.app(path).settings
-    lists: dict[str, Any] = {
-        name: tuple(_split(given.pop(name, ()))) for name in ("tags", "skip_tags", "limit", "delegate_to")
-    }
-    files = tuple(shell.cwd / name for name in given.pop("values_files"))
-    chosen = {name: value for name, value in given.items() if value is not None}
-    for name in ("jobs", "lock_timeout", "timeout"):
-        chosen.setdefault(name, getattr(settings, name))
-    return RunOptions(file=path, stack=stack, values_files=files, **lists, **chosen)
-
-
-def _split(given: tuple[str, ...]) -> list[str]:
-    return [part.strip() for item in given for part in item.split(",") if part.strip()]
+    options = run_options(shell, file, None, **given)
+    return checking.validate(shell.app(options.file), options)

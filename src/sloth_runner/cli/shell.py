@@ -72,7 +72,15 @@ class Shell:
             settings = settings_for(world.environ, self.cwd, file_folder=folder, config=self.config)
             if world.who is not None:
                 settings = settings._replace(user=world.who[0], host=world.who[1])
-            self._app = App(settings, clock=world.clock, new_id=world.new_id, getenv=world.environ.get)
+            self._app = App(
+                settings,
+                clock=world.clock,
+                new_id=world.new_id,
+                getenv=world.environ.get,
+                environ=world.environ,
+                cwd=self.cwd,
+                ask=self.ask_secret,
+            )
         return self._app
 
     def view(self, where: Where) -> State:
@@ -185,6 +193,13 @@ class Shell:
         given = answer.strip()
         if given != typed if typed is not None else given.lower() not in ("y", "yes"):
             raise Declined("not confirmed", unchanged=["nothing was changed"])
+
+    def ask_secret(self, question: str, twice: bool) -> str:
+        """Ask for something that is not shown while it is typed. Raises BadConfig when nobody can be asked, Declined
+        when nothing was typed or, asked twice, it was not the same."""
+        from sloth_runner.cli.asking import ask_secret
+
+        return ask_secret(self.world, question, twice)
 
     def flush(self) -> None:
         """Let everything written so far go out."""

@@ -8,6 +8,7 @@ from sloth_runner.cli import documents, reveals, text
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.state_keys import missing
 from sloth_runner.errors import UsageError
+from sloth_runner.state.difference import unified
 
 if TYPE_CHECKING:
     from sloth_runner.state.record import Record
@@ -34,7 +35,7 @@ def print_diff(shell: Shell, view: State, first: str, second: str | None, *, rev
         for key in {left.key, right.key}:
             reveals.record_key(shell, view, view.home(key), key)
     hidden = secret and not reveal
-    lines = [] if hidden else _lines(left, right)
+    lines = [] if hidden else unified(_text(left), _text(right), left.name, right.name)
     differ = _text(left) != _text(right)
     if shell.structured:
         shell.document(
@@ -88,19 +89,6 @@ def _last(view: State, key: str) -> Record:
 
 def _text(side: Side) -> str | None:
     return side.record.text if side.record else None
-
-
-def _lines(left: Side, right: Side) -> list[str]:
-    from difflib import unified_diff
-
-    found = unified_diff(_shown(left), _shown(right), left.name, right.name, lineterm="")
-    return [line.rstrip("\n") for line in found]
-
-
-def _shown(side: Side) -> list[str]:
-    if side.record is None or side.record.text is None:
-        return []
-    return documents.shown(side.record, reveal=True, pretty=True).split("\n")
 
 
 def _side(side: Side, hidden: bool) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,40 +10,102 @@ import click
 from sloth_runner.cli import documents, reveals
 from sloth_runner.cli.base import COUNT, command, complete_key, output_option, reveal_option, where_options
 from sloth_runner.cli.shell import Shell, Where, one_namespace
-from sloth_runner.cli.state_keys import first_kept, missing
+from sloth_runner.cli.state_keys import first_kept, missing, moment
+from sloth_runner.errors import UsageError
 from sloth_runner.model import By
 
 if TYPE_CHECKING:
-    from sloth_runner.state.record import Record
+    from sloth_runner.state.history import Filter, Revision
+    from sloth_runner.state.state import State
 
 ONE = "a key's history lies in one namespace"
+TIME = "A time such as 2026-01-31T09:00 (UTC), or how long ago such as 2d."
 
 
 @command("history")
-@click.argument("key", shell_complete=complete_key)
+@click.argument("key", required=False, shell_complete=complete_key)
 @where_options()
-@click.option("--limit", type=COUNT, metavar="N", help="At most N revisions.")
+@click.option("--prefix", metavar="P", help="All keys that start with P, instead of KEY.")
+@click.option("--since", metavar="TIME", help=f"Only changes from then on. {TIME}")
+@click.option("--until", metavar="TIME", help="Only changes up to then.")
+@click.option("--by", metavar="WHO", help="Only changes by this user, user@host, or run (its id, or last).")
+@click.option("--limit", type=COUNT, metavar="N", help="At most N revisions; 100 if no KEY is given.")
 @click.option("--before", type=COUNT, metavar="REV", help='Only those before REV (the "next" of a page).')
+@click.option("--after", metavar="MARK", help='Without KEY: go on after MARK (the "next" of a page).')
 @reveal_option
 @output_option
 @click.pass_obj
 def history(
-    shell: Shell, key: str, where: Where, limit: int | None, before: int | None, reveal: bool
+    shell: Shell,
+    key: str | None,
+    where: Where,
+    prefix: str | None,
+    since: str | None,
+    until: str | None,
+    by: str | None,
+    limit: int | None,
+    before: int | None,
+    after: str | None,
+    reveal: bool,
 ) -> None:
-    """List what KEY held, the newest first, and who was shown its sensitive values."""
+    """List what KEY held, the newest first, and who was shown its sensitive values.
+
+    Without KEY: all changes of one namespace, or of the keys below a prefix.
+    """
     view = shell.view(one_namespace(where, ONE))
-    found = [r for r in view.history(key) if before is None or r.record.number < before]
-    if not found and before is None:
-        raise missing(view, key)
-    page = found if limit is None else found[:limit]
-    more = len(page) < len(found)
+    wanted = _filter(shell, since, until, by)
+    if key is None:
+        from sloth_runner.cli.state_recent import print_recent
+
+        if before is not None:
+            raise UsageError("--before goes with KEY; without one, pages go on with --after")
+        print_recent(shell, view, prefix or "", wanted, limit or 100, after, reveal=reveal)
+        return
+    if prefix is not None or after is not None:
+        raise UsageError(f"KEY and {'--prefix' if prefix is not None else '--after'} exclude each other")
+    _print_key(shell, view, key, wanted, limit, before, reveal)
+
+
+def _filter(shell: Shell, since: str | None, until: str | None, by: str | None) -> Filter:
+    from sloth_runner.state.history import Filter
+
+    return Filter(
+        None if since is None else moment(shell, "--since", since),
+        None if until is None else moment(shell, "--until", until),
+        frozenset() if by is None else _who(shell, by),
+    )
+
+
+def _who(shell: Shell, word: str) -> frozenset[str]:
+    """The names that ``--by`` means: a user's as it is, and the run that it is the start of, or the last one."""
+    from sloth_runner.state.layout import RUN, SHARED, place, prefix_of
+
+    if not word:
+        raise UsageError("--by takes a user, user@host, or a run")
+    store = shell.app().store()
+    last = word == "last"
+    prefix = prefix_of(SHARED, RUN, "" if last else word)
+    found = list(store.scan(prefix, reverse=last, limit=1 if last else 2))
+    return frozenset({word, place(found[0].key).name} if len(found) == 1 else {word})
+
+
+def _print_key(
+    shell: Shell, view: State, key: str, wanted: Filter, limit: int | None, before: int | None, reveal: bool
+) -> None:
+    from sloth_runner.state.history import head, matching
+
     namespace = view.home(key)
-    if reveal and any(r.record.sensitive for r in page):
+    store = view.writer.store
+    if head(store, namespace, key) is None:
+        raise missing(view, key)
+    found = matching(store, namespace, key, wanted, before=before)
+    page = list(islice(found, limit))
+    more = limit is not None and next(found, None) is not None
+    if reveal and any(r.secret or r.old_secret for r in page):
         reveals.record_key(shell, view, namespace, key)
-    first, _ = first_kept(view, key, page[-1].record) if page else (1, 0)
-    secret = {r.record.number: r.record.sensitive for r in found}
-    rows = [_revision(r, secret.get(r.record.number - 1, False), reveal) for r in page]
-    shown_to = reveals.found(view.writer.store, namespace, key)
+    first = first_kept(view, key, page[-1].record)[0] if page else 1
+    shown_to = reveals.found(store, namespace, key)
+    rows = [documents.revision(r, reveal=reveal) for r in page]
     if shell.mode == "jsonl":
         for row in rows:
             shell.record("revision", row)
@@ -59,9 +122,18 @@ def history(
         }
         shell.document("state.history", body)
         return
-    _history_table(shell, [r.record for r in page], reveal)
+    _table(shell, page, reveal)
+    _notes(shell, page, first, more, shown_to)
+
+
+def _notes(
+    shell: Shell, page: list[Revision], first: int, more: bool, shown_to: list[dict[str, Any]]
+) -> None:
+    if not page:
+        shell.say("no revision matches")
     if first > 1 and not more:
-        shell.say(f"revisions before {first} are compacted")
+        tagged = any(r.record.number < first for r in page)
+        shell.say(f"revisions before {first} are compacted{', but those that tags keep' if tagged else ''}")
     for shown in shown_to:
         shell.say(f"shown to {documents.who_text(_by(shown))} at {shown['time']}")
     if more:
@@ -73,42 +145,56 @@ def _by(shown: dict[str, Any]) -> By:
     return By(by["user"], by["host"], by["pid"], by["run"], by["task"])
 
 
-def _revision(revision: Any, old_secret: bool, reveal: bool) -> dict[str, Any]:
-    from sloth_runner.moments import iso
-    from sloth_runner.state.value import to_json
-
-    record: Record = revision.record
-    hide_old = (old_secret or record.sensitive) and not reveal
-    return {
-        "rev": record.number,
-        "time": iso(record.time),
-        "op": record.op,
-        "old": None if revision.old is None or hide_old else to_json(revision.old),
-        "new": documents.value(record, reveal=reveal),
-        "sensitive": record.sensitive,
-        "by": documents.who(record.by),
-    }
-
-
-def _history_table(shell: Shell, records: list[Record], reveal: bool) -> None:
-    rows = []
-    for record in records:
-        shown = documents.shown(record, reveal=reveal)
-        doer = [f"{record.by.user}@{record.by.host}", record.by.run or "-", record.by.task or "-"]
-        rows.append([str(record.number), shell.moment(record.time), record.op, shown, *doer])
+def _table(shell: Shell, page: list[Revision], reveal: bool) -> None:
+    rows = [cells(shell, found, reveal) for found in page]
     shell.table(["REV", "TIME", "OP", "VALUE", "BY", "RUN", "TASK"], rows, flexible=(3, 4, 5, 6))
 
 
+def cells(shell: Shell, found: Revision, reveal: bool) -> list[str]:
+    """A revision as a row: number, time, operation, value, by, run, task."""
+    record = found.record._replace(sensitive=found.secret)
+    shown = documents.shown(record, reveal=reveal)
+    doer = [f"{record.by.user}@{record.by.host}", record.by.run or "-", record.by.task or "-"]
+    return [str(record.number), shell.moment(record.time), record.op, shown, *doer]
+
+
 @command("diff")
-@click.argument("first", metavar="KEY[@REV]", shell_complete=complete_key)
+@click.argument("first", metavar="[KEY[@REV]]", required=False, shell_complete=complete_key)
 @click.argument("second", metavar="[KEY@REV]", required=False)
+@click.option("--from-time", metavar="TIME", help=f"Compare the whole namespace from then on. {TIME}")
+@click.option("--to-time", metavar="TIME", help="Up to then; now if it is not given.")
 @where_options()
 @reveal_option
 @output_option
 @click.pass_obj
-def diff(shell: Shell, first: str, second: str | None, where: Where, reveal: bool) -> None:
+def diff(
+    shell: Shell,
+    first: str | None,
+    second: str | None,
+    from_time: str | None,
+    to_time: str | None,
+    where: Where,
+    reveal: bool,
+) -> None:
     """Compare two revisions: KEY@3 KEY@5. KEY@3 alone compares it with what is there now, KEY alone the last
-    two revisions."""
-    from sloth_runner.cli.state_diff import print_diff
+    two revisions. With --from-time: which keys of a namespace differ between two moments."""
+    view = shell.view(one_namespace(where, ONE))
+    if (first is None) == (from_time is None):
+        raise UsageError(
+            "give KEY@REV or --from-time" + (", not both" if first else ""),
+            next=["sloth-runner state diff KEY@3 KEY@5", "sloth-runner state diff --from-time 2h"],
+        )
+    if first is not None:
+        if to_time is not None:
+            raise UsageError("--to-time goes with --from-time")
+        from sloth_runner.cli.state_diff import print_diff
 
-    print_diff(shell, shell.view(one_namespace(where, ONE)), first, second, reveal=reveal)
+        print_diff(shell, view, first, second, reveal=reveal)
+        return
+    from sloth_runner.cli.state_between import print_between
+
+    begin = moment(shell, "--from-time", from_time or "")
+    end = shell.world.clock() if to_time is None else moment(shell, "--to-time", to_time)
+    if end < begin:
+        raise UsageError("--to-time lies before --from-time")
+    print_between(shell, view, begin, end, reveal=reveal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sloth_runner.cli.shell import Shell, Where
-from sloth_runner.errors import KeyMissing
+from sloth_runner.errors import KeyMissing, UsageError
 from sloth_runner.names import nearest
 from sloth_runner.state.layout import SHARED
 
@@ -38,6 +38,19 @@ def first_kept(view: State, key: str, record: Record) -> tuple[int, int]:
     return last.first, last.number
 
 
+def moment(shell: Shell, option: str, given: str) -> float:
+    """The moment that an option names, in seconds since the epoch. Raises UsageError."""
+    from sloth_runner.moments import parse_moment
+
+    try:
+        return parse_moment(given, shell.world.clock())
+    except ValueError as error:
+        raise UsageError(
+            f"{option}: a time such as 2026-01-31T09:00 (UTC), or how long ago such as 2h30m; not {given!r}",
+            unchanged=["nothing was changed"],
+        ) from error
+
+
 def missing(view: State, key: str, when: str = "") -> KeyMissing:
     """The error for a key that is not there: with keys of similar name, and where else it is."""
     namespace = view.home(key)
@@ -45,7 +58,7 @@ def missing(view: State, key: str, when: str = "") -> KeyMissing:
     near = nearest(key, known)
     steps = [f"did you mean {near!r}?"] if near else []
     if not near and known:
-        steps.append("see what is there: sloth-runner state list" + _flags(view.namespace))
+        steps.append("see what is there: sloth-runner state list" + flags(view.namespace))
     then = f" {when}" if when else ""
     return KeyMissing(
         f"there was no key {key!r} in {namespace}{then}"
@@ -56,7 +69,8 @@ def missing(view: State, key: str, when: str = "") -> KeyMissing:
     )
 
 
-def _flags(namespace: str) -> str:
+def flags(namespace: str) -> str:
+    """What a command line adds to mean this namespace."""
     if namespace == SHARED:
         return " --shared"
     return "" if namespace == "local" else f" --agent {namespace}"

@@ -10,7 +10,7 @@ import click
 from sloth_runner.cli import documents, reveals, text
 from sloth_runner.cli.base import COUNT, command, complete_key, output_option, reveal_option, where_options
 from sloth_runner.cli.shell import Shell, Where, one_namespace
-from sloth_runner.cli.state_keys import first_kept, missing, views
+from sloth_runner.cli.state_keys import first_kept, missing, moment, views
 from sloth_runner.errors import Missing, UsageError
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _wanted(shell: Shell, view: State, key: str, rev: int | None, at: str | None
         if rev is not None:
             return view.home(key), view.revision(key, rev)
         if at is not None:
-            record = view.at(key, _moment(shell, at))
+            record = view.at(key, moment(shell, "--at", at))
             if record is None or record.text is None:
                 raise missing(view, key, f"at {at}")
             return view.home(key), record
@@ -158,18 +158,6 @@ def _wanted(shell: Shell, view: State, key: str, rev: int | None, at: str | None
     if row is None:
         raise missing(view, key)
     return row.namespace, row.record
-
-
-def _moment(shell: Shell, at: str) -> float:
-    from sloth_runner.moments import parse_moment
-
-    try:
-        return parse_moment(at, shell.world.clock())
-    except ValueError as error:
-        raise UsageError(
-            f"--at: a time such as 2026-01-31T09:00 (UTC), or how long ago such as 2h30m; not {at!r}",
-            unchanged=["nothing was changed"],
-        ) from error
 
 
 @command("get")
@@ -268,7 +256,7 @@ def _stats(shell: Shell, view: State) -> dict[str, Any]:
         "oldest": None if found.oldest is None else iso(found.oldest),
         "newest": None if found.newest is None else iso(found.newest),
         "file_bytes": shell.app().file_bytes(view.namespace),
-        "encrypted": False,
+        "encrypted": shell.app().encrypted,
     }
 
 
@@ -281,7 +269,7 @@ def _total(each: list[dict[str, Any]]) -> dict[str, Any]:
         "oldest": min(times["oldest"], default=None),
         "newest": max(times["newest"], default=None),
         "file_bytes": sum(row["file_bytes"] or 0 for row in each),
-        "encrypted": False,
+        "encrypted": all(row["encrypted"] for row in each),
     }
 
 

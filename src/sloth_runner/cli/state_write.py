@@ -9,7 +9,6 @@ import click
 
 from sloth_runner.cli import documents, text
 from sloth_runner.cli.base import (
-    COUNT,
     DURATION,
     command,
     complete_key,
@@ -180,6 +179,8 @@ def clear(shell: Shell, where: Where, purge: bool, yes: bool) -> None:
     from sloth_runner.cli import purging
 
     view = own_view(shell.view(one_namespace(where, "clear one namespace at a time")))
+    if purge:
+        purging.refuse_tagged(view)
     keys = view.keys()
     traces = purging.count(view) if purge else 0
     what = text.count(len(keys), "key") + (f" and {text.count(traces, 'revision')}" if purge else "")
@@ -198,36 +199,6 @@ def clear(shell: Shell, where: Where, purge: bool, yes: bool) -> None:
     else:
         history = " and their history" if purge else ""
         shell.print(f"deleted {text.count(len(gone), 'key')}{history} from {view.namespace}")
-
-
-@command("rollback")
-@click.argument("key", shell_complete=complete_key)
-@click.option("--rev", type=COUNT, metavar="N", required=True, help="The revision to go back to.")
-@where_options()
-@yes_option
-@output_option
-@click.pass_obj
-def rollback(shell: Shell, key: str, rev: int, where: Where, yes: bool) -> None:
-    """Make revision N of KEY the current one again, as a new revision: nothing is erased."""
-    view = shell.view(one_namespace(where, "keys are rolled back in one namespace"))
-    target = view.revision(key, rev)
-    row = view.row(key)
-    now = documents.shown(row.record, reveal=False) if row else "(no value)"
-    then = documents.shown(target, reveal=False) if target.text is not None else "(no value)"
-    lines = [
-        f"  now         {text.clip(text.pictures(now), 60)}",
-        f"  revision {rev:<3}{text.clip(text.pictures(then), 60)}",
-        f"{key} in {view.home(key)} of {shell.app().store_name}",
-    ]
-    shell.confirm(lines, f"Go back to revision {rev}?", yes=yes)
-    new = view.rollback(key, rev)
-    if shell.structured:
-        body = {"namespace": view.home(key), "key": key, "to": rev, "rev": new}
-        shell.document("state.rollback", {"store": shell.app().store_name, **body})
-    else:
-        shell.print(
-            f"{text.pictures(key)} in {view.home(key)} is as in revision {rev} again (revision {new})"
-        )
 
 
 def _named(rows: list[Row]) -> list[str]:

@@ -13,14 +13,22 @@ STATE: Final[Entries] = {
     "show": ("state_read:show", "Show a key: its value, and who changed it when."),
     "get": ("state_read:get", "Print a value and nothing else."),
     "exists": ("state_read:exists", "Say whether there is a key (exit status 0 or 1)."),
-    "history": ("state_history:history", "List what a key held before."),
-    "diff": ("state_history:diff", "Compare two revisions."),
+    "history": ("state_history:history", "List what a key held before, or all changes."),
+    "diff": ("state_history:diff", "Compare two revisions, or two moments."),
     "stats": ("state_read:stats", "Count keys, revisions, locks and bytes."),
     "set": ("state_write:set_value", "Set a key."),
     "increment": ("state_write:increment", "Add to a number."),
     "delete": ("state_write:delete", "Delete keys."),
     "clear": ("state_write:clear", "Delete all keys of a namespace."),
-    "rollback": ("state_write:rollback", "Make an earlier revision the current one."),
+    "rollback": ("state_rollback:rollback", "Go back to an earlier revision, run, time or tag."),
+    "tag": ("state_tag:tag", "Keep a checkpoint of all keys, list or delete them."),
+    "verify": ("state_verify:verify", "Find records that were changed, lost or put back."),
+    "doctor": ("state_doctor:doctor", "Check that the state is in order, and say what to do."),
+    "export": ("state_export:export", "Write state to a file, to carry it or to keep it."),
+    "import": ("state_import:import_state", "Bring exported state in."),
+    "encrypt": ("state_seal:encrypt", "Seal a state that is in plaintext."),
+    "decrypt": ("state_seal:decrypt", "Put a sealed state back into plaintext."),
+    "rekey": ("state_seal:rekey", "Seal everything under a new key, or change what unlocks it."),
 }
 LOCK: Final[Entries] = {
     "list": ("lock:list_locks", "List the locks that are held."),
@@ -38,16 +46,33 @@ STACK: Final[Entries] = {
     "rename": ("stack:rename", "Give a stack another name; its runs go with it."),
     "forget": ("stack:forget", "Forget a stack; the records of its runs stay."),
 }
-CONFIG: Final[Entries] = {"show": ("config:show", "Show every setting and where it comes from.")}
+CONFIG: Final[Entries] = {
+    "show": ("config:show", "Show every setting and where it comes from."),
+    "trust": ("config:trust", "Let a repository's command print the key of the state."),
+}
+
+RESOURCE: Final[Entries] = {
+    "list": ("resource:list_resources", "List what was converged on a machine."),
+    "show": ("resource:show", "Show what is known of a resource."),
+    "forget": ("resource:forget", "Forget resources; the machine stays as it is."),
+}
 
 ROOT: Final[Entries] = {
     "run": ("run:run", "Run a task file."),
+    "plan": ("plan:plan", "Show what a run would do; do nothing."),
+    "drift": ("drift:drift", "Show what differs on machines from what was applied."),
+    "prune": ("prune:prune", "Take away what a file no longer names."),
     "validate": ("run:validate", "Check a task file; run nothing."),
     "list": ("run:list_tasks", "List the tasks of a file."),
     "state": (STATE, "Read and change what is remembered.", "KEY is a whole key; prefixes are literal."),
     "lock": (LOCK, "See, take and break locks.", None),
     "runs": (RUNS, "Look at earlier runs.", "RUN is a run's id, the start of one, or last."),
     "stack": (STACK, "Manage the names that runs are kept under.", None),
+    "resource": (
+        RESOURCE,
+        "Look at what was converged on machines.",
+        "ADDRESS is type:id, e.g. file:/etc/motd.",
+    ),
     "config": (CONFIG, "Look at the configuration.", None),
     "explain": ("explain:explain", "Explain an error code."),
     "completion": ("completion:completion", "Print the completion script for a shell."),
@@ -56,8 +81,8 @@ ROOT: Final[Entries] = {
 
 LATER: Final = frozenset(
     (
-        *("plan", "drift", "prune", "resource", "agent", "ui", "init", "types", "export", "import"),
-        *("watch", "migrate", "rekey", "verify", "tag", "doctor"),
+        *("agent", "ui", "init", "types"),
+        *("watch", "migrate"),
     )
 )
 """Names that the documentation knows and this version does not."""

@@ -24,6 +24,7 @@ def action_of(job: Job, call: Call) -> Document:
     hidden = job.sensitive
     return {
         "address": job.address,
+        "title": None,
         "action": job.action,
         "attributes": [
             {
@@ -45,10 +46,11 @@ def foretold(prediction: Predict, call: Call) -> Document:
     known = prediction.changed is not None
     return {
         "address": prediction.address,
+        "title": prediction.message,
         "action": ("update" if prediction.changed else "none") if known else "unknown",
         "attributes": [],
         "diff": None,
-        "reason": f"{prediction.message}: {prediction.reason}" if prediction.reason else prediction.message,
+        "reason": prediction.reason or None,
         "drifted": False,
         "line": call.site.line if call.site else None,
     }

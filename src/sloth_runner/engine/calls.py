@@ -10,11 +10,13 @@ from sloth_runner.engine.pump import Deadline, Fork, Pump, Strand, Wait
 from sloth_runner.engine.state_calls import handlers
 from sloth_runner.engine.transaction import Transaction
 from sloth_runner.errors import BadArgument, Bug, Conflict, SlothError, TaskFailed, TimedOut, Unpredictable
+from sloth_runner.state.layout import LOCAL
 
 if TYPE_CHECKING:
     from sloth_runner.engine.context import Context
     from sloth_runner.engine.lock_calls import Locker
     from sloth_runner.engine.module_calls import ModuleCalls
+    from sloth_runner.engine.secrets import Secrets
     from sloth_runner.model import Body, Call
 
 TRIES = 10
@@ -22,7 +24,8 @@ _IN_TRANSACTION = frozenset({"state.txn_end", "engine.deadline", "engine.end_att
 
 
 class Calls:
-    """Answers the calls of one run's bodies. ``known_agent`` raises AgentUnknown for a name nobody knows."""
+    """Answers the calls of one run's bodies. ``known_agent`` raises AgentUnknown for a name nobody knows. Unless
+    ``sleeps``, sleeping takes no time (in check mode)."""
 
     def __init__(
         self,
@@ -32,13 +35,18 @@ class Calls:
         known_agent: Callable[[str], object],
         jitter: Callable[[], float],
         deadline: float | None,
+        secrets: Secrets,
+        *,
+        sleeps: bool = True,
     ) -> None:
         self._pump = pump
         self._locker = locker
         self._modules = modules
+        self._secrets = secrets
         self._known_agent = known_agent
         self._jitter = jitter
         self._deadline = deadline
+        self._sleeps = sleeps
         self._state = handlers()
         self._locks = {
             "lock": locker.lock,
@@ -62,6 +70,9 @@ class Calls:
             )
         if name == "sleep":
             return self._sleep(call)
+        if name == "secret":
+            here = self._modules.world.transport(LOCAL)
+            return Wait(lambda: self._secrets.run(call, here), gentle=True)
         if name == "parallel":
             return self._parallel(context, call)
         if name == "engine.deadline":
@@ -142,7 +153,7 @@ class Calls:
             await asyncio.sleep(length)
             return None
 
-        return Wait(wait) if length > 0 else None
+        return Wait(wait) if length > 0 and self._sleeps else None
 
     def _parallel(self, context: Context, call: Call) -> object:
         starts = call.args[1]

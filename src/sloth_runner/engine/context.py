@@ -15,15 +15,18 @@ if TYPE_CHECKING:
 
 
 class Tally:
-    """What one task attempt has done; its branches count together. ``actions`` is what it would do, in check mode."""
+    """What one task attempt has done; its branches count together. In check mode ``actions``
+    is what it would do, ``named`` are the resources that it named: target, address ("" for a call that was skipped)
+    and site."""
 
-    __slots__ = ("actions", "calls", "changed", "changes", "warnings")
+    __slots__ = ("actions", "calls", "changed", "changes", "named", "warnings")
 
     def __init__(self) -> None:
         self.changed = 0
         self.warnings: list[str] = []
         self.calls: list[dict[str, object]] = []
         self.actions: list[dict[str, object]] = []
+        self.named: list[tuple[str, str, tuple[str, ...]]] = []
         self.changes: list[dict[str, object]] = []
 
 
@@ -69,6 +72,8 @@ class Context:
 
     def fences(self) -> tuple[Fence, ...]:
         """The locks that writes from here are made under: own ones and those of enclosing branches."""
+        if not self.holdings and self.parent is None:
+            return ()
         own = tuple(h.lock.fence for h in self.holdings.values())
         return own + self.parent.fences() if self.parent else own
 

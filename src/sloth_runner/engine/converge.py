@@ -14,16 +14,31 @@ from sloth_runner.engine.drive import Skipped
 from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.base import Change, Converged, Look, Observed, Source, differing
 from sloth_runner.modules.difference import HIDDEN, difference, sizes
-from sloth_runner.state.ledger import KEPT_CONTENT, Entry, Intent, Ledger, Pending, checksum
+from sloth_runner.ops import Found, Stat
+from sloth_runner.state.ledger import (
+    KEPT_CONTENT,
+    Entry,
+    Intent,
+    Ledger,
+    Pending,
+    Unseen,
+    checksum,
+    source_stamp,
+    stamps,
+    target_stamp,
+)
 
 if TYPE_CHECKING:
     from sloth_runner.engine.rehearsal import Rehearsal
     from sloth_runner.modules.base import Attributes, Ensure, Kind, Want
     from sloth_runner.modules.sources import Sources
+    from sloth_runner.ops import Stamp
+    from sloth_runner.transport.base import Transport
 
 
 class About(NamedTuple):
-    """What an entry says of the call that named its resource. ``salt`` is random, for a sensitive call."""
+    """What an entry says of the call that named its resource. ``salt`` is random, for a sensitive call;
+    ``call`` identifies one that settles."""
 
     module: str
     stack: str
@@ -35,6 +50,7 @@ class About(NamedTuple):
     sensitive: bool = False
     salt: str = ""
     paranoid: bool = False
+    call: str = ""
 
 
 class Job:
@@ -56,7 +72,7 @@ class Job:
         self.drifted: frozenset[str] = frozenset()
         self.content: bytes | None = None
         self.old: bytes | None = None
-        self.source: tuple[str, Sequence[int], str] | None = None
+        self.source: Stamp | None = None
         self.diff: str | None = None
         self.note = ""
 
@@ -151,8 +167,9 @@ class Converging:
         if entry is None or wanted is None:
             return Look(job.want.resource)
         keys = frozenset(wanted) if job.want.content is None else frozenset((*wanted, "content"))
-        known = None if self._about.paranoid or entry.target_known is None else entry.target_known
-        return Look(job.want.resource, keys, known)  # type: ignore[arg-type] # JSON's lists serve as tuples
+        stamp = None if self._about.paranoid or entry.applied is None else target_stamp(entry)
+        known = None if stamp is None else (stamp, str(entry.applied["content"]))  # type: ignore[index] # not absent
+        return Look(job.want.resource, keys, known)
 
     def _compare(self, job: Job) -> None:
         want, entry = job.want, job.entry
@@ -174,7 +191,10 @@ class Converging:
 
             job.content = content
             return sha256(content).hexdigest()
-        known = job.entry.source_known if job.entry is not None and not self._about.paranoid else None
+        known, entry = None, job.entry
+        if entry is not None and entry.wanted is not None and entry.source == content.path:
+            stamp = None if self._about.paranoid else source_stamp(entry)
+            known = None if stamp is None else (stamp, str(entry.wanted["content"]))
         digest, job.content, job.source = self._sources.digest(content.path, known)
         return digest
 
@@ -282,7 +302,7 @@ class Converging:
 
     def _record(self, job: Job, observed: Observed, *, touched: bool) -> None:
         about, entry, intent = self._about, job.entry, job.intent
-        salt = about.salt if about.sensitive else ""
+        salt = (entry.salt if entry is not None and entry.salt else about.salt) if about.sensitive else ""
         made = self._entry(job, observed, salt, touched=touched)
         contents: dict[str, bytes] = {}
         if made.content is not None and job.content is not None:
@@ -292,8 +312,10 @@ class Converging:
             notify = tuple(dict.fromkeys((*intent.notify, *notify)))
         run, task = about.by[3] or "", about.by[4] or ""
         due = [Pending(name, about.stack, job.address, made.time, run, task) for name in notify]
-        if entry is None or intent is not None or due or not _same(entry, made):
-            self._ledger.record(made, contents, due, begun=intent is not None)
+        self._ledger.record(made, contents, due, begun=intent is not None)
+        if made.content is not None and not made.seen and about.call:
+            whole = job.source is not None or not isinstance(job.want.content, Source)
+            self._ledger.unseen.append(Unseen(made, about.call if whole else "", job.source))
 
     def _entry(self, job: Job, observed: Observed, salt: str, *, touched: bool) -> Entry:
         about, entry, intent, want = self._about, job.entry, job.intent, job.want
@@ -311,22 +333,69 @@ class Converging:
         was_touched = touched or (intent is not None) or (entry is not None and entry.touched)
         return Entry(
             kind=want.resource.kind, id=want.resource.id, params=dict(want.resource.params), wanted=wanted,
-            applied=applied, observed=checksum(wanted), before=before, extra=extra, touched=was_touched,
+            applied=applied, before=before, extra=extra, touched=was_touched,
             content=content, before_content=kept, order=entry.order if entry else now, time=now, by=about.by,
             stack=about.stack, site=about.site, line=about.line, module=about.module,
-            target_known=observed.known, source_known=job.source, salt=salt, keep=about.keep,
+            salt=salt, keep=about.keep, **self._seen(job, observed, salt),
         )  # fmt: skip
+
+    def _seen(self, job: Job, observed: Observed, salt: str) -> dict[str, Any]:
+        """What makes the next look cheaper: the stamps, and the call, if it depends on nothing else."""
+        if salt or observed.known is None or job.wanted is None:
+            return {}
+        found: dict[str, Any] = {"seen": stamps(observed.known[0], job.source)}
+        from_source = isinstance(job.want.content, Source)
+        if isinstance(job.want.content, Source):
+            found["source"] = job.want.content.path
+        whole = job.source is not None or not from_source
+        if self._about.call and whole:
+            found["call"] = self._about.call
+        return found
 
     def _confirm(self, job: Job) -> None:
         """It is as wanted: adopt it, or note what is new about who wants it."""
-        if self._rehearsal is None:
+        if self._rehearsal is None and (
+            job.entry is None or job.intent is not None or self._news(job, job.entry)
+        ):
             self._record(job, job.observed, touched=False)
+
+    def _news(self, job: Job, entry: Entry) -> bool:
+        """Whether an entry would say something else now, apart from when and by whom; knowing a file's stamp makes
+        the next look cheaper, and is worth a write."""
+        about = self._about
+        seen = self._seen(job, job.observed, entry.salt)
+        if seen and (seen["seen"], seen.get("call", "")) != (entry.seen, entry.call):
+            return True
+        return (
+            entry.site != about.site
+            or entry.stack != about.stack
+            or entry.module != about.module
+            or entry.keep is not about.keep
+            or bool(entry.salt) is not about.sensitive
+            or entry.wanted != (self._covered(job.wanted, entry.salt) if job.wanted is not None else None)
+            or entry.params != job.want.resource.params
+        )
 
     def _covered(self, attributes: Attributes, salt: str) -> Attributes:
         """Attributes as the ledger keeps them: salted digests, if there is a salt."""
         if not salt:
             return attributes
         return {key: checksum({"salt": salt, key: value}) for key, value in attributes.items()}
+
+
+def look_again(ledger: Ledger, transport: Transport) -> None:
+    """Files that were changed a moment ago have a stamp that can be trusted by now: where they still are as they were
+    applied, the next run need not read them."""
+    waiting, ledger.unseen = ledger.unseen, []
+    for entry, call, source in waiting:
+        found = transport.at_once(Stat(entry.id, digest=True, names=False))
+        if not isinstance(found, Found) or found.stamp is None:
+            continue
+        applied = entry.applied or {}
+        same_mode = applied.get("mode") in (None, f"{found.mode:04o}")
+        if found.digest == applied.get("content") and same_mode:
+            seen = entry._replace(seen=stamps(found.stamp, source), call=call)
+            ledger.record(seen, {}, (), begun=False)
 
 
 def _before(
@@ -337,22 +406,6 @@ def _before(
     if entry is not None:
         return entry.before, entry.extra, entry.before_content
     return observed.attributes, observed.extra, None
-
-
-_VOLATILE = ("time", "by", "line", "source_known", "target_known")
-
-
-def _same(entry: Entry, made: Entry) -> bool:
-    """Whether an entry says what it said before, apart from when and by whom; better knowledge for the next look is
-    worth a write."""
-    if (made.target_known is not None and entry.target_known is None) or (
-        made.source_known is not None and entry.source_known is None
-    ):
-        return False
-    for name, old, new in zip(entry._fields, entry, made, strict=True):
-        if old != new and name not in _VOLATILE:
-            return False
-    return True
 
 
 def _keys(wanted: Attributes | None) -> frozenset[str] | None:

@@ -9,6 +9,7 @@ from sloth_runner.errors import SlothError, TaskFailed
 from sloth_runner.model import Outcome
 from sloth_runner.modules.base import Deliver, Ensure, Predict, Recall, Source
 from sloth_runner.ops import Batch, Exec, Fetch, OpError, mutation
+from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:
     from sloth_runner.model import Sink
@@ -69,7 +70,7 @@ class Drive:
     async def perform(self, transport: Transport, op: Op, on_output: Sink) -> Op | None:
         """Wait for ``op`` and go on. Cancelled, the module is closed: it does nothing more."""
         try:
-            result = await transport.do(op, on_output)
+            result = await transport.do(op, discard if _is_quiet(op) else on_output)
         except (OpError, SlothError, Skipped) as error:
             return self.throw(error)
         except BaseException:
@@ -156,6 +157,13 @@ class Drive:
                 self.mutations.append(f"changed a part of {getattr(step, 'path', error.path)}")
         elif isinstance(step, Exec | Fetch) and not isinstance(error, Skipped):
             self._changed(step, None)
+
+
+def _is_quiet(op: Op) -> bool:
+    """Whether the output is for the module alone; of a Batch, if that holds for all its programs."""
+    if isinstance(op, Batch):
+        return all(map(_is_quiet, op.ops))
+    return not isinstance(op, Exec) or op.quiet
 
 
 WAIT = object()

@@ -65,7 +65,7 @@ class Journal:
             line = {"time": iso(now), "stream": covered["stream"], "text": covered["text"]}
             log = self.notes if instance is None else self._logs.setdefault(instance.id, [])
             log.append(line)
-        task = instance.task.name if instance else None
+        task = self._mask.cover(instance.task.name) if instance else None
         self._emit_event(Event(kind, now, task, instance.agent if instance else None, covered))
 
     def begin(self, plan: Plan) -> None:
@@ -98,7 +98,7 @@ class Journal:
             "seconds": round(seconds, 6),
             "reason": ended.reason,
             "log": records.cut_log(self._logs.pop(instance.id, [])),
-            "calls": context.tally.calls,
+            "calls": records.cut_calls(context.tally.calls),
             "state": [{**c, "old": _value(c["old"]), "new": _value(c["new"])} for c in changes],
             "error": error,
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +15,7 @@ from sloth_runner.model import Returned
 from sloth_runner.state import locks
 
 if TYPE_CHECKING:
+    from sloth_runner.engine.check_locks import NoRenewal
     from sloth_runner.state.state import State
 
 DEFAULT_TTL = 60.0
@@ -38,7 +38,13 @@ class Locker:
     """The locks of one run. ``nonce`` is random for each process; ``boot`` and ``started`` tell it from dead ones."""
 
     def __init__(
-        self, pump: Pump, renewer: Renewer, clock: Callable[[], float], nonce: str, boot: str, started: int
+        self,
+        pump: Pump,
+        renewer: Renewer | NoRenewal,
+        clock: Callable[[], float],
+        nonce: str,
+        boot: str,
+        started: int,
     ) -> None:
         self._pump = pump
         self._renewer = renewer
@@ -129,18 +135,6 @@ class Locker:
             )
         return True
 
-    def hold(self, context: Context, namespace: str, name: str, ttl: float) -> Holding | locks.Info:
-        """Take a renewed lock for the run itself, without waiting."""
-        request = Request("run", namespace, name, "run", ttl, 0.0, False)
-        found = self._take(context, request)
-        if isinstance(found, Holding):
-            self._renewer.add(found)
-        return found
-
-    def let_go(self, context: Context, holding: Holding) -> bool:
-        """Release a lock of the run itself."""
-        return self._let_go(context, holding)
-
     def _request(self, function: str, context: Context, state: State, args: Sequence[object]) -> Request:
         name, second, *rest = arg.take(function, args, 1, 4)
         if isinstance(second, str):
@@ -209,11 +203,12 @@ class Locker:
             return then(found)
         if request.wait <= 0:
             raise _held(request, found, self._clock())
-        context.note("info", f"waiting for the lock {request.name!r}, held by {_who(found)}")
+        context.note("info", f"waiting for the lock {request.name!r}, held by {who(found)}")
         end = self._pump.clock() + request.wait
 
         async def poll() -> object:
             import asyncio
+            import random
 
             pause = 0.005
             while True:
@@ -250,12 +245,13 @@ class Locker:
             lock = locks.adopt(store, found)
             return lock is not None and locks.release(store, lock, self._clock())
         raise LockOwner(
-            f"the lock {where[1]!r} is held by {_who(found)}: only its owner can unlock it",
+            f"the lock {where[1]!r} is held by {who(found)}: only its owner can unlock it",
             next=["an operator can take it away: sloth-runner lock break " + where[1]],
         )
 
 
-def _who(found: locks.Info) -> str:
+def who(found: locks.Info) -> str:
+    """A lock's holder, for people."""
     by = found.owner.by
     run = f", run {by.run}" if by.run else ""
     return f"{found.owner.holder!r} ({by.user}@{by.host}, pid {by.pid}{run})"
@@ -265,7 +261,7 @@ def _held(request: Request, found: locks.Info, now: float) -> SlothError:
     waited = f" after waiting {human(request.wait)}" if request.wait else ""
     left = max(0.0, found.expires - now)
     return LockHeld(
-        f"the lock {request.name!r} is held by {_who(found)} for another {human(left)}{waited}",
+        f"the lock {request.name!r} is held by {who(found)} for another {human(left)}{waited}",
         unchanged=["nothing was done under this lock"],
         next=['wait for it: state.lock(name, holder, ttl, {wait = "5m"})', "sloth-runner lock list"],
     )

@@ -1,9 +1,16 @@
-"""Why: a sensitive value that a task has read must not show up in logs, events and records of the run."""
+"""Why: a secret that a task has read must not show up in logs, events, errors and records of the run.
+
+It is covered as it is and in the forms that programs give it on its way into a log: escaped for JSON, a URL or a
+shell, in hex, and in base64, also as a part of something longer (``user:password``). What a task itself makes of a
+secret by taking it apart is beyond this.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+from sloth_runner.errors import SlothError
 from sloth_runner.model import Pairs, Value
 
 SHORTEST = 4
@@ -14,18 +21,16 @@ DOTS = "••••••"
 class Mask:
     """Learns secrets and covers them in texts."""
 
-    __slots__ = ("_secrets",)
+    __slots__ = ("_forms", "_known")
 
     def __init__(self) -> None:
-        self._secrets: list[str] = []
+        self._known: set[str] = set()
+        self._forms: list[str] = []
 
     def learn(self, value: Value) -> None:
         """Cover this value from now on; of a table, each text in it."""
         if isinstance(value, str):
-            for part in (value, *value.splitlines()):
-                if len(part) >= SHORTEST and part not in self._secrets:
-                    self._secrets.append(part)
-            self._secrets.sort(key=len, reverse=True)
+            self._learn(value)
         elif isinstance(value, list):
             for item in value:
                 self.learn(item)
@@ -36,23 +41,90 @@ class Mask:
             for item in value.values():
                 self.learn(item)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            self.learn(str(value))
+            self._learn(str(value))
 
     def cover(self, text: str) -> str:
         """``text`` with every known secret replaced."""
-        for secret in self._secrets:
-            if secret in text:
-                text = text.replace(secret, DOTS)
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, DOTS)
         return text
 
     def cover_all(self, data: object) -> object:
-        """JSON-like data with every text in it covered."""
-        if not self._secrets:
+        """JSON-like data with every text in it covered, names of fields too."""
+        if not self._forms:
             return data
         if isinstance(data, str):
             return self.cover(data)
         if isinstance(data, Mapping):
-            return {key: self.cover_all(item) for key, item in data.items()}
+            return {
+                self.cover(key) if isinstance(key, str) else key: self.cover_all(item)
+                for key, item in data.items()
+            }
         if isinstance(data, list | tuple):
             return [self.cover_all(item) for item in data]
         return data
+
+    def cover_error(self, error: BaseException) -> None:
+        """Cover an error, and all that it came from, in place: tracebacks show those too."""
+        seen: set[int] = set()
+        queue: list[BaseException | None] = [error]
+        while queue and self._forms:
+            one = queue.pop()
+            if one is None or id(one) in seen:
+                continue
+            seen.add(id(one))
+            one.args = tuple(self.cover(arg) if isinstance(arg, str) else arg for arg in one.args)
+            if isinstance(one, SlothError):
+                for name, value in vars(one).items():
+                    if isinstance(value, str | list):
+                        setattr(one, name, self.cover_all(value))
+            queue += [one.__cause__, one.__context__]
+
+    @contextmanager
+    def shielding(self) -> Iterator[None]:
+        """Whatever is raised inside shows no secret that is known by then."""
+        try:
+            yield
+        except BaseException as error:
+            self.cover_error(error)
+            raise
+
+    def _learn(self, secret: str) -> None:
+        for part in (secret, *secret.splitlines()):
+            if len(part) >= SHORTEST and part not in self._known:
+                self._known.add(part)
+                self._forms += [form for form in forms(part) if form not in self._forms]
+        self._forms.sort(key=len, reverse=True)
+
+
+def forms(secret: str) -> Iterator[str]:
+    """The texts under which a secret of at least ``SHORTEST`` characters is searched for."""
+    import json
+    from urllib.parse import quote, quote_plus
+
+    raw = secret.encode("utf-8", "surrogateescape")
+    yield secret
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield repr(secret)[1:-1]
+    yield secret.replace("'", "'\"'\"'")
+    yield secret.replace("'", "'\\''")
+    for safe in ("/", ""):
+        yield quote(raw, safe=safe)
+    yield quote_plus(raw)
+    yield raw.hex()
+    yield raw.hex().upper()
+    yield from _base64(raw)
+
+
+def _base64(raw: bytes) -> Iterator[str]:
+    """The part of base64 that is the same whatever stands before and behind, at each of three alignments."""
+    from base64 import b64encode
+
+    for before in range(3):
+        text = b64encode(bytes(before) + raw).decode()
+        core = text[(0, 2, 3)[before] : (before + len(raw)) * 8 // 6]
+        if len(core) >= SHORTEST:
+            yield core
+            yield core.replace("+", "-").replace("/", "_")

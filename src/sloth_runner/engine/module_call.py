@@ -14,8 +14,7 @@ from sloth_runner.errors import Bug, SlothError, TaskProblem, Unpredictable
 from sloth_runner.model import Call, Outcome, Partial
 from sloth_runner.modules.base import Predict
 from sloth_runner.ops import Exec
-from sloth_runner.state.ledger import Entry, Pending
-from sloth_runner.transport.base import discard
+from sloth_runner.state.ledger import Entry, Pending, covered_line
 
 if TYPE_CHECKING:
     from sloth_runner.engine.module_calls import Common, ModuleCalls
@@ -23,6 +22,10 @@ if TYPE_CHECKING:
     from sloth_runner.modules.base import Deliver, Ensure, Module
     from sloth_runner.ops import Op
     from sloth_runner.transport.base import Transport
+
+
+SECRETS = frozenset({"content", "vars", "variables", "argv", "command", "secret"})
+"""Types of arguments that may hold what a sensitive call has to hide."""
 
 
 class ModuleCall:
@@ -38,15 +41,19 @@ class ModuleCall:
         common: Common,
         *,
         quiet: bool = False,
+        identity: str = "",
     ) -> None:
         self._owner = owner
         self._context = context
         self._call = call
         self._common = common
         self._quiet = quiet
+        self._identity = identity
         world = owner.world
         self._ledger = world.ledger(common.target)
         self._rehearsal = None if quiet else world.rehearsal(common.target)
+        if common.sensitive:
+            self._learn(module, args)
         self._transport: Transport = self._rehearsal or world.transport(common.target)
         self._jobs: list[Job] = []
         self._called_for: list[Pending] = []
@@ -56,6 +63,14 @@ class ModuleCall:
         )
         self._drive = Drive(steps, self._transport.at_once, desk)
         self._partial: dict[str, bytes] = {}
+
+    def _learn(self, module: Module, args: Mapping[str, Any]) -> None:
+        """What a sensitive call puts into contents, variables and commands must not show up anywhere."""
+        on_secret = self._context.state.on_secret
+        for arg in module.args if on_secret is not None else ():
+            value = args.get(arg.name)
+            if arg.type in SECRETS and value is not None and on_secret is not None:
+                on_secret(list(value) if isinstance(value, tuple) else value)
 
     def begin(self) -> object:
         """Go as far as possible without waiting."""
@@ -71,11 +86,7 @@ class ModuleCall:
         try:
             following: Op | None = op
             while following is not None:
-                asks = isinstance(following, Exec) and not following.mutating and self._call.name != "cmd"
-                sink = (
-                    discard if asks else self._heard
-                )  # what a module asks the machine is not the task's output
-                following = await self._drive.perform(self._transport, following, sink)
+                following = await self._drive.perform(self._transport, following, self._heard)
         except SlothError as error:
             return self._failed(error)
         finally:
@@ -143,7 +154,7 @@ class ModuleCall:
         kind, _, name = address.partition(":")
         entry = self._ledger.entry(address)
         made = Entry(
-            kind, name, {}, {}, {}, "", None, {}, True, None, None, entry.order if entry else now, now, about.by,
+            kind, name, {}, {}, {}, None, {}, True, None, None, entry.order if entry else now, now, about.by,
             about.stack, about.site, about.line, about.module, memory=memory,
         )  # fmt: skip
         if entry is None or made._replace(time=entry.time, by=entry.by, line=entry.line) != entry:
@@ -169,20 +180,12 @@ class ModuleCall:
         }
 
     def _report(self, changed: bool, message: str, diff: str | None) -> None:
-        if self._quiet:
-            return
-        data: dict[str, object] = {
-            "module": self._call.name,
-            "target": self._common.target,
-            "line": self._call.site.line if self._call.site else None,
-            "changed": changed,
-            "message": message,
-            "diff": diff,
-        }
-        self._context.tally.calls.append(data)
-        self._context.say("call.finished", data)
+        if not self._quiet:
+            report(self._context, self._call, self._common.target, changed, message, diff)
 
     def _recall(self, name: str) -> Mapping[str, Any] | None:
+        if self._rehearsal is not None:
+            self._name(name)
         entry = self._ledger.entry(name)
         return None if entry is None else entry.memory
 
@@ -202,6 +205,12 @@ class ModuleCall:
         self._jobs.append(job)
         if self._rehearsal is not None and not self._quiet:
             self._context.tally.actions.append(action_of(job, self._call))
+            self._name(job.address)
+            if job.differing:
+                self._rehearsal.notified.extend(self._common.notify)
+
+    def _name(self, address: str) -> None:
+        self._context.tally.named.append((self._common.target, address, self._owner.site(self._call)))
 
     def _untold(self, error: SlothError, rehearsal: Rehearsal) -> SlothError:
         """An error in check mode: what would have been changed before might have prevented it."""
@@ -213,12 +222,14 @@ class ModuleCall:
 
     def _about(self) -> About:
         world, call, common, by = self._owner.world, self._call, self._common, self._context.state.by
-        site = () if call.site is None else (world.text(call.site), *map(world.text, call.outer))
+        site = self._owner.site(call)
+        if common.sensitive:
+            site = tuple(map(covered_line, site))
         line = call.site.line if call.site else None
         return About(
             call.name, world.stack, (by.user, by.host, by.pid, by.run, by.task), site, line, common.notify,
             common.prevent_destroy or (self._context.task is not None and not self._context.task.prune),
-            common.sensitive, world.salt() if common.sensitive else "", world.paranoid,
+            common.sensitive, world.salt() if common.sensitive else "", world.paranoid, self._identity,
         )  # fmt: skip
 
     def _skipped(self, prediction: Predict | None, skipped: Skipped) -> Outcome:
@@ -233,6 +244,21 @@ class ModuleCall:
         rehearsal.expect(dict.fromkeys(prediction.makes, by), dict.fromkeys(prediction.removes, by))
         rehearsal.opaque = rehearsal.opaque or prediction.address
         unknown = prediction.unknown + (("changed",) if prediction.changed is None else ())
-        if not self._quiet:
-            self._context.tally.actions.append(foretold(prediction, self._call))
+        self._context.tally.actions.append(foretold(prediction, self._call))
+        if prediction.changed is not False:
+            rehearsal.notified.extend(self._common.notify)
         return Outcome(prediction.changed is True, prediction.message, {}, None, None, unknown)
+
+
+def report(context: Context, call: Call, target: str, changed: bool, message: str, diff: str | None) -> None:
+    """A call has ended: its line in the task's document, and an event."""
+    data: dict[str, object] = {
+        "module": call.name,
+        "target": target,
+        "line": call.site.line if call.site else None,
+        "changed": changed,
+        "message": message,
+        "diff": diff,
+    }
+    context.tally.calls.append(data)
+    context.say("call.finished", data)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sloth_runner.engine import arguments as arg
 from sloth_runner.engine.context import Context
-from sloth_runner.engine.module_call import ModuleCall
+from sloth_runner.engine.module_call import ModuleCall, report
 from sloth_runner.engine.pump import Strand, Wait
 from sloth_runner.errors import BadArgument, Bug
 from sloth_runner.model import Call, Site
 from sloth_runner.modules import Context as Setting
 from sloth_runner.modules import Sources, check_args
+from sloth_runner.ops import Stat
+from sloth_runner.state.ledger import stamps
 
 if TYPE_CHECKING:
     from sloth_runner.engine.rehearsal import Rehearsal
@@ -63,6 +65,7 @@ class ModuleCalls:
     def __init__(self, world: World) -> None:
         self.world = world
         self.sources = Sources(world.folder)
+        self._begun: dict[object, Any] = {}
 
     def call(self, context: Context, strand: Strand, call: Call) -> object:
         """Perform one call; local files at once, anything that takes time as a Wait."""
@@ -70,11 +73,49 @@ class ModuleCalls:
         if module is None:
             raise Bug(f"there is no module {call.name!r}")
         raw = self._raw(module, call)
+        identity = self._identify(module, context, call, raw) if module.settles else ""
+        if identity:
+            path = self._settled(module, context, raw, identity)
+            if path is not None:
+                report(context, call, context.agent, False, "", None)
+                return {"changed": False, "message": "", "path": path}
         common = self._common(call.name, context, raw)
         if not common.when:
+            context.tally.named.append((common.target, "", self.site(call)))
             return {"changed": False, "skipped": True, "message": "skipped: when is false"}
         args = check_args(module, raw)
-        return ModuleCall(self, context, call, module, args, common).begin()
+        return ModuleCall(self, context, call, module, args, common, identity=identity).begin()
+
+    def _identify(self, module: Module, context: Context, call: Call, raw: Mapping[str, Any]) -> str:
+        """What tells a call that settles from every other one; "" for one that depends on more than its own files."""
+        if self.world.paranoid or raw.get("follow") or "delegate_to" in raw or raw.get("sensitive"):
+            return ""
+        key = (context.instance, call.name, call.site, call.outer)
+        begun = self._begun.get(key)
+        if begun is None:
+            from hashlib import blake2b
+
+            task = context.task
+            about = (call.name, self.world.stack, task.user if task else None, task.prune if task else True)
+            text = repr((about, self.site(call)))
+            begun = self._begun[key] = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
+        digest = begun.copy()
+        digest.update(repr(raw).encode("utf-8", "surrogatepass"))
+        return str(digest.hexdigest())
+
+    def _settled(self, module: Module, context: Context, raw: Mapping[str, Any], identity: str) -> str | None:
+        """The path of the file that this very call found as wanted last time, if nobody has touched it since, nor
+        its source: a change of content, mode or owner shows in the stamp."""
+        world, agent = self.world, context.agent
+        found = world.ledger(agent).settled(identity) if world.rehearsal(agent) is None else None
+        if found is None:
+            return None
+        path, seen = found
+        target = world.transport(agent).at_once(Stat(path, names=False))
+        if target is None or target.stamp is None:  # type: ignore[union-attr] # a Stat finds a Found
+            return None
+        source = None if module.source is None else self.sources.stamp(str(raw[module.source]))
+        return path if stamps(target.stamp, source) == seen else None  # type: ignore[union-attr] # the same
 
     def test(self, context: Context, call: Call) -> object:
         """Whether a shell line succeeds on the task's target (``run_if``, ``unless``)."""
@@ -107,20 +148,25 @@ class ModuleCalls:
             common.sensitive,
         )
 
+    def site(self, call: Call) -> tuple[str, ...]:
+        """The lines of the task file on the call's stack, the innermost first."""
+        if call.site is None:
+            return ()
+        return (self.world.text(call.site), *map(self.world.text, call.outer))
+
     def _raw(self, module: Module, call: Call) -> dict[str, Any]:
-        given = [a for a in call.args if a is not None]
-        if len(given) != 1 or len(call.args) > 1:
+        if len(call.args) != 1 or call.args[0] is None:
             raise BadArgument(f"{call.name} takes one table of arguments")
-        (only,) = given
+        (only,) = call.args
         if isinstance(only, dict):
-            return dict(only)
+            return only
         if isinstance(only, str) and module.positional is not None:
             return {module.positional: only}
         raise BadArgument(f"{call.name} takes a table: {call.name}({{…}})")
 
     def _common(self, name: str, context: Context, raw: dict[str, Any]) -> Common:
         user = context.task.user if context.task else None
-        given = {field: raw.pop(field) for field in COMMON if field in raw} if len(raw) else {}
+        given = {field: raw.pop(field) for field in COMMON if field in raw}
         if not given:
             return Common(context.agent, user)
         target = context.agent

@@ -226,6 +226,12 @@ class Pump:
                     error = failure
                     continue
                 kind = type(reply)
+                if kind is Mutate and len(self._alive) == 1:
+                    answered = self._write_alone(strand, reply)
+                    if answered is None:
+                        return None
+                    value, error = answered
+                    continue
                 if kind is Mutate or kind is Wait or kind is Fork or kind is Deadline:
                     if not self._hold(strand, reply):
                         continue
@@ -235,6 +241,15 @@ class Pump:
         finally:
             self.current = None
         return None
+
+    def _write_alone(self, strand: Strand, mutate: Any) -> tuple[object, BaseException | None] | None:
+        """Nobody else is there to share a commit with: write at once; None if the pump has other things to do."""
+        self._mutations.append((strand, mutate))
+        self._write()
+        if self._posts or not self._ready or self._ready[-1][0] is not strand:
+            return None
+        _, value, error = self._ready.pop()
+        return value, error
 
     def _hold(self, strand: Strand, reply: object) -> bool:
         """Let a strand wait for its reply; False if it can go on at once."""

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sloth_runner.errors import BadStack, KeyMissing
+from sloth_runner.errors import BadStack, Conflict, KeyMissing
 from sloth_runner.names import did_you_mean
 from sloth_runner.state.layout import RUN, RUN_TASK, SHARED, STACK, place, prefix_of, revisions_of, store_key
 from sloth_runner.state.store import ABSENT, Change, Check, Store
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 KEEP_DAYS = 90
+TRIES = 10
+CALLS = 500
+"""Calls of one task that its record keeps; one that changed something always."""
 LOG_LIMIT = 256 * 1024
 """Bytes of one task's log that its record keeps: the first and the last half."""
 
@@ -42,12 +45,19 @@ def encode(document: Document) -> bytes:
 
 def write(store: Store, rows: Sequence[tuple[str, Document]], fences: Sequence[Fence] = ()) -> None:
     """Commit records, new or again, under the stack's lock. Raises Conflict when that was lost."""
-    changes: list[Change | Check] = []
-    for key, document in rows:
-        entry = store.get(key)
-        changes.append(Change(key, encode(document), entry.rev if entry else ABSENT))
-    changes.extend(check for fence in fences for check in fence.checks)
-    store.commit(changes)
+    checks = [check for fence in fences for check in fence.checks]
+    for attempt in range(TRIES):
+        changes: list[Change | Check] = []
+        for key, document in rows:
+            entry = store.get(key)
+            changes.append(Change(key, encode(document), entry.rev if entry else ABSENT))
+        try:
+            store.commit([*changes, *checks])
+            return
+        except Conflict as conflict:
+            # Records of a run are its own: what moved them is a migration of the store, which keeps their content.
+            if attempt == TRIES - 1 or not conflict.keys <= {key for key, _ in rows}:
+                raise
 
 
 def list_runs(store: Store, *, stack: str | None = None, limit: int | None = None) -> list[Document]:
@@ -133,6 +143,19 @@ def forget_stack(store: Store, name: str) -> None:
     if found is None:
         raise _no_stack(store, name)
     store.commit([Change(store_key(SHARED, STACK, name), None, found[1])])
+
+
+def cut_calls(calls: list[Document]) -> list[Document]:
+    """A task's calls: all that changed something, and of the others the first, up to ``CALLS`` altogether."""
+    room = CALLS - sum(bool(call["changed"]) for call in calls)
+    kept: list[Document] = []
+    for call in calls:
+        if not call["changed"]:
+            room -= 1
+            if room < 0:
+                continue
+        kept.append(call)
+    return kept
 
 
 def cut_log(lines: list[Document]) -> list[Document]:

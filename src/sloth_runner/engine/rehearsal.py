@@ -65,12 +65,14 @@ class Node(NamedTuple):
 
 class Rehearsal:
     """One machine in check mode. ``predicted`` holds, by address, what resources would be like whose change could
-    not be rehearsed; ``opaque`` names the first of them or of the commands, by whose effect later looks may err."""
+    not be rehearsed; ``notified`` are handlers that changes would call for; ``opaque`` names the first change that
+    could not be rehearsed, by whose effect later looks may err."""
 
     def __init__(self, inner: Transport) -> None:
         self.is_local = inner.is_local
         self.predicted: dict[str, Observed] = {}
         self.opaque: str | None = None
+        self.notified: list[str] = []
         self._inner = inner
         self._nodes: dict[str, Node] = {}
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sloth_runner.engine.context import Context
 from sloth_runner.engine.plan import Instance, Plan
 from sloth_runner.engine.pump import Pump
-from sloth_runner.errors import Bug, Interrupted, LockLost, Lost, SlothError, TaskFailed
+from sloth_runner.errors import Bug, Interrupted, LockLost, Lost, SlothError, TaskFailed, Unpredictable
 from sloth_runner.model import Body, Call, Condition, Returned, TaskDef, This, Value, Workflow
 from sloth_runner.state.value import from_json
 
@@ -95,10 +95,9 @@ class Runner:
         needs = [i.id for name in self._plan.needs[instance.task.name] for i in self._instances(name)]
         failed = [n for n in needs if n in self.ended and self.ended[n].blocks]
         if failed:
-            return Ended(
-                "skipped",
-                f"it depends on {failed[0].partition('@')[0]!r}, which {_fate(self.ended[failed[0]])}",
-            )
+            status = "unknown" if self.ended[failed[0]].status == "unknown" else "skipped"
+            why = f"it depends on {failed[0].partition('@')[0]!r}, which {_fate(self.ended[failed[0]])}"
+            return Ended(status, why, blocks=True)
         if self.interrupted is not None:
             return Ended("skipped", self.interrupted.message, blocks=True)
         stopped = self._stopped.get(instance.agent)
@@ -155,6 +154,8 @@ class Runner:
                 result = yield from self._attempt(task, given)
                 break
             except SlothError as error:
+                if isinstance(error, Unpredictable):
+                    raise
                 if attempt > task.retries or isinstance(error, Interrupted | LockLost | Bug):
                     yield from _hook(
                         task.on_failure, this, {"code": error.code, "message": error.message}, context
@@ -277,6 +278,8 @@ def _checked(value: object) -> object:
 
 
 def _judge(value: object, error: SlothError | None, context: Context) -> Ended:
+    if isinstance(error, Unpredictable):
+        return Ended("unknown", error.message, error, blocks=True)
     if error is not None:
         status = "unreachable" if error.code == "E-UNREACHABLE" else "failed"
         return Ended(status, error.message, error, blocks=True)
@@ -288,6 +291,8 @@ def _judge(value: object, error: SlothError | None, context: Context) -> Ended:
 def _fate(ended: Ended) -> str:
     if ended.status == "skipped":
         return "was skipped"
+    if ended.status == "unknown":
+        return "can't be foretold"
     return "could not be reached" if ended.status == "unreachable" else "failed"
 
 

@@ -12,15 +12,22 @@ from typing import Any
 from sloth_runner.engine import arguments as arg
 from sloth_runner.engine.context import Context
 from sloth_runner.engine.pump import Mutate
-from sloth_runner.errors import BadArgument
+from sloth_runner.errors import BadArgument, Corrupt, TaskFailed
 from sloth_runner.model import Ordered, Value
-from sloth_runner.state import edits
-from sloth_runner.state.history import Revision
+from sloth_runner.state import edits, history
+from sloth_runner.state.difference import unified
+from sloth_runner.state.history import Filter, Revision
 from sloth_runner.state.record import Record
 from sloth_runner.state.state import State
 from sloth_runner.state.value import decode
 
 Handler = Callable[[Context, State, Sequence[object]], object]
+_HISTORY: dict[str, arg.Kinds] = {
+    "limit": int,
+    "since": (int, float, str),
+    "until": (int, float, str),
+    "by": str,
+}
 _SET: dict[str, arg.Kinds] = {"ttl": (int, float, str), "keep_ttl": bool, "sensitive": bool}
 
 
@@ -45,6 +52,9 @@ def handlers() -> dict[str, Handler]:
         "set_ttl": _set_ttl,
         "history": _history,
         "rollback": _rollback,
+        "diff": _diff,
+        "tag": _tag,
+        "verify": _verify,
         "stats": _stats,
     }
 
@@ -56,6 +66,7 @@ def _edit(context: Context, state: State, key: str, edit: edits.Edit) -> object:
     def watched(seen: edits.Seen) -> edits.Plan:
         plan = edit(seen)
         before["old"], before["plan"] = seen.live, plan
+        _tell(state, seen.live, plan)
         return plan
 
     def done(result: object) -> object:
@@ -67,6 +78,16 @@ def _edit(context: Context, state: State, key: str, edit: edits.Edit) -> object:
         return Mutate(mutation, done)
     context.transaction.enter(mutation.namespace)
     return done(state.writer.one(mutation))
+
+
+def _tell(state: State, old: Record | None, plan: edits.Plan) -> None:
+    """A sensitive value is known to the mask before it is stored, and what an edit gives back from one, too."""
+    if state.on_secret is None:
+        return
+    if old is not None and old.sensitive and old.text is not None:
+        state.on_secret(decode(old.text))
+    if plan.sensitive and plan.text is not None:
+        state.on_secret(decode(plan.text))
 
 
 def _record_change(context: Context, state: State, key: str, old: Record | None, plan: edits.Plan) -> None:
@@ -126,17 +147,20 @@ def _get(context: Context, state: State, args: Sequence[object]) -> object:
     if "rev" in found:
         record: Record | None = state.revision(key, found["rev"])
     else:
-        record = state.at(key, _moment(found["at"]))
-    return default if record is None or record.text is None else decode(record.text)
+        record = state.at(key, _moment("state.get: at", state, found["at"]))
+    return default if record is None or record.text is None else state.tell(decode(record.text), record)
 
 
-def _moment(text: str) -> float:
+def _moment(what: str, state: State, given: object) -> float:
+    """Seconds since the epoch: a number of them, an ISO time, or how long ago such as "2h"."""
     from sloth_runner.moments import parse_moment
 
+    if not isinstance(given, str):
+        return float(given)  # type: ignore[arg-type] # the options' kinds leave a number
     try:
-        return parse_moment(text)
+        return parse_moment(given, state.writer.clock())
     except ValueError as error:
-        raise BadArgument(f"state.get: at: {error}") from None
+        raise BadArgument(f"{what}: {error}") from None
 
 
 def _delete(context: Context, state: State, args: Sequence[object]) -> object:
@@ -163,7 +187,7 @@ def _rows(context: Context, state: State, prefix: str) -> list[tuple[str, Value]
     own = state.home(prefix)
     context.transaction.enter(own)
     rows = [row for row in state.rows(prefix) if row.namespace == own]
-    return [(row.key, row.value) for row in rows]
+    return [(row.key, state.tell(row.value, row.record)) for row in rows]
 
 
 def _add(context: Context, state: State, args: Sequence[object], name: str, sign: int) -> object:
@@ -210,10 +234,16 @@ def _set_ttl(context: Context, state: State, args: Sequence[object]) -> object:
 def _history(context: Context, state: State, args: Sequence[object]) -> object:
     key, given = arg.take("state.history", args, 1, 2)
     _read(context, state, arg.key("state.history", key))
-    limit = arg.options("state.history", given, {"limit": int}).get("limit")
+    found = arg.options("state.history", given, _HISTORY)
+    limit = found.get("limit")
     if limit is not None and limit < 1:
         raise BadArgument(f"state.history: limit is at least 1, not {limit}")
-    return [_revision(revision) for revision in state.history(key, limit)]
+    since, until = (
+        _moment(f"state.history: {name}", state, found[name]) if name in found else None
+        for name in ("since", "until")
+    )
+    by = frozenset((found["by"],)) if "by" in found else frozenset()
+    return [_revision(revision) for revision in state.history(key, limit, Filter(since, until, by))]
 
 
 def _revision(revision: Revision) -> dict[str, object]:
@@ -238,6 +268,60 @@ def _rollback(context: Context, state: State, args: Sequence[object]) -> object:
     _read(context, state, arg.key("state.rollback", key))
     record = state.revision(key, arg.integer("state.rollback", "the revision", number))
     return _edit(context, state, key, edits.restore(record.text, record.sensitive))
+
+
+def _diff(context: Context, state: State, args: Sequence[object]) -> object:
+    key, first, second = arg.take("state.diff", args, 2, 3)
+    _read(context, state, arg.key("state.diff", key))
+    if second is None:
+        last = history.head(state.writer.store, state.home(key), key)
+        second = first if last is None else last.number
+    numbers = [arg.integer("state.diff", "a revision", number) for number in (first, second)]
+    old, new = (state.revision(key, number) for number in numbers)
+    row: dict[str, object] = {"differ": old.text != new.text}
+    if not (old.sensitive or new.sensitive):  # pieces of a secret could not be kept out of logs
+        names = [f"{key}@{number}" for number in numbers]
+        row["diff"] = "".join(line + "\n" for line in unified(old.text, new.text, *names))
+    for name, record in (("old", old), ("new", new)):
+        if record.text is not None:
+            row[name] = decode(record.text)
+    return row
+
+
+def _tag(context: Context, state: State, args: Sequence[object]) -> object:
+    (name,) = arg.take("state.tag", args, 1, 1)
+    _alone(context, "state.tag")
+    from sloth_runner.state import tags
+
+    checked = arg.string("state.tag", "the name", name)
+    return tags.make(state.writer.store, state.namespace, checked, state.by, state.writer.clock()).digest
+
+
+def _verify(context: Context, state: State, args: Sequence[object]) -> object:
+    (given,) = arg.take("state.verify", args, 0, 1)
+    _alone(context, "state.verify")
+    from sloth_runner.state.verify import verify
+
+    head = arg.options("state.verify", given, {"head": str}).get("head")
+    report = verify(state.writer.store, state.namespace, head)
+    if not report.ok:
+        count = len(report.findings) + report.more
+        first = report.findings[0]
+        where = f"{first.key}: " if first.key is not None else ""
+        raise Corrupt(
+            f"{count:,} faults in what is stored in {state.namespace}; the first: {where}{first.message}",
+            unchanged=["nothing was changed"],
+            next=["see all of them: sloth-runner state verify"],
+        )
+    return {"head": report.head, "keys": report.keys, "revisions": report.revisions}
+
+
+def _alone(context: Context, name: str) -> None:
+    if context.transaction is not None:
+        raise TaskFailed(
+            f"{name} can't be used inside state.transaction: it concerns the whole namespace",
+            next=["do it before or after"],
+        )
 
 
 def _stats(context: Context, state: State, args: Sequence[object]) -> object:

@@ -7,7 +7,7 @@ would hang on the coroutine it was made in, and Lua never holds a Python object.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.errors import BadValue
@@ -52,6 +52,8 @@ def _put(out: list[Any], value: object, what: str, depth: int) -> None:
     kind = type(value)
     if kind is str:
         out.append(to_bytes(value, what))  # type: ignore[arg-type] # kind says so; isinstance is slower here
+    elif kind is dict and depth < MAX_DEPTH and _put_flat(out, value, what):  # type: ignore[arg-type] # kind says so
+        pass
     elif kind is bool or kind is float or kind is bytes:
         out.append(value)
     elif value is None:
@@ -71,6 +73,25 @@ def _put(out: list[Any], value: object, what: str, depth: int) -> None:
         for key, item in rows:
             _put(out, key, what, MAX_DEPTH)
             _put(out, item, f"{what}.{key}" if isinstance(key, str) else f"{what}[{key}]", depth + 1)
+
+
+def _put_flat(out: list[Any], table: dict[object, object], what: str) -> bool:
+    """A dict of texts and booleans by text keys, as most results are; False (and nothing done) for another."""
+    scalars: list[Any] = []
+    for key, item in table.items():
+        kind = type(item)
+        if kind is str:
+            item = to_bytes(item, what)  # type: ignore[arg-type] # kind says so
+        elif item is None:
+            continue
+        elif kind is not bool and kind is not float:
+            return False
+        if type(key) is not str:
+            return False
+        scalars += (key.encode("utf-8", "surrogateescape"), item)
+    out += (None, 2 * len(scalars) + MAP)
+    out += scalars
+    return True
 
 
 def _put_list(out: list[Any], items: list[object], what: str, depth: int) -> None:
@@ -95,13 +116,26 @@ def _rows(value: object, what: str) -> tuple[int, Iterable[tuple[object, object]
     raise BadValue(f"{what} can't be passed to Lua: it is of type {type(value).__name__}")
 
 
-def unflatten(scalars: Iterable[Any]) -> list[Any]:
+def unflatten(scalars: Sequence[Any]) -> list[Any]:
     """The values that a run of scalars stands for."""
+    count = len(scalars)
+    if count > 2 and not count % 2 and scalars[0] is None and scalars[1] == 2 * count - 4 + MAP:
+        flat = _flat(scalars)
+        if flat is not None:
+            return [flat]
     rest = iter(scalars)
     out: list[Any] = []
     for scalar in rest:
         out.append(_table(rest) if scalar is None else _scalar(scalar))
     return out
+
+
+def _flat(scalars: Sequence[Any]) -> dict[str, Any] | None:
+    """One table of texts, numbers and booleans by text keys, as most arguments are; None for another."""
+    if None in scalars[2:]:
+        return None
+    plain = [s.decode("utf-8", "surrogateescape") if type(s) is bytes else s for s in scalars]
+    return dict(sorted(zip(plain[2::2], plain[3::2], strict=True)))
 
 
 def texts(scalars: Iterable[Any]) -> tuple[Any, ...]:

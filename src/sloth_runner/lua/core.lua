@@ -26,7 +26,7 @@ core.quiet = quiet
 -- Calls. The answer is true and scalars, nil and flattened values, false and an error, or 0, names and a table.
 
 local function answer(how, ...)
-  if how then return ... end
+  if how == true then return ... end
   if how == nil then return unflatten(...) end
   if how == 0 then return core.partial(...) end
   error(new_error(...), 0)
@@ -77,8 +77,14 @@ end
 
 -- A call that carries its site.
 function core.call_at(what, ...)
-  local file, line, outer = frames(2)
+  local file, line, outer = frames(3)
   return answer(yield(CALL, 2, what, file, line, outer, first(flatten(what, ...))))
+end
+
+-- The same, of what `core.flat` made of its only argument.
+function core.call_flat(what, out, n)
+  local file, line, outer = frames(3)
+  return answer(yield(CALL, 2, what, file, line, outer, first(out, n)))
 end
 
 -- A call whose second argument is a list of registered functions, by number.

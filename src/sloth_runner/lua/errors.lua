@@ -24,17 +24,29 @@ local function site(level)
 end
 core.site = site
 
+-- The file that a function stands in, if it is a user's: asked for once, because describing a function is slow.
+local files = setmetatable({}, weak)
+local function file_of(fn)
+  local source = getinfo(fn, "S").source
+  local found = byte(source) == 64 and source
+  files[fn] = found
+  return found
+end
+
 -- The same, and the further lines of user files on the stack, as text: "LINE@FILE", one below the other.
 function core.frames(level)
   local file, line, outer
   while true do
-    local info = getinfo(level, "Sl")
+    local info = getinfo(level, "f")
     if not info then return file, line, outer end
-    if info.currentline > 0 and byte(info.source) == 64 then
+    local found = files[info.func]
+    if found == nil then found = file_of(info.func) end
+    if found then
+      local at = getinfo(level, "l").currentline
       if not file then
-        file, line = info.source, info.currentline
-      else
-        outer = (outer and outer .. "\n" or "") .. info.currentline .. info.source
+        file, line = found, at
+      elseif at > 0 then
+        outer = (outer and outer .. "\n" or "") .. at .. found
       end
     end
     level = level + 1

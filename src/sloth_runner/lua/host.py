@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from sloth_runner.model import Site
@@ -20,15 +20,15 @@ class Host(NamedTuple):
 
     ``say(level, text, site)`` takes a line; levels are print, debug, info, warn, error. ``values`` is the table of
     that name; reading what it lacks warns once for each place, or raises BadValues if ``strict_values``.
-    ``yielding`` maps the dotted names of functions that the engine performs to a description; ``pure`` those of
-    Python functions over Values that are called in place. ``stop`` is asked about every millisecond of computing: an
+    ``yielding`` has the dotted names of functions that the engine performs; ``pure`` those of Python functions over
+    Values that are called in place. ``stop`` is asked about every millisecond of computing: an
     exception it returns ends the running body. ``getenv`` reads the controller's environment.
     """
 
     say: Callable[[str, str, Site | None], None]
     values: Mapping[str, object]
     strict_values: bool
-    yielding: Mapping[str, str]
+    yielding: Collection[str]
     pure: Mapping[str, Callable[..., object]]
     getenv: Callable[[str], str | None]
     limits: Limits

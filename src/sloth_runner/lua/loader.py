@@ -42,6 +42,11 @@ class Loaded:
         """The text of all Lua files of this program, line by line."""
         return self._runtime.sources.all
 
+    def show(self, error: SlothError, word: str) -> None:
+        """Give an error that knows its line the text of it, with a caret at ``word`` if that is there."""
+        if error.source is None:
+            self._runtime.sources.place(error, error.file, error.line, word)
+
     def close(self) -> None:
         """End all bodies that are still under way; their clean-up runs, but its calls raise."""
         self._runtime.close()

@@ -11,8 +11,8 @@ local TRIES = 10
 
 local names = {
   "set", "exists", "delete", "list", "keys", "increment", "decrement", "set_if_absent", "compare_and_swap", "append",
-  "list_push", "list_pop", "list_length", "get_ttl", "set_ttl", "history", "rollback", "lock", "try_lock", "unlock",
-  "is_locked", "stats",
+  "list_push", "list_pop", "list_length", "get_ttl", "set_ttl", "history", "rollback", "diff", "tag", "verify", "lock",
+  "try_lock", "unlock", "is_locked", "stats",
 }
 
 local function refuse_colon(handle, what, first)

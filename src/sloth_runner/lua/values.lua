@@ -82,6 +82,19 @@ function core.put(out, n, value, what)
   return put(out, n, value, what, "", 0)
 end
 
+-- The scalars of one table of plain values by text keys, as most arguments are; nothing for another.
+function core.flat(t)
+  if type(t) ~= "table" then return end
+  local out, n = { nil, 0 }, 2
+  for key, value in next, t do
+    if type(key) ~= "string" or not plain[type(value)] then return end
+    out[n + 1], out[n + 2] = key, value
+    n = n + 2
+  end
+  out[2] = 2 * n - 4 + MAP
+  return out, n
+end
+
 function core.flatten(what, ...)
   local out, n, count = {}, 0, select("#", ...)
   for i = 1, count do

@@ -3,56 +3,85 @@ the documentation know the same ones."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sloth_runner.modules.arguments import check_args
 from sloth_runner.modules.base import Arg, Context, Kind, Module
 from sloth_runner.modules.sources import Sources, read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 __all__ = [
     "Arg", "Context", "Kind", "Module", "Sources", "check_args", "kinds", "modules", "pure_functions", "read_source",
 ]  # fmt: skip
 
-FAMILIES = (
-    "cmd",
-    "files.put",
-    "system.accounts",
-    "http",
-    "wait_for",
-    "assertion",
-    "packages.install",
-    "packages.repository",
-    "git.checkout",
-    "pip",
-    "npm",
-)
-"""Every file of modules; each has MODULES, and KINDS for the resources that it converges."""
+T = TypeVar("T", bound="Module | Kind")
+
+FAMILIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "cmd": (("cmd",), ()),
+    "files.put": (("file.copy", "file.write", "file.template", "file.directory", "file.absent"), ("file",)),
+    "system.accounts": (("user", "group"), ("user", "group", "group.member")),
+    "system.services": (
+        ("service", "service.restart", "service.reload", "systemd.unit"),
+        ("service", "systemd.unit"),
+    ),
+    "system.cron": (("cron",), ("cron",)),
+    "system.sudoers": (("sudoers",), ("sudoers",)),
+    "system.names": (("hostname", "hosts", "timezone"), ("hostname", "hosts", "timezone")),
+    "system.ssh": (
+        ("ssh_key.authorized", "ssh_key.known_host"),
+        ("ssh_key.authorized", "ssh_key.authorized_all", "ssh_key.known_host"),
+    ),
+    "system.sysctl": (("sysctl",), ("sysctl",)),
+    "system.mount": (("mount",), ("mount",)),
+    "http": (("http.request", "http.download"), ()),
+    "wait_for": (("wait_for",), ()),
+    "assertion": (("assert.that",), ()),
+    "packages.install": (("pkg", "pkg.hold"), ("package", "package-hold")),
+    "packages.repository": (("pkg.repository", "pkg.key"), ()),
+    "git.checkout": (("git",), ("git",)),
+    "pip": (("pip",), ("pip", "pip-requirements", "virtualenv")),
+    "npm": (("npm",), ("npm",)),
+}
+"""Every file of modules, with the names of its MODULES and of its KINDS: known without loading them."""
 
 
-def modules() -> dict[str, Module]:
-    """All modules by dotted name. What only some of them need is imported when they run."""
-    from importlib import import_module
+class Registry(Mapping[str, T]):
+    """Things by name that stand in files, each loaded when something of it is asked for."""
 
-    found: dict[str, Module] = {}
-    for family in FAMILIES:
-        for module in import_module(f"sloth_runner.modules.{family}").MODULES:
-            found[module.name] = module
-    return found
+    def __init__(self, files: Mapping[str, str], attribute: str) -> None:
+        self._files = files
+        self._attribute = attribute
+        self._found: dict[str, T] = {}
+
+    def __getitem__(self, name: str) -> T:
+        found = self._found.get(name)
+        if found is None:
+            from importlib import import_module
+
+            for one in getattr(import_module(f"sloth_runner.modules.{self._files[name]}"), self._attribute):
+                self._found[one.name] = one
+            found = self._found[name]
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
 
 
-def kinds() -> dict[str, Kind]:
+def modules() -> Mapping[str, Module]:
+    """All modules by dotted name."""
+    return Registry({name: file for file, (names, _) in FAMILIES.items() for name in names}, "MODULES")
+
+
+def kinds() -> Mapping[str, Kind]:
     """All kinds of resources by name."""
-    from importlib import import_module
-
-    found: dict[str, Kind] = {}
-    for family in FAMILIES:
-        for kind in getattr(import_module(f"sloth_runner.modules.{family}"), "KINDS", ()):
-            found[kind.name] = kind
-    return found
+    return Registry({name: file for file, (_, names) in FAMILIES.items() for name in names}, "KINDS")
 
 
 def pure_functions(folder: Path) -> Mapping[str, Callable[..., object]]:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, BadField
-from sloth_runner.modules.remote_types import TYPES as REMOTE_TYPES
-from sloth_runner.modules.system.types import TYPES as SYSTEM_TYPES
 
 if TYPE_CHECKING:
     from sloth_runner.model import Value
@@ -28,19 +26,44 @@ def check(
     function: str, args: Sequence[Arg], raw: Mapping[str, Value], refused: Mapping[str, str]
 ) -> dict[str, Any]:
     """The same for any function that takes one table."""
-    known = {arg.name: arg for arg in args}
-    for name in raw:
-        if name not in known:
-            raise _unknown(function, list(known), name, refused)
     checked: dict[str, Any] = {}
+    met = 0
     for arg in args:
-        if arg.name in raw:
-            checked[arg.name] = _converted(function, arg, raw[arg.name])
+        value = raw.get(arg.name)
+        if value is not None:
+            met += 1
+            try:
+                checked[arg.name] = (TYPES.get(arg.type) or _of_a_machine(arg.type))(value)
+            except ValueError as error:
+                raise BadArgument(f"{function}: {arg.name} {error}", unchanged=NOTHING) from None
         elif arg.required:
+            _refuse_unknown(function, args, raw, refused)
             raise BadArgument(f"{function} needs {arg.name}: {arg.doc}", unchanged=NOTHING)
         else:
             checked[arg.name] = arg.default
+    if met != len(raw):
+        _refuse_unknown(function, args, raw, refused)
     return checked
+
+
+def _of_a_machine(name: str) -> Callable[[object], Any]:
+    """A type that only modules have that speak with servers or set up a machine; loaded when one is called."""
+    from sloth_runner.modules.remote_types import TYPES as REMOTE
+
+    if name in REMOTE:
+        return REMOTE[name]
+    from sloth_runner.modules.system.types import TYPES as MORE
+
+    return MORE[name]
+
+
+def _refuse_unknown(
+    function: str, args: Sequence[Arg], raw: Mapping[str, Value], refused: Mapping[str, str]
+) -> None:
+    known = [arg.name for arg in args]
+    for name in raw:
+        if name not in known:
+            raise _unknown(function, known, name, refused)
 
 
 def _unknown(function: str, known: Sequence[str], name: str, refused: Mapping[str, str]) -> BadField:
@@ -53,13 +76,6 @@ def _unknown(function: str, known: Sequence[str], name: str, refused: Mapping[st
         unchanged=NOTHING,
         next=did_you_mean(str(name), known),
     )
-
-
-def _converted(function: str, arg: Arg, value: Value) -> Any:
-    try:
-        return TYPES[arg.type](value)
-    except ValueError as error:
-        raise BadArgument(f"{function}: {arg.name} {error}", unchanged=NOTHING) from None
 
 
 def shown(value: object) -> str:
@@ -96,6 +112,8 @@ def _path(value: object) -> str:
     text = _string(value)
     if not text.startswith("/"):
         raise ValueError(f"is an absolute path on the target (it begins with /), not {shown(text)}")
+    if "//" not in text and "/." not in text and text[-1] != "/":
+        return text
     if ".." in text.split("/"):
         raise ValueError(f"is a path without '..', not {shown(text)}")
     parts = [part for part in text.split("/") if part not in ("", ".")]
@@ -199,6 +217,7 @@ def _changed_when(value: object) -> bool | frozenset[int]:
 TYPES: Mapping[str, Callable[[object], Any]] = {
     "string": _string,
     "line": _line,
+    "command": _line,
     "content": _content,
     "path": _path,
     "file path": _file_path,
@@ -210,8 +229,7 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "variables": _variables,
     "vars": _vars,
     "changed_when": _changed_when,
-    **SYSTEM_TYPES,
-    **REMOTE_TYPES,
 }
-"""What an argument can be. "content" is a string byte for byte; "line" one that is not blank; "variables" a
-table of environment variables; "vars" a table that is passed on as it is."""
+"""What an argument can be. "content" is a string byte for byte; "line" one that is not blank; "command" one for a
+shell; "variables" a table of environment variables; "vars" a table that is passed on as it is.
+``remote_types`` and ``system.types`` have more."""

@@ -37,7 +37,7 @@ def that(args: Mapping[str, Any], context: Context) -> Steps:
         )
         cwd = context.workdir or (context.folder if context.is_local else None)
         ran: Ran = yield Exec(
-            label, (), condition, cwd, context.env, context.user, context.timeout, mutating=False
+            label, (), condition, cwd, context.env, context.user, context.timeout, mutating=False, quiet=True
         )
         if ran.exit_code:
             said = (ran.stderr.strip() or ran.stdout.strip()).decode("utf-8", "replace").splitlines()[-5:]

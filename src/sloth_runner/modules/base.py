@@ -189,6 +189,10 @@ class Module(NamedTuple):
     ``positional`` names the argument that a single string stands for. ``refused`` gives the reason for
     arguments that other tools have and this module deliberately has not. ``returns`` documents the result's fields
     beside ``changed``, ``message`` and ``diff``.
+
+    ``settles``: a call converges one file and depends on nothing but its arguments, that file and, if it has one, the
+    ``source``, an argument that names a file of the controller. Such a call is not made again while it is the same
+    and neither file has been touched.
     """
 
     name: str
@@ -198,6 +202,8 @@ class Module(NamedTuple):
     positional: str | None = None
     refused: Mapping[str, str] = {}
     returns: Mapping[str, str] = {}
+    settles: bool = False
+    source: str | None = None
 
 
 def differing(observed: Attributes | None, wanted: Attributes | None) -> frozenset[str]:

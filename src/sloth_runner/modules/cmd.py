@@ -300,7 +300,7 @@ MODULES = (
         "cmd",
         run,
         (
-            Arg("command", "line", "a line for /bin/sh"),
+            Arg("command", "command", "a line for /bin/sh"),
             Arg("argv", "argv", "a program and its arguments, which no shell sees"),
             Arg(
                 "cwd", "line", "the folder to start in; relative to the task's workdir, or its file's folder"

@@ -190,7 +190,7 @@ def _wanted(
 def _has(path: str, checksum: tuple[str, str]) -> Generator[Step, Any, bool]:
     """Whether the file there has a checksum that Stat does not make."""
     program = f"{checksum[0]}sum"
-    ran: Ran = yield Exec(f"{program} of {path}", (program, "--", path), cwd="/", mutating=False)
+    ran: Ran = yield Exec(f"{program} of {path}", (program, "--", path), cwd="/", mutating=False, quiet=True)
     return ran.exit_code == 0 and ran.stdout.lstrip(b"\\").startswith(checksum[1].encode())
 
 

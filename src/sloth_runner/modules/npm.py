@@ -88,7 +88,7 @@ def _root(user: str | None) -> Generator[Any, Any, str]:
     """The folder of global packages; "" where there is no npm yet."""
     try:
         ran: Ran = yield Exec(
-            "`npm root`", ("npm", "root", "--global"), None, "/", _ENV, user, mutating=False
+            "`npm root`", ("npm", "root", "--global"), None, "/", _ENV, user, mutating=False, quiet=True
         )
     except OpError as error:
         if error.kind != "not-found":

@@ -140,7 +140,9 @@ def _installed(python: str) -> Generator[Any, Any, tuple[bool, dict[str, str]] |
     """Whether the environment is closed for pip, and its packages by normal name; None if there is no such Python."""
     argv = (python, "-c", _WHAT_IS_THERE)
     try:
-        ran: Ran = yield Exec(f"`{python}`", argv, cwd="/", env={"LC_ALL": "C.UTF-8"}, mutating=False)
+        ran: Ran = yield Exec(
+            f"`{python}`", argv, cwd="/", env={"LC_ALL": "C.UTF-8"}, mutating=False, quiet=True
+        )
     except OpError as error:
         if error.kind != "not-found":
             raise
@@ -260,7 +262,9 @@ def _observe_requirements(look: Look) -> Generator[Any, Any, Observed]:
         if there[0]
         else (python, "-m", "pip", *words)
     )
-    ran: Ran = yield Exec("`pip install --dry-run`", argv, None, "/", env, how.user, mutating=False)
+    ran: Ran = yield Exec(
+        "`pip install --dry-run`", argv, None, "/", env, how.user, mutating=False, quiet=True
+    )
     if ran.exit_code == 0:
         return Observed({"missing": []})
     text = ran.stderr.decode("utf-8", "replace")
@@ -278,7 +282,7 @@ def _same_on_disk(path: str) -> Generator[Any, Any, None]:
         raise TaskFailed(
             f"there is no requirements file {path} on the target", unchanged=["nothing was installed"]
         )
-    real: Ran = yield Exec("`sha256sum`", ("sha256sum", "--", path), cwd="/", mutating=False)
+    real: Ran = yield Exec("`sha256sum`", ("sha256sum", "--", path), cwd="/", mutating=False, quiet=True)
     if found.digest is None or real.stdout.lstrip(b"\\")[:64].decode() != found.digest:
         raise Unpredictable(f"what {path} will require is not known to pip before it is written")
 

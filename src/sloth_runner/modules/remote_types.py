@@ -1,5 +1,5 @@
-"""Why: what modules take that speak with servers and package managers is checked like every other argument; the table
-``arguments.TYPES`` includes this one."""
+"""Why: what modules take that speak with servers and package managers is checked like every other argument; this
+table is loaded when one of them is called."""
 
 from __future__ import annotations
 

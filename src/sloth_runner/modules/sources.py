@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from sloth_runner.names import did_you_mean
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Deliver
+    from sloth_runner.ops import Stamp
 
 LIMIT = 256 << 20
 """Bytes that a source may have: it is held in memory whole."""
@@ -28,24 +28,32 @@ class Sources:
         return read_source(self._folder, path)
 
     def digest(
-        self, path: str, known: tuple[str, Sequence[int], str] | None = None
-    ) -> tuple[str, bytes | None, tuple[str, Sequence[int], str] | None]:
-        """The SHA-256 of a file, its content if it had to be read, and what to give as ``known`` next time."""
+        self, path: str, known: tuple[Stamp, str] | None = None
+    ) -> tuple[str, bytes | None, Stamp | None]:
+        """The SHA-256 of a file, its content if it had to be read, and its stamp if a change must show in that."""
         from hashlib import sha256
 
         from sloth_runner.agent.looking import stamp_of, steady
 
-        full = os.path.join(self._folder, path)  # noqa: PTH118 - pathlib takes ten times as long
-        try:
-            status = os.stat(full)  # noqa: PTH116 - the same
-        except (OSError, ValueError):
-            status = None
-        if status is not None and known is not None and known[0] == path and (*known[1],) == stamp_of(status):
-            return known[2], None, known
+        status = self._status(path)
+        if status is not None and known is not None and known[0] == stamp_of(status):
+            return known[1], None, known[0]
         content = self.read(path)
-        digest = sha256(content).hexdigest()
-        stamp = steady(status) if status is not None and Path(full).stat() == status else None
-        return digest, content, None if stamp is None else (path, stamp, digest)
+        stamp = steady(status) if status is not None and self._status(path) == status else None
+        return sha256(content).hexdigest(), content, stamp
+
+    def stamp(self, path: str) -> Stamp | None:
+        """A file's stamp as it is now; None if there is none."""
+        from sloth_runner.agent.looking import stamp_of
+
+        status = self._status(path)
+        return None if status is None else stamp_of(status)
+
+    def _status(self, path: str) -> os.stat_result | None:
+        try:
+            return os.stat(os.path.join(self._folder, path))  # noqa: PTH116, PTH118 - pathlib takes ten times as long
+        except (OSError, ValueError):
+            return None
 
     def deliver(self, op: Deliver) -> bool:
         """Put a file on the controller; whether it differed. Raises OpError."""

@@ -127,7 +127,7 @@ def _command(args: Mapping[str, Any], context: Context) -> tuple[str, Look]:
     def look(seconds: float) -> Generator[Any, Any, str]:
         try:
             ran: Ran = yield Exec(
-                label, (), line, cwd, context.env, context.user, max(seconds, 1.0), mutating=False
+                label, (), line, cwd, context.env, context.user, max(seconds, 1.0), mutating=False, quiet=True
             )
         except TimedOut:
             return f"it takes longer than {seconds:g} seconds"

@@ -43,6 +43,7 @@ class Seen(NamedTuple):
 
 
 Edit: TypeAlias = Callable[[Seen], Plan]
+_HIDDEN = "••••"
 _INTEGER = re.compile(r"-?[0-9]+")
 _DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+")
 
@@ -106,13 +107,14 @@ def add(delta: int | float) -> Edit:
 
     def edit(seen: Seen) -> Plan:
         have: object = 0 if seen.live is None else decode(seen.live.text or "")
-        total = _number(have, f"the value of {seen.key!r}") + _number(delta, "the delta")
+        shown = _HIDDEN if seen.live is not None and seen.live.sensitive else have
+        total = _number(have, f"the value of {seen.key!r}", shown) + _number(delta, "the delta", delta)
         if isinstance(total, int) and not -(1 << 63) <= total < 1 << 63:
             raise NotANumber(
-                f"{seen.key!r}: {have} + {delta} does not fit into 64 bits", unchanged=[seen.key]
+                f"{seen.key!r}: {shown} + {delta} does not fit into 64 bits", unchanged=[seen.key]
             )
         if isinstance(total, float) and total - total != 0:
-            raise NotANumber(f"{seen.key!r}: {have} + {delta} is not a finite number", unchanged=[seen.key])
+            raise NotANumber(f"{seen.key!r}: {shown} + {delta} is not a finite number", unchanged=[seen.key])
         return put(total, keep_ttl=True)(seen)._replace(result=total)
 
     return edit
@@ -173,13 +175,16 @@ def set_ttl(ttl: float | None) -> Edit:
 
 
 def restore(text: str | None, sensitive: bool) -> Edit:
-    """Go back to an earlier value (None: to absence); the result is the number of the last revision."""
+    """Go back to an earlier value (None: to absence); the result is the number of the last revision.
+
+    What is sensitive now stays so: going back must not show a secret.
+    """
 
     def edit(seen: Seen) -> Plan:
         have = None if seen.live is None else seen.live.text
         if have == text:
             return _keep(seen, NEW_REVISION)
-        return Plan(NEW_REVISION, "rollback", text, None, sensitive)
+        return Plan(NEW_REVISION, "rollback", text, None, sensitive or _flag(seen, None))
 
     return edit
 
@@ -207,18 +212,18 @@ def _flag(seen: Seen, sensitive: bool | None) -> bool:
     return seen.last is not None and seen.last.sensitive
 
 
-def _number(value: object, what: str) -> int | float:
+def _number(value: object, what: str, shown: object) -> int | float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and _INTEGER.fullmatch(value):
-        return int(value) if len(value) < 40 else _refuse(value, what)
+        return int(value) if len(value) < 40 else _refuse(shown, what)
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
         return float(value)
-    return _refuse(value, what)
+    return _refuse(shown, what)
 
 
-def _refuse(value: object, what: str) -> int:
-    raise NotANumber(f"{what} is not a number: {str(value)[:60]!r}", unchanged=["nothing was changed"])
+def _refuse(shown: object, what: str) -> int:
+    raise NotANumber(f"{what} is not a number: {str(shown)[:60]!r}", unchanged=["nothing was changed"])
 
 
 def _article(value: Value) -> str:

@@ -1,4 +1,8 @@
-"""Why: what a key held earlier, and who changed it, are questions of their own."""
+"""Why: what a key held earlier, and who changed it, are questions of their own.
+
+A key's revisions are numbered without gaps from its horizon (the head's ``first``) to its head. Below the horizon
+stand only those that a tag pins; what was between them is compacted, and said to be.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from sloth_runner.errors import Compacted, KeyMissing
-from sloth_runner.state.layout import HEAD, HISTORY, revisions_of, store_key
+from sloth_runner.state.layout import HEAD, HISTORY, place, prefix_of, revisions_of, store_key
 from sloth_runner.state.record import Record, decode_record
+from sloth_runner.state.store import walk
 from sloth_runner.state.value import decode
 from sloth_runner.state.writer import load_blob
 
@@ -15,13 +20,52 @@ if TYPE_CHECKING:
     from sloth_runner.model import Value
     from sloth_runner.state.store import Store
 
+FEW = 20
+"""Revisions asked for at once where the first of them may be enough."""
+
 
 class Revision(NamedTuple):
-    """One change of a key: its record, and the value before it (None: absent, or compacted)."""
+    """One change of a key: its record, and the value before it (None: absent, or compacted).
+
+    ``secret``: the value is not to be shown; ``old_secret``: the one before. A mark that was set later counts.
+    """
 
     record: Record
     old: Value | None
     new: Value | None
+    secret: bool = False
+    old_secret: bool = False
+
+
+class Filter(NamedTuple):
+    """Which revisions are meant: between two moments (seconds since the epoch, both included), by someone
+    (a user, ``user@host``, or a run's id)."""
+
+    since: float | None = None
+    until: float | None = None
+    by: frozenset[str] = frozenset()
+
+    def wants(self, record: Record) -> bool:
+        """Whether a revision is meant."""
+        by = record.by
+        return (
+            (self.since is None or record.time >= self.since)
+            and (self.until is None or record.time <= self.until)
+            and (not self.by or not self.by.isdisjoint((by.user, f"{by.user}@{by.host}", by.run)))
+        )
+
+
+class Mark(NamedTuple):
+    """A place in the list of all revisions of a namespace, the newest first: equal times by key, then number."""
+
+    time: float
+    key: str
+    number: int
+
+    @property
+    def rank(self) -> tuple[float, str, int]:
+        """Sorts marks as the list is sorted."""
+        return (-self.time, self.key, -self.number)
 
 
 def head(store: Store, namespace: str, key: str) -> Record | None:
@@ -30,25 +74,87 @@ def head(store: Store, namespace: str, key: str) -> Record | None:
     return None if entry is None else load_blob(store, namespace, key, decode_record(entry.value))
 
 
-def revisions(store: Store, namespace: str, key: str, limit: int | None = None) -> Iterator[Revision]:
-    """The key's revisions, newest first, at most ``limit``."""
-    found = store.scan(
-        revisions_of(namespace, HISTORY, key), reverse=True, limit=None if limit is None else limit + 1
-    )
+def revisions(
+    store: Store, namespace: str, key: str, limit: int | None = None, *, before: int | None = None
+) -> Iterator[Revision]:
+    """The key's revisions, newest first, at most ``limit``; only those below ``before``."""
     later: Record | None = None
+    above = _above(store, namespace, key, before)
     count = 0
-    for entry in found:
-        record = load_blob(store, namespace, key, decode_record(entry.value))
+    for record in _newest_first(store, namespace, key, before):
+        record = load_blob(store, namespace, key, record)
         if later is not None:
-            yield Revision(later, _value(record), _value(later))
+            if limit is not None and count >= limit:
+                return
+            yield _revision(later, record, above)
             count += 1
+            above = later.sensitive
         later = record
     if later is not None and (limit is None or count < limit):
-        yield Revision(later, None, _value(later))
+        yield _revision(later, None, above)
+
+
+def matching(
+    store: Store, namespace: str, key: str, wanted: Filter, *, before: int | None = None
+) -> Iterator[Revision]:
+    """The key's revisions that are meant, newest first; ends with the first one older than asked for."""
+    for found in revisions(store, namespace, key, before=before):
+        if wanted.since is not None and found.record.time < wanted.since:
+            return
+        if wanted.wants(found.record):
+            yield found
+
+
+def latest(
+    store: Store, namespace: str, prefix: str, wanted: Filter, limit: int, after: Mark | None = None
+) -> list[Mark]:
+    """The ``limit`` newest revisions meant, of all keys below ``prefix``, from beyond ``after``.
+
+    Holds no more than twice ``limit`` of them. Of each key it looks from its newest revision back to the first that
+    is older than asked for, or than all that are held.
+    """
+    found = _Newest(limit, wanted.since)
+    for entry in walk(store, prefix_of(namespace, HEAD, prefix)):
+        last, key = decode_record(entry.value), place(entry.key).name
+        if found.is_too_old(last):
+            continue
+        for record in _newest_first(store, namespace, key, None, page=FEW):
+            if found.is_too_old(record):
+                break
+            mark = Mark(record.time, key, record.number)
+            if wanted.wants(record) and (after is None or mark.rank > after.rank):
+                found.add(mark)
+    return found.sorted()
+
+
+class _Newest:
+    """The ``limit`` newest of the marks added, in bounded memory."""
+
+    def __init__(self, limit: int, since: float | None) -> None:
+        self._limit = limit
+        self._oldest = since
+        self._marks: list[Mark] = []
+
+    def is_too_old(self, record: Record) -> bool:
+        return self._oldest is not None and record.time < self._oldest
+
+    def add(self, mark: Mark) -> None:
+        self._marks.append(mark)
+        if len(self._marks) >= 2 * self._limit:
+            self._marks = self.sorted()
+            self._oldest = self._marks[-1].time
+
+    def sorted(self) -> list[Mark]:
+        return sorted(self._marks, key=lambda mark: mark.rank)[: self._limit]
+
+
+def one(store: Store, namespace: str, mark: Mark) -> Revision | None:
+    """The revision at a mark; None if it has been compacted meanwhile."""
+    return next(revisions(store, namespace, mark.key, 1, before=mark.number + 1), None)
 
 
 def revision(store: Store, namespace: str, key: str, number: int) -> Record:
-    """One revision. Raises KeyMissing (no such key or number) or Compacted (no longer kept)."""
+    """One revision's record. Raises KeyMissing (no such key or number) or Compacted (no longer kept)."""
     entry = store.get(store_key(namespace, HISTORY, key, number)) if number > 0 else None
     if entry is not None:
         return load_blob(store, namespace, key, decode_record(entry.value))
@@ -63,20 +169,71 @@ def revision(store: Store, namespace: str, key: str, number: int) -> Record:
     raise KeyMissing(f"{key!r} has no revision {number}; its last is {last.number}")
 
 
-def at_time(store: Store, namespace: str, key: str, moment: float) -> Record | None:
-    """The record that was in force at ``moment`` (seconds since the epoch); None: the key did not exist yet.
+def at_time(store: Store, namespace: str, key: str, moment: float, run: str | None = None) -> Record | None:
+    """The record whose value a reader saw at ``moment`` (seconds since the epoch); None: nothing was there.
 
-    Raises Compacted when that moment lies before what is kept.
+    With ``run``, what that run wrote counts as before the moment. Raises Compacted when it is no longer kept.
     """
-    first: Record | None = None
-    for entry in store.scan(revisions_of(namespace, HISTORY, key), reverse=True):
-        first = decode_record(entry.value)
-        if first.time <= moment:
-            return load_blob(store, namespace, key, first)
-    if first is not None and first.number > 1:
-        raise Compacted(f"what {key!r} held then is compacted: {first.number} is the oldest revision kept")
-    return None
+    entry = store.get(store_key(namespace, HEAD, key))
+    if entry is None:
+        return None
+    found = in_force(store, namespace, key, decode_record(entry.value), moment, run)
+    return None if found is None else load_blob(store, namespace, key, found)
 
 
-def _value(record: Record) -> Value | None:
-    return None if record.text is None else decode(record.text)
+def in_force(
+    store: Store, namespace: str, key: str, last: Record, moment: float, run: str | None = None
+) -> Record | None:
+    """``at_time`` for a key whose head is ``last``; a long value is left in its blob."""
+    if _is_before(last, moment, run):
+        return seen(last, None, moment)
+    later = last
+    for record in _newest_first(store, namespace, key, last.number, page=FEW):
+        if record.number != later.number - 1:
+            break
+        if _is_before(record, moment, run):
+            return seen(record, later, moment)
+        later = record
+    if later.number == 1:
+        return None
+    raise Compacted(f"what {key!r} held then is compacted: {last.first} is the oldest revision kept")
+
+
+def seen(record: Record, later: Record | None, moment: float) -> Record | None:
+    """``record``, if a reader saw its value at a moment when it was in force; ``later`` is the revision after it.
+
+    Its own expiry may have been changed meanwhile; but only what has expired is followed by an "expire", which says
+    when that was.
+    """
+    if later is not None:
+        ends = None if later.op != "expire" else later.expires or record.expires
+        record = record._replace(expires=ends)
+    return record if record.live(moment) else None
+
+
+def _is_before(record: Record, moment: float, run: str | None) -> bool:
+    return record.time <= moment or (run is not None and record.by.run == run)
+
+
+def _newest_first(
+    store: Store, namespace: str, key: str, before: int | None, page: int = 100
+) -> Iterator[Record]:
+    after = "" if before is None else store_key(namespace, HISTORY, key, before)
+    for entry in walk(store, revisions_of(namespace, HISTORY, key), after=after, reverse=True, page=page):
+        yield decode_record(entry.value)
+
+
+def _above(store: Store, namespace: str, key: str, before: int | None) -> bool:
+    """Whether what stands above the newest revision wanted is sensitive: the next one, else the head."""
+    after = None if before is None else store.get(store_key(namespace, HISTORY, key, before))
+    after = after or store.get(store_key(namespace, HEAD, key))
+    return after is not None and decode_record(after.value).sensitive
+
+
+def _revision(record: Record, old: Record | None, above: bool) -> Revision:
+    if old is not None and old.number != record.number - 1:
+        old = None  # what was between them is compacted
+    secret = record.sensitive or above
+    before = None if old is None or old.text is None else decode(old.text)
+    new = None if record.text is None else decode(record.text)
+    return Revision(record, before, new, secret, secret or (old is not None and old.sensitive))

@@ -32,6 +32,16 @@ RUN_TASK: Final = "t"
 STACK: Final = "s"
 AUDIT: Final = "a"
 """Who was shown a sensitive value."""
+TAG: Final = "g"
+META: Final = "m"
+"""What belongs to the namespace as a whole."""
+
+STORE: Final = "_store"
+"""The namespace of what concerns the physical store. It holds no keys of users."""
+KEYRING: Final = f"{STORE}{SEP}{META}{SEP}keyring"
+"""The data keys of a sealed store, wrapped; never sealed itself."""
+SEAL: Final = f"{SEP}{META}{SEP}seal"
+"""NAMESPACE + SEAL: as of which change of the keyring a namespace is written; never sealed itself."""
 
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _AGENT = _LOWER | frozenset("._-")
@@ -95,6 +105,8 @@ def check_key(key: object) -> str:
     """Return ``key`` if it is 1 to 512 bytes of UTF-8 without control characters. Raises BadName."""
     if not isinstance(key, str):
         raise BadName(f"a key must be a string, not {type_word(key)}")
+    if key.isascii() and key.isprintable() and 1 <= len(key) <= 512:
+        return key
     try:
         size = len(key.encode())
     except UnicodeEncodeError:

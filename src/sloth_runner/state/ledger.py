@@ -20,21 +20,27 @@ if TYPE_CHECKING:
     from sloth_runner.state.writer import Fence
 
 TRIES = 10
+AHEAD_FROM, AHEAD_MOST = 16, 20_000
+"""After so many questions the ledger is read ahead, up to so many entries."""
 KEPT_CONTENT = 1 << 20
 """Bytes of a content that are kept for showing differences and for bringing it back."""
 
 Attributes = Mapping[str, Any]
-Stamped = tuple[Sequence[int], str]
+Stamp = tuple[int, int, int, int, int]
 
 
 class Entry(NamedTuple):
     """What the ledger knows of one resource. ``wanted`` and ``applied`` None: it was to be absent.
 
-    ``applied`` are the attributes that were wanted, as seen after they were applied; ``observed`` is the checksum of
-    those last seen. ``before`` is what was there before we first touched it (None: nothing), ``touched`` whether we
-    ever changed it. ``content`` and ``before_content`` are digests of contents that are kept. ``order`` grows with
-    each creation; ``site`` are the lines of the task file that named it. With ``salt`` the resource is sensitive:
-    attributes are salted digests. ``memory`` is what the call remembers beside.
+    ``applied`` are the attributes that were wanted, as seen after they were applied. ``before`` is what was there
+    before we first touched it (None: nothing), ``touched`` whether we ever changed it. ``content`` and
+    ``before_content`` are digests of contents that are kept. ``order`` grows with each creation; ``site`` are the
+    lines of the task file that named it. With ``salt`` the resource is sensitive: attributes are salted digests.
+    ``memory`` is what the call remembers beside.
+
+    ``seen`` are the stamps of the file and of its ``source`` on the controller (``TARGET;SOURCE``) at a moment when
+    the wanted content was theirs, and ``call`` identifies the call that met them so: while call and stamps are the
+    same, the look is done.
     """
 
     kind: str
@@ -42,7 +48,6 @@ class Entry(NamedTuple):
     params: Attributes
     wanted: Attributes | None
     applied: Attributes | None
-    observed: str
     before: Attributes | None
     extra: Attributes
     touched: bool
@@ -55,11 +60,12 @@ class Entry(NamedTuple):
     site: tuple[str, ...]
     line: int | None
     module: str
-    target_known: Stamped | None = None
-    source_known: tuple[str, Sequence[int], str] | None = None
     salt: str = ""
     keep: bool = False
     memory: Mapping[str, Any] | None = None
+    call: str = ""
+    seen: str = ""
+    source: str = ""
 
     @property
     def address(self) -> str:
@@ -95,6 +101,14 @@ class Pending(NamedTuple):
     task: str
 
 
+class Unseen(NamedTuple):
+    """An entry whose file was changed too recently for its stamp to be trusted: to be looked at again later."""
+
+    entry: Entry
+    call: str
+    source: Stamp | None
+
+
 def checksum(attributes: Attributes | None) -> str:
     """SHA-256 (hex) over attributes in canonical form; "absent" for none."""
     if attributes is None:
@@ -109,10 +123,42 @@ def _dump(data: object) -> bytes:
 
 
 def encode(record: Entry | Intent | Pending) -> bytes:
-    """A record as bytes; fields that have their default value are left out."""
+    """A record as bytes; fields that have their default value are left out. ``call`` and ``seen`` come first, so that
+    they can be found without reading the rest."""
     defaults = record._field_defaults
     fields = zip(record._fields, record, strict=True)
-    return _dump({name: value for name, value in fields if name not in defaults or value != defaults[name]})
+    row = {name: value for name, value in fields if name not in defaults or value != defaults[name]}
+    if not isinstance(record, Entry) or not record.call:
+        return _dump(row)
+    del row["call"], row["seen"]
+    return b'%s%s","seen":"%s",%s' % (_CALL, record.call.encode(), record.seen.encode(), _dump(row)[1:])
+
+
+_CALL = b'{"call":"'
+CALL_SIZE = 32
+"""Hex digits that identify a call."""
+
+
+def stamps(target: Sequence[int] | None, source: Sequence[int] | None = None) -> str:
+    """Stamps as an entry keeps them."""
+    return ";".join("" if stamp is None else ",".join(map(str, stamp)) for stamp in (target, source))
+
+
+def target_stamp(entry: Entry) -> Stamp | None:
+    """The stamp of the file when it was as applied."""
+    return _stamp(entry.seen.partition(";")[0])
+
+
+def source_stamp(entry: Entry) -> Stamp | None:
+    """The stamp of the source when its content was the one wanted."""
+    return _stamp(entry.seen.partition(";")[2])
+
+
+def _stamp(text: str) -> Stamp | None:
+    if not text:
+        return None
+    device, inode, size, modified, changed = map(int, text.split(","))
+    return device, inode, size, modified, changed
 
 
 def decode(data: bytes) -> Entry:
@@ -148,6 +194,13 @@ def escaped(name: str) -> str:
     return "".join(out)
 
 
+def covered_line(line: str) -> str:
+    """A line of a task file as the entry of a sensitive resource keeps it: it may hold the secret."""
+    from hashlib import sha256
+
+    return f"sha256:{sha256(line.encode('utf-8', 'surrogateescape')).hexdigest()}"
+
+
 class Ledger:
     """The ledger of one machine. Entries are written with the next intent, or by ``flush``: until then the intent
     stands for them. ``fences`` are those of the stack's lock."""
@@ -160,14 +213,50 @@ class Ledger:
         self._revs: dict[str, int] = {}
         self._fresh: dict[str, Entry] = {}
         self._begun: set[str] | None = None
+        self._asked = 0
+        self._ahead: dict[str, bytes] | None = None
+        self._calls: dict[bytes, tuple[str, str]] = {}
+        self.unseen: list[Unseen] = []
 
     def entry(self, address: str) -> Entry | None:
         """What is known of a resource."""
         fresh = self._fresh.get(address)
         if fresh is not None:
             return fresh
-        data = self._read(LEDGER, escaped(address))
+        name = escaped(address)
+        self._count()
+        data = None if self._ahead is None else self._ahead.get(name)
+        if data is None:
+            data = self._read(LEDGER, name)
         return None if data is None else decode(data)
+
+    def settled(self, call: str) -> tuple[str, str] | None:
+        """The id of the resource that this very call found as wanted last time, and the stamps that it saw."""
+        self._count()
+        found = self._calls.get(call.encode())
+        if found is None or self._begun:
+            return None
+        return found
+
+    def _count(self) -> None:
+        self._asked += 1
+        if self._asked == AHEAD_FROM:
+            self._read_ahead()
+
+    def _read_ahead(self) -> None:
+        """Many are asked for: the rest is fetched in one scan, which costs a third of asking for each."""
+        self._ahead = {}
+        self._begun = set(intents(self._store, self.namespace))
+        prefix = prefix_of(self.namespace, LEDGER)
+        start, end = len(_CALL), len(_CALL) + CALL_SIZE
+        for found in self._store.scan(prefix, limit=AHEAD_MOST):
+            name, value = found.key[len(prefix) :], found.value
+            self._ahead[name] = value
+            self._revs[found.key] = found.rev
+            if value.startswith(_CALL) and "%" not in name:
+                begin = end + len(b'","seen":"')
+                seen = value[begin : value.index(b'"', begin)]
+                self._calls[value[start:end]] = (name.partition(":")[2], seen.decode())
 
     def intent(self, address: str) -> Intent | None:
         """The intent of a run that did not come to its end."""
@@ -273,6 +362,10 @@ class Ledger:
             self._due[key] = content
 
     def _put(self, kind: str, name: str, data: bytes | None) -> None:
+        if kind == LEDGER and self._ahead is not None:
+            old = self._ahead.pop(name, None)
+            if old is not None and old.startswith(_CALL):
+                self._calls.pop(old[len(_CALL) : len(_CALL) + CALL_SIZE], None)
         self._due[store_key(self.namespace, kind, name)] = data
 
     def _rev(self, key: str) -> int:

@@ -176,6 +176,11 @@ def is_stale(lock: Info, host: str, boot: str, started: int | None) -> bool:
     return lock.owner.boot != boot or started != lock.owner.started
 
 
+def fence_token(data: bytes) -> int:
+    """The token that a fence's record holds. Raises Corrupt."""
+    return _token(data)
+
+
 def _lost(lock: Held) -> LockLost:
     return LockLost(
         f"{lock.owner.holder!r} no longer holds the lock {lock.name!r}: its lease of {lock.ttl:g} s ended",

@@ -17,10 +17,12 @@ FIRST_REV = 1 << 62
 
 
 class Overlay:
-    """Own writes over ``inner``. ``reads`` maps each key looked at to the inner Rev first seen (0: absent)."""
+    """Own writes over ``inner``. ``reads`` maps each key looked at to the inner Rev first seen (0: absent). With
+    ``leases`` it takes them, for an overlay that is thrown away: they never end."""
 
-    def __init__(self, inner: Store) -> None:
+    def __init__(self, inner: Store, *, leases: bool = False) -> None:
         self._inner = inner
+        self._leases = leases
         inside = inner.traits
         self.traits = Traits(True, 1, inside.max_changes, inside.max_value)
         self.reads: dict[str, Rev] = {}
@@ -39,7 +41,9 @@ class Overlay:
         self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
     ) -> Iterator[Entry]:
         """See Store. What it returns from the inner store counts as read; keys that it lacked do not."""
-        inner = self._inner.scan(prefix, after=after, reverse=reverse)
+        hidden = 0 if limit is None else sum(key.startswith(prefix) for key in self._own)
+        most = None if limit is None else limit + hidden
+        inner = self._inner.scan(prefix, after=after, limit=most, reverse=reverse)
         own = sorted(
             (e for e in self._own.values() if e is not None and e.key.startswith(prefix)), reverse=reverse
         )
@@ -67,7 +71,7 @@ class Overlay:
         revs: list[Rev] = []
         for change, rev in zip(changes, found, strict=True):
             if isinstance(change, Change):
-                if change.lease is not None:
+                if change.lease is not None and not self._leases:
                     raise Bug("a lease can't be taken inside an overlay")
                 self._last += 1
                 gone = change.value is None

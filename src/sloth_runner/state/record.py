@@ -1,10 +1,11 @@
 """Why: a key's head and each of its revisions hold the same record; this is its form on disk.
 
 A record is one JSON object with short names. First what may change while the revision stays: ``a`` and ``at``
-the first revision kept and its time, ``x`` expiry, ``s`` sensitive, ``y`` the last touch. Then its core, which
-never changes and is what the hash chain covers: ``f`` format, ``n`` number, ``w`` write id, ``o`` operation, ``v``
-value or ``b`` the SHA-256 of a long one that stands in a blob, ``z`` size, ``t`` time, ``c`` created, ``u m i r k``
-user, host, pid, run and task, ``e`` fencing token, ``p`` hash of the revision before.
+the first revision kept and its time, ``ab`` the bytes of all values kept, ``x`` expiry, ``s`` sensitive, ``y`` the
+last touch. Then its core, which never changes and is what the hash chain covers: ``f`` format, ``n`` number, ``w``
+write id, ``o`` operation, ``v`` value or ``b`` the SHA-256 of a long one that stands in a blob, ``z`` size, ``t``
+time, ``c`` created, ``u m i r k`` user, host, pid, run and task, ``e`` fencing token, ``p`` hash of the revision
+before.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from sloth_runner.errors import Corrupt
+from sloth_runner.errors import Corrupt, KeyWrong, SlothError
 from sloth_runner.model import By
 
 FORMAT = 1
@@ -45,6 +46,8 @@ class Record(NamedTuple):
     """SHA-256 of the text when that stands in a blob; ``text`` is None until it is fetched."""
     core: str = ""
     """The core as it was read; empty for a record that is being made."""
+    kept: int = 0
+    """Bytes of the values of all revisions from ``first`` to this one."""
 
     def live(self, now: float) -> bool:
         """Whether a reader at ``now`` (seconds since the epoch) sees a value."""
@@ -53,14 +56,24 @@ class Record(NamedTuple):
 
 def encode_record(record: Record) -> bytes:
     """The record's bytes; a long value is left to its blob."""
-    head = f'{{"a":{record.first},"at":{record.first_time!r},'
-    if record.expires is not None:
-        head += f'"x":{record.expires!r},'
-    if record.sensitive:
-        head += '"s":1,'
-    if record.touch:
-        head += f'"y":"{record.touch}",'
-    return f"{head}{_core(record)}}}".encode()
+    # Taken apart at once: this is on the path of every write, and a field of a tuple is slow to ask for by name.
+    (
+        number, write_id, op, text, size, time, created, by, expires, sensitive, fence, previous,
+        first, first_time, touch, blob, _, kept,
+    ) = record  # fmt: skip
+    user, host, pid, run, task = by
+    expiry = "" if expires is None else f'"x":{expires!r},'
+    secret = '"s":1,' if sensitive else ""
+    touched = f'"y":"{touch}",' if touch else ""
+    value = f',"b":"{blob}"' if blob else "" if text is None else f',"v":{text}'
+    ran = "" if run is None else f',"r":{_quote(run)}'
+    within = "" if task is None else f',"k":{_quote(task)}'
+    token = "" if fence is None else f',"e":{fence}'
+    return (
+        f'{{"a":{first},"at":{first_time!r},"ab":{kept},{expiry}{secret}{touched}'
+        f'"f":{FORMAT},"n":{number},"w":"{write_id}","o":"{op}"{value},"z":{size},"t":{time!r},"c":{created!r},'
+        f'"u":{_quote(user)},"m":{_quote(host)},"i":{pid}{ran}{within}{token},"p":"{previous}"}}'
+    ).encode()
 
 
 def decode_record(data: bytes) -> Record:
@@ -78,10 +91,10 @@ def decode_record(data: bytes) -> Record:
         return Record(
             row["n"], row["w"], row["o"], text, row["z"], row["t"], row["c"], by, row.get("x"), "s" in row,
             row.get("e"), row["p"], row["a"], row["at"], row.get("y", ""), row.get("b", ""),
-            raw[raw.index(_CORE) : -1],
+            raw[raw.index(_CORE) : -1], row.get("ab", 0),
         )  # fmt: skip
-    except (ValueError, KeyError, TypeError) as error:
-        raise Corrupt(f"a stored record can't be read: {error!r}") from error
+    except _UNREADABLE as error:
+        raise _unreadable(data, error) from error
 
 
 def needs_blob(text: str | None) -> bool:
@@ -97,36 +110,39 @@ def sha256(data: bytes) -> str:
 
 
 def peek(data: bytes) -> tuple[object, float | None, bool]:
-    """A fast look: the JSON value (MISSING for tombstones and blobs), the expiry, whether it is sensitive."""
-    row = _loads(data.decode())
-    return row.get("v", MISSING), row.get("x"), "s" in row
+    """A fast look: the JSON value (MISSING for tombstones and blobs), the expiry, whether it is sensitive.
+
+    Raises Corrupt, KeyWrong."""
+    try:
+        row = _loads(data.decode())
+        return row.get("v", MISSING), row.get("x"), "s" in row
+    except _UNREADABLE as error:
+        raise _unreadable(data, error) from error
 
 
 MISSING = object()
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
+"""What reading anything but a record raises; AttributeError: a stranger stored text in place of bytes."""
 _VALUE = '","v":'
 _SIZE = ',"z":'
 _CORE = '"f":'
 
 
-def _core(record: Record) -> str:
-    user, host, pid, run, task = record.by
-    who = f'"u":{_quote(user)},"m":{_quote(host)},"i":{pid}'
-    if run is not None:
-        who += f',"r":{_quote(run)}'
-    if task is not None:
-        who += f',"k":{_quote(task)}'
-    if record.fence is not None:
-        who += f',"e":{record.fence}'
-    if record.blob:
-        value = f',"b":"{record.blob}"'
-    else:
-        value = "" if record.text is None else f',"v":{record.text}'
-    return (
-        f'"f":{FORMAT},"n":{record.number},"w":"{record.write_id}","o":"{record.op}"{value},'
-        f'"z":{record.size},"t":{record.time!r},"c":{record.created!r},{who},"p":"{record.previous}"'
-    )
+def _unreadable(data: bytes, error: Exception) -> SlothError:
+    if data[:3] == b"\xffSL":  # no text begins so; sealed records do
+        return KeyWrong(
+            "this state was sealed while this program used it",
+            unchanged=["nothing was changed"],
+            next=["start it again with [state.encryption] configured"],
+        )
+    return Corrupt(f"a stored record can't be read: {error!r}")
 
 
 def digest(record: Record) -> str:
     """SHA-256 (hex) of a record's core, read or made."""
-    return sha256((record.core or _core(record)).encode())
+    return sha256(record.core.encode()) if record.core else digest_of(encode_record(record))
+
+
+def digest_of(data: bytes) -> str:
+    """The same digest, of a record's bytes."""
+    return sha256(data[data.index(b'"f":') : -1])

@@ -7,6 +7,7 @@ from whichever view they are used. Nothing here waits or sleeps.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sloth_runner.errors import BadName, BadValue
@@ -18,6 +19,7 @@ from sloth_runner.state.writer import Fence, Mutation, Writer, load_blob
 
 if TYPE_CHECKING:
     from sloth_runner.model import By, Value
+    from sloth_runner.state.history import Filter, Revision
     from sloth_runner.state.store import Store
 
 
@@ -126,7 +128,7 @@ class State:
 
     def items(self, prefix: str = "") -> list[tuple[str, Value]]:
         """Keys and values below a prefix, in key order: a snapshot."""
-        return [(row.key, self._tell(row.value, row.record)) for row in self.rows(prefix)]
+        return [(row.key, self.tell(row.value, row.record)) for row in self.rows(prefix)]
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys below a prefix, in order."""
@@ -168,17 +170,23 @@ class State:
             return -2
         return -1 if row.record.expires is None else row.record.expires - self.writer.clock()
 
-    def history(self, key: str, limit: int | None = None) -> list[history.Revision]:
-        """Revisions, newest first."""
-        return list(history.revisions(self._store, self.home(check_key(key)), key, limit))
+    def history(self, key: str, limit: int | None = None, wanted: Filter | None = None) -> list[Revision]:
+        """Revisions, newest first; only those ``wanted``."""
+        namespace = self.home(check_key(key))
+        found = history.matching(self._store, namespace, key, wanted or history.Filter())
+        return [self._told(one) for one in islice(found, limit)]
 
     def revision(self, key: str, number: int) -> Record:
-        """One revision's record; raises KeyMissing or Compacted."""
-        return history.revision(self._store, self.home(check_key(key)), key, number)
+        """One revision's record, sensitive if the key is now; raises KeyMissing or Compacted."""
+        found = history.revision(self._store, self.home(check_key(key)), key, number)
+        return self._marked(key, found)
 
     def at(self, key: str, moment: float) -> Record | None:
-        """The record in force at a moment; raises Compacted."""
-        return history.at_time(self._store, self.home(check_key(key)), key, moment)
+        """The record whose value was there at a moment, sensitive if the key is now; None if there was none.
+
+        Raises Compacted."""
+        found = history.at_time(self._store, self.home(check_key(key)), key, moment)
+        return None if found is None else self._marked(key, found)
 
     def rollback(self, key: str, number: int) -> int:
         """Make revision ``number``'s value the current one again; returns the last revision's number."""
@@ -226,10 +234,28 @@ class State:
             on_secret=self.on_secret,
         )
 
-    def _tell(self, value: Value, record: Record) -> Value:
+    def tell(self, value: Value, record: Record) -> Value:
+        """``value``, which is about to be seen; ``on_secret`` learns of it if its record is sensitive."""
         if record.sensitive and self.on_secret is not None:
             self.on_secret(value)
         return value
+
+    def _marked(self, key: str, record: Record) -> Record:
+        """The mark of being sensitive may have been set when the revision was there already."""
+        if not record.sensitive:
+            last = self._store.get(store_key(self.home(key), HEAD, key))
+            if last is None or not decode_record(last.value).sensitive:
+                return record
+        if record.text is not None:
+            self.tell(decode(record.text), record._replace(sensitive=True))
+        return record._replace(sensitive=True)
+
+    def _told(self, found: Revision) -> Revision:
+        if self.on_secret is not None:
+            for value, secret in ((found.new, found.secret), (found.old, found.old_secret)):
+                if secret and value is not None:
+                    self.on_secret(value)
+        return found
 
     def _rows(self, namespace: str, prefix: str, after: str) -> Iterator[Row]:
         if not isinstance(prefix, str):

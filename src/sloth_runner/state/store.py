@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeAlias
+
+from sloth_runner.errors import Bug, TooLarge
 
 Rev: TypeAlias = int
 """A store's version of one entry: at least 1, never used twice for a key, growing with every write to it."""
@@ -63,6 +66,46 @@ class Traits(NamedTuple):
     exclusive: Callable[[Sequence[str]], AbstractContextManager[None]] | None = None
     """Waits for this process's turn on the namespaces named; inside, read and commit never conflict with
     other users of the store. None where the store has no cheap way to queue: read, commit, retry instead."""
+    snapshot: Callable[[str], AbstractContextManager[Reader]] | None = None
+    """One namespace as of one moment, for as long as the context lasts, however often it is read; scans stream.
+    None where a scan is all the snapshot there is."""
+    bulk: Callable[[str], AbstractContextManager[Bulk]] | None = None
+    """One change of any size to one namespace, in its turn: applied whole when the context is left, or, by an
+    exception, not at all. None where a commit's limits are the store's."""
+    copy: Callable[[str, Path], None] | None = None
+    """Copies a namespace as it is stored, sealed or not, into a new file. None where there are no files."""
+    guard: Callable[[str, bytes], None] | None = None
+    """From now on the store itself refuses, whoever writes, records of this namespace that don't begin with these
+    bytes (but for NAMESPACE + SEAL); b"" lifts that. None where the store can't."""
+    scrub: Callable[[str], None] | None = None
+    """Leaves nothing on disk of what was overwritten or deleted in this namespace. Raises Busy while others read
+    it. None where nothing is left, or where only the store's operator can do it."""
+
+
+class Reader(Protocol):
+    """What can be read of a store."""
+
+    def get(self, key: str) -> Entry | None:
+        """See Store."""
+        ...
+
+    def scan(
+        self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Entry]:
+        """See Store."""
+        ...
+
+
+class Bulk(Reader, Protocol):
+    """A change that is being made. What it reads is what was there before it."""
+
+    def put(self, rows: Sequence[tuple[str, bytes]]) -> None:
+        """Put entries, for good, whatever was there; best in key order. Raises TooLarge for a value, StoreDown."""
+        ...
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete entries, if they are there."""
+        ...
 
 
 class Store(Protocol):
@@ -99,6 +142,22 @@ class Store(Protocol):
         ...
 
 
+PAGE: Final = 250
+"""Entries that ``walk`` asks for at once; a value beside its record may have 64 KiB."""
+
+
+def walk(
+    store: Store, prefix: str, *, after: str = "", reverse: bool = False, page: int = PAGE
+) -> Iterator[Entry]:
+    """``scan`` for more entries than memory should hold: page by page, each page a snapshot of its own."""
+    while True:
+        found = list(store.scan(prefix, after=after, limit=page, reverse=reverse))
+        yield from found
+        if len(found) < page:
+            return
+        after = found[-1].key
+
+
 def holds(expect: int, rev: Rev) -> bool:
     """Whether an expectation is met by the Rev that was found (0: nothing there)."""
     if expect == ANY:
@@ -122,24 +181,21 @@ def check_commit(changes: Sequence[Change | Check], traits: Traits) -> str:
 
     Raises TooLarge for a limit, Bug for a commit that no store accepts.
     """
-    from sloth_runner.errors import Bug, TooLarge
-
     if len(changes) > traits.max_changes:
         raise TooLarge(f"a commit of {len(changes)} changes; this store takes {traits.max_changes}")
+    if len({change[0] for change in changes}) < len(changes):
+        raise Bug("a commit names a key twice")
     namespace = ""
-    seen: set[str] = set()
     for change in changes:
-        if change.key in seen:
-            raise Bug(f"a commit names {change.key!r} twice")
-        seen.add(change.key)
         if isinstance(change, Change):
-            own = change.key.partition("\x1f")[0]
+            key, value, _, _ = change
+            own = key.partition("\x1f")[0]
             if namespace and own != namespace:
                 raise Bug(f"a commit puts into {namespace!r} and into {own!r}")
             namespace = own
-            if change.value is not None and len(change.value) > traits.max_value:
+            if value is not None and len(value) > traits.max_value:
                 raise TooLarge(
-                    f"a record has {len(change.value):,} bytes; this store takes {traits.max_value:,}",
+                    f"a record has {len(value):,} bytes; this store takes {traits.max_value:,}",
                     unchanged=["nothing was stored"],
                 )
     return namespace

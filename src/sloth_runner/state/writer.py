@@ -14,20 +14,34 @@ from typing import NamedTuple
 from sloth_runner.errors import Conflict, Corrupt, Indeterminate, LockLost, SlothError
 from sloth_runner.model import By
 from sloth_runner.state import edits
+from sloth_runner.state.heads import Head, Heads
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, namespace_of, store_key
-from sloth_runner.state.record import Record, decode_record, digest, encode_record, needs_blob, sha256
-from sloth_runner.state.store import ABSENT, Change, Check, Store
+from sloth_runner.state.record import (
+    Record,
+    decode_record,
+    digest,
+    digest_of,
+    encode_record,
+    needs_blob,
+    sha256,
+)
+from sloth_runner.state.store import ABSENT, Change, Check, Reader, Rev, Store
 from sloth_runner.state.value import decode, size_of
 
 TRIES = 10
 
 
 class Retention(NamedTuple):
-    """Revisions of a key: the last ``keep`` always; others for ``days``, and at most ``most`` altogether."""
+    """Revisions of a key: the last ``keep`` always; others for ``days``, at most ``most`` altogether, and while
+    the values of all have at most ``bytes``. What a tag pins stays in any case."""
 
     keep: int = 50
     days: float = 90.0
     most: int = 1000
+    bytes: int = 64 << 20
+
+
+KEEP_ALL = Retention(1 << 62, float("inf"), 1 << 62, 1 << 62)
 
 
 class Fence(NamedTuple):
@@ -51,7 +65,7 @@ class Mutation(NamedTuple):
 class Writer:
     """Applies mutations. ``clock``: seconds since the epoch; ``new_id``: 128 random bits in hex."""
 
-    __slots__ = ("clock", "new_id", "retention", "store")
+    __slots__ = ("clock", "heads", "new_id", "retention", "store")
 
     def __init__(
         self, store: Store, clock: Callable[[], float], new_id: Callable[[], str], retention: Retention
@@ -60,6 +74,7 @@ class Writer:
         self.clock = clock
         self.new_id = new_id
         self.retention = retention
+        self.heads = Heads()
 
     def apply(self, mutations: Sequence[Mutation]) -> list[object]:
         """Commit the mutations; the list holds each one's result, or the SlothError that it met.
@@ -67,6 +82,8 @@ class Writer:
         Mutations of one namespace are committed together and in order. Raises what concerns the store as a
         whole: StoreDown, Corrupt, Foreign, Busy (nothing more applied).
         """
+        if len(mutations) == 1:
+            return self._group(mutations[0].namespace, list(mutations))
         results: list[object] = [None] * len(mutations)
         groups: dict[str, list[int]] = {}
         for index, mutation in enumerate(mutations):
@@ -92,9 +109,14 @@ class Writer:
             return head + self._group(namespace, group[most:])
         names = {namespace, *(namespace_of(c.key) for m in group for f in m.fences for c in f.checks)}
         with traits.exclusive(sorted(names)) if traits.exclusive else nullcontext():
+            try:
+                return self._attempt(group, guess=True)
+            except _Again:
+                for mutation in group:
+                    self.heads.forget(store_key(namespace, HEAD, mutation.key))
             for _ in range(TRIES):
                 try:
-                    return self._attempt(group)
+                    return self._attempt(group, guess=False)
                 except _Again as again:
                     if len(group) > 1:  # let the one that can't be applied fail alone
                         return [result for one in group for result in self._group(namespace, [one])]
@@ -105,8 +127,9 @@ class Writer:
         key = group[0].key
         return [Conflict(f"{key!r} was changed by others at each of {TRIES} tries", keys=[key])]
 
-    def _attempt(self, group: list[Mutation]) -> list[object]:
-        batch = Batch(self)
+    def _attempt(self, group: list[Mutation], *, guess: bool) -> list[object]:
+        """One try; with ``guess`` on the heads that are remembered, without reading. Raises _Again."""
+        batch = Batch(self, guess=guess)
         results: list[object] = []
         for mutation in group:
             try:
@@ -114,15 +137,21 @@ class Writer:
             except SlothError as error:
                 results.append(error)
         changes = batch.changes()
+        if guess and batch.unproven:
+            raise _Again(None)
         if changes:
             try:
-                self.store.commit(changes)
+                batch.remember(self.store.commit(changes))
             except Conflict as conflict:
-                raise _Again(_lost_lock(group, conflict)) from conflict
+                raise _Again(None if guess else _lost_lock(group, conflict)) from conflict
             except Indeterminate as unknown:
                 self._resolve(changes, batch, unknown)
-        last = batch.last_revision
-        return [last[m.key] if r is edits.NEW_REVISION else r for m, r in zip(group, results, strict=True)]
+        if edits.NEW_REVISION in results:
+            last = batch.last_revision
+            results = [
+                last[m.key] if r is edits.NEW_REVISION else r for m, r in zip(group, results, strict=True)
+            ]
+        return results
 
     def _resolve(self, changes: list[Change | Check], batch: Batch, unknown: Indeterminate) -> None:
         """Find out what became of a commit whose reply was lost: retry it as it was, then look for its id."""
@@ -146,23 +175,38 @@ class _Again(Exception):
 
 
 class _Key:
-    """One key inside a batch: its head as read, and the records that the batch adds."""
+    """One key inside a batch: its head as read (or guessed), and the records that the batch adds."""
 
-    __slots__ = ("added", "head_rev", "last", "touched")
+    __slots__ = ("added", "data", "guess", "head_rev", "last", "marked", "place", "store_key", "touched")
 
-    def __init__(self, head_rev: int, last: Record | None) -> None:
+    def __init__(self, store_key: str, head_rev: int, last: Record | None, guess: Head | None = None) -> None:
+        self.store_key = store_key
         self.head_rev = head_rev
         self.last = last
+        self.guess = guess
         self.added: list[Record] = []
         self.touched = False
+        self.marked = False
+        self.place = -1
+        """Where in the commit its new head stands; -1: nowhere."""
+        self.data = b""
+        """And its bytes."""
+
+    def last_digest(self) -> str:
+        """What the next record's ``previous`` is."""
+        if self.guess is not None and self.last is self.guess.record:
+            return digest_of(self.guess.data)
+        return digest(self.last) if self.last is not None else ""
 
 
 class Batch:
     """The changes of several mutations of one namespace, gathered into one commit."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, *, guess: bool) -> None:
         self._writer = writer
+        self._guess = guess
         self._store = writer.store
+        self._heads = writer.heads
         self._now = writer.clock()
         self._keys: dict[str, _Key] = {}
         self._fences: dict[str, Check] = {}
@@ -176,15 +220,17 @@ class Batch:
     def add(self, mutation: Mutation) -> object:
         """Plan one mutation on top of those before it; returns its result."""
         self._namespace = mutation.namespace
-        slot = self._keys.get(mutation.key)
+        key = mutation.key
+        slot = self._keys.get(key)
         if slot is None:
-            slot = self._keys[mutation.key] = self._read(mutation.key)
+            slot = self._keys[key] = self._read(key)
         last = slot.last
         live = last if last is not None and last.live(self._now) else None
-        plan = mutation.edit(edits.Seen(mutation.key, last, live, self._now))
+        plan = mutation.edit(edits.Seen(key, last, live, self._now))
         if plan.op is not None:
             if last is not None and live is None and last.expires is not None and last.op != "delete":
-                self._append(slot, mutation, edits.Plan(None, "expire", None, None, last.sensitive))
+                ended = edits.Plan(None, "expire", None, last.expires, last.sensitive)
+                self._append(slot, mutation, ended)
             self._append(slot, mutation, plan)
         elif live is not None and (plan.expires, plan.sensitive) != (live.expires, live.sensitive):
             touch = self._writer.new_id()
@@ -192,6 +238,7 @@ class Batch:
             if slot.added:
                 slot.added[-1] = slot.last
             slot.touched = True
+            slot.marked = slot.marked or plan.sensitive is not live.sensitive
         else:
             return plan.result
         for fence in mutation.fences:
@@ -208,18 +255,35 @@ class Batch:
             pruned = self._prune(key, slot)
             head = slot.last
             assert head is not None
-            data = encode_record(head)
-            out.append(Change(store_key(self._namespace, HEAD, key), data, slot.head_rev))
+            data = slot.data = encode_record(head)
+            slot.place = len(out)
+            out.append(Change(slot.store_key, data, slot.head_rev))
             for record in slot.added:
                 name = store_key(self._namespace, HISTORY, key, record.number)
                 out.append(Change(name, data if record is head else encode_record(record), ABSENT))
                 if record.blob and record.text is not None:
                     blob = store_key(self._namespace, BLOB, key, record.number)
                     out.append(Change(blob, record.text.encode(), ABSENT))
+            if slot.marked and not slot.added:  # the value that was marked must stay masked in its history
+                name = store_key(self._namespace, HISTORY, key, head.number)
+                revision = self._store.get(name)
+                if revision is not None:
+                    out.append(Change(name, data, revision.rev))
             out.extend(pruned)
         if out:
             out.extend(self._fences.values())
         return out
+
+    @property
+    def unproven(self) -> bool:
+        """Whether anything rests on a head that no commit would check."""
+        return any(slot.place < 0 for slot in self._keys.values())
+
+    def remember(self, revs: list[Rev]) -> None:
+        """The commit was made, and these are its Revs."""
+        for slot in self._keys.values():
+            if slot.place >= 0 and slot.last is not None:
+                self._heads.keep(slot.store_key, Head(revs[slot.place], slot.last, slot.data))
 
     def was_applied(self) -> bool:
         """After a Conflict: whether the store holds what this batch wrote (commits are atomic)."""
@@ -238,59 +302,85 @@ class Batch:
         return False
 
     def _read(self, key: str) -> _Key:
-        entry = self._store.get(store_key(self._namespace, HEAD, key))
+        name = store_key(self._namespace, HEAD, key)
+        if self._guess:
+            known = self._heads.get(name)
+            if known is None:
+                raise _Again(None)
+            return _Key(name, known.rev, known.record, known)
+        entry = self._store.get(name)
         if entry is None:
-            return _Key(ABSENT, None)
-        return _Key(entry.rev, load_blob(self._store, self._namespace, key, decode_record(entry.value)))
+            return _Key(name, ABSENT, None)
+        record = load_blob(self._store, self._namespace, key, decode_record(entry.value))
+        return _Key(name, entry.rev, record)
 
     def _append(self, slot: _Key, mutation: Mutation, plan: edits.Plan) -> None:
-        last = slot.last
-        now, text = self._now, plan.text
-        alive = last is not None and last.text is not None
-        token = max((fence.token for fence in mutation.fences), default=None)
+        last, now = slot.last, self._now
+        _, op, text, expires, sensitive, size = plan
+        if size is None:
+            size = 0 if text is None else size_of(decode(text), text)
         record = Record(
-            number=last.number + 1 if last else 1,
-            write_id=self._writer.new_id(),
-            op=plan.op or "set",
-            text=text,
-            size=0 if text is None else plan.size if plan.size is not None else size_of(decode(text), text),
-            time=now,
-            created=last.created if last and alive and text is not None else now,
-            by=mutation.by,
-            expires=plan.expires,
-            sensitive=plan.sensitive,
-            fence=token,
-            previous=digest(last) if last else "",
-            first=last.first if last else 1,
-            first_time=last.first_time if last else now,
-            blob=sha256(text.encode()) if text is not None and needs_blob(text) else "",
+            last.number + 1 if last else 1,
+            self._writer.new_id(),
+            op or "set",
+            text,
+            size,
+            now,
+            last.created if last and last.text is not None and text is not None else now,
+            mutation.by,
+            expires,
+            sensitive,
+            max(fence.token for fence in mutation.fences) if mutation.fences else None,
+            slot.last_digest(),
+            last.first if last else 1,
+            last.first_time if last else now,
+            "",
+            sha256(text.encode()) if text is not None and needs_blob(text) else "",
+            "",
+            (last.kept if last else 0) + size,
         )
         slot.added.append(record)
         slot.last = record
 
     def _prune(self, key: str, slot: _Key) -> list[Change | Check]:
-        """Up to two of the oldest revisions beyond what is kept; the head learns the new horizon."""
+        """Up to two of the oldest revisions beyond what is kept; the head learns the new horizon.
+
+        What a tag pins stays where it is, below the horizon.
+        """
         out: list[Change | Check] = []
-        rule = self._writer.retention
         for _ in range(2 if slot.added else 0):
             head = slot.last
             assert head is not None
-            kept = head.number - head.first + 1
-            old = head.first_time < self._now - rule.days * 86400
-            if not (kept > rule.most or (old and kept > rule.keep)) or kept <= len(slot.added) + 1:
+            if not self._is_beyond(head) or head.number - head.first <= len(slot.added):
                 break
+            from sloth_runner.state import tags
+
+            pinned = tags.pins(self._store, self._namespace, key, head.first)
+            if pinned is tags.Pin.WAIT:
+                break
+            size = 0
             for kind in (HISTORY, BLOB):
                 entry = self._store.get(store_key(self._namespace, kind, key, head.first))
                 if entry is not None:
-                    out.append(Change(entry.key, None, entry.rev))
+                    if kind == HISTORY:
+                        size = decode_record(entry.value).size
+                    if pinned is tags.Pin.NO:
+                        out.append(Change(entry.key, None, entry.rev))
             after = self._store.get(store_key(self._namespace, HISTORY, key, head.first + 1))
             time = decode_record(after.value).time if after else self._now
-            slot.last = head._replace(first=head.first + 1, first_time=time)
+            slot.last = head._replace(first=head.first + 1, first_time=time, kept=head.kept - size)
             slot.added[-1] = slot.last
         return out
 
+    def _is_beyond(self, head: Record) -> bool:
+        """Whether the oldest revision is one too many, too old, or too much."""
+        rule = self._writer.retention
+        kept = head.number - head.first + 1
+        old = head.first_time < self._now - rule.days * 86400
+        return kept > rule.most or (kept > rule.keep and (old or head.kept > rule.bytes))
 
-def load_blob(store: Store, namespace: str, key: str, record: Record) -> Record:
+
+def load_blob(store: Reader, namespace: str, key: str, record: Record) -> Record:
     """``record`` with its value's text, fetched from its blob where it stands there."""
     if not record.blob or record.text is not None:
         return record

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sloth_runner.agent.perform import perform
@@ -195,13 +194,14 @@ async def _pause(op: Pause) -> Paused:
 
 
 def _takes_time(op: Op) -> bool:
-    if isinstance(op, Exec | Fetch | Reach | Pause):
+    kind = type(op)
+    if kind is Exec or kind is Fetch or kind is Reach or kind is Pause:
         return True
-    if isinstance(op, Batch):
-        return any(map(_takes_time, op.ops))
-    if (isinstance(op, Stat) and op.digest) or (isinstance(op, Read) and op.limit > LARGE):
+    if kind is Batch:
+        return any(map(_takes_time, op.ops))  # type: ignore[union-attr] # kind says so
+    if (kind is Stat and op.digest) or (kind is Read and op.limit > LARGE):  # type: ignore[union-attr] # kind says so
         try:
-            return Path(op.path).stat().st_size > LARGE
+            return os.stat(op.path).st_size > LARGE  # type: ignore[union-attr] # noqa: PTH116 - pathlib costs tenfold
         except (OSError, ValueError):
             return False  # it comes up again, where it is raised
     return False

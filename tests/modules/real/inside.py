@@ -56,14 +56,14 @@ def play(case: Facts, kill: int | None) -> Facts:
     """One round."""
     machine = Machine(Path(tempfile.mkdtemp()))
     make_tree(machine.source, case.get("source", {}))
-    probes = [*case.get("look", ()), *case.get("shows", {})]
-    for line in (*case.get("reset", ()), *case.get("before", ())):
-        shell(line)
+    probes = [*case.get("look", ()), *case.get("shows", {}), *case.get("was", {})]
 
     def look() -> dict[str, str]:
         return {line: probe(line) for line in probes}
 
     try:
+        for line in case.get("before", ()):
+            shell(line)
         return _life(case, machine, look) if kill is None else _killed(case, machine, look, kill)
     finally:
         for line in case.get("reset", ()):
@@ -208,4 +208,5 @@ def _undo(machine: Machine) -> list[str]:
 
 if __name__ == "__main__":
     os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    os.chdir("/")
     serve(Path(sys.argv[1]))

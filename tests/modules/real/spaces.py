@@ -77,7 +77,7 @@ class Spaces:
             self._enter(upper, lower)
             answer = {"result": work()}
         except BaseException:
-            answer = {"failed": traceback.format_exc()}
+            answer = {"failed": "".join(traceback.format_exc(limit=-3).splitlines(keepends=True)[-9:])}
         with os.fdopen(write, "wb") as pipe:
             pipe.write(json.dumps(answer).encode())
         os._exit(0)

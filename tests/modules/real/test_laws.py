@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from sloth_runner.modules import FAMILIES
 from tests.modules.real.laws import Driver, Facts, load, obey
 
 CASES = Path(__file__).parent / "cases"
@@ -39,3 +41,10 @@ def test_a_case_obeys_the_laws(case: Facts, driver: Driver) -> None:
 def test_a_case_obeys_the_laws_under_systemd(case: Facts, systemd_driver: Driver) -> None:
     need(case)
     obey(systemd_driver, case)
+
+
+def test_every_module_of_a_machines_set_up_has_cases() -> None:
+    actions = {"service.restart", "service.reload"}  # test_service_actions
+    families = [name for name in FAMILIES if name.startswith("system.")]
+    named = {m.name for name in families for m in import_module(f"sloth_runner.modules.{name}").MODULES}
+    assert named - actions <= {case["module"] for file in CASES.glob("*.yaml") for case in load(file)}

@@ -124,6 +124,8 @@ MODULES = (
             "vars": "file.copy does not render; file.template does",
             **_NO_BACKUP,
         },
+        settles=True,
+        source="src",
     ),
     Module(
         "file.write",
@@ -131,6 +133,7 @@ MODULES = (
         (Arg("content", "content", "the text, byte for byte", required=True), *_TO),
         "Puts a text on the target.",
         refused={"src": "file.copy puts a file on the target", "path": "say dest = …", **_NO_BACKUP},
+        settles=True,
     ),
     Module(
         "file.template",

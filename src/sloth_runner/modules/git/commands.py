@@ -75,7 +75,9 @@ def act(dest: str | None, words: tuple[str, ...], how: How) -> Generator[Any, An
 def _run(label: str, argv: tuple[str, ...], how: How, *, mutating: bool) -> Generator[Any, Any, Ran]:
     env = how.env or environment({}, None, None, None)
     try:
-        ran: Ran = yield Exec(label, argv, None, "/", env, how.user, how.timeout, mutating=mutating)
+        ran: Ran = yield Exec(
+            label, argv, None, "/", env, how.user, how.timeout, mutating=mutating, quiet=not mutating
+        )
     except OpError as error:
         if error.kind != "not-found":
             raise

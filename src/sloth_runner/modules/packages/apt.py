@@ -88,7 +88,7 @@ def candidates(names: Sequence[str]) -> Generator[Any, Any, dict[str, str]]:
 def ask(argv: tuple[str, ...]) -> Generator[Any, Any, Ran]:
     """What a program that only looks says. Raises TaskFailed where there is no apt."""
     try:
-        ran: Ran = yield Exec(f"`{argv[0]}`", argv, cwd="/", env={"LC_ALL": "C"}, mutating=False)
+        ran: Ran = yield Exec(f"`{argv[0]}`", argv, cwd="/", env={"LC_ALL": "C"}, mutating=False, quiet=True)
     except OpError as error:
         if error.kind != "not-found":
             raise

@@ -56,6 +56,7 @@ def user(args: Mapping[str, Any], context: Context) -> Steps:
     _check_user(args)
     subject = Resource("user", name)
     options = {key: args[key] for key in ("create_home", "system", "remove_home", "password")}
+    options["sensitive"] = context.sensitive
     wanted = None if args["state"] == "absent" else _wanted(args)
     done: tuple[Converged, ...] = yield Ensure((Want(subject, wanted, None, options),))
     if wanted is not None and args["groups"] and args["append"]:
@@ -172,13 +173,13 @@ def _remove_user(change: Change) -> Generator[Any, Any, str]:
 def _put_user(change: Change, wanted: Attributes) -> Generator[Any, Any, str]:
     name, before = change.resource.id, change.observed.attributes
     subject = f"user {name}"
-    flags = _flags(change, wanted)
+    flags, hidden = _flags(change, wanted), bool(change.options.get("sensitive"))
     if before is None:
         home = "--create-home" if change.options.get("create_home", True) else "--no-create-home"
         system = ["--system"] if change.options.get("system") else []
-        yield from act(subject, ["useradd", home, *system, *flags, "--", name])
+        yield from act(subject, ["useradd", home, *system, *flags, "--", name], sensitive=hidden)
     elif flags:
-        yield from act(subject, ["usermod", *flags, "--", name])
+        yield from act(subject, ["usermod", *flags, "--", name], sensitive=hidden)
     note = ""
     if "password" in wanted and wanted["password"] != (before or {}).get("password"):
         note = yield from _set_password(change, wanted)

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 LARGEST = 8 << 20
 """Bytes of a file of settings that are read; a larger one is no such file."""
 PACKAGES = {
-    "crontab": "cron", "gpasswd": "passwd", "hostname": "hostname", "sysctl": "procps", "systemctl": "systemd",
-    "visudo": "sudo", "mount": "mount", "umount": "mount", "useradd": "passwd",
+    "crontab": "cron", "sysctl": "procps", "systemctl": "systemd", "visudo": "sudo", "umount": "mount",
+    **dict.fromkeys(
+        ("chpasswd", "gpasswd", "groupadd", "groupdel", "groupmod", "useradd", "userdel", "usermod"), "passwd"
+    ),
 }  # fmt: skip
 """Which Debian package has a program; the others carry its name."""
 
 
-def alone(context: Context, module: str) -> Generator[Any, Any, None]:
+def alone(context: Context, module: str, advice: str = "") -> Generator[Any, Any, None]:
     """Files are handled as the user we are. Raises BadArgument where a call asks for another one."""
     if context.user is None:
         return
@@ -30,7 +32,7 @@ def alone(context: Context, module: str) -> Generator[Any, Any, None]:
         raise BadArgument(
             f"{module} can't act as {context.user!r} in this version; it acts as {identity.name!r}",
             unchanged=["nothing was changed"],
-            next=["connect as that user, or run sloth-runner as that user"],
+            next=[advice or "connect as that user, or run sloth-runner as that user"],
         )
 
 
@@ -102,7 +104,9 @@ def ask(*argv: str, env: Mapping[str, str] | None = None) -> Generator[Any, Any,
     """What a program that only looks says; None if it is not installed."""
     label = f"`{' '.join(argv)}`"
     try:
-        ran: Ran = yield Exec(label, argv, cwd="/", env={"LC_ALL": "C", **(env or {})}, mutating=False)
+        ran: Ran = yield Exec(
+            label, argv, cwd="/", env={"LC_ALL": "C", **(env or {})}, mutating=False, quiet=True
+        )
     except OpError as error:
         if error.kind == "not-found":
             return None
@@ -111,18 +115,12 @@ def ask(*argv: str, env: Mapping[str, str] | None = None) -> Generator[Any, Any,
 
 
 def act(
-    subject: str,
-    argv: Sequence[str],
-    *,
-    advice: Sequence[str] = (),
-    sensitive: bool = False,
+    subject: str, argv: Sequence[str], *, advice: Sequence[str] = (), sensitive: bool = False
 ) -> Generator[Any, Any, Ran]:
-    """Run a program that changes something. Raises TaskFailed, in ``subject``'s name and the program's own words."""
-    return (
-        yield from perform(
-            subject, Exec(f"`{' '.join(argv)}`", tuple(argv)), advice=advice, sensitive=sensitive
-        )
-    )
+    """Run a program that changes something. Raises TaskFailed, in ``subject``'s name and the program's own words; of
+    a sensitive one only its name is told."""
+    op = Exec(f"`{argv[0]}` (sensitive)" if sensitive else f"`{' '.join(argv)}`", tuple(argv))
+    return (yield from perform(subject, op, advice=advice, sensitive=sensitive))
 
 
 def feed(
@@ -137,7 +135,9 @@ def feed(
             f"{subject}: more than 100,000 bytes can't be handed to {argv[0]}", unchanged=[subject]
         )
     line = f'printf %s "$SLOTH_TEXT" | {shlex.join(argv)}'
-    op = Exec(f"`{' '.join(argv)}`", (), line, env={"SLOTH_TEXT": text}, mutating=mutating)
+    op = Exec(
+        f"`{' '.join(argv)}`", (), line, env={"SLOTH_TEXT": text}, mutating=mutating, quiet=not mutating
+    )
     return (yield from perform(subject, op, sensitive=sensitive))
 
 

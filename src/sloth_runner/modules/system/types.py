@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-_ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}[A-Za-z0-9_$-]|[A-Za-z_]")
-_HASH = re.compile(r"\$[0-9a-z]{1,8}\$[!-9;-~]+|[*!]")
-_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
-_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9+_-]*(/[A-Za-z0-9+_-]+)*")
-_SYSCTL = re.compile(r"[a-z0-9_]+([./][A-Za-z0-9_:@*-]+(\.[0-9]+)?)+")
+_ACCOUNT = r"[A-Za-z_][A-Za-z0-9_.-]{0,30}[A-Za-z0-9_$-]|[A-Za-z_]"
+_HASH = r"\$[0-9a-z]{1,8}\$[!-9;-~]+|[*!]"
+_HOST = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*"
+_ZONE = r"[A-Za-z][A-Za-z0-9+_-]*(/[A-Za-z0-9+_-]+)*"
+_SYSCTL = r"[a-z0-9_]+([./][A-Za-z0-9_:@*-]+(\.[0-9]+)?)+"
 _UNIT_END = r"\.(service|socket|device|mount|automount|swap|target|path|timer|slice|scope)"
-_UNIT = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9:_.\\@-]*{_UNIT_END}")
-_SUDOERS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}")
+_UNIT = rf"[A-Za-z0-9_][A-Za-z0-9:_.\\@-]*{_UNIT_END}"
+_SUDOERS = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}"
+
+
+KEY_TYPES = frozenset({
+    "ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com",
+})  # fmt: skip
+
+
+class PublicKey(NamedTuple):
+    """A public key as OpenSSH writes it; ``blob`` is base64."""
+
+    type: str
+    blob: str
+    comment: str
 
 
 def one_line(value: object) -> str:
@@ -33,10 +47,10 @@ def _shown(value: object) -> str:
     return shown(value)
 
 
-def _matching(pattern: re.Pattern[str], what: str) -> Callable[[object], str]:
+def _matching(pattern: str, what: str) -> Callable[[object], str]:
     def convert(value: object) -> str:
         text = one_line(value)
-        if pattern.fullmatch(text) is None:
+        if re.fullmatch(pattern, text) is None:
             raise ValueError(f"is {what}, not {_shown(text)}")
         return text
 
@@ -75,7 +89,7 @@ def _identity(value: object) -> int:
 
 def _hash(value: object) -> str:
     """Never shown: it may be a password that was put here by mistake."""
-    if not isinstance(value, str) or _HASH.fullmatch(value) is None:
+    if not isinstance(value, str) or re.fullmatch(_HASH, value) is None:
         raise ValueError(
             "is a hash as in /etc/shadow ($y$… or $6$…; `openssl passwd -6` makes one), not a password; "
             '"*" lets nobody in with one'
@@ -118,7 +132,7 @@ def unit(value: object) -> str:
     text = one_line(value)
     if re.search(rf"{_UNIT_END}$", text) is None:
         text += ".service"
-    if _UNIT.fullmatch(text) is None or len(text) > 255:
+    if re.fullmatch(_UNIT, text) is None or len(text) > 255:
         raise ValueError(f"is the name of a unit such as nginx or backup.timer, not {_shown(value)}")
     return text
 
@@ -165,12 +179,87 @@ def _setting(value: object) -> str:
     return " ".join(one_line(value).split())
 
 
+def _public_key(value: object) -> PublicKey:
+    """A key's line; its data are texts with their lengths before them, the first its type (RFC 4253, section 6.6)."""
+    import base64
+
+    words = one_line(value).split(None, 2)
+    if len(words) < 2 or words[0] not in KEY_TYPES:
+        raise ValueError(f"is a public key such as 'ssh-ed25519 AAAA… name', not {_shown(value)}")
+    try:
+        fields = _fields(base64.b64decode(words[1], validate=True))
+    except ValueError:
+        raise ValueError(f"is a public key, but {_shown(words[1])} is cut off or damaged") from None
+    if len(fields) < 2 or fields[0] != words[0].encode():
+        raise ValueError(f"is a public key, but {_shown(words[1])} is of another type than {words[0]}")
+    return PublicKey(words[0], words[1], words[2].strip() if len(words) > 2 else "")
+
+
+def _fields(data: bytes) -> list[bytes]:
+    fields = []
+    while data:
+        end = 4 + int.from_bytes(data[:4], "big")
+        if len(data) < max(end, 4):
+            raise ValueError
+        fields.append(data[4:end])
+        data = data[end:]
+    return fields
+
+
+def _public_keys(value: object) -> tuple[PublicKey, ...]:
+    items = [value] if isinstance(value, str) else value
+    if items == {}:
+        return ()
+    if not isinstance(items, list):
+        raise ValueError(f"is a public key, or a list of them, not {_shown(value)}")
+    keys = {(key.type, key.blob): key for key in map(_public_key, items)}
+    return tuple(keys.values())
+
+
+def _ssh_host(value: object) -> str:
+    text = one_line(value).lower()
+    if re.fullmatch(r"[a-z0-9:.-]+|\[[a-z0-9:.-]+\]:\d{1,5}", text) is None or text.startswith("-"):
+        raise ValueError(f"is a name or an address, or [name]:port, not {_shown(value)}")
+    return text
+
+
+def _key_options(value: object) -> str:
+    """One text with commas between; blanks only within quotes, as sshd(8) has it."""
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list) or not items:
+        raise ValueError(f"is a text such as 'restrict', or a list of them, not {_shown(value)}")
+    text = ",".join(one_line(item).strip() for item in items)
+    outside = re.sub(r'"(?:[^"\\]|\\.)*"', "", text)
+    if re.search(r'[\s"]', outside) is not None or text.split(",", 1)[0] in KEY_TYPES:
+        raise ValueError(f"holds blanks only within quotes: {_shown(text)}")
+    return text
+
+
+def _cron_field(value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
+        return str(int(value))
+    text = one_line(value)
+    if re.fullmatch(r"[\w*/,-]+", text, re.ASCII) is None:
+        raise ValueError(f"is a field of a crontab such as 5, 1-5, */10 or 1,15, not {_shown(value)}")
+    return text
+
+
 def _words(value: object) -> str:
     """Options with commas between, as one text or a list."""
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, list) or not items:
         raise ValueError(f"is a text such as 'ro,nosuid', or a list, not {_shown(value)}")
-    return ",".join(one_line(item) for item in items)
+    text = ",".join(one_line(item).strip() for item in items)
+    if text.startswith("-") or "" in text.split(","):
+        raise ValueError(f"is options with commas between, not {_shown(text)}")
+    return text
+
+
+def _file_system(value: object) -> str:
+    text = one_line(value)
+    if re.fullmatch(r"[a-z0-9][a-z0-9._-]*", text) is None:
+        raise ValueError(f"is a type such as ext4, tmpfs or none, not {_shown(text)}")
+    return text
 
 
 TYPES: Mapping[str, Callable[[object], Any]] = {
@@ -192,8 +281,16 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "sysctl": _matching(_SYSCTL, "a kernel setting such as vm.swappiness or net.ipv4.ip_forward"),
     "setting": _setting,
     "mount options": _words,
+    "file system": _file_system,
     "sudoers name": _matching(
         _SUDOERS, "letters, digits, - and _ (sudo ignores files with a dot or a ~ at the end)"
+    ),
+    "public keys": _public_keys,
+    "key options": _key_options,
+    "ssh host": _ssh_host,
+    "cron field": _cron_field,
+    "special time": _choice(
+        "reboot", "hourly", "daily", "weekly", "monthly", "yearly", "annually", "midnight"
     ),
     "present or absent": _choice("present", "absent"),
     "running or stopped": _choice("running", "stopped"),

@@ -21,9 +21,21 @@ import apsw
 from sloth_runner.errors import Conflict, SlothError, StoreDown
 from sloth_runner.state.backends import sqlite_file
 from sloth_runner.state.backends.bootclock import LeaseClock, system_clock
-from sloth_runner.state.backends.turn import Turn, Turns
-from sloth_runner.state.layout import SEP, SHARED, check_agent_name, namespace_of
-from sloth_runner.state.store import ABSENT, Change, Check, Entry, Rev, Traits, beyond, check_commit, holds
+from sloth_runner.state.backends.turn import Turn, together
+from sloth_runner.state.layout import SEP, SHARED, STORE, check_agent_name, namespace_of
+from sloth_runner.state.store import (
+    ABSENT,
+    Bulk,
+    Change,
+    Check,
+    Entry,
+    Reader,
+    Rev,
+    Traits,
+    beyond,
+    check_commit,
+    holds,
+)
 
 MAX_CHANGES = 10_000
 MAX_VALUE = 16 << 20
@@ -32,6 +44,8 @@ _GET = "SELECT rev, value, lease_boot, lease_until FROM entry WHERE key = ?"
 _REV = "SELECT rev, lease_boot, lease_until FROM entry WHERE key = ?"
 _HIGH = "SELECT value FROM meta WHERE name = 'rev'"
 _RAISE = "UPDATE meta SET value = max(value, ?) WHERE name = 'rev'"
+_REPLACE = "UPDATE entry SET rev = rev + 1, value = ? WHERE key = ? AND rev = ? AND lease_boot IS NULL"
+_ADD = "INSERT OR IGNORE INTO entry (key, rev, value) VALUES (?, ?, ?)"
 _PUT = (
     "INSERT INTO entry (key, rev, value, lease_boot, lease_until) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (key) DO UPDATE SET rev = excluded.rev, value = excluded.value, "
@@ -41,6 +55,7 @@ _DELETE = "DELETE FROM entry WHERE key = ?"
 _SWEEP = (
     "DELETE FROM entry WHERE lease_until IS NOT NULL AND (lease_boot <> ? OR lease_until <= ?) RETURNING rev"
 )
+_OWN = (SHARED, STORE)
 
 
 class SQLiteStore:
@@ -55,7 +70,18 @@ class SQLiteStore:
         self._files: dict[str, apsw.Connection] = {}
         self._turns: dict[str, Turn] = {}
         self._pid = os.getpid()
-        self.traits = Traits(True, 1, MAX_CHANGES, MAX_VALUE, self._exclusive)
+        self.traits = Traits(
+            embedded=True,
+            concurrency=1,
+            max_changes=MAX_CHANGES,
+            max_value=MAX_VALUE,
+            exclusive=self._exclusive,
+            snapshot=self._snapshot,
+            bulk=self._bulk,
+            copy=self._copy,
+            guard=self._guard,
+            scrub=self._scrub,
+        )
 
     def get(self, key: str) -> Entry | None:
         """See Store. A namespace without a file has no entries, and gets no file by being read."""
@@ -90,7 +116,7 @@ class SQLiteStore:
         if not changes:
             return []
         target = check_commit(changes, self.traits)
-        names = sorted({namespace_of(change.key) for change in changes})
+        names = sorted({change.key.partition(SEP)[0] for change in changes})
         if self._pid != os.getpid():
             raise StoreDown("a store can't be used in a forked process: open it there anew")
         with self._exclusive(names):
@@ -111,7 +137,7 @@ class SQLiteStore:
             found = [entry.name[:-3] for entry in os.scandir(self.folder) if entry.name.endswith(".db")]
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(name for name in found if name == SHARED or _is_name(name))
+        return sorted(name for name in found if name in _OWN or _is_name(name))
 
     def file_bytes(self, namespace: str) -> int:
         """Bytes on disk of a namespace, its write-ahead log included."""
@@ -135,30 +161,62 @@ class SQLiteStore:
         return [] if rows == ["ok"] else rows
 
     def _exclusive(self, namespaces: Sequence[str]) -> AbstractContextManager[None]:
-        turns: list[Turn] = []
-        for name in sorted(set(namespaces)) if len(namespaces) > 1 else namespaces:
-            turn = self._turns.get(name)
-            if turn is None:
-                self._path(name)  # a bad name never becomes part of a path
-                sqlite_file.make_folder(self.folder)
-                turn = self._turns[name] = Turn(self.folder / ".locks", name)
-            turns.append(turn)
-        return Turns(turns, self._patience)
+        if len(namespaces) == 1:
+            return self._turns.get(namespaces[0]) or self._turn(namespaces[0])
+        return together([self._turn(name) for name in sorted(set(namespaces))])
+
+    def _turn(self, name: str) -> Turn:
+        turn = self._turns.get(name)
+        if turn is None:
+            self._path(name)  # a bad name never becomes part of a path
+            sqlite_file.make_folder(self.folder)
+            turn = self._turns[name] = Turn(self.folder / ".locks", name, self._patience)
+        return turn
+
+    def _snapshot(self, namespace: str) -> AbstractContextManager[Reader]:
+        from sloth_runner.state.backends.sqlite_bulk import snapshot
+
+        return snapshot(namespace, self._path(namespace), self._patience, self._lease_clock())
+
+    def _bulk(self, namespace: str) -> AbstractContextManager[Bulk]:
+        from sloth_runner.state.backends.sqlite_bulk import bulk
+
+        turn = self._exclusive([namespace])
+        return bulk(namespace, self._path(namespace), self._patience, self._lease_clock(), turn)
+
+    def _copy(self, namespace: str, target: Path) -> None:
+        from sloth_runner.state.backends.sqlite_bulk import copy
+
+        copy(self._path(namespace), target, self._patience)
+
+    def _guard(self, namespace: str, mark: bytes) -> None:
+        from sloth_runner.state.backends.sqlite_sealing import guard
+
+        with self._exclusive([namespace]):
+            try:
+                guard(self._files.get(namespace) or self._open(namespace, create=True), mark)
+            except apsw.Error as error:
+                raise self._translated(error, namespace) from error
+
+    def _scrub(self, namespace: str) -> None:
+        from sloth_runner.state.backends.sqlite_sealing import scrub
+
+        with self._exclusive([namespace]):
+            try:
+                file = self._files.get(namespace) or self._open(namespace, create=True)
+                scrub(file, self._path(namespace))
+            except apsw.Error as error:
+                raise self._translated(error, namespace) from error
 
     def _transact(self, target: str, names: list[str], changes: Sequence[Change | Check]) -> list[Rev]:
-        files = [self._opened(name) for name in names]
+        files = [self._files.get(name) or self._open(name, create=True) for name in names]
         begun: list[apsw.Connection] = []
         committing = False
         try:
             for file in files:
                 file.execute("BEGIN IMMEDIATE")
                 begun.append(file)
-            rows = [self._rev(change.key) for change in changes]
-            found = [rev for rev, _ in rows]
-            failed = [c.key for c, rev in zip(changes, found, strict=True) if not holds(c.expect, rev)]
-            if failed:
-                raise Conflict("the store changed meanwhile", keys=failed)
-            revs = self._write(self._files[target], changes, rows) if target else found
+            revs = self._write(target, changes)
             committing = True
             if target:
                 self._files[target].execute("COMMIT")
@@ -170,38 +228,72 @@ class SQLiteStore:
                 if file.in_transaction:
                     file.execute("ROLLBACK")
 
-    def _write(
-        self, file: apsw.Connection, changes: Sequence[Change | Check], rows: list[tuple[Rev, Rev]]
-    ) -> list[Rev]:
+    def _write(self, target: str, changes: Sequence[Change | Check]) -> list[Rev]:
         """Apply the changes. An entry's Rev follows its last one; a new entry's follows the highest that was ever
-        deleted, which alone is kept apart: so no Rev returns, and a plain write touches no page but its own."""
-        high: Rev = file.execute(_HIGH).get
-        gone = 0
-        revs: list[Rev] = []
+        deleted, which alone is kept apart: so no Rev returns, and a plain write touches no page but its own.
+        No key occurs twice, so what a change finds does not depend on those before it. Raises Conflict."""
+        high: Rev = self._files[target].execute(_HIGH).get if target else ABSENT
+        gone: Rev = ABSENT
         leased = False
-        for change, (rev, stored) in zip(changes, rows, strict=True):
-            if isinstance(change, Check):
-                revs.append(rev)
-                continue
-            name = change.key.partition(SEP)[2]
-            if change.value is None:
-                file.execute(_DELETE, (name,))
-                gone = max(gone, stored)
-                revs.append(ABSENT)
-                continue
-            boot, until = None, None
-            if change.lease is not None:
-                clock = self._lease_clock()
-                boot, until, leased = clock.boot, clock.now() + change.lease, True
-            new = (stored or high) + 1
-            file.execute(_PUT, (name, new, change.value, boot, until))
-            revs.append(new)
+        revs: list[Rev] = []
+        failed: list[str] = []
+        for change in changes:
+            rev = self._folded(change, high)
+            if rev == ABSENT:
+                found, stored = self._rev(change.key)
+                if not holds(change.expect, found):
+                    failed.append(change.key)
+                    continue
+                if isinstance(change, Check):
+                    rev = found
+                else:
+                    rev = self._change(change, stored or high)
+                    leased = leased or change.lease is not None
+                    gone = max(gone, stored if change.value is None else ABSENT)
+            revs.append(rev)
+        if failed:
+            raise Conflict("the store changed meanwhile", keys=failed)
         if leased:
-            clock = self._lease_clock()
-            gone = max([gone, *(row[0] for row in file.execute(_SWEEP, (clock.boot, clock.now())))])
+            gone = max(gone, self._sweep(target))
         if gone > high:
-            file.execute(_RAISE, (gone,))
+            self._files[target].execute(_RAISE, (gone,))
         return revs
+
+    def _folded(self, change: Change | Check, high: Rev) -> Rev:
+        """Put with the expectation folded into the statement; the new Rev, or ABSENT: another form is needed, or
+        the expectation does not hold."""
+        if isinstance(change, Check):
+            return ABSENT
+        key, value, expect, lease = change
+        if value is None or lease is not None or expect < 0:
+            return ABSENT
+        namespace, _, name = key.partition(SEP)
+        file = self._files[namespace]
+        if expect == ABSENT:
+            file.execute(_ADD, (name, high + 1, value))
+        else:
+            file.execute(_REPLACE, (value, name, expect))
+        return (expect or high) + 1 if file.changes() else ABSENT
+
+    def _change(self, change: Change, last: Rev) -> Rev:
+        """Put after ``last``, or delete; the new Rev."""
+        namespace, _, name = change.key.partition(SEP)
+        file = self._files[namespace]
+        if change.value is None:
+            file.execute(_DELETE, (name,))
+            return ABSENT
+        boot, until = None, None
+        if change.lease is not None:
+            clock = self._lease_clock()
+            boot, until = clock.boot, clock.now() + change.lease
+        file.execute(_PUT, (name, last + 1, change.value, boot, until))
+        return last + 1
+
+    def _sweep(self, target: str) -> Rev:
+        """Delete what has outlived its lease; the highest Rev among it."""
+        clock = self._lease_clock()
+        rows = self._files[target].execute(_SWEEP, (clock.boot, clock.now()))
+        return max((row[0] for row in rows), default=ABSENT)
 
     def _rev(self, key: str) -> tuple[Rev, Rev]:
         """The entry's Rev as others see it, and the one that is stored: they differ once its lease has ended."""
@@ -219,17 +311,17 @@ class SQLiteStore:
             return
         start = namespace + SEP
         inside = prefix[len(start) :] if prefix.startswith(start) else ""
-        where, bindings = ["key >= ?"], [inside]
-        if inside:
-            where.append("key < ?")
-            bindings.append(beyond(inside))
+        # One bound at each end: of two, SQLite seeks by one and then steps over all that the other excludes.
+        low, high = ("key >= ?", inside), ("key < ?", beyond(inside)) if inside else None
         if after:
             if not after.startswith(start):
                 if (after > start) != reverse:
                     return
-            else:
-                where.append("key < ?" if reverse else "key > ?")
-                bindings.append(after[len(start) :])
+            elif not reverse and after[len(start) :] >= inside:
+                low = ("key > ?", after[len(start) :])
+            elif reverse and (high is None or after[len(start) :] < high[1]):
+                high = ("key < ?", after[len(start) :])
+        where, bindings = zip(*(bound for bound in (low, high) if bound is not None), strict=True)
         sql = (
             f"SELECT key, rev, value, lease_boot, lease_until FROM entry WHERE {' AND '.join(where)} "  # noqa: S608 - fixed parts
             f"ORDER BY key{' DESC' if reverse else ''}"
@@ -255,7 +347,7 @@ class SQLiteStore:
         return boot != clock.boot or until <= clock.now()
 
     def _path(self, namespace: str) -> Path:
-        if namespace != SHARED:
+        if namespace not in _OWN:
             check_agent_name(namespace)
         return self.folder / f"{namespace}.db"
 
@@ -271,9 +363,6 @@ class SQLiteStore:
         except OSError as error:
             raise sqlite_file.unreachable(path, error) from error
         return self._open(namespace, create=False)
-
-    def _opened(self, namespace: str) -> apsw.Connection:
-        return self._files.get(namespace) or self._open(namespace, create=True)
 
     def _open(self, namespace: str, *, create: bool) -> apsw.Connection:
         file = sqlite_file.open_file(self._path(namespace), self._patience, create=create)

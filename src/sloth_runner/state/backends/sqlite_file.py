@@ -8,12 +8,13 @@ from pathlib import Path
 
 import apsw
 
-from sloth_runner.errors import Busy, Corrupt, Foreign, Indeterminate, SlothError, StoreDown
+from sloth_runner.errors import Busy, Corrupt, Foreign, Indeterminate, KeyWrong, SlothError, StoreDown
 
 APPLICATION = 0x510C4001
 FORMAT = 1
-CHECKPOINT = 4000
-"""Pages in the write-ahead log (16 MiB) before they are moved: pages written often are then moved once."""
+CHECKPOINT = 1000
+"""Pages in the write-ahead log (4 MiB) before they are moved and it is begun anew: to write over it costs half of
+what it costs to make it longer, because the file system has nothing of its own to record."""
 NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "davfs"}
 )
@@ -27,18 +28,21 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('rev', 0);
 CREATE VIEW state_keys AS
   SELECT substr(key, 3) AS key, r ->> 'n' AS revision,
-         CASE WHEN r ->> 's' = 1 THEN '(sensitive)' WHEN r ->> 'b' THEN '(long)' ELSE r -> 'v' END AS value,
+         CASE WHEN r IS NULL THEN '(sealed)' WHEN r ->> 's' = 1 THEN '(sensitive)' WHEN r ->> 'b' THEN '(long)'
+              ELSE r -> 'v' END AS value,
          datetime(r ->> 't', 'unixepoch') AS time, r ->> 'u' AS user, r ->> 'm' AS host,
          r ->> 'r' AS run, r ->> 'k' AS task, datetime(r ->> 'x', 'unixepoch') AS expires
-  FROM (SELECT key, CAST(value AS TEXT) AS r FROM entry
+  FROM (SELECT key, CASE WHEN substr(value, 1, 1) <> x'ff' THEN CAST(value AS TEXT) END AS r FROM entry
         WHERE key >= 'k' || char(31) AND key < 'k' || char(32))
-  WHERE r -> 'v' IS NOT NULL OR r ->> 'b' IS NOT NULL;
+  WHERE r IS NULL OR r -> 'v' IS NOT NULL OR r ->> 'b' IS NOT NULL;
 CREATE VIEW state_history AS
-  SELECT substr(key, 3, length(key) - 15) AS key, r ->> 'n' AS revision, r ->> 'o' AS operation,
-         CASE WHEN r ->> 's' = 1 THEN '(sensitive)' WHEN r ->> 'b' THEN '(long)' ELSE r -> 'v' END AS value,
+  SELECT substr(key, 3, length(key) - 15) AS key, CAST(substr(key, -12) AS INTEGER) AS revision,
+         r ->> 'o' AS operation,
+         CASE WHEN r IS NULL THEN '(sealed)' WHEN r ->> 's' = 1 THEN '(sensitive)' WHEN r ->> 'b' THEN '(long)'
+              ELSE r -> 'v' END AS value,
          datetime(r ->> 't', 'unixepoch') AS time, r ->> 'u' AS user, r ->> 'm' AS host,
          r ->> 'r' AS run, r ->> 'k' AS task
-  FROM (SELECT key, CAST(value AS TEXT) AS r FROM entry
+  FROM (SELECT key, CASE WHEN substr(value, 1, 1) <> x'ff' THEN CAST(value AS TEXT) END AS r FROM entry
         WHERE key >= 'h' || char(31) AND key < 'h' || char(32));
 """
 
@@ -84,6 +88,12 @@ def open_file(path: Path, patience: float, *, create: bool) -> apsw.Connection:
 def translated(error: apsw.Error, path: Path, *, committing: bool = False) -> SlothError:
     """The project's error for SQLite's. ``committing``: it came from COMMIT, so the outcome may be unknown."""
     system = f"{type(error).__name__}: {error}"
+    if isinstance(error, apsw.ConstraintError) and "is sealed" in str(error):
+        return KeyWrong(
+            f"the state in {path} was sealed while this program used it, and takes no plaintext any more",
+            unchanged=["nothing was changed"],
+            next=["start it again with [state.encryption] configured"],
+        )
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return Busy(
             f"the database {path} is locked by another program and was not free in time",
@@ -98,7 +108,7 @@ def translated(error: apsw.Error, path: Path, *, committing: bool = False) -> Sl
             unchanged=["nothing was changed"],
             next=["keep a copy of it, then restore it from a backup"],
         )
-    if isinstance(error, apsw.FullError):
+    if isinstance(error, apsw.FullError) or (not committing and _is_full(error, path.parent)):
         return StoreDown(
             f"the disk that holds {path} is full",
             system=system,
@@ -112,6 +122,17 @@ def translated(error: apsw.Error, path: Path, *, committing: bool = False) -> Sl
             next=["check the disk, then see what is there: sloth-runner state show KEY"],
         )
     return unreachable(path, error)
+
+
+def _is_full(error: apsw.Error, folder: Path) -> bool:
+    """Whether a failure to read, write or open has no better reason than that no byte is free. (A log or its
+    shared memory that can't be made longer is reported like a broken disk.)"""
+    if not isinstance(error, apsw.IOError | apsw.CantOpenError):
+        return False
+    try:
+        return os.statvfs(folder).f_bavail == 0
+    except OSError:
+        return False
 
 
 def unreachable(path: Path, error: Exception) -> StoreDown:
@@ -137,6 +158,11 @@ def on_network(folder: Path, kind: str) -> StoreDown:
 def library_version() -> str:
     """The version of SQLite that is used (apsw brings its own)."""
     return apsw.sqlite_lib_version()
+
+
+def driver_version() -> str:
+    """The version of apsw."""
+    return apsw.apsw_version()
 
 
 def _check_library() -> None:

@@ -7,10 +7,12 @@ the turn again without queueing if it is free, so that a burst isn't slowed down
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sloth_runner.errors import Busy, StoreDown
@@ -20,55 +22,61 @@ COHORT = 0.002
 
 
 class Turn:
-    """This handle's place in the queue of writers of one file. Re-entrant: ``take`` and ``give`` are counted."""
+    """This handle's place in the queue of writers of one file: a context manager, and re-entrant.
 
-    __slots__ = ("_depth", "_fair", "_folder", "_name", "_turn")
+    Entering waits for the turn, at most ``patience`` seconds. Raises Busy (who has it, if that can be known)."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    __slots__ = ("_depth", "_fair", "_folder", "_name", "_patience", "_queue", "_turn")
+
+    def __init__(self, folder: Path, name: str, patience: float) -> None:
         self._folder = folder
         self._name = name
+        self._patience = patience
+        self._queue = -1
         self._turn = -1
         self._depth = 0
         self._fair = 0.0
 
-    def take(self, patience: float) -> None:
-        """Wait for the turn, at most ``patience`` seconds. Raises Busy (who has it, if that can be known)."""
+    def __enter__(self) -> None:
         if self._depth == 0:
             if self._turn < 0:
-                self._folder.mkdir(mode=0o700, exist_ok=True)
+                _make_folder(self._folder)
                 self._turn = _open(self._folder / f"{self._name}.turn")
             if time.monotonic() - self._fair >= COHORT or not _try(self._turn):
-                self._wait(patience)
+                self._wait()
         self._depth += 1
 
-    def give(self) -> None:
-        """Let the next one have it."""
+    def __exit__(self, *exc: object) -> None:
         self._depth -= 1
         if self._depth == 0:
             fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Leave; the turn is given back with it."""
-        if self._turn >= 0:
-            os.close(self._turn)
-        self._turn = -1
+        for descriptor in (self._queue, self._turn):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._queue = self._turn = -1
 
-    def _wait(self, patience: float) -> None:
-        end = time.monotonic() + patience
-        queue_path = self._folder / f"{self._name}.queue"
-        queue = _lock(_open(queue_path), queue_path, end)
-        if queue is None:
-            raise self._busy(queue_path)
+    def _wait(self) -> None:
+        end = time.monotonic() + self._patience
+        path = self._folder / f"{self._name}.queue"
+        # A descriptor that has stood in line may be lost to its thread: it is kept only once it has the lock.
+        queue, self._queue = self._queue if self._queue >= 0 else _open(path), -1
+        self._queue = self._lock(queue, path, end)
         try:
             path = self._folder / f"{self._name}.turn"
-            turn = _lock(self._turn, path, end)
-            if turn is None:
-                self._turn = -1
-                raise self._busy(path)
-            self._turn = turn
+            turn, self._turn = self._turn, -1
+            self._turn = self._lock(turn, path, end)
         finally:
-            os.close(queue)
+            fcntl.flock(self._queue, fcntl.LOCK_UN)
         self._fair = time.monotonic()
+
+    def _lock(self, descriptor: int, path: Path, end: float) -> int:
+        locked = _lock(descriptor, path, end)
+        if locked is None:
+            raise self._busy(path)
+        return locked
 
     def _busy(self, path: Path) -> Busy:
         pid = _holder(path)
@@ -80,41 +88,41 @@ class Turn:
         )
 
 
-class Turns:
-    """The turns on several files, taken in order and given back together; a context manager."""
+@contextmanager
+def together(turns: Iterable[Turn]) -> Iterator[None]:
+    """The turns on several files, taken in order and given back together."""
+    with ExitStack() as stack:
+        for turn in turns:
+            stack.enter_context(turn)
+        yield
 
-    __slots__ = ("_patience", "_taken", "_turns")
 
-    def __init__(self, turns: Sequence[Turn], patience: float) -> None:
-        self._turns = turns
-        self._patience = patience
-        self._taken = 0
-
-    def __enter__(self) -> None:
-        try:
-            for turn in self._turns:
-                turn.take(self._patience)
-                self._taken += 1
-        except BaseException:
-            self.__exit__()
-            raise
-
-    def __exit__(self, *exc: object) -> None:
-        while self._taken:
-            self._taken -= 1
-            self._turns[self._taken].give()
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder.parent, error) from error
 
 
 def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise StoreDown(
-            f"the state in {path.parent.parent} can't be written: {error.strerror}",
-            system=str(error),
-            unchanged=["nothing was changed"],
-            next=["check the folder's owner and mode, and whether its file system is read-only"],
-        ) from error
+        raise _unwritable(path.parent.parent, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> StoreDown:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return StoreDown(
+        f"the state in {folder} can't be written: {error.strerror}",
+        system=str(error),
+        unchanged=["nothing was changed"],
+        next=[
+            "make room and try again"
+            if full
+            else "check the folder's owner and mode, and whether its file system is read-only"
+        ],
+    )
 
 
 def _try(fd: int) -> bool:

@@ -1,0 +1,103 @@
+"""Why: seeing what differs on the machines from what was applied to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from sloth_runner.cli.base import command, complete_agent, output_option
+from sloth_runner.cli.plan import CHANGES
+from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.text import count, pictures, styled
+
+Document = Mapping[str, Any]
+
+
+@command("drift")
+@click.argument("prefix", required=False, default="")
+@click.option(
+    "--agent",
+    "agents",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_agent,
+    help="Only this agent; all that have resources if not given.",
+)
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="TYPE:ID.ATTRIBUTE",
+    help="Don't count this attribute (* and ? are wild).",
+)
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 exactly if something differs.")
+@click.option("-v", "--verbose", is_flag=True, help="Also list what does not differ.")
+@output_option
+@click.pass_obj
+def drift(
+    shell: Shell,
+    /,
+    prefix: str,
+    agents: tuple[str, ...],
+    ignore: tuple[str, ...],
+    detailed_exitcode: bool,
+    verbose: bool,
+) -> int:
+    """Look at every recorded resource (or those whose type:id begins with PREFIX) and show what differs from what was
+    applied last, attribute by attribute, with who applied it and when. Changes nothing; the next run repairs it.
+
+    Exit status: 0, or with --detailed-exitcode 2 exactly if something differs; 6 if an agent can't be reached.
+    """
+    from sloth_runner.execution.drifting import drift as look
+    from sloth_runner.state.layout import SHARED
+
+    app = shell.app()
+    chosen = [app.require_agent(name) for name in agents] or [n for n in app.namespaces() if n != SHARED]
+    document = look(app, chosen, ignore, prefix)
+    if shell.mode == "json":
+        shell.document("drift", {"store": app.store_name, **document})
+    elif shell.mode == "jsonl":
+        for row in document["resources"]:
+            shell.record("drift.resource", row)
+        shell.record("drift.finished", {k: v for k, v in document.items() if k != "resources"})
+    else:
+        for line in _lines(shell, document, verbose=verbose):
+            shell.print(line)
+    if document["unreachable"]:
+        return 6
+    return CHANGES if detailed_exitcode and document["drifted"] else 0
+
+
+def _lines(shell: Shell, document: Document, *, verbose: bool) -> Iterator[str]:
+    for row in document["resources"]:
+        if row["status"] != "ok" or verbose:
+            yield from _resource(shell, row)
+    for agent in document["unreachable"]:
+        yield styled(f"! {agent} can't be reached: its resources were not looked at", "red", shell.color)
+    unknown = sum(row["status"] == "unknown" for row in document["resources"])
+    more = f", {unknown} could not be looked at" if unknown else ""
+    text = f"{count(document['checked'], 'resource')} checked, {document['drifted']} drifted{more}"
+    yield styled(text, "bold", shell.color)
+
+
+def _resource(shell: Shell, row: Document) -> Iterator[str]:
+    from sloth_runner.cli.progress import diff_line
+    from sloth_runner.engine.converge import shown
+    from sloth_runner.moments import parse_moment
+
+    style = {"ok": "green", "unknown": "cyan"}.get(row["status"], "yellow")
+    last = row["last"]
+    when = shell.moment(parse_moment(last["time"]))
+    by = f"{last['user']}@{last['host']}, run {last['run']}, task {last['task']}, {when}"
+    status = styled(row["status"], style, shell.color)
+    yield f"[{row['agent']}] {pictures(row['address'])} {status} (applied by {pictures(by)})"
+    if row["reason"]:
+        yield f"    {pictures(row['reason'])}"
+    for attribute in row["attributes"]:
+        if attribute["name"] == "content" and row["diff"]:
+            continue
+        was, now = pictures(shown(attribute["recorded"])), pictures(shown(attribute["actual"]))
+        yield f"    {attribute['name']}: {was} → {now}"
+    for text in str(row["diff"] or "").splitlines():
+        yield f"    {diff_line(text, shell.color)}"

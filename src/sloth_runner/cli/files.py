@@ -1,0 +1,97 @@
+"""Why: commands about a task file take the same options: which file, which stack, which tasks, which values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from sloth_runner.cli.shell import Shell
+from sloth_runner.errors import UsageError
+
+if TYPE_CHECKING:
+    from sloth_runner.execution.loading import RunOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+
+
+def file_options(function: F) -> F:
+    """Values and targets."""
+    for option in (
+        click.option("--strict-values", is_flag=True, help="Reading a value that is missing is an error."),
+        click.option(
+            "--set-string", "set_strings", multiple=True, metavar="KEY=TEXT", help="Set a value to this text."
+        ),
+        click.option(
+            "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a value (YAML; dots in KEY)."
+        ),
+        click.option(
+            "--values",
+            "values_files",
+            multiple=True,
+            type=PATH,
+            metavar="FILE",
+            help="Values: YAML, TOML or JSON.",
+        ),
+        click.option(
+            "--delegate-to",
+            multiple=True,
+            metavar="AGENT",
+            help="Run the tasks there: agent, @group, pattern.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def selection_options(function: F) -> F:
+    """Which tasks, on which agents."""
+    for option in (
+        click.option("--limit", multiple=True, metavar="AGENTS", help="Only on these agents."),
+        click.option(
+            "--skip-tags", multiple=True, metavar="TAGS", help="Without tasks that have one of these tags."
+        ),
+        click.option("--tags", multiple=True, metavar="TAGS", help="Only tasks with one of these tags."),
+        click.option(
+            "--task", "tasks", multiple=True, metavar="NAME", help="Only this task and what it needs."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def file_and_stack(target: str | None, file: Path | None) -> tuple[Path, str | None]:
+    """The task file, and the name of the stack where one is given. Raises UsageError."""
+    if file is not None:
+        return file, target
+    if target is None:
+        raise UsageError(
+            "a task file is needed",
+            unchanged=["nothing was run"],
+            next=["sloth-runner run FILE", "sloth-runner run --help"],
+        )
+    return Path(target), None
+
+
+def run_options(shell: Shell, file: Path, stack: str | None, **given: Any) -> RunOptions:
+    """What was asked for, with what configuration says of the rest."""
+    from sloth_runner.execution.loading import RunOptions
+
+    path = shell.cwd / file
+    settings = shell.app(path).settings
+    lists: dict[str, Any] = {
+        name: tuple(split_list(given.pop(name, ()))) for name in ("tags", "skip_tags", "limit", "delegate_to")
+    }
+    files = tuple(shell.cwd / name for name in given.pop("values_files"))
+    chosen = {name: value for name, value in given.items() if value is not None}
+    for name in ("jobs", "lock_timeout", "timeout"):
+        chosen.setdefault(name, getattr(settings, name))
+    return RunOptions(file=path, stack=stack, values_files=files, **lists, **chosen)
+
+
+def split_list(given: tuple[str, ...]) -> list[str]:
+    """The parts of lists separated by commas."""
+    return [part.strip() for item in given for part in item.split(",") if part.strip()]

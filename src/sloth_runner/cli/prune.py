@@ -1,0 +1,103 @@
+"""Why: what a task file no longer names is taken away again, after it was shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sloth_runner.cli import problems
+from sloth_runner.cli.base import COUNT, DURATION, command, output_option, yes_option
+from sloth_runner.cli.files import PATH, file_and_stack, file_options, run_options
+from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.text import pictures, styled
+from sloth_runner.errors import Declined, SlothError
+
+if TYPE_CHECKING:
+    from sloth_runner.execution.pruning import Pruning, Verdict
+
+MARKS = {"remove": ("-", "red"), "restore": ("~", "yellow"), "forget": ("o", "dim"), "keep": ("=", "dim")}
+
+
+@command("prune")
+@click.argument("target", metavar="FILE|STACK", required=False)
+@click.option(
+    "-f", "--file", type=PATH, metavar="FILE", help="The task file; the argument is the stack's name then."
+)
+@file_options
+@click.option("--check", "--dry-run", "check", is_flag=True, help="Only show what would be done.")
+@click.option("--max-prune", type=COUNT, metavar="N", help="Do nothing if it would be more than N resources.")
+@click.option("--lock-timeout", type=DURATION, help="Wait so long for a run of the stack to end.")
+@yes_option
+@output_option
+@click.pass_obj
+def prune(
+    shell: Shell,
+    /,
+    target: str | None,
+    file: Path | None,
+    check: bool,
+    max_prune: int | None,
+    yes: bool,
+    **given: Any,
+) -> int:
+    """Remove what earlier runs of FILE made and the file no longer names; what was there before is put back.
+
+    The file is evaluated as plan does. A resource is taken if its task is gone from the file, if a line that named it
+    is gone, or if that line was reached and did not name it. What was changed by others since, and what could not be
+    evaluated, is kept and listed. It is shown first; handled in the reverse order of creation.
+    """
+    from sloth_runner.execution.pruning import Pruning
+
+    path, stack = file_and_stack(target, file)
+    options = run_options(shell, path, stack, **given)
+    pruning = Pruning(shell.app(options.file), options)
+    verdicts = pruning.verdicts()
+    taken = [verdict for verdict in verdicts if verdict.action != "keep"]
+    if check or not taken:
+        _show(shell, pruning, verdicts, {})
+        return 0
+    if max_prune is not None and len(taken) > max_prune:
+        raise Declined(
+            f"{len(taken)} resources would be pruned, more than --max-prune {max_prune}",
+            unchanged=["nothing was changed"],
+            next=["see them: sloth-runner prune --check …"],
+        )
+    shell.confirm(_question(pruning, verdicts), f"Prune {len(taken)} of them?", yes=yes)
+    done = pruning.carry_out(verdicts)
+    errors = {f"{v.agent} {v.entry.address}": error for v, error in done if error is not None}
+    _show(shell, pruning, verdicts, errors)
+    return 1 if errors else 0
+
+
+def _question(pruning: Pruning, verdicts: Sequence[Verdict]) -> list[str]:
+    lines = [f"stack {pruning.stack.name}, {pruning.file}:"]
+    return lines + [f"  {v.action} [{v.agent}] {v.entry.address}: {v.reason}" for v in verdicts]
+
+
+def _show(
+    shell: Shell, pruning: Pruning, verdicts: Sequence[Verdict], errors: Mapping[str, SlothError]
+) -> None:
+    from sloth_runner.execution.pruning import prune_document
+
+    document = prune_document(pruning, verdicts, errors)
+    if shell.mode == "json":
+        shell.document("prune", {"store": shell.app().store_name, **document})
+        return
+    if shell.mode == "jsonl":
+        for row in document["resources"]:
+            shell.record("prune.resource", row)
+        shell.record("prune.finished", {k: v for k, v in document.items() if k != "resources"})
+        return
+    for row in document["resources"]:
+        mark, style = MARKS[row["action"]]
+        words = styled(f"{mark} {row['action']}", style, shell.color)
+        shell.print(f"{words} [{row['agent']}] {pictures(row['address'])}: {pictures(row['reason'])}")
+        if row["error"] is not None:
+            for line in problems.lines(row["error"], shell.columns, shell.color):
+                shell.print(line)
+    found = document["summary"]
+    text = ", ".join(f"{found[name]} to {name}" if not errors else f"{found[name]} {name}" for name in found)
+    shell.print(styled(text, "bold", shell.color))

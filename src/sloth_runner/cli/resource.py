@@ -1,0 +1,170 @@
+"""Why: the ledger can be looked at, and told to forget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sloth_runner.cli.base import command, output_option, where_options, yes_option
+from sloth_runner.cli.shell import Shell, Where, one_namespace
+from sloth_runner.cli.text import count
+from sloth_runner.errors import KeyMissing, UsageError
+from sloth_runner.moments import iso
+from sloth_runner.names import did_you_mean
+from sloth_runner.state.layout import LOCAL, SHARED
+
+if TYPE_CHECKING:
+    from sloth_runner.state.ledger import Entry
+
+Document = dict[str, Any]
+
+
+def _agents(shell: Shell, where: Where) -> list[str]:
+    app = shell.app()
+    if where.shared:
+        raise UsageError("resources belong to machines: the shared namespace has none", next=["--agent NAME"])
+    if where.all_agents:
+        return [name for name in app.namespaces() if name != SHARED]
+    return [LOCAL if where.agent is None else app.require_agent(where.agent)]
+
+
+@command("list")
+@click.argument("prefix", required=False, default="")
+@where_options(everywhere=True)
+@output_option
+@click.pass_obj
+def list_resources(shell: Shell, /, prefix: str, where: Where) -> None:
+    """List what was converged on a machine: all, or what begins with PREFIX (a type, or type:id)."""
+    from sloth_runner.state.ledger import entries
+
+    store = shell.app().store()
+    found = [(agent, e) for agent in _agents(shell, where) for e in entries(store, agent, prefix)]
+    rows = [_row(shell, agent, entry) for agent, entry in found]
+    if shell.mode == "jsonl":
+        for row in rows:
+            shell.record("resource", row)
+    elif shell.mode == "json":
+        body = {"store": shell.app().store_name, "count": len(rows), "resources": rows}
+        shell.document("resource.list", body)
+    else:
+        cells = [
+            [r["address"], r["status"], r["stack"] or "-", r["task"] or "-", shell.moment(e.time), agent]
+            for r, (agent, e) in zip(rows, found, strict=True)
+        ]
+        shell.table(["RESOURCE", "STATUS", "STACK", "TASK", "APPLIED", "AGENT"], cells, flexible=(0, 2, 3))
+        if shell.human and not rows:
+            shell.say("nothing is recorded")
+
+
+@command("show")
+@click.argument("address")
+@where_options()
+@output_option
+@click.pass_obj
+def show(shell: Shell, /, address: str, where: Where) -> None:
+    """Show what the ledger knows of one resource (type:id): what was wanted, what was there before, and by whom."""
+    agent, entry = _one(shell, address, one_namespace(where, "a resource is on one machine"))
+    row = _row(shell, agent, entry)
+    if shell.structured:
+        shell.document("resource.show", {"store": shell.app().store_name, "resource": row})
+        return
+    pairs = [
+        ("status", row["status"]),
+        *((f"wanted {name}", _cell(value)) for name, value in (row["wanted"] or {}).items()),
+        *((f"before {name}", _cell(value)) for name, value in (row["before"] or {}).items()),
+        ("there before", "no" if row["before"] is None else "yes"),
+        ("module", f"{row['module']}, line {row['line']}"),
+        ("applied", f"{shell.moment(entry.time)} by {row['by']['user']}@{row['by']['host']}"),
+        ("stack, run, task", f"{row['stack'] or '-'}, {row['by']['run']}, {row['task']}"),
+        *(("site", line) for line in row["site"]),
+        *((f"checksum {name}", value) for name, value in row["checksums"].items()),
+    ]
+    shell.fields(f"{address} on {agent}", pairs)
+
+
+@command("forget")
+@click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS…")
+@where_options()
+@yes_option
+@output_option
+@click.pass_obj
+def forget(shell: Shell, /, addresses: Sequence[str], where: Where, yes: bool) -> None:
+    """Forget resources; the machine is left as it is. A later run records them again, as found."""
+    from sloth_runner.state.ledger import Ledger
+
+    where = one_namespace(where, "resources are forgotten on one machine at a time")
+    found = [_one(shell, address, where) for address in addresses]
+    agent = found[0][0]
+    store = shell.app().store_name
+    lines = [f"forget {count(len(found), 'resource')} of {agent} in {store}:", *(f"  {a}" for a in addresses)]
+    shell.confirm(lines, "Forget?", yes=yes)
+    ledger = Ledger(shell.app().store(), agent, tuple)
+    for _, entry in found:
+        ledger.drop(entry.address)
+    ledger.flush()
+    if shell.structured:
+        shell.document("resource.forget", {"store": store, "agent": agent, "forgotten": list(addresses)})
+    else:
+        shell.print(f"forgot {count(len(found), 'resource')}; the machine is as it was")
+
+
+def _one(shell: Shell, address: str, where: Where) -> tuple[str, Entry]:
+    from sloth_runner.state.ledger import Ledger, entries
+
+    store = shell.app().store()
+    (agent,) = _agents(shell, where)
+    entry = Ledger(store, agent, tuple).entry(address)
+    if entry is not None:
+        return agent, entry
+    known = [found.address for found in entries(store, agent)]
+    raise KeyMissing(
+        f"nothing is recorded of {address!r} on {agent!r}",
+        next=[*did_you_mean(address, known), f"see what is: sloth-runner resource list --agent {agent}"],
+    )
+
+
+def _row(shell: Shell, agent: str, entry: Entry) -> Document:
+    from sloth_runner.engine.records import list_stacks
+    from sloth_runner.state.ledger import checksum
+
+    names = {stack["id"]: stack["stack"] for stack in list_stacks(shell.app().store())}
+    user, host, pid, run, task = entry.by
+    secret = bool(entry.salt)
+    return {
+        "address": entry.address,
+        "agent": agent,
+        "status": _status(entry),
+        "stack": names.get(entry.stack),
+        "task": task,
+        "module": entry.module,
+        "line": entry.line,
+        "site": list(entry.site),
+        "wanted": None if secret else entry.wanted,
+        "before": None if secret else entry.before,
+        "sensitive": secret,
+        "checksums": {
+            "wanted": checksum(entry.wanted),
+            "applied": checksum(entry.applied),
+            "observed": checksum(entry.applied),
+        },
+        "applied": iso(entry.time),
+        "by": {"user": user, "host": host, "pid": pid, "run": run, "task": task},
+        "kept": entry.keep,
+    }
+
+
+def _status(entry: Entry) -> str:
+    if entry.memory is not None:
+        return "remembered"
+    if entry.applied is None:
+        return "absent"
+    if entry.adopted:
+        return "adopted"
+    return "created" if entry.before is None else "changed"
+
+
+def _cell(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,123 @@
+"""Why: what was applied and what is there now are compared resource by resource, from the ledger alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sloth_runner.engine.solo import complete
+from sloth_runner.errors import SlothError, TaskFailed
+from sloth_runner.modules.base import Look, Observed, Resource
+from sloth_runner.modules.difference import HIDDEN, difference
+from sloth_runner.state.ledger import checksum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sloth_runner.modules.base import Kind
+    from sloth_runner.state.ledger import Entry
+    from sloth_runner.transport.base import Transport
+
+OK, DRIFTED, MISSING, UNKNOWN = "ok", "drifted", "missing", "unknown"
+
+
+class Found(NamedTuple):
+    """How a recorded resource was met. ``attributes`` are the differing ones: name, recorded, actual; ``reason`` says
+    why it is unknown; ``observed`` is all that was seen."""
+
+    entry: Entry
+    status: str
+    attributes: tuple[tuple[str, Any, Any], ...] = ()
+    diff: str | None = None
+    reason: str | None = None
+    observed: Observed | None = None
+
+
+def watched(entry: Entry) -> bool:
+    """Whether an entry is about something that can be looked at (and not only a call's memory)."""
+    return entry.memory is None
+
+
+def look_all(
+    kinds: Mapping[str, Kind],
+    transport: Transport,
+    entries: Sequence[Entry],
+    content: Callable[[str], bytes | None],
+) -> list[Found]:
+    """Look at resources of one machine, those of one kind together. ``content`` gives a kept content by digest."""
+    by_kind: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_kind.setdefault(entry.kind, []).append(entry)
+    found: dict[str, Found] = {}
+    for name, group in by_kind.items():
+        kind = kinds.get(name)
+        if kind is None:
+            reason = f"this version has no kind of resource {name!r}"
+            found.update({e.address: Found(e, UNKNOWN, reason=reason) for e in group})
+            continue
+        for entry, seen in zip(group, _observe(kind, transport, group), strict=True):
+            if isinstance(seen, SlothError):
+                found[entry.address] = Found(entry, UNKNOWN, reason=seen.message)
+            else:
+                found[entry.address] = _compare(kind, transport, entry, seen, content)
+    return [found[entry.address] for entry in entries]
+
+
+def _observe(kind: Kind, transport: Transport, group: Sequence[Entry]) -> Sequence[Observed | SlothError]:
+    """One look at all; if that fails, one at each, so that one failure hides no other resource."""
+    looks = [_look(entry) for entry in group]
+    try:
+        seen: Sequence[Observed] = complete(transport, kind.observe(looks))
+        return seen
+    except SlothError as error:
+        if len(looks) == 1:
+            return [error]
+    return [one for entry in group for one in _observe(kind, transport, [entry])]
+
+
+def _look(entry: Entry) -> Look:
+    keys = None if entry.applied is None else frozenset(entry.applied)
+    return Look(Resource(entry.kind, entry.id, entry.params), keys)
+
+
+def _compare(
+    kind: Kind,
+    transport: Transport,
+    entry: Entry,
+    seen: Observed,
+    content: Callable[[str], bytes | None],
+) -> Found:
+    applied, actual = entry.applied, seen.attributes
+    if applied is None:
+        if actual is None:
+            return Found(entry, OK, observed=seen)
+        return Found(entry, DRIFTED, (("present", False, True),), observed=seen)
+    if actual is None:
+        return Found(entry, MISSING, (("present", True, False),), observed=seen)
+    rows: list[tuple[str, Any, Any]] = []
+    for name, recorded in applied.items():
+        now = actual.get(name)
+        if entry.salt:
+            if checksum({"salt": entry.salt, name: now}) != recorded:
+                rows.append((name, HIDDEN, HIDDEN))
+        elif now != recorded:
+            rows.append((name, recorded, now))
+    if not rows:
+        return Found(entry, OK, observed=seen)
+    diff = _diff(kind, transport, entry, content) if any(row[0] == "content" for row in rows) else None
+    return Found(entry, DRIFTED, tuple(rows), diff, observed=seen)
+
+
+def _diff(
+    kind: Kind, transport: Transport, entry: Entry, content: Callable[[str], bytes | None]
+) -> str | None:
+    if entry.salt:
+        return HIDDEN
+    recorded = content(entry.content) if entry.content is not None else None
+    if kind.content is None or recorded is None:
+        return None
+    try:
+        actual: bytes | None = complete(transport, kind.content(Resource(entry.kind, entry.id, entry.params)))
+    except TaskFailed:
+        return None
+    return None if actual is None else difference(entry.id, recorded, actual)

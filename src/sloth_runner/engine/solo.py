@@ -1,0 +1,39 @@
+"""Why: looking at what the ledger knows, and undoing it, uses the kinds' steps without any task around them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from sloth_runner.engine.drive import Desk, Drive
+from sloth_runner.errors import Bug
+from sloth_runner.transport.base import discard
+
+if TYPE_CHECKING:
+    from sloth_runner.ops import Op
+    from sloth_runner.transport.base import Transport
+
+
+def complete(transport: Transport, steps: Generator[Any, Any, Any]) -> Any:
+    """Perform steps to their end; returns what they return. An event loop is started only if something waits.
+
+    Raises what the steps raise; an OpError that they let pass as TaskFailed.
+    """
+    drive = Drive(steps, transport.at_once, Desk(_no, _no, _no, _no, _no, _no))
+    op = drive.advance()
+    if op is not None:
+        import asyncio
+
+        first = op
+
+        async def wait() -> None:
+            following: Op | None = first
+            while following is not None:
+                following = await drive.perform(transport, following, discard)
+
+        asyncio.run(wait())
+    return drive.outcome
+
+
+def _no(*args: object) -> Any:
+    raise Bug("only operations on a machine are performed here")

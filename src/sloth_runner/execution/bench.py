@@ -1,0 +1,200 @@
+"""Why: a run and a plan of it need the same parts put together: pump, calls, contexts, ledgers, values of targets.
+
+They differ in what stands behind: a plan works on an overlay of the store, on rehearsals of the machines and on locks
+that are only reported.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sloth_runner.engine.calls import Calls
+from sloth_runner.engine.context import Context
+from sloth_runner.engine.module_calls import ModuleCalls, World
+from sloth_runner.engine.pump import Pump, Strand
+from sloth_runner.engine.rehearsal import Rehearsal
+from sloth_runner.model import By, Call, Site
+from sloth_runner.state.layout import LOCAL
+from sloth_runner.state.ledger import Ledger
+from sloth_runner.state.state import State
+from sloth_runner.state.writer import Fence, Mutation, Writer
+
+if TYPE_CHECKING:
+    from sloth_runner.app import App
+    from sloth_runner.engine.check_locks import CheckLocker
+    from sloth_runner.engine.lock_calls import Locker
+    from sloth_runner.engine.plan import Instance, Plan
+    from sloth_runner.execution.loading import Loading, RunOptions
+    from sloth_runner.state.store import Store
+
+Say = Callable[[str, dict[str, Any], "Instance | None"], None]
+
+
+class Basis(NamedTuple):
+    """What stands behind a bench. ``fences`` are those of the stack's lock; ``say`` hears events; ``settle`` is done
+    after each round of the pump."""
+
+    store: Store
+    writers: Writers
+    by: By
+    stack: str
+    fences: Callable[[], tuple[Fence, ...]]
+    say: Say
+    settle: Callable[[], None]
+    make_locker: Callable[[Pump], Locker | CheckLocker]
+    rehearse: bool
+
+
+class Bench:
+    """The working parts of one program under way."""
+
+    def __init__(self, app: App, options: RunOptions, loading: Loading, plan: Plan, basis: Basis) -> None:
+        self.app = app
+        self.loading = loading
+        self.basis = basis
+        self.mask = loading.mask
+        self.deadline = None if options.timeout is None else time.monotonic() + options.timeout
+        layers = {agent: app.values_for(agent) for agent in (LOCAL, *plan.targets)}
+        self._layers = layers if any(layers.values()) else {}
+        self._whose_values = ""
+        before = self._use_values if self._layers else None
+        writers = basis.writers
+        self.pump = Pump(self._serve, self._flush, writers.late, basis.settle, before=before)
+        self.locker = basis.make_locker(self.pump)
+        self._transports = app.transports()
+        self.ledgers: dict[str, Ledger] = {}
+        self.rehearsals: dict[str, Rehearsal] = {}
+        self._calls = self._make_calls(options)
+        self.own = Context(basis.by.run or "", LOCAL, None, self.state(LOCAL, None), self._say_own)
+
+    def _say_own(self, kind: str, data: dict[str, Any]) -> None:
+        self.basis.say(kind, data, None)
+
+    def take_over(self) -> None:
+        """From now on what the program says belongs to its tasks."""
+        self.loading.say = self._say
+        self.loading.stop = self.pump.stopping
+
+    def ledger(self, agent: str) -> Ledger:
+        """The ledger of a machine, under the stack's lock."""
+        found = self.ledgers.get(agent)
+        if found is None:
+            found = self.ledgers[agent] = Ledger(self.basis.store, agent, self.basis.fences)
+        return found
+
+    def look_again(self) -> None:
+        """At the end: make the looks of the next run cheaper."""
+        from sloth_runner.engine.converge import look_again
+
+        for agent, ledger in self.ledgers.items():
+            if ledger.unseen:
+                look_again(ledger, self._transports.to(agent))
+                ledger.flush()
+
+    def rehearsal(self, agent: str) -> Rehearsal | None:
+        """The picture of a machine in check mode."""
+        if not self.basis.rehearse:
+            return None
+        found = self.rehearsals.get(agent)
+        if found is None:
+            found = self.rehearsals[agent] = Rehearsal(self._transports.to(agent))
+        return found
+
+    def context(self, instance: Instance) -> Context:
+        """The context of one task instance."""
+        task = instance.task
+        workdir = task.workdir or str(self.loading.file.parent)
+
+        def say(kind: str, data: dict[str, Any]) -> None:
+            self.basis.say(kind, data, instance)
+
+        self.locker.begin(instance.id)
+        state = self.state(instance.agent, task.name)
+        return Context(instance.id, instance.agent, task, state, say, workdir)
+
+    def state(self, agent: str, task: str | None) -> State:
+        """A view of an agent's state, for a task."""
+        by = self.basis.by._replace(task=task)
+        prefixes = self.app.settings.shared_prefixes
+        state = State(self.basis.writers.main, agent, by, shared_prefixes=prefixes)
+        state.on_secret = self.mask.learn
+        return state
+
+    def _make_calls(self, options: RunOptions) -> Calls:
+        from sloth_runner.modules import kinds, modules
+
+        app, loading = self.app, self.loading
+        handlers = frozenset(handler.name for handler in loading.program.handlers)
+        world = World(
+            modules(), kinds(), self._transports.to, self.ledger, self.rehearsal, app.expand_agents,
+            str(loading.file.parent), self.basis.stack, loading.loaded.text, handlers, app.clock, app.new_id,
+            options.paranoid,
+        )  # fmt: skip
+        calls = ModuleCalls(world)
+        return Calls(
+            lambda: self.pump, self.locker, calls, app.require_agent, app.jitter, self.deadline,
+            loading.secrets, sleeps=not self.basis.rehearse,
+        )  # fmt: skip
+
+    def _serve(self, strand: Strand, call: Call) -> object:
+        return self._calls.serve(strand, call)
+
+    def _flush(self, mutations: list[Mutation]) -> list[object]:
+        writers = self.basis.writers
+        return writers.main.apply(mutations) if self.pump.alone else writers.quick(mutations)
+
+    def _use_values(self, strand: Strand) -> None:
+        """Each body sees ``values`` with what configuration gives its target below files and ``--set``."""
+        agent = strand.context.agent
+        if agent != self._whose_values:
+            self._whose_values = agent
+            self.loading.use_values(self._layers.get(agent, {}))
+
+    def _say(self, level: str, text: str, site: Site | None) -> None:
+        strand = self.pump.current
+        context: Context = self.own if strand is None else strand.context
+        context.note(level, text, site)
+
+
+class Writers:
+    """The ways to the store: from the pump's own thread, patiently (``main``) or not, and from another thread.
+    ``fresh`` opens a handle with some patience (None: there is only the one store)."""
+
+    def __init__(
+        self,
+        main: Writer,
+        make: Callable[[Store], Writer],
+        fresh: Callable[[float | None], Store] | None,
+    ) -> None:
+        self.main = main
+        self._make = make
+        self._fresh = fresh
+        self._quick: Writer | None = None
+        self._late: Writer | None = None
+        self._guard = threading.Lock()
+
+    def quick(self, mutations: list[Mutation]) -> list[object]:
+        """Don't wait: Busy for what can't be written at once."""
+        if self._fresh is None:
+            return self.main.apply(mutations)
+        if self._quick is None:
+            self._quick = self._make(self._fresh(0.02))
+        return self._quick.apply(mutations)
+
+    def late(self, mutations: list[Mutation]) -> list[object]:
+        """Wait, from any thread."""
+        with self._guard:
+            if self._fresh is None:
+                return self.main.apply(mutations)
+            if self._late is None:
+                self._late = self._make(self._fresh(None))
+            return self._late.apply(mutations)
+
+    def close(self) -> None:
+        """Give the additional handles back."""
+        for writer in (self._quick, self._late):
+            if writer is not None:
+                writer.store.close()

@@ -1,0 +1,68 @@
+"""Why: "what differs on the machines from what we applied" needs the store and the ways to machines, and no file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from sloth_runner.engine.drifting import MISSING, OK, UNKNOWN, Found, look_all, watched
+from sloth_runner.errors import AgentUnknown, BadConfig, Lost
+from sloth_runner.moments import iso
+from sloth_runner.state.ledger import Ledger, entries
+
+if TYPE_CHECKING:
+    from sloth_runner.app import App
+
+Document = dict[str, Any]
+
+
+def drift(app: App, agents: Sequence[str], ignored: Sequence[str], prefix: str = "") -> Document:
+    """Look at every recorded resource of the agents; the document of ``drift``. Changes nothing.
+
+    ``ignored`` are patterns ``type:id.attribute``.
+    """
+    from sloth_runner.modules import kinds
+
+    store, transports = app.store(), app.transports()
+    rows: list[Document] = []
+    unreachable: list[str] = []
+    known = kinds()
+    for agent in agents:
+        recorded = [entry for entry in entries(store, agent, prefix) if watched(entry)]
+        if not recorded:
+            continue
+        ledger = Ledger(store, agent, tuple)
+        try:
+            found = look_all(known, transports.to(agent), recorded, ledger.content)
+        except (Lost, AgentUnknown, BadConfig):
+            unreachable.append(agent)
+            continue
+        rows += [_row(agent, one, ignored) for one in found]
+    return {
+        "checked": len(rows),
+        "drifted": sum(row["status"] not in (OK, UNKNOWN) for row in rows),
+        "unreachable": unreachable,
+        "resources": rows,
+    }
+
+
+def _row(agent: str, found: Found, ignored: Sequence[str]) -> Document:
+    entry = found.entry
+    attributes = [
+        {"name": name, "recorded": recorded, "actual": actual}
+        for name, recorded, actual in found.attributes
+        if not any(fnmatchcase(f"{entry.address}.{name}", pattern) for pattern in ignored)
+    ]
+    status = found.status if attributes or found.status == UNKNOWN else OK
+    shown = any(row["name"] == "content" for row in attributes)
+    user, host, _, run, task = entry.by
+    return {
+        "address": entry.address,
+        "agent": agent,
+        "status": status if status != MISSING or attributes else OK,
+        "attributes": attributes,
+        "diff": found.diff if shown else None,
+        "reason": found.reason,
+        "last": {"run": run, "task": task, "time": iso(entry.time), "user": user, "host": host},
+    }

@@ -1,0 +1,104 @@
+"""Why: work that a change calls for (restart a service) happens once, at the end, and is never lost.
+
+A handler that is due is recorded with the change that called for it, and stays due until it has succeeded: in this
+run, or, if something failed or the machine went down, in the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from sloth_runner.engine.plan import Instance, Plan
+from sloth_runner.state.ledger import Pending, pending
+
+if TYPE_CHECKING:
+    from sloth_runner.engine.run import Runner
+    from sloth_runner.errors import SlothError
+    from sloth_runner.execution.bench import Bench
+    from sloth_runner.model import TaskDef
+
+
+class Handlers:
+    """The handlers of one program. ``agents`` are the run's targets; ``make_runner`` makes a runner of a plan whose
+    instances are numbered from the number given."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        handlers: Sequence[TaskDef],
+        agents: Sequence[str],
+        make_runner: Callable[[Plan, int], Runner],
+    ) -> None:
+        self._bench = bench
+        self._handlers = {handler.name: handler for handler in handlers}
+        self._agents = agents
+        self._make_runner = make_runner
+        self._done: set[str] = set()
+
+    def run(self, first: int, main: Runner) -> list[SlothError]:
+        """Run what is due, and what that calls for, each handler once on each machine; the errors met."""
+        errors: list[SlothError] = []
+        while not errors:
+            due = self._due()
+            if not due:
+                return errors
+            runner = self._make_runner(Plan(tuple(due), {i.task.name: () for i in due}), first)
+            first += len(due)
+            runner.start()
+            self._bench.pump.run()
+            main.interrupted = main.interrupted or runner.interrupted
+            for instance in due:
+                self._done.add(instance.id)
+                ended = runner.ended[instance.id]
+                if ended.error is not None:
+                    errors.append(ended.error)
+                elif ended.status in ("ok", "changed"):
+                    self._settle(instance)
+        self._tell_due()
+        return errors
+
+    def postpone(self) -> list[SlothError]:
+        """Something failed: what is due stays so, and that is said."""
+        self._tell_due()
+        return []
+
+    def _due(self) -> list[Instance]:
+        due: list[Instance] = []
+        for agent in dict.fromkeys((*self._agents, *self._bench.ledgers)):
+            names = {one.handler: one for one in self._pending(agent)}
+            for name in names.keys() - self._handlers.keys():
+                self._forget(agent, names[name])
+            due += [Instance(h, agent) for name, h in self._handlers.items() if name in names]
+        return [instance for instance in due if instance.id not in self._done]
+
+    def _pending(self, agent: str) -> list[Pending]:
+        self._bench.ledger(agent).flush()
+        found = pending(self._bench.basis.store, agent, self._bench.basis.stack)
+        rehearsal = self._bench.rehearsals.get(agent)
+        if rehearsal is not None:
+            stack = self._bench.basis.stack
+            found += [Pending(name, stack, "", 0.0, "", "") for name in rehearsal.notified]
+        return found
+
+    def _forget(self, agent: str, one: Pending) -> None:
+        text = f"the handler {one.handler!r} was due since run {one.run}, but is not in the file any more: forgotten"
+        self._bench.own.note("warn", text)
+        if agent not in self._bench.rehearsals:
+            self._bench.ledger(agent).done(one)
+            self._bench.ledger(agent).flush()
+
+    def _settle(self, instance: Instance) -> None:
+        if not self._bench.basis.rehearse:
+            ledger = self._bench.ledger(instance.agent)
+            ledger.done(Pending(instance.task.name, self._bench.basis.stack, "", 0.0, "", ""))
+            ledger.flush()
+
+    def _tell_due(self) -> None:
+        for agent in dict.fromkeys((*self._agents, *self._bench.ledgers)):
+            names = [one.handler for one in self._pending(agent)]
+            if names:
+                listed = ", ".join(names)
+                self._bench.own.note(
+                    "warn", f"still due on {agent}, with the next run that succeeds: {listed}"
+                )

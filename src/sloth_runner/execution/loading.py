@@ -1,0 +1,124 @@
+"""Why: whatever is done with a task file, loading it, its values and its targets comes first, in one manner."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sloth_runner.engine.mask import Mask
+from sloth_runner.engine.plan import Plan, Selection, make_plan
+from sloth_runner.engine.secrets import Secrets
+from sloth_runner.errors import AgentUnknown, FileMissing, FileProblem
+from sloth_runner.model import Program, Site, TaskDef
+from sloth_runner.modules.sources import read_source
+from sloth_runner.names import did_you_mean
+from sloth_runner.state.layout import LOCAL
+from sloth_runner.values import load_values, merge
+
+if TYPE_CHECKING:
+    from sloth_runner.app import App
+    from sloth_runner.lua.loader import Loaded
+
+
+class RunOptions(NamedTuple):
+    """What the user asked for on the command line; durations in seconds."""
+
+    file: Path
+    stack: str | None = None
+    jobs: int = 1
+    tasks: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    skip_tags: tuple[str, ...] = ()
+    limit: tuple[str, ...] = ()
+    keep_going: bool = False
+    resume: str | None = None
+    timeout: float | None = None
+    lock_timeout: float = 0.0
+    strict_values: bool = False
+    values_files: tuple[Path, ...] = ()
+    sets: tuple[str, ...] = ()
+    set_strings: tuple[str, ...] = ()
+    delegate_to: tuple[str, ...] = ()
+    paranoid: bool = False
+
+
+class Loading:
+    """A loaded file. Until a run takes over, what its top level says is kept in ``said``."""
+
+    def __init__(self, app: App, options: RunOptions) -> None:
+        self.app = app
+        self.options = options
+        self.file = _existing(options.file)
+        self.said: list[tuple[str, str, Site | None]] = []
+        self.say: Callable[[str, str, Site | None], None] = lambda *line: self.said.append(line)
+        self.stop: Callable[[], BaseException | None] = lambda: None
+        self.mask = Mask()
+        folder = str(self.file.parent)
+        self.secrets = Secrets(self.mask, app.getenv, lambda path: read_source(folder, path), folder)
+        with self.mask.shielding():
+            self.loaded = self._load()
+        self.program: Program = self.loaded.program
+
+    def _load(self) -> Loaded:
+        from sloth_runner.lua.loader import Host, Limits, load
+        from sloth_runner.modules import modules, pure_functions
+
+        options, settings = self.options, self.app.settings
+        self.values = load_values(options.values_files, options.sets, options.set_strings)
+        host = Host(
+            say=lambda level, text, site: self.say(level, text, site),
+            values=self.values,
+            strict_values=options.strict_values,
+            yielding=modules(),
+            pure={**pure_functions(self.file.parent), "secret": self.secrets.read},
+            getenv=self.app.getenv,
+            limits=Limits(settings.lua_time, settings.lua_memory),
+            stop=lambda: self.stop(),
+        )
+        return load(self.file, host)
+
+    def plan(self) -> Plan:
+        """The plan of what was selected; every target is known."""
+        options = self.options
+        selection = Selection(options.tasks, options.tags, options.skip_tags, options.limit)
+        try:
+            return make_plan(self.program, selection, self._targets)
+        except (FileProblem, AgentUnknown) as error:
+            self.loaded.show(error, "delegate_to" if isinstance(error, AgentUnknown) else "depends_on")
+            raise
+
+    def _targets(self, task: TaskDef) -> Sequence[str]:
+        names = self.options.delegate_to or task.delegate_to or self.program.workflow.delegate_to
+        if not names:
+            return (LOCAL,)
+        try:
+            return list(dict.fromkeys(agent for name in names for agent in self.app.expand_agents(name)))
+        except AgentUnknown as error:
+            if self.options.delegate_to:
+                raise
+            error.exit_code = 5
+            error.file, error.line = task.site.file, task.site.line
+            raise
+
+    def use_values(self, below: dict[str, Any]) -> None:
+        """Make ``values`` what the user gave over ``below``."""
+        merged = copy.deepcopy(below)
+        merge(merged, copy.deepcopy(self.values))
+        self.loaded.use_values(merged)
+
+    def close(self) -> None:
+        """Give the Lua state back."""
+        self.loaded.close()
+
+
+def _existing(file: Path) -> Path:
+    path = file.absolute()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise FileMissing(f"{file} is a folder; a task file is needed")
+    folder = path.parent
+    siblings = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    raise FileMissing(f"there is no file {file}", next=did_you_mean(path.name, siblings))

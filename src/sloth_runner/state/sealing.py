@@ -1,0 +1,117 @@
+"""Why: one sealed record must say in clear what it is sealed for, and open nowhere else; this is its form on disk.
+
+``MARK | key id 8 | store id 16 | since 8 | nonce 24 | length 2 | store key | ciphertext and tag 16``, numbers
+big-endian. All before the ciphertext is authenticated with it. ``since`` is the Rev that the record had before it was
+sealed anew (0: never): whoever expects that Rev still expects this content.
+
+The cipher is XAES-256-GCM as the C2SP specifies it (c2sp.org/XAES-256-GCM): a random nonce of 192 bits, of which
+96 derive an AES-256-GCM key of their own for each record. Nonces of one data key don't repeat before 2^80 records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from sloth_runner.errors import Corrupt
+from sloth_runner.state.layout import place
+
+MARK: Final = b"\xffSL\x01"
+"""No text begins so: a record in plaintext is never taken for a sealed one."""
+FIXED: Final = 62
+MARGIN: Final = 8 << 10
+"""Bytes that sealing may add to a value."""
+NONCE: Final = 24
+
+__all__ = ["FIXED", "MARGIN", "MARK", "NONCE", "Cleartext", "InvalidTag", "Xaes", "cleartext", "seal", "what"]
+
+
+class Xaes:
+    """XAES-256-GCM under one key of 32 bytes. Used from one thread at a time."""
+
+    __slots__ = ("_derive", "_mask")
+
+    def __init__(self, key: bytes) -> None:
+        self._derive: Callable[[bytes], bytes] = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update  # noqa: S305 - the block function inside a CMAC, as specified
+        doubled = int.from_bytes(self._derive(bytes(16)), "big") << 1
+        subkey = (doubled & ((1 << 128) - 1)) ^ 0x87 if doubled >> 128 else doubled
+        self._mask = subkey << 128 | subkey
+
+    def seal(self, nonce: bytes, text: bytes, header: bytes) -> bytes:
+        """``text`` encrypted and, with ``header``, authenticated; 16 bytes longer."""
+        return self._cipher(nonce).encrypt(nonce[12:], text, header)
+
+    def open(self, nonce: bytes, sealed: bytes, header: bytes) -> bytes:
+        """What was sealed. Raises InvalidTag for another key, or a changed bit anywhere."""
+        return self._cipher(nonce).decrypt(nonce[12:], sealed, header)
+
+    def _cipher(self, nonce: bytes) -> AESGCM:
+        half = nonce[:12]
+        blocks = int.from_bytes(b"\0\1X\0" + half + b"\0\2X\0" + half, "big") ^ self._mask
+        return AESGCM(self._derive(blocks.to_bytes(32, "big")))
+
+
+class Cleartext(NamedTuple):
+    """What a sealed record says of itself, before it is known to be true. ``end``: where the ciphertext begins."""
+
+    key_id: bytes
+    store_id: bytes
+    since: int
+    nonce: bytes
+    key: str
+    end: int
+
+
+def seal(
+    cipher: Xaes, key_id: bytes, store_id: bytes, nonce: bytes, key: str, text: bytes, since: int = 0
+) -> bytes:
+    """The record of store key ``key``, sealed. The nonce is 24 random bytes, never used before."""
+    name = key.encode()
+    header = b"".join(
+        (MARK, key_id, store_id, since.to_bytes(8, "big"), nonce, len(name).to_bytes(2, "big"), name)
+    )
+    return header + cipher.seal(nonce, text, header)
+
+
+def cleartext(value: bytes) -> Cleartext | None:
+    """The header of a record; None for one in plaintext. Raises Corrupt for one that is cut short."""
+    if value[: len(MARK)] != MARK:
+        return None
+    end = FIXED + int.from_bytes(value[60:62], "big")
+    try:
+        if len(value) < end + 16:
+            raise ValueError("too short")
+        key = value[FIXED:end].decode()
+    except ValueError as error:
+        raise Corrupt(f"a sealed record is damaged: its header can't be read ({error})") from error
+    return Cleartext(value[4:12], value[12:28], int.from_bytes(value[28:36], "big"), value[36:60], key, end)
+
+
+def what(key: str) -> str:
+    """A store key in words."""
+    try:
+        namespace, kind, name, revision = place(key)
+    except IndexError:
+        return repr(key)
+    words = _WORDS.get(kind, f"the record {kind}/{{name}}").format(name=repr(name), revision=revision)
+    return f"{words} in {namespace}"
+
+
+_WORDS: Final = {
+    "k": "the key {name}",
+    "h": "revision {revision} of the key {name}",
+    "b": "the long value of revision {revision} of the key {name}",
+    "f": "the fence of the lock {name}",
+    "l": "the lease of the lock {name}",
+    "r": "what a module remembers of {name}",
+    "j": "the intent {name}",
+    "n": "the run {name}",
+    "t": "task {revision} of the run {name}",
+    "s": "the stack {name}",
+    "a": "a reveal of the key {name}",
+    "g": "the tag {name}",
+}

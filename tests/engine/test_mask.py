@@ -1,0 +1,82 @@
+"""Why: a secret is covered however a program writes it; what is no secret stays readable."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sloth_runner.engine.mask import DOTS, Mask
+from sloth_runner.errors import KeyWrong
+from sloth_runner.model import Pairs, Value
+
+SECRETS = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp")), min_size=6, max_size=40
+)
+WRITTEN: dict[str, Callable[[str], str]] = {
+    "as it is": lambda s: s,
+    "JSON": json.dumps,
+    "JSON in Unicode": lambda s: json.dumps(s, ensure_ascii=False),
+    "URL": quote,
+    "URL component": lambda s: quote(s, safe=""),
+    "form": quote_plus,
+    "shell": shlex.quote,
+    "Python": repr,
+    "hex": lambda s: s.encode().hex(),
+}
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+@given(secret=SECRETS, before=st.text(max_size=9), after=st.text(max_size=9))
+def test_a_secret_is_covered_in_every_form(form: str, secret: str, before: str, after: str) -> None:
+    mask = Mask()
+    mask.learn(secret)
+    inside = WRITTEN[form](secret).strip("\"'") if form != "as it is" else secret
+    covered = mask.cover(f"{before}={WRITTEN[form](secret)};{after}")
+    assert DOTS in covered
+    assert inside not in covered or inside in before + after or inside in DOTS
+
+
+@given(secret=st.binary(min_size=6, max_size=40), before=st.binary(max_size=7), after=st.binary(max_size=7))
+def test_in_base64_at_every_alignment(secret: bytes, before: bytes, after: bytes) -> None:
+    mask = Mask()
+    mask.learn(secret.decode("utf-8", "surrogateescape"))
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        assert DOTS in mask.cover(encode(before + secret + after).decode())
+
+
+def test_of_tables_every_text_and_number_is_learned() -> None:
+    mask = Mask()
+    value: Value = [{"a": "first secret"}, Pairs(((1, "second secret"),)), 12345, True]
+    mask.learn(value)
+    data = {"first secret": ["a second secret b", 12345, None], "true": "12345"}
+    assert mask.cover_all(data) == {DOTS: [f"a {DOTS} b", 12345, None], "true": DOTS}
+
+
+def test_each_line_of_a_secret_is_one() -> None:
+    mask = Mask()
+    mask.learn("-----BEGIN-----\nabcdef\nxy\n")
+    assert mask.cover("abcdef xy") == f"{DOTS} xy"
+
+
+def test_an_error_is_covered_with_all_that_it_came_from() -> None:
+    mask = Mask()
+    mask.learn("hunter2hunter2")
+    try:
+        try:
+            raise ValueError("no hunter2hunter2 here", 5)
+        except ValueError as cause:
+            raise KeyWrong(
+                "hunter2hunter2!", system="hunter2hunter2", next=["hunter2hunter2", "x"]
+            ) from cause
+    except KeyWrong as error:
+        mask.cover_error(error)
+        assert error.message == f"{DOTS}!" and error.args == (f"{DOTS}!",)
+        assert (error.system, error.next) == (DOTS, [DOTS, "x"])
+        assert error.__cause__ is not None and error.__cause__.args == (f"no {DOTS} here", 5)

@@ -1,0 +1,268 @@
+"""Why: what the ledger promises is tried as users have it: edits by hand, dropped resources, failures, kill -9."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.program.kit import Home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A user, and a folder ``t`` that tasks may change."""
+    return Home(tmp_path / "home")
+
+
+def target(home: Home) -> Path:
+    return home.cwd / "t"
+
+
+def file(home: Home, text: str, name: str = "site.sloth") -> None:
+    home.file(name, text.replace("ROOT", str(target(home))))
+
+
+CHAIN = """
+task({name = "chain", run = function()
+  file.directory("ROOT")
+  file.write({dest = "ROOT/a.conf", content = "one\\n", mode = "0640"})
+  local made = cmd({command = "touch ROOT/made", creates = "ROOT/made"})
+  if made.changed then print("made it") end
+  local out = cmd("cat ROOT/a.conf").stdout
+  file.write({dest = "ROOT/copy", content = out})
+end})
+task({name = "after", depends_on = "chain", run = function() file.write({dest = "ROOT/last", content = "x"}) end})
+"""
+
+
+def test_a_plan_rehearses_a_chain_and_invents_nothing(home: Home) -> None:
+    file(home, CHAIN)
+    plan = home.run("plan", "site.sloth", "-o", "json").json
+    chain, after = plan["tasks"]
+    assert [(a["action"], a["address"].partition(":")[0]) for a in chain["actions"]] == [
+        ("create", "file"),
+        ("create", "file"),
+        ("update", "cmd"),
+        ("unknown", "cmd"),
+    ]
+    assert chain["stopped_at"]["line"] == 7
+    assert "stdout" in chain["stopped_at"]["reason"]
+    assert after["status"] == "unknown"
+    assert plan["complete"] is False
+    assert not target(home).exists()
+    assert home.run("runs", "list", "-o", "json").json["runs"] == []
+    home.run("run", "site.sloth")
+    assert (target(home) / "copy").read_text() == "one\n"
+
+
+def test_a_plan_is_what_a_run_does(home: Home) -> None:
+    text = """task({name = "t", run = function()
+      file.directory("ROOT/d")
+      file.write({dest = "ROOT/d/a", content = "1\\n"})
+      file.absent("ROOT/d/a")
+      file.write({dest = "ROOT/b", content = tostring(state.get("n", 0))})
+      state.increment("n")
+    end})"""
+    file(home, text)
+    plan = home.run("plan", "site.sloth", "--detailed-exitcode", "-o", "json", code=2).json
+    assert plan["summary"] == {"create": 3, "update": 0, "delete": 1, "unknown": 0, "state": 1}
+    assert home.run("run", "site.sloth", "-o", "json").json["tasks"][0]["status"] == "changed"
+    plan = home.run("plan", "site.sloth", "-o", "json").json
+    assert [a["action"] for a in plan["tasks"][0]["actions"]] == ["none", "create", "delete", "update"]
+
+
+def test_an_edit_by_hand_is_shown_by_drift_and_repaired_by_run(home: Home) -> None:
+    file(home, 'task({name = "t", run = function() file.write({dest = "ROOT/a", content = "1\\n2\\n"}) end})')
+    home.run("run", "site.sloth")
+    assert home.run("drift", "--detailed-exitcode").out.endswith("1 resource checked, 0 drifted\n")
+    path = target(home) / "a"
+    path.write_text("1\n2\n3\n")
+    said = home.run("drift", "--detailed-exitcode", code=2)
+    assert "+3" in said.out
+    assert home.run("drift", "--detailed-exitcode", "--ignore", "file:*/a.content").out
+    action = home.run("plan", "site.sloth", "-o", "json").json["tasks"][0]["actions"][0]
+    assert (action["action"], action["drifted"]) == ("update", True)
+    home.run("run", "site.sloth")
+    assert path.read_text() == "1\n2\n"
+    path.unlink()
+    assert home.run("drift", "-o", "json").json["resources"][0]["status"] == "missing"
+
+
+def test_the_three_checksums_tell_who_changed_what(home: Home) -> None:
+    def write(content: str) -> None:
+        text = f'task({{name = "t", run = function() file.write({{dest = "ROOT/a", content = "{content}"}}) end}})'
+        file(home, text)
+
+    def reason() -> str:
+        return str(home.run("plan", "site.sloth", "-o", "json").json["tasks"][0]["actions"][0]["reason"])
+
+    target(home).mkdir()
+    (target(home) / "a").write_text("1")
+    write("1")
+    assert "adopted" in reason()
+    home.run("run", "site.sloth")
+    write("2")
+    assert reason() == "the file changed"
+    (target(home) / "a").write_text("3")
+    assert "conflict" in reason()
+    write("1")
+    assert reason().startswith("the machine drifted")
+
+
+PRUNED = """
+task({name = "keep", run = function()
+  file.directory("ROOT")
+  for _, n in ipairs({NAMES}) do
+    file.write({dest = "ROOT/" .. n, content = n})
+  end
+EXTRA
+end})
+"""
+
+
+def pruned(home: Home, names: str, extra: str = "", more: str = "") -> None:
+    file(home, PRUNED.replace("NAMES", names).replace("EXTRA", extra) + more)
+
+
+def test_what_is_dropped_from_the_file_is_pruned(home: Home) -> None:
+    target(home).mkdir()
+    (target(home) / "old").write_text("before")
+    (target(home) / "old").chmod(0o604)
+    extra = '  file.write({dest = "ROOT/old", content = "ours", mode = "0600"})'
+    more = 'task({name = "gone", run = function() file.write({dest = "ROOT/deep/er/x", content = "x"}) end})'
+    pruned(home, '"a", "b"', extra, more)
+    home.run("run", "site.sloth")
+    assert "nothing" not in home.run("prune", "site.sloth", "--yes").out
+    assert (target(home) / "b").exists(), "nothing was dropped yet"
+    pruned(home, '"a"')
+    shown = home.run("prune", "site.sloth", code=8)
+    assert "shrunk" not in shown.out
+    assert (target(home) / "b").exists(), "without consent nothing is done"
+    document = home.run("prune", "site.sloth", "--yes", "-o", "json").json
+    assert document["summary"] == {"remove": 2, "restore": 1, "forget": 0, "keep": 0}
+    left = sorted(str(p.relative_to(target(home))) for p in target(home).rglob("*"))
+    assert left == ["a", "old"]
+    assert (target(home) / "old").read_text() == "before"
+    assert (target(home) / "old").stat().st_mode & 0o7777 == 0o604
+    assert home.run("prune", "site.sloth", "--yes", "-o", "json").json["resources"] == []
+
+
+def test_prune_keeps_conflicts_and_what_was_not_evaluated(home: Home) -> None:
+    extra = '  if state.get("more", true) then file.write({dest = "ROOT/later", content = "l"}) end'
+    pruned(home, '"a", "b"', extra)
+    home.run("run", "site.sloth")
+    home.run("state", "set", "more", "--json", "false")
+    (target(home) / "b").write_text("by hand")
+    pruned(home, '"a"', extra)
+    document = home.run("prune", "site.sloth", "--yes", "-o", "json").json
+    kept = {Path(row["address"]).name: row["reason"] for row in document["resources"]}
+    assert "conflict" in kept["b"] and "not evaluated" in kept["later"]
+    assert (target(home) / "b").read_text() == "by hand"
+    assert (target(home) / "later").exists()
+    said = home.run("prune", "site.sloth", "--yes", "--max-prune", "1")
+    assert "2 to keep" in said.out
+
+
+def test_what_somebody_else_made_is_never_touched(home: Home) -> None:
+    target(home).mkdir()
+    (target(home) / "a").write_text("a")
+    pruned(home, '"a"')
+    home.run("run", "site.sloth")
+    pruned(home, '"z"')
+    row = home.run("prune", "site.sloth", "--yes", "-o", "json").json["resources"][0]
+    assert row["action"] == "forget"
+    assert (target(home) / "a").read_text() == "a"
+
+
+HANDLED = """
+handler({name = "restart", run = function() cmd("echo restarted >> ROOT/log") end})
+task({name = "conf", run = function()
+  file.write({dest = "ROOT/conf", content = "VALUE", notify = "restart"})
+  cmd({command = "touch ROOT/once", creates = "ROOT/once", notify = "restart"})
+end})
+task({name = "next", depends_on = "conf", run = function() BODY end})
+"""
+
+
+def log(home: Home) -> int:
+    path = target(home) / "log"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def test_a_handler_survives_a_failure_and_runs_once(home: Home) -> None:
+    file(home, HANDLED.replace("BODY", 'error("no")').replace("VALUE", "1"))
+    said = home.run("run", "site.sloth", code=1)
+    assert "still due on local" in said.out
+    assert log(home) == 0
+    file(home, HANDLED.replace("BODY", "").replace("VALUE", "1"))
+    home.run("run", "site.sloth")
+    assert log(home) == 1
+    home.run("run", "site.sloth")
+    assert log(home) == 1
+    file(home, HANDLED.replace("BODY", "").replace("VALUE", "2"))
+    home.run("run", "site.sloth")
+    assert log(home) == 2
+
+
+def test_a_handler_survives_kill_9(home: Home) -> None:
+    body = 'cmd("echo ready; sleep 60")'
+    file(home, HANDLED.replace("BODY", body).replace("VALUE", "1"))
+    with home.start("run", "site.sloth") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "ready" in line:
+                break
+        os.kill(process.pid, signal.SIGKILL)
+    file(home, HANDLED.replace("BODY", "").replace("VALUE", "1"))
+    home.run("lock", "break", "stack:site", "--shared", "--yes", "--reason", "it was killed")
+    home.run("run", "site.sloth")
+    assert log(home) == 1
+
+
+def test_an_unknown_handler_is_refused(home: Home) -> None:
+    file(home, HANDLED.replace('notify = "restart"', 'notify = "restrat"').replace("BODY", ""))
+    said = home.run("run", "site.sloth", code=1)
+    assert "did you mean 'restart'?" in said.out
+
+
+def test_a_sensitive_resource_leaves_no_trace_of_its_content(home: Home) -> None:
+    canary = "c4n4ry-s3cr3t"
+    text = f"""task({{name = "t", run = function()
+      file.write({{dest = "ROOT/secret", content = "{canary}", mode = "0600", sensitive = true}})
+    end}})"""
+    file(home, text)
+    out = ""
+    for line in ("plan site.sloth -v", "run site.sloth --diff -v", "drift -v"):
+        said = home.run(*line.split())
+        out += said.out + said.err
+    (target(home) / "secret").write_text("other")
+    for argv in (
+        ("drift",),
+        ("plan", "site.sloth"),
+        ("run", "site.sloth", "--diff"),
+        ("runs", "show", "last"),
+    ):
+        said = home.run(*argv)
+        out += said.out + said.err
+    out += home.run("resource", "show", f"file:{target(home)}/secret", "-o", "json").out
+    assert canary not in out
+    import hashlib
+
+    digest = hashlib.sha256(canary.encode()).hexdigest()
+    for path in home.state_folder.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert canary.encode() not in data and digest.encode() not in data
+    assert (target(home) / "secret").read_text() == canary
+
+
+def test_forgetting_leaves_the_machine_alone(home: Home) -> None:
+    pruned(home, '"a"')
+    home.run("run", "site.sloth")
+    address = f"file:{target(home)}/a"
+    home.run("resource", "forget", address, "--yes")
+    home.run("resource", "show", address, code=4)
+    assert (target(home) / "a").exists()

@@ -1,0 +1,125 @@
+"""Runs as users see them: what is started after a failure, what is left out and why, and how a run goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.program.kit import Home
+
+CHAIN = """
+task({name="a", run=function() error("broken") end})
+task({name="b", depends_on="a", run=function() state.set("b", 1) end})
+task({name="c", depends_on="b", run=function() state.set("c", 1) end})
+task({name="d", run=function() state.set("d", 1) end})
+"""
+
+
+def tasks(document: Any) -> dict[str, tuple[str, str | None]]:
+    """Status and reason of each task."""
+    return {task["name"]: (task["status"], task["reason"]) for task in document["tasks"]}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+@pytest.mark.parametrize("jobs", ["1", "4"])
+def test_what_depends_on_a_failure_at_any_distance_is_skipped(home: Home, jobs: str) -> None:
+    home.file("t.sloth", CHAIN)
+    found = tasks(home.run("run", "t.sloth", "-k", "-j", jobs, "-o", "json", code=1).json)
+    assert {name: status for name, (status, _) in found.items()} == {
+        "a": "failed",
+        "b": "skipped",
+        "c": "skipped",
+        "d": "ok",
+    }
+    assert found["b"][1] == "it depends on 'a', which failed"
+    assert found["c"][1] == "it depends on 'b', which was skipped"
+    assert home.run("state", "list").out.split("\t")[0] == "d"
+
+
+def test_without_keep_going_nothing_new_starts(home: Home) -> None:
+    home.file("t.sloth", CHAIN)
+    found = tasks(home.run("run", "t.sloth", "-o", "json", code=1).json)
+    assert found["d"] == ("skipped", "not started after 'a' failed (-k goes on)")
+    assert home.run("state", "list").out == ""
+
+
+def test_a_run_goes_on_where_it_stopped(home: Home) -> None:
+    text = """
+    task({name="first", run=function() state.increment("first") return {n = 7} end})
+    task({name="second", depends_on="first", run=function(this, params, deps)
+      if not state.get("fixed") then error("not yet") end
+      state.set("seen", deps.first.n)
+    end})
+    """
+    home.file("t.sloth", text)
+    run = home.run("run", "t.sloth", "-o", "json", code=1).json["run"]
+    home.run("state", "set", "fixed", "yes")
+    home.run("run", "t.sloth", "--resume", run)
+    assert home.value("first") == "1"
+    assert home.value("seen") == "7"
+
+
+def test_a_failing_task_is_tried_again_and_its_hooks_are_called(home: Home) -> None:
+    text = """
+    task({name="shaky", retries=2, retry_delay=0.01,
+      run=function() if state.increment("tries") < 3 then error("again") end return {v = 1} end,
+      on_success=function(this, result) state.set("won", this.name .. result.v) end,
+      on_failure=function() state.set("lost", true) end})
+    task({name="hopeless", retries=1, retry_delay=0.01,
+      run=function() state.increment("hopeless") return false, "no use" end,
+      on_failure=function(this, err) state.set("why", err.message) end})
+    """
+    home.file("t.sloth", text)
+    home.run("run", "t.sloth", code=1)
+    assert home.value("tries") == "3"
+    assert home.value("won") == "shaky1"
+    assert home.run("state", "exists", "lost", code=1).out == "false\n"
+    assert home.value("hopeless") == "2"
+    assert home.value("why") == "no use"
+
+
+def test_conditions_leave_tasks_out_without_holding_up_others(home: Home) -> None:
+    text = """
+    task({name="no", run_if=false, run=function() error("ran") end})
+    task({name="shell", run_if="exit 1", run=function() error("ran") end})
+    task({name="done", unless=function() return true end, run=function() error("ran") end})
+    task({name="yes", depends_on={"no", "done"}, run_if="test -d /", run=function() end})
+    """
+    home.file("t.sloth", text)
+    found = tasks(home.run("run", "t.sloth", "-o", "json").json)
+    assert [found[name][0] for name in ("no", "shell", "done", "yes")] == ["skipped"] * 3 + ["ok"]
+    assert all(found[name][1] for name in ("no", "shell", "done"))
+
+
+def test_only_what_is_selected_runs(home: Home) -> None:
+    text = "\n".join(
+        f'task({{name="{name}", tags={{"{tag}"}}, run=function() end}})'
+        for name, tag in (("a", "x"), ("b", "y"), ("c", "x"))
+    )
+    home.file("t.sloth", text)
+
+    def ran(*options: str) -> list[str]:
+        return list(tasks(home.run("run", "t.sloth", "-o", "json", *options).json))
+
+    assert ran("--tags", "x") == ["a", "c"]
+    assert ran("--skip-tags", "x") == ["b"]
+    assert ran("--task", "b") == ["b"]
+    assert "did you mean" in home.run("run", "t.sloth", "--task", "bb", code=64).err
+
+
+def test_a_task_that_takes_too_long_is_ended_and_its_lock_is_free(home: Home) -> None:
+    text = """
+    task({name="slow", timeout=0.3, run=function()
+      state.with_lock("door", 60, function() cmd("sleep 30") end)
+    end})
+    """
+    home.file("t.sloth", text)
+    said = home.run("run", "t.sloth", code=1)
+    assert "E-TIMEOUT" in said.out
+    assert home.run("lock", "list").out == ""
