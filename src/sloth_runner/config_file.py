@@ -10,12 +10,10 @@ from typing import Any, NamedTuple
 from sloth_runner.errors import BadConfig, FileMissing
 from sloth_runner.names import did_you_mean
 
-_AT = re.compile(r"\(at line (\d+), column (\d+)\)")
-_HEADER = re.compile(r"\s*\[\[?([^\]]+)\]")
-_KEY = re.compile(
-    r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*="""
-)
-_PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
+_AT = r"\(at line (\d+), column (\d+)\)"
+_HEADER = r"\s*\[\[?([^\]]+)\]"
+_KEY = r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*="""
+_PART = r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'"""
 
 Path_ = tuple[str, ...]
 
@@ -98,9 +96,9 @@ def read_config(path: Path, *, required: bool = False) -> ConfigFile | None:
 
 
 def _syntax(path: Path, lines: tuple[str, ...], message: str) -> BadConfig:
-    found = _AT.search(message)
+    found = re.search(_AT, message)
     line, column = (int(found[1]), int(found[2])) if found else (max(1, len(lines)), None)
-    what = _AT.sub("", message).strip().replace("(at end of document)", "at the end of the file")
+    what = re.sub(_AT, "", message).strip().replace("(at end of document)", "at the end of the file")
     source = lines[line - 1] if 0 < line <= len(lines) else None
     return Origin(f"{path}:{line}", str(path), line, column, source).problem(f"this is not TOML: {what}")
 
@@ -114,7 +112,7 @@ def _places(lines: tuple[str, ...]) -> dict[Path_, tuple[int, int]]:
         if quote:
             quote = "" if line.count(quote) % 2 else quote
             continue
-        header, key = _HEADER.match(line), _KEY.match(line)
+        header, key = re.match(_HEADER, line), re.match(_KEY, line)
         if key:
             places.setdefault(table + _parts(key[1]), (number, key.start(1)))
         elif header:
@@ -125,4 +123,4 @@ def _places(lines: tuple[str, ...]) -> dict[Path_, tuple[int, int]]:
 
 
 def _parts(dotted: str) -> Path_:
-    return tuple(part.strip("\"'") for part in _PART.findall(dotted))
+    return tuple(part.strip("\"'") for part in re.findall(_PART, dotted))

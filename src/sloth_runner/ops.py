@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     FileOp: TypeAlias = (
         "Stat | Read | Write | MakeDir | MakeLink | SetAttrs | SetTimes | Remove | Glob | List | WhoAmI"
     )
-    Op: TypeAlias = "FileOp | Exec | Fetch | Reach | Pause | Batch"
+    Op: TypeAlias = "FileOp | Facts | Exec | Fetch | Reach | Pause | Batch"
     Result: TypeAlias = (
-        "Found | Content | Done | Matches | Listing | Identity | Ran | Fetched | Reached | Paused"
+        "Found | Content | Done | Matches | Listing | Identity | Gathered | Ran | Fetched | Reached | Paused"
         " | tuple[Result, ...]"
     )
     Stamp: TypeAlias = "tuple[int, int, int, int, int]"
@@ -151,6 +151,12 @@ class WhoAmI(NamedTuple):
     """The user who performs operations there."""
 
 
+class Facts(NamedTuple):
+    """What the machine is like, one ``section`` of it; changes nothing."""
+
+    section: str
+
+
 class Exec(NamedTuple):
     """Run a program: ``argv``, or a ``line`` for ``/bin/sh``; no standard input.
 
@@ -276,6 +282,12 @@ class Identity(NamedTuple):
     name: str
     uid: int
     home: str
+
+
+class Gathered(NamedTuple):
+    """The facts of one section: text, numbers, booleans, lists and mappings of them."""
+
+    value: object
 
 
 class Ran(NamedTuple):

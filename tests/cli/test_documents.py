@@ -57,6 +57,10 @@ STATE = {
     "config.show": ("config", "show"),
     "explain": ("explain", "E-BUG"),
     "explain.list": ("explain",),
+    "modules.list": ("modules",),
+    "modules.show": ("modules", "file"),
+    "types": ("types", "types", "--docs", "docs"),
+    "init": ("init", "project"),
     "version": ("version",),
 }
 SEALING = {

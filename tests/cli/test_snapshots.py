@@ -44,6 +44,12 @@ READ = {
     "stacks-none": ("stack", "list"),
     "explain": ("explain", "E-KEY-MISSING"),
     "explain-all": ("explain",),
+    "explain-module": ("explain", "file.absent"),
+    "modules-one": ("modules", "file.write"),
+    "modules-function": ("modules", "state.with_lock"),
+    "modules-facts": ("modules", "facts.cpu"),
+    "init": ("init", "project"),
+    "types": ("types", "types"),
     "completion": ("completion", "fish"),
 }
 WRONG = {
@@ -70,6 +76,9 @@ WRONG = {
     "no-run": ("runs", "show", "2026"),
     "no-stack": ("stack", "forget", "web"),
     "bad-code": ("explain", "E-KEY-MISING"),
+    "bad-module": ("modules", "file.wrte"),
+    "types-twice": ("types", "x", "--stdout"),
+    "init-file": ("init", "/proc/self/environ"),
     "no-folder": ("-C", "nowhere", "state", "list"),
     "no-config": ("--config", "slot.toml", "state", "list"),
     "late-directory": ("state", "list", "-C", "/"),

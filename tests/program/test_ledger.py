@@ -78,8 +78,13 @@ def test_an_edit_by_hand_is_shown_by_drift_and_repaired_by_run(home: Home) -> No
     file(home, 'task({name = "t", run = function() file.write({dest = "ROOT/a", content = "1\\n2\\n"}) end})')
     home.run("run", "site.sloth")
     assert home.run("drift", "--detailed-exitcode").out.endswith("1 resource checked, 0 drifted\n")
+    first = home.run("runs", "show", "last", "-o", "json").json["run"]
+    home.run("run", "site.sloth")
     path = target(home) / "a"
     path.write_text("1\n2\n3\n")
+    assert home.run("drift", "-o", "json").json["resources"][0]["last"]["run"] == first, (
+        "the run that applied it"
+    )
     said = home.run("drift", "--detailed-exitcode", code=2)
     assert "+3" in said.out
     assert home.run("drift", "--detailed-exitcode", "--ignore", "file:*/a.content").out

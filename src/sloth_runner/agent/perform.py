@@ -11,6 +11,7 @@ from sloth_runner.agent import looking, removing, writing
 from sloth_runner.agent.names import problem
 from sloth_runner.ops import (
     Batch,
+    Facts,
     Fetch,
     Glob,
     List,
@@ -48,6 +49,12 @@ def perform(op: Op) -> Result:
         raise problem(error, path) from error
 
 
+def _gather(op: Facts) -> Result:
+    from sloth_runner.agent.facts import gather
+
+    return gather(op)
+
+
 def _fetch(op: Fetch) -> Result:
     from sloth_runner.agent.fetching import Fetching  # what it needs takes long to load
 
@@ -66,6 +73,7 @@ _ACTIONS: dict[type, Callable[[Any], Result]] = {
     Glob: looking.glob,
     List: looking.list_folder,
     WhoAmI: lambda op: looking.who_am_i(),
+    Facts: _gather,
     Write: writing.write,
     MakeDir: writing.make_dir,
     MakeLink: writing.make_link,

@@ -1,8 +1,9 @@
-"""Why: a code in an error is a promise that somebody can say more about it."""
+"""Why: a code in an error is a promise that somebody can say more about it; the name of a module is another."""
 
 from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,21 +14,35 @@ from sloth_runner.cli.text import styled
 from sloth_runner.errors import UsageError
 from sloth_runner.names import did_you_mean
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    from click.shell_completion import CompletionItem
+
+    from sloth_runner.cli.modules import complete_name
+
+    codes = [CompletionItem(code) for code in CODES if code.startswith(incomplete.upper())]
+    return codes + complete_name(ctx, param, incomplete)
+
 
 @command("explain")
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=_complete)
 @output_option
 @click.pass_obj
 def explain(shell: Shell, code: str | None) -> None:
-    """Explain an error CODE such as E-KEY-MISSING: what it means, and what to do. Without CODE, list them all."""
+    """Explain an error CODE such as E-KEY-MISSING: what it means, and what to do. Without CODE, list them all.
+
+    The name of a module or function (file.copy) is explained as well, as by sloth-runner modules.
+    """
     if code is None:
         _list(shell)
         return
     name = code.upper() if code.upper().startswith("E-") else f"E-{code.upper()}"
     if name not in CODES:
-        raise UsageError(
-            f"there is no error code {code!r}", next=did_you_mean(name, CODES) or ["sloth-runner explain"]
-        )
+        _explain_name(shell, code, name)
+        return
     status, title, meaning, steps = CODES[name]
     if shell.structured:
         body = {"code": name, "exit_code": status, "title": title, "meaning": meaning, "next": list(steps)}
@@ -42,6 +57,22 @@ def explain(shell: Shell, code: str | None) -> None:
     for step in steps:
         for line in textwrap.wrap(step, width, initial_indent="- ", subsequent_indent="  "):
             shell.print(line)
+
+
+def _explain_name(shell: Shell, given: str, code: str) -> None:
+    """Explain what is no error code. Raises UsageError if it is no module or function either."""
+    from sloth_runner.cli.modules import show
+    from sloth_runner.reference.entries import find, names
+
+    found = find(given)
+    if found:
+        show(shell, given, found)
+        return
+    meant = did_you_mean(code, CODES) or did_you_mean(given, names())
+    raise UsageError(
+        f"there is no error code, module or function {given!r}",
+        next=meant or ["sloth-runner explain", "sloth-runner modules"],
+    )
 
 
 def _list(shell: Shell) -> None:

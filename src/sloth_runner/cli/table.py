@@ -74,14 +74,17 @@ ROOT: Final[Entries] = {
         "ADDRESS is type:id, e.g. file:/etc/motd.",
     ),
     "config": (CONFIG, "Look at the configuration.", None),
-    "explain": ("explain:explain", "Explain an error code."),
+    "init": ("init:init", "Begin a project: settings, values, a first task file."),
+    "modules": ("modules:modules", "Show what task files may call."),
+    "types": ("types:types", "Write the types of task files for editors."),
+    "explain": ("explain:explain", "Explain an error code or a module."),
     "completion": ("completion:completion", "Print the completion script for a shell."),
     "version": ("version:version", "Print the version."),
 }
 
 LATER: Final = frozenset(
     (
-        *("agent", "ui", "init", "types"),
+        *("agent", "ui"),
         *("watch", "migrate"),
     )
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sloth_runner.engine import arguments as arg
+from sloth_runner.engine.facts_calls import FactsCalls
 from sloth_runner.engine.pump import Deadline, Fork, Pump, Strand, Wait
 from sloth_runner.engine.state_calls import handlers
 from sloth_runner.engine.transaction import Transaction
@@ -43,6 +44,7 @@ class Calls:
         self._locker = locker
         self._modules = modules
         self._secrets = secrets
+        self._facts = FactsCalls(modules.world.transport)
         self._known_agent = known_agent
         self._jitter = jitter
         self._deadline = deadline
@@ -75,6 +77,8 @@ class Calls:
             return Wait(lambda: self._secrets.run(call, here), gentle=True)
         if name == "parallel":
             return self._parallel(context, call)
+        if name == "facts":
+            return self._facts.call(context, call)
         if name == "engine.deadline":
             return self._set_deadline(context, call)
         if name == "engine.end_attempt":

@@ -324,7 +324,10 @@ class Converging:
         before, extra, kept = _before(entry, intent, job.observed)
         if entry is None and intent is None and salt and before is not None:
             before = self._covered(before, salt)
-        now = self._clock()
+        now, by = self._clock(), about.by
+        applied_at = now
+        if entry is not None and not touched:  # who applied it last stays; which task names it may be new
+            applied_at, by = entry.time, (*entry.by[:4], about.by[4])
         content = None
         if not salt and job.wanted is not None and "content" in job.wanted:
             small = job.content is not None and len(job.content) <= KEPT_CONTENT
@@ -334,7 +337,7 @@ class Converging:
         return Entry(
             kind=want.resource.kind, id=want.resource.id, params=dict(want.resource.params), wanted=wanted,
             applied=applied, before=before, extra=extra, touched=was_touched,
-            content=content, before_content=kept, order=entry.order if entry else now, time=now, by=about.by,
+            content=content, before_content=kept, order=entry.order if entry else now, time=applied_at, by=by,
             stack=about.stack, site=about.site, line=about.line, module=about.module,
             salt=salt, keep=about.keep, **self._seen(job, observed, salt),
         )  # fmt: skip

@@ -24,6 +24,7 @@ from sloth_runner.ops import (
     Content,
     Done,
     Exec,
+    Facts,
     Fetch,
     Found,
     Glob,
@@ -102,7 +103,7 @@ class Rehearsal:
                     return None
                 results.append(result)
             return tuple(results)
-        if not self._nodes and isinstance(op, Stat | Read | Glob | List):
+        if isinstance(op, Facts) or (not self._nodes and isinstance(op, Stat | Read | Glob | List)):
             return self._inner.at_once(op)
         steps = self._local(op)
         return steps if steps is not None else self._inner.at_once(op)
@@ -114,6 +115,8 @@ class Rehearsal:
         if isinstance(op, Exec | Fetch | Pause):
             if isinstance(op, Pause) or op.mutating:
                 raise Skipped(op)
+            return await self._inner.do(op, on_output)
+        if isinstance(op, Facts):
             return await self._inner.do(op, on_output)
         needed = self._needed(op)
         if needed is not None:

@@ -81,6 +81,41 @@ if not env.sleep then
   end
 end
 
+-- facts: sections are asked for when they are read, and kept as long as the body.
+
+local function fact(_, section, lenient)
+  local own = core.facts[core.current]
+  if own == nil then
+    own = {}
+    core.facts[core.current] = own
+  end
+  local value = own[section]
+  if value == nil then
+    value = core.call_at("facts", section, lenient)
+    own[section] = value
+  end
+  return value
+end
+
+env.facts = setmetatable({}, {
+  __index = fact,
+  __newindex = function(_, section)
+    error("facts." .. tostring(section) .. " can't be set: facts tell what the target is like", 2)
+  end,
+  __pairs = function()
+    local names, at = core.call_at("facts"), 0
+    return function()
+      local value
+      repeat
+        at = at + 1
+        if names[at] == nil then return nil end
+        value = fact(nil, names[at], true) -- what this system can't tell is left out
+      until value ~= nil
+      return names[at], value
+    end
+  end,
+})
+
 -- Lines for people.
 
 function core.say(level, text, file, line)

@@ -22,6 +22,8 @@ local forwarding = setmetatable({}, weak) -- user coroutines that wait for the s
 local bodies, functions, fresh = {}, {}, 0
 local quiet = {} -- body -> lines kept until its transaction is committed
 core.quiet = quiet
+local facts = {} -- body -> what it has read of facts
+core.facts = facts
 
 -- Calls. The answer is true and scalars, nil and flattened values, false and an error, or 0, names and a table.
 
@@ -161,7 +163,7 @@ local function guard(co)
 end
 
 local function forget(id)
-  bodies[id], ending[id], quiet[id] = nil, nil, nil
+  bodies[id], ending[id], quiet[id], facts[id] = nil, nil, nil, nil
 end
 
 local function after(id, ok, tag, ...)

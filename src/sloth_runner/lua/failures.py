@@ -22,11 +22,11 @@ from sloth_runner.names import did_you_mean
 if TYPE_CHECKING:
     from sloth_runner.model import Site
 
-_MISSING = re.compile(r"a nil value \((global|field|method) '([^']+)'\)")
-_NAMED = re.compile(r"\((?:global|local|field|method|upvalue|constant) '([^']+)'\)")
-_NEAR = re.compile(r"near '(.+)'$", re.DOTALL)
-_OWN = re.compile(r"^\[sloth\]:\d+: ")
-_NUMBERED = re.compile(r"\A:(\d+): ")
+_MISSING = r"a nil value \((global|field|method) '([^']+)'\)"
+_NAMED = r"\((?:global|local|field|method|upvalue|constant) '([^']+)'\)"
+_NEAR = r"near '(.+)'$"
+_OWN = r"^\[sloth\]:\d+: "
+_NUMBERED = r"\A:(\d+): "
 _BOUNDARY = "attempt to yield across a C-call boundary"
 _CODES: dict[str, type[SlothError]] = {
     cls.code: cls for cls in (BadArgument, BadDependency, BadField, BadValue, Bug, Duplicate, TaskFailed)
@@ -106,14 +106,14 @@ class Sources:
             return self._known(raised)
         message, file, line = self._split(raised)
         found = TaskFailed(message, next=self._advice(message, self.line(file, line) or ""))
-        named = _NAMED.search(message)
+        named = re.search(_NAMED, message)
         self.place(found, file, line, named.group(1) if named else None)
         return found
 
     def syntax(self, message: str, path: str) -> SyntaxProblem:
         """The error for a text that Lua could not compile."""
         text, file, line = self._split(Raised(None, "string", None, message, path, None, None))
-        near = _NEAR.search(text)
+        near = re.search(_NEAR, text, re.DOTALL)
         error = SyntaxProblem(text, unchanged=["nothing was run"])
         self.place(error, file, line, near.group(1) if near else None)
         if near is None or near.group(1) == "<eof>":
@@ -130,11 +130,11 @@ class Sources:
 
     def _split(self, raised: Raised) -> tuple[str, str | None, int | None]:
         """The message without the place that Lua wrote before it, and that place."""
-        message, file, line = _OWN.sub("", raised.message), raised.file, raised.line
+        message, file, line = re.sub(_OWN, "", raised.message), raised.file, raised.line
         known = sorted(self._lines, key=lambda path: path != file)
         for path in known:
             short = short_name(path)
-            numbered = _NUMBERED.match(message[len(short) :]) if message.startswith(short) else None
+            numbered = re.match(_NUMBERED, message[len(short) :]) if message.startswith(short) else None
             if numbered and raised.kind == "string":
                 return message[len(short) + numbered.end() :], path, int(numbered.group(1))
         return message, file, line
@@ -148,7 +148,7 @@ class Sources:
             ]
         if message == "not enough memory":
             return ["handle less at a time, or raise the memory limit"]
-        missing = _MISSING.search(message)
+        missing = re.search(_MISSING, message)
         if missing is None:
             return []
         kind, name = missing.groups()

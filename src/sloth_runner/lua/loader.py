@@ -20,7 +20,7 @@ from sloth_runner.names import did_you_mean
 
 __all__ = ["Host", "Limits", "Loaded", "load"]
 
-_MODULE = re.compile(r"[A-Za-z0-9_-]+([./][A-Za-z0-9_-]+)*")
+_MODULE = r"[A-Za-z0-9_-]+([./][A-Za-z0-9_-]+)*"
 
 
 class Loaded:
@@ -114,7 +114,7 @@ class _Reader:
 
     def module(self, name: str) -> tuple[str, str]:
         """Path and prepared text of a module, ``a.b`` or ``a/b``. Raises BadArgument, FileMissing."""
-        if not _MODULE.fullmatch(name):
+        if not re.fullmatch(_MODULE, name):
             raise BadArgument(
                 f"require({name!r}): a module is named by letters, digits, _ and -, with dots for folders",
                 next=["modules lie below the task file's folder"],

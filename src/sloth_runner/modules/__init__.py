@@ -22,6 +22,18 @@ T = TypeVar("T", bound="Module | Kind")
 
 FAMILIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cmd": (("cmd",), ()),
+    "databases.postgresql": (
+        ("postgresql.user", "postgresql.database", "postgresql.grant"),
+        ("postgresql.user", "postgresql.database", "postgresql.grant"),
+    ),
+    "databases.mysql": (
+        ("mysql.user", "mysql.database", "mysql.grant"),
+        ("mysql.user", "mysql.database", "mysql.grant"),
+    ),
+    "certificates": (
+        ("certificate.key", "certificate.self_signed", "certificate.csr"),
+        ("certificate.key", "certificate.csr", "certificate.self_signed"),
+    ),
     "files.put": (("file.copy", "file.write", "file.template", "file.directory", "file.absent"), ("file",)),
     "system.accounts": (("user", "group"), ("user", "group", "group.member")),
     "system.services": (
@@ -40,10 +52,10 @@ FAMILIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "http": (("http.request", "http.download"), ()),
     "wait_for": (("wait_for",), ()),
     "assertion": (("assert.that",), ()),
-    "packages.install": (("pkg", "pkg.hold"), ("package", "package-hold")),
+    "packages.install": (("pkg", "pkg.hold"), ("pkg", "pkg.hold")),
     "packages.repository": (("pkg.repository", "pkg.key"), ()),
     "git.checkout": (("git",), ("git",)),
-    "pip": (("pip",), ("pip", "pip-requirements", "virtualenv")),
+    "pip": (("pip",), ("pip", "pip.requirements", "pip.virtualenv")),
     "npm": (("npm",), ("npm",)),
 }
 """Every file of modules, with the names of its MODULES and of its KINDS: known without loading them."""

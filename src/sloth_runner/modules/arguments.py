@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from sloth_runner.modules.base import Arg, Module
 
 NOTHING = ("nothing was changed",)
+FURTHER = ("remote_types", "system.types", "databases.types", "certificate_types")
+"""Files with types of arguments that only some modules have; they are loaded when one of those is called."""
 
 
 def check_args(module: Module, raw: Mapping[str, Value]) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def check(
         if value is not None:
             met += 1
             try:
-                checked[arg.name] = (TYPES.get(arg.type) or _of_a_machine(arg.type))(value)
+                checked[arg.name] = (TYPES.get(arg.type) or type_of(arg.type))(value)
             except ValueError as error:
                 raise BadArgument(f"{function}: {arg.name} {error}", unchanged=NOTHING) from None
         elif arg.required:
@@ -46,15 +48,19 @@ def check(
     return checked
 
 
-def _of_a_machine(name: str) -> Callable[[object], Any]:
-    """A type that only modules have that speak with servers or set up a machine; loaded when one is called."""
-    from sloth_runner.modules.remote_types import TYPES as REMOTE
+def type_of(name: str) -> Callable[[object], Any]:
+    """The check of a type of arguments. Raises KeyError."""
+    return TYPES.get(name) or all_types()[name]
 
-    if name in REMOTE:
-        return REMOTE[name]
-    from sloth_runner.modules.system.types import TYPES as MORE
 
-    return MORE[name]
+def all_types() -> dict[str, Callable[[object], Any]]:
+    """All types of arguments, also those that only some modules have."""
+    from importlib import import_module
+
+    found = dict(TYPES)
+    for file in FURTHER:
+        found.update(import_module(f"sloth_runner.modules.{file}").TYPES)
+    return found
 
 
 def _refuse_unknown(
@@ -222,6 +228,7 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "path": _path,
     "file path": _file_path,
     "boolean": _boolean,
+    "integer": _integer,
     "mode": _mode,
     "owner": _owner,
     "strings": _strings,
@@ -232,4 +239,4 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
 }
 """What an argument can be. "content" is a string byte for byte; "line" one that is not blank; "command" one for a
 shell; "variables" a table of environment variables; "vars" a table that is passed on as it is.
-``remote_types`` and ``system.types`` have more."""
+``FURTHER`` files have more."""

@@ -188,7 +188,7 @@ class Module(NamedTuple):
 
     ``positional`` names the argument that a single string stands for. ``refused`` gives the reason for
     arguments that other tools have and this module deliberately has not. ``returns`` documents the result's fields
-    beside ``changed``, ``message`` and ``diff``.
+    beside ``changed``, ``message`` and ``diff``; a text may begin with the type: ``(integer) the exit status``.
 
     ``settles``: a call converges one file and depends on nothing but its arguments, that file and, if it has one, the
     ``source``, an argument that names a file of the controller. Such a call is not made again while it is the same

@@ -84,12 +84,12 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
         if args["state"] != "absent":
             options = {"python": args["python"], "how": how}
             first = yield from _ensure(
-                [Want(Resource("virtualenv", args["virtualenv"]), {"pip": True}, None, options)]
+                [Want(Resource("pip.virtualenv", args["virtualenv"]), {"pip": True}, None, options)]
             )
             messages, changed = [first.message], first.changed
     if requirements is not None:
         subject = Resource(
-            "pip-requirements", f"{python} {requirements}", {"python": python, "file": requirements}
+            "pip.requirements", f"{python} {requirements}", {"python": python, "file": requirements}
         )
         wants = [
             Want(
@@ -341,11 +341,11 @@ def _converge_virtualenv(change: Change) -> Generator[Any, Any, str]:
 
 _PACKAGE = Kind("pip", "a Python package in an environment: version", observe, converge)
 _REQUIREMENTS = Kind(
-    "pip-requirements", "a requirements file in an environment: missing (what it names that is not there)",
+    "pip.requirements", "a requirements file in an environment: missing (what it names that is not there)",
     *one_by_one(_observe_requirements, _converge_requirements), undo=False,
 )  # fmt: skip
 _VIRTUALENV = Kind(
-    "virtualenv", "a virtual environment of Python: pip (whether it is complete)",
+    "pip.virtualenv", "a virtual environment of Python: pip (whether it is complete)",
     *one_by_one(_observe_virtualenv, _converge_virtualenv),
 )  # fmt: skip
 

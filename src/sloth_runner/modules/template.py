@@ -47,7 +47,7 @@ def functions(folder: Path) -> dict[str, Callable[..., object]]:
     def render_call(*args: object) -> str:
         if len(args) != 1 or not isinstance(args[0], dict):
             raise BadArgument("template.render takes a table: {src = …, vars = …} or {text = …, vars = …}")
-        given = check("template.render", _ARGS, args[0], {})
+        given = check("template.render", ARGS, args[0], {})
         src, text = given["src"], given["text"]
         if (src is None) == (text is None):
             raise BadArgument("template.render takes either src (a file) or text")
@@ -220,7 +220,7 @@ def _near(message: str, values: Mapping[str, Any]) -> list[str]:
     return [*did_you_mean(found[1], values), hint]
 
 
-_ARGS = (
+ARGS = (
     Arg("src", "line", "the template's file, relative to the task file"),
     Arg("text", "content", "the template itself"),
     Arg("vars", "vars", "what the template may use", default={}),

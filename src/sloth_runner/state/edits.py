@@ -44,8 +44,8 @@ class Seen(NamedTuple):
 
 Edit: TypeAlias = Callable[[Seen], Plan]
 _HIDDEN = "••••"
-_INTEGER = re.compile(r"-?[0-9]+")
-_DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+")
+_INTEGER = r"-?[0-9]+"
+_DECIMAL = r"-?[0-9]+\.[0-9]+"
 
 
 def put(
@@ -215,9 +215,9 @@ def _flag(seen: Seen, sensitive: bool | None) -> bool:
 def _number(value: object, what: str, shown: object) -> int | float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
+    if isinstance(value, str) and re.fullmatch(_INTEGER, value):
         return int(value) if len(value) < 40 else _refuse(shown, what)
-    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+    if isinstance(value, str) and re.fullmatch(_DECIMAL, value):
         return float(value)
     return _refuse(shown, what)
 

@@ -13,6 +13,7 @@ from sloth_runner.ops import (
     FOLDER,
     Batch,
     Exec,
+    Facts,
     Fetch,
     Found,
     OpError,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 BASE = ("PATH", "HOME", "LANG")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SLOW_FACTS = frozenset(("services", "mounts", "users", "groups"))
+"""Sections whose gathering asks something that may be slow to answer: systemd, a file system, a directory."""
 LARGE = 32 << 20
 """Files above this many bytes are read in a thread: hashing one takes long enough to keep other tasks waiting."""
 
@@ -197,6 +200,8 @@ def _takes_time(op: Op) -> bool:
     kind = type(op)
     if kind is Exec or kind is Fetch or kind is Reach or kind is Pause:
         return True
+    if kind is Facts:
+        return op.section in SLOW_FACTS  # type: ignore[union-attr] # kind says so
     if kind is Batch:
         return any(map(_takes_time, op.ops))  # type: ignore[union-attr] # kind says so
     if (kind is Stat and op.digest) or (kind is Read and op.limit > LARGE):  # type: ignore[union-attr] # kind says so

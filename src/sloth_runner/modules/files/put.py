@@ -111,6 +111,7 @@ _FOLDER_MODE = Arg("mode", "mode", 'permissions as octal text, "0755"; without i
 _DEST = Arg("dest", "file path", "the file's absolute path on the target", required=True)
 _TO = (_DEST, _FILE_MODE, *_OWNERS, _FOLLOW)
 _NO_BACKUP = {"backup": "nothing is kept aside; the difference is shown and recorded"}
+_RETURNS = {"path": "(string) the path that was acted on: with follow, where the links lead"}
 
 KINDS = (KIND,)
 MODULES = (
@@ -124,6 +125,7 @@ MODULES = (
             "vars": "file.copy does not render; file.template does",
             **_NO_BACKUP,
         },
+        returns={**_RETURNS, "warnings": "(string[]?) what should be looked at"},
         settles=True,
         source="src",
     ),
@@ -133,6 +135,7 @@ MODULES = (
         (Arg("content", "content", "the text, byte for byte", required=True), *_TO),
         "Puts a text on the target.",
         refused={"src": "file.copy puts a file on the target", "path": "say dest = …", **_NO_BACKUP},
+        returns=_RETURNS,
         settles=True,
     ),
     Module(
@@ -145,6 +148,7 @@ MODULES = (
         ),
         "Renders a template (Jinja2) of this machine onto the target.",
         refused={"content": "template.render takes a text; file.write puts it on the target", **_NO_BACKUP},
+        returns=_RETURNS,
     ),
     Module(
         "file.directory",
@@ -158,6 +162,7 @@ MODULES = (
         "Makes a folder, and those above it that are missing.",
         positional="path",
         refused={"dest": "say path = …", "recursive": "attributes are set on the folder alone"},
+        returns=_RETURNS,
     ),
     Module(
         "file.absent",
@@ -169,5 +174,6 @@ MODULES = (
         "Removes a file, a link (not what it leads to) or a folder.",
         positional="path",
         refused={"dest": "say path = …"},
+        returns=_RETURNS,
     ),
 )

@@ -73,7 +73,7 @@ def _check(args: Mapping[str, Any], names: tuple[tuple[str, str | None], ...], v
 
 
 def _resource(name: str, args: Mapping[str, Any]) -> Resource:
-    return Resource("package", name, {"purge": True} if args["purge"] else {})
+    return Resource("pkg", name, {"purge": True} if args["purge"] else {})
 
 
 def _wanted(state: str, version: str | None) -> Mapping[str, Any] | None:
@@ -88,7 +88,7 @@ def _newest(names: list[str]) -> Generator[Step, Any, dict[str, str]]:
         if name not in found:
             raise TaskFailed(
                 f"there is no package {name} in the package lists",
-                unchanged=[f"package:{name}"],
+                unchanged=[f"pkg:{name}"],
                 next=["check its spelling", "update_cache = true refreshes the lists first"],
             )
     return found
@@ -111,7 +111,7 @@ def hold(args: Mapping[str, Any], context: Context) -> Steps:
     names = args["name"]
     if any(version is not None for _, version in names):
         raise BadArgument("pkg.hold takes names without versions: a package is held at the version it has")
-    wants = tuple(Want(Resource("package-hold", name), wanted, None, {"how": how}) for name, _ in names)
+    wants = tuple(Want(Resource("pkg.hold", name), wanted, None, {"how": how}) for name, _ in names)
     done: tuple[Converged, ...] = yield Ensure(wants)
     changed = [one for one in done if one.action != "none"]
     return Outcome(bool(changed), "; ".join(one.message for one in changed))

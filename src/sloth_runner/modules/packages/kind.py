@@ -55,7 +55,7 @@ def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
     for change in install:
         if change.wanted is not None and change.wanted.get("state", INSTALLED) != INSTALLED:
             raise TaskFailed(
-                f"package {change.resource.id} was not wholly there before ({change.wanted['state']}), and can't be"
+                f"pkg {change.resource.id} was not wholly there before ({change.wanted['state']}), and can't be"
                 " made so again",
                 unchanged=[change.resource.address],
             )
@@ -91,7 +91,7 @@ def _install(changes: Sequence[Change], how: How) -> Generator[Any, Any, str]:
         others = f"; apt would install {', '.join(would.installed)} instead" if would.installed else ""
         raise TaskFailed(
             f"{missing[0]} is no package that can be installed by that name{others}",
-            unchanged=[f"package:{name}" for name in sorted(names)],
+            unchanged=[f"pkg:{name}" for name in sorted(names)],
             next=["name the package itself; `apt-cache showpkg NAME` lists what provides a virtual one"],
         )
     if would.removed and not options.get("allow_removal"):
@@ -123,7 +123,7 @@ def _among(name: str, names: Sequence[str]) -> bool:
 def _too_much(verb: str, names: Sequence[str], removed: Sequence[str]) -> TaskFailed:
     return TaskFailed(
         f"to {verb} {', '.join(names)} apt would also remove {', '.join(removed)}",
-        unchanged=[f"package:{name}" for name in names],
+        unchanged=[f"pkg:{name}" for name in names],
         next=["allow_removal = true lets it", "or name them in a call of their own"],
     )
 
@@ -152,9 +152,9 @@ def converge_holds(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[st
 
 
 PACKAGE = Kind(
-    "package",
+    "pkg",
     "a Debian package: state (installed; configuration: its settings alone are left; …), version",
     observe,
     converge,
 )
-HOLD = Kind("package-hold", "a package that stays at its version: held", observe_holds, converge_holds)
+HOLD = Kind("pkg.hold", "a package that stays at its version: held", observe_holds, converge_holds)

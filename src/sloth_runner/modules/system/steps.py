@@ -16,6 +16,7 @@ LARGEST = 8 << 20
 """Bytes of a file of settings that are read; a larger one is no such file."""
 PACKAGES = {
     "crontab": "cron", "sysctl": "procps", "systemctl": "systemd", "visudo": "sudo", "umount": "mount",
+    "psql": "postgresql-client", "mariadb": "mariadb-client",
     **dict.fromkeys(
         ("chpasswd", "gpasswd", "groupadd", "groupdel", "groupmod", "useradd", "userdel", "usermod"), "passwd"
     ),

@@ -1,0 +1,142 @@
+"""Why: what a module takes is looked up where it is written: on the command line."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sloth_runner.cli.base import command, output_option
+from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.text import styled
+from sloth_runner.errors import UsageError
+from sloth_runner.names import did_you_mean
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from sloth_runner.reference.entries import Entry, Field
+
+
+def complete_name(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Names of modules, functions and pages, for the shell."""
+    from click.shell_completion import CompletionItem
+
+    from sloth_runner.reference.entries import names
+
+    return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+
+
+@command("modules")
+@click.argument("name", required=False, shell_complete=complete_name)
+@output_option
+@click.pass_obj
+def modules(shell: Shell, name: str | None) -> None:
+    """Show what task files may call: all of it, or NAME (file.copy) or what begins with it (file) in full."""
+    if name is None:
+        _list(shell)
+        return
+    from sloth_runner.reference.entries import find, names
+
+    found = find(name)
+    if not found:
+        raise UsageError(
+            f"there is no module or function {name!r}",
+            next=did_you_mean(name, names()) or ["sloth-runner modules"],
+        )
+    show(shell, name, found)
+
+
+def show(shell: Shell, name: str, found: Sequence[Entry]) -> None:
+    """Print entries in full."""
+    if shell.structured:
+        shell.document("modules.show", {"name": name, "entries": [_plain(entry) for entry in found]})
+        return
+    for number, entry in enumerate(found):
+        if number:
+            shell.print()
+        _print(shell, entry)
+
+
+def _list(shell: Shell) -> None:
+    from sloth_runner.reference.entries import entries
+
+    every = entries()
+    if shell.structured:
+        rows = [{"name": one.name, "module": one.is_module, "doc": one.doc} for one in every]
+        shell.document("modules.list", {"entries": rows})
+        return
+    shell.table(["NAME", "DOES"], [[one.name, one.doc] for one in every], flexible=(1,))
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
+    def rows(fields: Iterable[Field]) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": field.name,
+                "type": field.type,
+                "words": field.words,
+                "required": field.required,
+                "default": field.default,
+                "doc": field.doc,
+            }
+            for field in fields
+        ]
+
+    return {
+        "name": entry.name,
+        "module": entry.is_module,
+        "signature": entry.signature,
+        "doc": entry.doc,
+        "arguments": rows(entry.fields),
+        "returns": rows(entry.returns),
+        "refused": dict(entry.refused),
+    }
+
+
+def _print(shell: Shell, entry: Entry) -> None:
+    width = min(shell.columns, 100)
+    shell.print(styled(entry.signature, "bold", shell.color))
+    for line in textwrap.wrap(entry.doc, width - 2):
+        shell.print(f"  {line}")
+    if entry.fields:
+        shell.print()
+    _fields(shell, entry.fields, width, results=not entry.called)
+    if entry.returns:
+        _title(shell, "returns, beside changed, message, diff" if entry.is_module else "returns")
+        _fields(shell, entry.returns, width, results=True)
+    if entry.refused:
+        _title(shell, "does not take")
+        for name, why in entry.refused.items():
+            _wrapped(shell, f"  {name}", why, width)
+
+
+def _title(shell: Shell, text: str) -> None:
+    shell.print()
+    shell.print(f"  {styled(text, 'dim', shell.color)}")
+
+
+def _fields(shell: Shell, fields: Sequence[Field], width: int, *, results: bool = False) -> None:
+    for field in fields:
+        notes = [] if results and field.words == "any" else [field.words]
+        if field.required and not results:
+            notes.append("needed")
+        elif field.default is not None:
+            notes.append(f"else {field.default}")
+        elif results and not field.required:
+            notes.append("not always there")
+        _wrapped(shell, f"  {field.name}", ". ".join(filter(None, (field.doc, "; ".join(notes)))), width)
+
+
+def _wrapped(shell: Shell, head: str, text: str, width: int) -> None:
+    """A name, and beside it a text that keeps to its column."""
+    column = 18
+    lines = textwrap.wrap(text, width - column) or [""]
+    if len(head) + 2 > column:
+        shell.print(head)
+        head = ""
+    shell.print(f"{head:<{column}}{lines[0]}".rstrip())
+    for line in lines[1:]:
+        shell.print(" " * column + line)

@@ -1,0 +1,1 @@
+"""Why: what task files may use is described once, as data; pages, types for editors and completion are made of it."""

@@ -1,0 +1,76 @@
+"""A project begins with init; what is there is never overwritten, and what it makes works at once."""
+
+from __future__ import annotations
+
+import json
+
+from tests.cli.kit import Cli
+
+
+def test_a_new_project_runs_as_it_says(cli: Cli) -> None:
+    result = cli("init", "new project")
+    assert result.code == 0
+    assert result.err.splitlines()[:2] == [
+        "next: cd 'new project'",
+        "      sloth-runner run hello.sloth --values values.yaml",
+    ]
+    folder = cli.work / "new project"
+    out = ["--set", f"folder={cli.folder / 'out'}"]
+    run = ("-C", str(folder), "run", "hello.sloth", "--values", "values.yaml", *out)
+    assert "1 ok, 2 changed, 0 failed" in cli(*run).out
+    assert (cli.folder / "out" / "hello.txt").read_text().startswith("Hello, world, from ")
+    assert "3 ok, 0 changed, 0 failed" in cli(*run).out
+    assert cli("-C", str(folder), "config", "show").code == 0
+    library = json.loads((folder / ".luarc.json").read_text())["workspace.library"]
+    assert [(folder / name / "file.lua").is_file() for name in library] == [True]
+
+
+def test_nothing_is_overwritten(cli: Cli) -> None:
+    cli.file("project/values.yaml", "mine: true\n")
+    result = cli("init", "project")
+    assert result.code == 0 and "kept /TMP/work/project/values.yaml: it was there already" in result.out
+    assert (cli.work / "project" / "values.yaml").read_text() == "mine: true\n"
+    before = {path: path.read_bytes() for path in (cli.work / "project").rglob("*") if path.is_file()}
+    again = cli("init", "project")
+    assert again.code == 0 and again.out.count("kept") == 4
+    assert {path: path.read_bytes() for path in (cli.work / "project").rglob("*") if path.is_file()} == before
+
+
+def test_a_strange_file_among_the_types_is_not_touched(cli: Cli) -> None:
+    cli.file("types/state.lua", "-- mine\n")
+    result = cli("types", "types")
+    assert result.code == 64 and "was not made by sloth-runner types" in result.err
+    assert [path.name for path in (cli.work / "types").iterdir()] == ["state.lua"]
+
+
+def test_types_of_what_is_no_more_go_away(cli: Cli) -> None:
+    cli("types", "types")
+    old = cli.work / "types" / "gone.lua"
+    old.write_text((cli.work / "types" / "state.lua").read_text())
+    mine = cli.file("types/own.lua", "return 1\n")
+    assert cli("types", "types").code == 0
+    assert not old.exists() and mine.exists()
+
+
+def test_types_go_to_the_usual_folder_or_to_the_output(cli: Cli) -> None:
+    assert cli("types").code == 0
+    assert (cli.work / ".sloth" / "types" / "common.lua").is_file()
+    assert "function file.copy(args) end" in cli.ok("types", "--stdout")
+
+
+def test_names_are_completed(cli: Cli) -> None:
+    def completed(*words: str) -> list[str]:
+        environ = {"_SLOTH_RUNNER_COMPLETE": "fish_complete", "COMP_CWORD": words[-1]}
+        environ["COMP_WORDS"] = " ".join(["sloth-runner", *words])
+        return [line.split(",")[-1] for line in cli(environ=environ).out.splitlines()]
+
+    assert completed("modules", "file.w") == ["file.write"]
+    assert completed("modules", "facts.mem") == ["facts.memory"]
+    assert {"E-FIELD", "E-FILE-MISSING", "E-FOREIGN"} <= set(completed("explain", "E-F"))
+    assert "crypto.sha256" in completed("explain", "cry")
+
+
+def test_a_page_is_found_by_its_name(cli: Cli) -> None:
+    assert "workflow.define(name, def)" in cli.ok("modules", "workflow")
+    assert "sleep(time)" in cli.ok("modules", "lua")
+    assert "file:NAME" in cli.ok("modules", "file")
