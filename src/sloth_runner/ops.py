@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     FileOp: TypeAlias = (
         "Stat | Read | Write | MakeDir | MakeLink | SetAttrs | SetTimes | Remove | Glob | List | WhoAmI"
     )
-    Op: TypeAlias = "FileOp | Facts | Unpack | Exec | Batch"
+    Op: TypeAlias = "FileOp | Facts | Unpack | Exec | Fetch | Reach | Pause | Batch"
     Result: TypeAlias = (
-        "Found | Content | Done | Matches | Listing | Identity | Gathered | Unpacked | Ran | "
-        "tuple[Result, ...]"
+        "Found | Content | Done | Matches | Listing | Identity | Gathered | Unpacked | Ran | Fetched | Reached"
+        " | Paused | tuple[Result, ...]"
     )
     Stamp: TypeAlias = "tuple[int, int, int, int, int]"
 
@@ -34,7 +34,8 @@ class OpError(Exception):
 
     ``kind`` is one of ``missing``, ``denied``, ``exists``, ``folder``, ``not-folder``, ``not-empty``,
     ``not-file``, ``link``, ``mount``, ``bad-path``, ``no-user``, ``no-group``, ``too-large``, ``too-deep``,
-    ``not-found`` (a program), ``system``; ``path`` is what it was about; ``reason`` says why, in words.
+    ``not-found`` (a program), ``system``; of requests ``unreachable``, ``certificate``, ``timeout``, ``protocol``,
+    ``checksum``, ``stopped``; ``path`` is what it was about; ``reason`` says why, in words.
     ``results`` holds what the operations of a Batch came to that had been done before this one failed.
     """
 
@@ -203,6 +204,52 @@ class Exec(NamedTuple):
     quiet: bool = False
 
 
+class Fetch(NamedTuple):
+    """Send a request to an HTTP server (http or https, whose certificate is verified: by the system's authorities, or
+    those in the file ``ca`` alone), by way of the proxies that the machine's environment names, or ``env`` before it.
+
+    ``url`` holds no user and no password. Redirections are followed with ``redirects``, at most ten; to another host
+    no header goes along that could be a secret, and from https none leads to http. A Fetched is the answer whatever
+    its status. Its body is kept if it has at most ``limit`` bytes; a longer one is read to its end only with
+    ``whole``, for its digest. ``into`` is where the body of a success (2xx) is put, atomically and with ``mode``,
+    ``owner`` and ``group`` as Write does, whatever its length, if it has the digest ``checksum`` (algorithm and hex;
+    else OpError ``checksum``). ``timeout`` in seconds is for all of it. ``label`` is what messages call the request;
+    ``mutating`` says whether it may change something.
+    """
+
+    label: str
+    url: str
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    timeout: float = 60.0
+    limit: int = 1 << 20
+    whole: bool = False
+    redirects: bool = True
+    ca: str | None = None
+    env: Mapping[str, str] = {}
+    checksum: tuple[str, str] | None = None
+    into: str | None = None
+    mode: int | None = None
+    owner: str | None = None
+    group: str | None = None
+    mutating: bool = False
+
+
+class Reach(NamedTuple):
+    """Whether a TCP connection to a port can be made from the machine within ``timeout`` seconds."""
+
+    host: str
+    port: int
+    timeout: float = 5.0
+
+
+class Pause(NamedTuple):
+    """Wait for so many seconds."""
+
+    seconds: float
+
+
 class Batch(NamedTuple):
     """Operations that travel together, done in order up to the first that fails; a tuple of results."""
 
@@ -293,8 +340,37 @@ class Ran(NamedTuple):
     left_open: bool = False
 
 
+class Fetched(NamedTuple):
+    """How a server answered: status (and its ``reason``), headers (names in lower case, in order), the body as far as
+    Fetch says (None: it was longer), the SHA-256 of all of it (None: not all was read) and its ``size``."""
+
+    status: int
+    reason: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes | None
+    sha256: str | None
+    size: int
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name (in lower case)."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+class Reached(NamedTuple):
+    """Whether a connection was made; if not, why."""
+
+    open: bool
+    reason: str = ""
+
+
+class Paused(NamedTuple):
+    """The time after a Pause, by a clock that only goes forward, in seconds since an arbitrary moment."""
+
+    clock: float
+
+
 MUTATING = (Write, MakeDir, MakeLink, SetAttrs, SetTimes, Remove)
-"""Operations that may change files; of programs, Exec itself says it."""
+"""Operations that may change files; Exec and Fetch say it themselves."""
 
 
 def mutates(op: object) -> bool:
@@ -303,7 +379,7 @@ def mutates(op: object) -> bool:
         return any(map(mutates, op.ops))
     if isinstance(op, Unpack):
         return not op.look
-    return op.mutating if isinstance(op, Exec) else isinstance(op, MUTATING)
+    return op.mutating if isinstance(op, (Exec, Fetch)) else isinstance(op, MUTATING)
 
 
 def mutation(op: object, result: object) -> list[str]:
@@ -314,6 +390,8 @@ def mutation(op: object, result: object) -> list[str]:
         return [text for inner, got in pairs for text in mutation(inner, got)]
     if isinstance(op, Exec):
         return [f"ran {op.label}"] if op.mutating else []
+    if isinstance(op, Fetch):
+        return _requested(op, result)
     if (isinstance(result, Done) and not result.changed) or (isinstance(op, (Write, Remove)) and op.passing):
         return []
     if isinstance(op, Unpack):
@@ -330,3 +408,12 @@ def mutation(op: object, result: object) -> list[str]:
     if isinstance(op, SetTimes):
         return [f"set the times of {op.path}"]
     return [f"removed {op.path}"] if isinstance(op, Remove) else []
+
+
+def _requested(op: Fetch, result: object) -> list[str]:
+    if not op.mutating:
+        return []
+    if op.into is None:
+        return [f"sent {op.label}"]
+    done = not isinstance(result, Fetched) or 200 <= result.status < 300
+    return [f"wrote {op.into}"] if done else []

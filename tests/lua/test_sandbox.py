@@ -200,3 +200,37 @@ def test_a_module_may_define_tasks_and_call_the_engine_when_a_task_loads_it(desk
     assert loaded.program.tasks[0].site.file.endswith("more.lua")
     body = loaded.program.tasks[1].run()
     assert body.send(None).args == ("late",)
+
+
+@pytest.mark.parametrize("modules", [{}, {"assert.that": "a module"}], ids=["alone", "beside assert.that"])
+def test_assert_is_luas_own(desk: Desk, modules: dict[str, str]) -> None:
+    code = """
+      local all = {
+        {pcall(assert)}, {pcall(assert, nil)}, {pcall(assert, nil, nil)}, {pcall(assert, false, "x", 3)},
+        {pcall(function() assert(false, "boo") end)}, {pcall(assert, true, nil, 3)},
+        {select("#", assert(1, nil, nil))},
+        {assert({5})[1]},
+      }
+      local texts = {}
+      for i, one in ipairs(all) do
+        texts[i] = tostring(one[1]) .. " " .. tostring(one[2]):gsub(".*/", "") .. " " .. tostring(one[4])
+      end
+      return texts"""
+    got = desk.having(yielding=modules).run(code)
+    assert got == [
+        "false bad argument #1 to 'assert' (value expected) nil",
+        "false assertion failed! nil",
+        "false nil nil",
+        "false x nil",
+        f"false {desk.file.name}:4: boo nil",
+        "true true 3",
+        "3 nil nil",
+        "5 nil nil",
+    ]
+
+
+def test_a_module_stands_beside_assert(desk: Desk) -> None:
+    code = """return assert.that({condition = false}), assert(7)"""
+    assert desk.having(yielding={"assert.that": ""}).run(
+        code, {"assert.that": lambda call: True}
+    ) == Returned((True, 7))

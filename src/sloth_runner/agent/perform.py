@@ -1,6 +1,6 @@
 """Why: every transport has file operations done by this one function, so that they mean the same everywhere.
 
-Standard library only; runs on Python 3.8. Programs (Exec) are the transport's own business.
+Standard library only; runs on Python 3.8. Programs (Exec) and waiting (Pause) are the transport's own business.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from sloth_runner.agent.names import problem
 from sloth_runner.ops import (
     Batch,
     Facts,
+    Fetch,
     Glob,
     List,
     MakeDir,
     MakeLink,
     OpError,
+    Reach,
     Read,
     Remove,
     SetAttrs,
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
 
 
 def perform(op: Op) -> Result:
-    """Do one operation, or a Batch in order up to the first that fails. Raises OpError; TypeError for Exec."""
+    """Do one operation, or a Batch in order up to the first that fails. Raises OpError; TypeError for Exec and
+    Pause."""
     if isinstance(op, Batch):
         return _each(op)
     action = _ACTIONS.get(type(op))
@@ -59,6 +62,18 @@ def _unpack(op: Unpack) -> Result:
     return unpack(op)
 
 
+def _fetch(op: Fetch) -> Result:
+    from sloth_runner.agent.fetching import Fetching  # what it needs takes long to load
+
+    return Fetching(op).perform()
+
+
+def _reach(op: Reach) -> Result:
+    from sloth_runner.agent.reaching import reach
+
+    return reach(op)
+
+
 _ACTIONS: dict[type, Callable[[Any], Result]] = {
     Stat: looking.look,
     Read: looking.read,
@@ -73,6 +88,8 @@ _ACTIONS: dict[type, Callable[[Any], Result]] = {
     SetTimes: writing.set_times,
     Remove: removing.remove,
     Unpack: _unpack,
+    Fetch: _fetch,
+    Reach: _reach,
 }
 
 

@@ -15,6 +15,8 @@ from sloth_runner.agent.names import encode, ids, problem, raw, split, text
 from sloth_runner.ops import FILE, FOLDER, LINK, OTHER, Done, OpError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sloth_runner.ops import MakeDir, MakeLink, SetAttrs, SetTimes, Write
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -40,7 +42,13 @@ def sync_folder(fd: int, path: str) -> None:
 
 
 def write(op: Write) -> Done:
-    """Write a temporary file beside ``path`` and rename it; nothing is left behind by a failure."""
+    """Put the content there."""
+    return replace(op, lambda fd: write_all(fd, op.content))
+
+
+def replace(op: Write, fill: Callable[[int], None]) -> Done:
+    """Have ``fill`` write the content into a temporary file beside ``path`` and rename it; nothing is left behind
+    by a failure."""
     uid, gid = ids(op.path, op.owner, op.group)
     parent, name = split(op.path)
     folder = open_folder(parent)
@@ -60,7 +68,7 @@ def write(op: Write) -> Done:
                 _own(fd, uid, gid)
                 if kept:
                     _keep_attributes(os.path.join(parent, name), fd)
-                _fill(fd, op.content, NEW_FILE if mode is None else mode)
+                _fill(fd, fill, NEW_FILE if mode is None else mode)
             finally:
                 os.close(fd)
             os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -111,11 +119,16 @@ def _keep_attributes(old: bytes, fd: int) -> None:
                 os.setxattr(fd, name, value)
 
 
-def _fill(fd: int, content: bytes, mode: int) -> None:
-    os.fchmod(fd, mode)
+def write_all(fd: int, content: bytes) -> None:
+    """All of ``content``, however often the system has to be asked."""
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(fd, rest) :]
+
+
+def _fill(fd: int, fill: Callable[[int], None], mode: int) -> None:
+    os.fchmod(fd, mode)
+    fill(fd)
     if stat.S_IMODE(os.fstat(fd).st_mode) != mode:  # a write by others than root clears setuid and setgid
         os.fchmod(fd, mode)
     os.fsync(fd)

@@ -237,6 +237,8 @@ class Converging:
             return None
         if self._about.sensitive:
             return HIDDEN
+        if job.content is None and job.wanted is not None:
+            return None  # the machine fetches it itself
         had = (job.observed.attributes or {}).get("content")
         if had is not None and job.old is None:
             return sizes(None, None if job.content is None else len(job.content))

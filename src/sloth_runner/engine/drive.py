@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.errors import SlothError, TaskFailed
 from sloth_runner.model import Outcome
 from sloth_runner.modules.base import Deliver, Ensure, Predict, Recall, Source, SourceTree
-from sloth_runner.ops import Batch, Exec, OpError, mutation
+from sloth_runner.ops import Batch, Exec, Fetch, OpError, mutation
 from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Drive:
                 self._changed(step, error.results)
             if error.partial:
                 self.mutations.append(f"changed a part of {getattr(step, 'path', error.path)}")
-        elif isinstance(step, Exec) and not isinstance(error, Skipped):
+        elif isinstance(step, Exec | Fetch) and not isinstance(error, Skipped):
             self._changed(step, None)
 
 

@@ -1,8 +1,8 @@
 """Why: a plan must show what a run would do without doing it, and what it rehearses first must count in what follows.
 
 ``Rehearsal`` is a transport over a transport. Operations that look are performed; changes of files are made in
-memory, on top of what is there; a program that would change the machine raises Skipped. So "a folder, a file in it,
-a command that makes a path in it" is told as it would happen, and nothing is invented.
+memory, on top of what is there; a program or a request that would change something raises Skipped. So "a folder, a
+file in it, a command that makes a path in it" is told as it would happen, and nothing is invented.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from sloth_runner.ops import (
     Done,
     Exec,
     Facts,
+    Fetch,
     Found,
     Glob,
     List,
@@ -33,6 +34,8 @@ from sloth_runner.ops import (
     MakeLink,
     Matches,
     OpError,
+    Pause,
+    Reach,
     Read,
     Remove,
     SetAttrs,
@@ -40,6 +43,7 @@ from sloth_runner.ops import (
     Stat,
     Unpack,
     Unpacked,
+    WhoAmI,
     Write,
 )
 from sloth_runner.transport.base import discard
@@ -92,8 +96,8 @@ class Rehearsal:
 
     def at_once(self, op: Op) -> Result | None:
         """What needs no waiting; changes of files in memory. Raises Skipped, OpError, Unpredictable."""
-        if isinstance(op, Exec):
-            if op.mutating:
+        if isinstance(op, Exec | Fetch | Pause):
+            if isinstance(op, Pause) or op.mutating:
                 raise Skipped(op)
             return None
         if isinstance(op, Unpack):
@@ -121,8 +125,8 @@ class Rehearsal:
             self._foresee(op)
             looked = await self._inner.do(op._replace(look=True))
             return looked if op.look else self._unpack(op, looked)
-        if isinstance(op, Exec):
-            if op.mutating:
+        if isinstance(op, Exec | Fetch | Pause):
+            if isinstance(op, Pause) or op.mutating:
                 raise Skipped(op)
             return await self._inner.do(op, on_output)
         if isinstance(op, Facts):
@@ -241,6 +245,8 @@ class Rehearsal:
 
     def _apply(self, op: Op, below: Result) -> Result:
         """The result of ``op`` where the machine (or an earlier picture) says ``below``."""
+        if isinstance(op, WhoAmI | Reach):
+            return below
         if isinstance(op, Stat | Read | List):
             return self._merged(op, below) if isinstance(op, List) else below
         if isinstance(op, Glob):

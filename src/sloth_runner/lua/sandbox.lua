@@ -9,7 +9,7 @@ local concat, sub, find = table.concat, string.sub, string.find
 
 local env = {}
 for _, name in ipairs({
-  "assert", "error", "getmetatable", "ipairs", "next", "pairs", "rawequal", "rawget", "rawlen", "rawset", "select",
+  "error", "getmetatable", "ipairs", "next", "pairs", "rawequal", "rawget", "rawlen", "rawset", "select",
   "tonumber", "tostring", "type", "_VERSION",
 }) do
   env[name] = _G[name]
@@ -22,6 +22,17 @@ local function copy(library)
   return out
 end
 env._G = env
+
+-- Lua's own assert, as a table that can be called, so that there is room for assert.that in it.
+env.assert = setmetatable({}, {
+  __call = function(_, ...)
+    if ... then return ... end
+    if select("#", ...) == 0 then error("bad argument #1 to 'assert' (value expected)", 2) end
+    local message = "assertion failed!"
+    if select("#", ...) > 1 then message = select(2, ...) end
+    error(message, 2)
+  end,
+})
 env.string, env.table, env.math, env.utf8 = copy(string), copy(table), copy(math), copy(utf8)
 env.coroutine, env.pcall, env.xpcall = core.coroutine, core.pcall, core.xpcall
 env.os = { time = os.time, date = os.date, clock = os.clock, difftime = os.difftime }

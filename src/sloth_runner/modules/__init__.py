@@ -68,6 +68,14 @@ FAMILIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "system.sysctl": (("sysctl",), ("sysctl",)),
     "system.mount": (("mount",), ("mount",)),
+    "http": (("http.request", "http.download"), ()),
+    "wait_for": (("wait_for",), ()),
+    "assertion": (("assert.that",), ()),
+    "packages.install": (("pkg", "pkg.hold"), ("pkg", "pkg.hold")),
+    "packages.repository": (("pkg.repository", "pkg.key"), ()),
+    "git.checkout": (("git",), ("git",)),
+    "pip": (("pip",), ("pip", "pip.requirements", "pip.virtualenv")),
+    "npm": (("npm",), ("npm",)),
 }
 """Every file of modules, with the names of its MODULES and of its KINDS: known without loading them."""
 

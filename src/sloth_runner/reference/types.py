@@ -107,5 +107,27 @@ TYPES: Final[Mapping[str, ArgType]] = {
     ),
     "file system": ArgType("string", "a type such as ext4, tmpfs or none"),
     "duration": ArgType("sloth.Duration", 'seconds, or text such as "30s", "5m"'),
+    "url": ArgType("string", "a URL that begins with https:// or http://"),
+    "port": ArgType("integer", "a port, 1 to 65535"),
+    "method": ArgType("string", "a method of HTTP such as GET"),
+    "headers": ArgType("table<string, string>", "a table of names and texts"),
+    "statuses": ArgType("integer|integer[]", "a status of HTTP such as 200, or a list of them"),
+    "checksum": ArgType("string", '"sha256:…" or "sha512:…"'),
+    "any": ArgType("any", "any value"),
+    "conditions": ArgType(
+        "boolean|string|(boolean|string)[]", "a boolean, a line for the shell, or a list of these"
+    ),
+    "present, absent or latest": ArgType('"present"|"absent"|"latest"', '"present", "absent" or "latest"'),
+    "packages": ArgType("string|string[]", "a package, or a list of them"),
+    "file name": ArgType("string", "letters, digits, _, - and ."),
+    "source words": ArgType("string|string[]", "a word, or a list of them"),
+    "source uris": ArgType("string|string[]", "a https://, http:// or file:/ address, or a list of them"),
+    "fingerprint": ArgType("string", "40 hex digits, with blanks or without"),
+    "repository": ArgType("string", "a URL, user@host:path, or an absolute path"),
+    "git version": ArgType("string", "a branch, a tag or a whole commit"),
+    "depth": ArgType("integer", "a whole number from 1"),
+    "python packages": ArgType("string|string[]", "a package of Python, or a list of them"),
+    "paths": ArgType("string|string[]", "an absolute path on the target, or a list of them"),
+    "npm packages": ArgType("string|string[]", "a package of npm, or a list of them"),
 }
 """The types of arguments by their names in ``modules.arguments.TYPES``; a test holds the two together."""

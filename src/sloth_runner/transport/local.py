@@ -9,7 +9,22 @@ from typing import TYPE_CHECKING
 
 from sloth_runner.agent.perform import perform
 from sloth_runner.errors import TaskFailed, TimedOut
-from sloth_runner.ops import FOLDER, Batch, Exec, Facts, Found, OpError, Ran, Read, Stat, Unpack
+from sloth_runner.ops import (
+    FOLDER,
+    Batch,
+    Exec,
+    Facts,
+    Fetch,
+    Found,
+    OpError,
+    Pause,
+    Paused,
+    Ran,
+    Reach,
+    Read,
+    Stat,
+    Unpack,
+)  # fmt: skip
 from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:
@@ -55,6 +70,10 @@ class LocalTransport:
         """Any operation. Raises OpError, and TimedOut for a program that took too long and was stopped."""
         if isinstance(op, Exec):
             return await self._execute(op, on_output)
+        if isinstance(op, Fetch):
+            return await self._fetch(op)
+        if isinstance(op, Pause):
+            return await _pause(op)
         if isinstance(op, Batch):
             results: list[Result] = []
             for inner in op.ops:
@@ -73,13 +92,28 @@ class LocalTransport:
     async def aclose(self) -> None:
         """Nothing is kept open."""
 
+    async def _fetch(self, op: Fetch) -> Result:
+        """A request in a thread of its own; cancelled, its connection is broken off, and it is waited for."""
+        import asyncio
+
+        from sloth_runner.agent.fetching import Fetching
+
+        fetching = Fetching(op)
+        running = asyncio.ensure_future(asyncio.to_thread(fetching.perform))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            fetching.stop()
+            await asyncio.wait([running], timeout=self._grace)
+            raise
+
     async def _execute(self, op: Exec, on_output: Sink) -> Ran:
         import asyncio
 
         from sloth_runner.transport.identity import spawn_as
         from sloth_runner.transport.process import within
 
-        argv = ["/bin/sh", "-c", op.line] if op.line is not None else list(op.argv)
+        argv = list(op.argv) if op.line is None else ["/bin/sh", "-c", _no_option(op.line)]
         spawn = spawn_as(op.user, argv, self._base, op.env)
         transport, watch = await self._start(op, spawn, on_output)
         try:
@@ -153,9 +187,21 @@ class LocalTransport:
             ) from error
 
 
+def _no_option(line: str) -> str:
+    """A line as the shell takes it: one that begins with a sign would pass for an option."""
+    return " " + line if line.startswith(("-", "+")) else line
+
+
+async def _pause(op: Pause) -> Paused:
+    import asyncio
+
+    await asyncio.sleep(op.seconds)
+    return Paused(asyncio.get_running_loop().time())
+
+
 def _takes_time(op: Op) -> bool:
     kind = type(op)
-    if kind is Exec:
+    if kind is Exec or kind is Fetch or kind is Reach or kind is Pause:
         return True
     if kind is Facts:
         return op.section in SLOW_FACTS  # type: ignore[union-attr] # kind says so

@@ -118,7 +118,8 @@ def _succeeds(case: Facts, facts: Facts) -> None:
     assert call["changed"] is case.get("changed", True), call
     told = check["changed"]
     assert told is call["changed"] or (told is None and not case.get("foretold", True)), (check, call)
-    assert check["jobs"] == call["jobs"], "the check foretold something else"
+    if case.get("foretold", True):
+        assert check["jobs"] == call["jobs"], "the check foretold something else"
     assert re.search(case.get("message", ""), call["message"]), call["message"]
     if not case.get("changed", True):
         assert call["changing"] == [] and call["mutations"] == [], call

@@ -32,7 +32,7 @@ from sloth_runner.state.ledger import KEPT_CONTENT
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes
-    from sloth_runner.ops import Content, Done, Found
+    from sloth_runner.ops import Content, Done, Fetch, Fetched, Found
 
 NAMES = frozenset({"owner", "group"})
 
@@ -152,6 +152,8 @@ def _put(change: Change, wanted: Attributes) -> Generator[Any, Any, str]:
         yield MakeLink(path, str(wanted["target"]), owner, group)
     elif before is not None and before["type"] != LINK and not change.differing & {"content", "present"}:
         yield SetAttrs(path, mode, owner, group)
+    elif change.content is None and change.options.get("fetch") is not None:
+        yield from _fetch(change, mode, owner, group)
     else:
         content = _new_content(change)
         if mode is None and before is not None and before["type"] == FILE:
@@ -177,6 +179,21 @@ def _new_content(change: Change) -> bytes:
     raise TaskFailed(
         f"{change.resource.id} is gone, and what was in it is not known", unchanged=[change.resource.id]
     )
+
+
+def _fetch(
+    change: Change, mode: int | None, owner: str | None, group: str | None
+) -> Generator[Any, Any, None]:
+    """Content that the machine fetches itself, by the request in option ``fetch``."""
+    request: Fetch = change.options["fetch"]
+    path, before = change.resource.id, change.observed.attributes
+    if before is not None and before["type"] == FILE and mode is None:
+        mode = int(str(before["mode"]), 8)
+    answer: Fetched = yield request._replace(mode=mode, owner=owner, group=group)
+    if not 200 <= answer.status < 300:
+        raise TaskFailed(
+            f"{request.label}: the server answered {answer.status} {answer.reason}".rstrip(), unchanged=[path]
+        )
 
 
 def _make_above(change: Change) -> Generator[Any, Any, list[str]]:

@@ -1,0 +1,1 @@
+"""Why: working copies of git repositories, converged without destroying anybody's work."""
