@@ -353,7 +353,7 @@ class Converging:
 
     def _seen(self, job: Job, observed: Observed, salt: str) -> dict[str, Any]:
         """What makes the next look cheaper: the stamps, and the call, if it depends on nothing else."""
-        if salt or observed.known is None or job.wanted is None:
+        if salt or observed.known is None or job.wanted is None or "content" not in job.wanted:
             return {}
         found: dict[str, Any] = {"seen": stamps(observed.known[0], job.source)}
         from_source = isinstance(job.want.content, Source)
