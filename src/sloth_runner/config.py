@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.config_fields import FIELDS, SECTIONS, Agent, Group, parse_agent, parse_group
 from sloth_runner.config_file import DEFAULT, ConfigFile, Origin, read_config
 from sloth_runner.errors import BadConfig
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.config_encryption import Encryption

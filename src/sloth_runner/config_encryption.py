@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sloth_runner.config_file import Origin
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import NamedTuple
 
 SECTION: Final = "state.encryption"
 SOURCES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {

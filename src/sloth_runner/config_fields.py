@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sloth_runner.config_file import Origin
 from sloth_runner.durations import seconds
 from sloth_runner.errors import BadName
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import NamedTuple
 
 _SIZES = {"b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
 _STORES_LATER = ("postgres", "postgresql", "etcd", "consul", "s3")

@@ -11,10 +11,11 @@ import shlex
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sloth_runner.errors import SlothError
 from sloth_runner.moments import iso
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state import locks, tags
 from sloth_runner.state.layout import HEAD, META, place, prefix_of, store_key
 from sloth_runner.state.record import decode_record

@@ -9,7 +9,9 @@ Owners and groups are names, or numbers written as text. Modes are the low twelv
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from sloth_runner.plain import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,9 +8,10 @@ because the standard library keeps a header in memory whole.
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sloth_runner.ops import FILE, FOLDER, LINK, OTHER, OpError
+from sloth_runner.plain import NamedTuple
 
 if TYPE_CHECKING:
     import tarfile

@@ -12,13 +12,14 @@ import io
 import os
 import posixpath
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sloth_runner.agent.archives import HARD, Budget, members
 from sloth_runner.agent.looking import kind_of
 from sloth_runner.agent.names import encode, ids, problem, raw
 from sloth_runner.agent.writing import FOLDER_FLAGS, open_folder, sync_folder
 from sloth_runner.ops import FILE, FOLDER, LINK, OpError, Unpacked
+from sloth_runner.plain import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

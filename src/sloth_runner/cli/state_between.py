@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sloth_runner.cli import documents, reveals, text
 from sloth_runner.cli.shell import Shell
 from sloth_runner.errors import Compacted
 from sloth_runner.moments import iso
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state import history
 from sloth_runner.state.layout import HEAD, place, prefix_of
 from sloth_runner.state.record import Record, decode_record

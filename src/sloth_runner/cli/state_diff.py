@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sloth_runner.cli import documents, reveals, text
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.state_keys import missing
 from sloth_runner.errors import UsageError
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.difference import unified
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,7 @@ from sloth_runner.cli.sealing import passphrase_options, sealing_keys
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.state_keys import own_view
 from sloth_runner.errors import KeyMissing, UsageError
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import SHARED
 
 if TYPE_CHECKING:

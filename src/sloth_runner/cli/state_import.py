@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,7 @@ from sloth_runner.cli.base import command, output_option, where_options, yes_opt
 from sloth_runner.cli.sealing import opening_keys, passphrase_options
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.errors import BadName, UsageError
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import LOCAL, SHARED
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,7 @@ from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.state_keys import flags, moment
 from sloth_runner.errors import UsageError
 from sloth_runner.moments import exact, iso
+from sloth_runner.plain import NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.state.record import Record

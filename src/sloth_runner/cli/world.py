@@ -7,7 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import TextIO
+
+from sloth_runner.plain import NamedTuple
 
 
 class World(NamedTuple):

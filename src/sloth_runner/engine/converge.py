@@ -8,13 +8,14 @@ description of what would be done.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.drive import Skipped
 from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.base import Change, Converged, Look, Observed, Source, Told, differing
 from sloth_runner.modules.difference import HIDDEN, difference, sizes
 from sloth_runner.ops import Found, Stat
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.ledger import (
     KEPT_CONTENT,
     Entry,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from sloth_runner.engine import records
 from sloth_runner.engine.context import Context
@@ -14,6 +14,7 @@ from sloth_runner.engine.run import Ended
 from sloth_runner.errors import BadValue, TooLarge
 from sloth_runner.model import By, Event
 from sloth_runner.moments import iso
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.store import Store
 from sloth_runner.state.value import encode
 from sloth_runner.state.writer import Fence

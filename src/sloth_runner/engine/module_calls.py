@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine import arguments as arg
 from sloth_runner.engine.context import Context
@@ -14,6 +14,7 @@ from sloth_runner.model import Call, Site
 from sloth_runner.modules import Context as Setting
 from sloth_runner.modules import Sources, check_args
 from sloth_runner.ops import Stat
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.ledger import stamps
 
 if TYPE_CHECKING:

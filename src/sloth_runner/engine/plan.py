@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 from sloth_runner.errors import BadDependency, Cycle, UsageError
 from sloth_runner.model import Program, TaskDef
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import NamedTuple
 
 
 class Selection(NamedTuple):

@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import Bug, SlothError, TimedOut
+from sloth_runner.plain import NamedTuple
 
 if TYPE_CHECKING:
     import asyncio

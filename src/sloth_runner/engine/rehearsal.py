@@ -11,7 +11,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sloth_runner.engine.drive import Skipped
 from sloth_runner.errors import Unpredictable
@@ -46,6 +46,7 @@ from sloth_runner.ops import (
     WhoAmI,
     Write,
 )
+from sloth_runner.plain import NamedTuple
 from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:

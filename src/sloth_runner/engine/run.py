@@ -7,13 +7,14 @@ resumes it. Results go to events, to the run's document and, as each instance en
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from sloth_runner.engine.context import Context
 from sloth_runner.engine.plan import Instance, Plan
 from sloth_runner.engine.pump import Pump
 from sloth_runner.errors import Bug, Interrupted, LockLost, Lost, SlothError, TaskFailed, Unpredictable
 from sloth_runner.model import Body, Call, Condition, Returned, TaskDef, This, Value, Workflow
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.value import from_json
 
 Document = dict[str, Any]

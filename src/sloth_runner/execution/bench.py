@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.calls import Calls
 from sloth_runner.engine.context import Context
@@ -17,6 +17,7 @@ from sloth_runner.engine.module_calls import ModuleCalls, World
 from sloth_runner.engine.pump import Pump, Strand
 from sloth_runner.engine.rehearsal import Rehearsal
 from sloth_runner.model import By, Call, Site
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import LOCAL
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.state import State

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sloth_runner.errors import (
     BadArgument,
@@ -18,6 +18,7 @@ from sloth_runner.errors import (
     TaskFailed,
 )
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.model import Site

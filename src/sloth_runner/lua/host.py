@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
 
 from sloth_runner.model import Site
+from sloth_runner.plain import NamedTuple
 
 
 class Limits(NamedTuple):

@@ -5,9 +5,8 @@ Nothing of this is needed to run a task: the reference, the types for editors an
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from sloth_runner.modules.base import Arg
+from sloth_runner.plain import NamedTuple
 
 
 class Param(NamedTuple):

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Corrupt
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.bundle import (
     BLOCK,
     NEVER,

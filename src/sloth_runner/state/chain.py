@@ -11,9 +11,10 @@ that.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Corrupt
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state import tags
 from sloth_runner.state.layout import HISTORY, place, store_key
 from sloth_runner.state.record import Record, decode_record, digest

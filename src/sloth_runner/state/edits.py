@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sloth_runner.errors import BadValue, NotANumber
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.value import decode, encode, type_name
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ returns, so one that still stands has the same record under it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.record import Record
 from sloth_runner.state.store import Rev
 

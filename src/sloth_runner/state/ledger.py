@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import Conflict, Corrupt, LockLost
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import CONTENT, INTENT, LEDGER, PENDING, place, prefix_of, store_key
 from sloth_runner.state.store import ABSENT, Change, Check, Store
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sloth_runner.errors import BadName, BadValue, Conflict, Corrupt, LockLost
 from sloth_runner.model import By
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import FENCE, LEASE, check_key, place, prefix_of, store_key
 from sloth_runner.state.store import ABSENT, PRESENT, Change, Check
 from sloth_runner.state.writer import TRIES, Fence

@@ -11,10 +11,10 @@ before.
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
 
 from sloth_runner.errors import Corrupt, KeyWrong, SlothError
 from sloth_runner.model import By
+from sloth_runner.plain import NamedTuple
 
 FORMAT = 1
 BLOB_FROM = 64 * 1024

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from sloth_runner.errors import Conflict, Corrupt, KeyWrong, LockHeld, UsageError
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state import keyring
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED, SEALING, KeySource, Ring
 from sloth_runner.state.layout import FENCE, KEYRING, LEASE, SEAL, SEP, STORE, place, prefix_of, store_key

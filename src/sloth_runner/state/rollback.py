@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Compacted, Conflict, Indeterminate, SlothError, TooLarge
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state import edits, history, tags
 from sloth_runner.state.layout import HEAD, HISTORY, place, prefix_of, store_key
 from sloth_runner.state.record import Record, decode_record

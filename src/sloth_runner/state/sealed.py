@@ -15,9 +15,10 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sloth_runner.errors import Conflict, Corrupt, Foreign, KeyWrong
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state import faults, keyring
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED, SEALING, KeySource, Ring
 from sloth_runner.state.layout import KEYRING, SEAL, SEP, STORE, namespace_of

@@ -11,13 +11,14 @@ The cipher is XAES-256-GCM as the C2SP specifies it (c2sp.org/XAES-256-GCM): a r
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sloth_runner.errors import Corrupt
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import place
 
 MARK: Final = b"\xffSL\x01"

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from sloth_runner.errors import Bug, TooLarge
+from sloth_runner.plain import NamedTuple
 
 Rev: TypeAlias = int
 """A store's version of one entry: at least 1, never used twice for a key, growing with every write to it."""

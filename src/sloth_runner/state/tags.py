@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sloth_runner.errors import BadName, Conflict, Corrupt, Indeterminate, KeyMissing
 from sloth_runner.model import By
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, SEP, TAG, place, prefix_of, store_key
 from sloth_runner.state.record import decode_record, digest
 from sloth_runner.state.store import ABSENT, Change, Check, walk

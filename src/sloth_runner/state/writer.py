@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from typing import NamedTuple
 
 from sloth_runner.errors import Conflict, Corrupt, Indeterminate, LockLost, SlothError
 from sloth_runner.model import By
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state import edits
 from sloth_runner.state.heads import Head, Heads
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, namespace_of, store_key

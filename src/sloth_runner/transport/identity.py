@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from sloth_runner.ops import OpError
+from sloth_runner.plain import NamedTuple
 
 
 class Spawn(NamedTuple):

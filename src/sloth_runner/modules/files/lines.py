@@ -7,7 +7,9 @@ Texts stand for bytes as UTF-8 with ``surrogateescape``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from sloth_runner.plain import NamedTuple
 
 FULL = ("\n", "\r\n")
 

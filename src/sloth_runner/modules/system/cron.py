@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.modules.base import Arg, Change, Context, Kind, Look, Module, Observed, Resource, Want
@@ -23,6 +23,7 @@ from sloth_runner.modules.system.steps import (
     text_of,
 )
 from sloth_runner.ops import Remove
+from sloth_runner.plain import NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes, Steps

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+
+from sloth_runner.plain import NamedTuple
 
 
 class LeaseClock(NamedTuple):

@@ -11,9 +11,10 @@ all values are texts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sloth_runner.errors import TaskFailed
+from sloth_runner.plain import NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes, Change

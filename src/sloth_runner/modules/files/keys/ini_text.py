@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sloth_runner.modules.files.keys import Unfit
 from sloth_runner.modules.files.lines import Line, insert, join, remove, replaced, split
+from sloth_runner.plain import NamedTuple
 
 _SECTION = re.compile(r"\s*\[(.*)\]\s*(?:[#;].*)?$")
 _PAIR = re.compile(r"(\s*)([^\s=:][^=:]*?)(\s*)(?:([=:])(\s*)(.*))?$")

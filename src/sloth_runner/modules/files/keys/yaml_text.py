@@ -7,9 +7,10 @@ are written in flow style (``{a: 1}``), tables around a new key in block style.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sloth_runner.modules.files.keys import Literal, Unfit
+from sloth_runner.plain import NamedTuple
 
 
 class _Step(NamedTuple):
