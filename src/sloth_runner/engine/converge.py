@@ -280,7 +280,8 @@ class Converging:
             return job.intent._replace(notify=notify, run=run)
         entry = job.entry
         if entry is not None and entry.touched:
-            return Intent(entry.before, entry.extra, entry.before_content, True, about.notify, now, run)
+            kept = entry.before_content or _still_there(entry, job)
+            return Intent(entry.before, entry.extra, kept, True, about.notify, now, run)
         attributes = job.observed.attributes
         kept = None
         if attributes is not None and not about.sensitive and job.old is not None:
@@ -407,6 +408,12 @@ def _before(
     if entry is not None:
         return entry.before, entry.extra, entry.before_content
     return observed.attributes, observed.extra, None
+
+
+def _still_there(entry: Entry, job: Job) -> str | None:
+    """The digest of the content that was there before us, if so far we changed nothing but attributes beside it."""
+    had, has = (entry.before or {}).get("content"), (job.observed.attributes or {}).get("content")
+    return str(had) if had is not None and had == has and job.old is not None and not job.sensitive else None
 
 
 def _keys(wanted: Attributes | None) -> frozenset[str] | None:

@@ -160,9 +160,9 @@ class Pruning:
         ledger.flush()
 
     def _change(self, entry: Entry, now: Observed, ledger: Ledger) -> Change:
-        wanted = entry.before
-        if wanted is not None:
-            wanted = {key: value for key, value in wanted.items() if key in (now.attributes or {})}
+        wanted, there = entry.before, now.attributes or {}
+        if wanted is not None and wanted.get("type") == there.get("type"):  # else it has other attributes
+            wanted = {key: value for key, value in wanted.items() if key in there}
         content = ledger.content(entry.before_content) if entry.before_content is not None else None
         resource = Resource(entry.kind, entry.id, entry.params)
         options = {"undo": True, "replace": True}

@@ -129,9 +129,10 @@ def _remove_made(extra: Attributes) -> Generator[Any, Any, None]:
 
 def _put(change: Change, wanted: Attributes) -> Generator[Any, Any, str]:
     path, before = change.resource.id, change.observed.attributes
-    replaced = change.options.get("replace") or (before is not None and before["type"] == LINK)
-    if before is not None and before["type"] != wanted["type"] and not (replaced and wanted["type"] == FILE):
-        raise _in_the_way(change, before, str(wanted["type"]))
+    if before is not None and before["type"] != wanted["type"]:
+        over_link = before["type"] == LINK and wanted["type"] == FILE
+        if not over_link and not change.options.get("replace"):
+            raise _in_the_way(change, before, str(wanted["type"]))
     made: list[str] = []
     if before is None:
         made = yield from _make_above(change)
