@@ -103,9 +103,12 @@ class Pruning:
             return say(FORGET, f"{why}; it has no inverse")
         if not entry.touched:
             return say(FORGET, f"{why}; it was so before, and never changed by us")
-        if found.status == MISSING and entry.before is None:
+        resumed = found.status == MISSING and ledger.intent(entry.address) is not None
+        if found.status == MISSING and entry.before is None and not resumed:
             return say(FORGET, f"{why}; it is gone already")
-        if found.status != OK:
+        if found.status != OK and not resumed:
+            if self._is_as_before(agent, entry, kind):
+                return say(FORGET, f"{why}; it is as it was before already")
             names = ", ".join(name for name, _, _ in found.attributes)
             return say(KEEP, f"{why}; but it was changed by others since ({names}): a conflict")
         if entry.before is None:
@@ -113,6 +116,13 @@ class Pruning:
         if not self._can_restore(entry, ledger):
             return say(KEEP, f"{why}; but what was there before was not kept: can't restore")
         return say(RESTORE, f"{why}; it existed before")
+
+    def _is_as_before(self, agent: str, entry: Entry, kind: Kind) -> bool:
+        """Whether it was put back already: by a prune that was killed before it could say so, or by hand."""
+        if entry.before is None or entry.salt:
+            return False
+        now: Observed = complete(self._transports.to(agent), kind.observe([_look(entry)]))[0]
+        return not differing(now.attributes, entry.before)
 
     def _can_restore(self, entry: Entry, ledger: Ledger) -> bool:
         before, applied = entry.before or {}, entry.applied or {}
@@ -148,7 +158,8 @@ class Pruning:
         if verdict.action in (REMOVE, RESTORE):
             kind = self._kinds[entry.kind]
             now: Observed = complete(transport, kind.observe([_look(entry)]))[0]
-            if differing(now.attributes, entry.applied):
+            resumed = now.attributes is None and ledger.intent(entry.address) is not None
+            if differing(now.attributes, entry.applied) and not resumed:
                 from sloth_runner.errors import Conflict
 
                 raise Conflict(f"{entry.address} was changed just now: kept", keys=[entry.address])
