@@ -1,5 +1,6 @@
-"""``kill -9`` at random moments of runs and prunes of a real program: it converges, loses no handler, and prune restores
-the tree of before the first run byte for byte, with its modes."""
+"""``kill -9`` at random moments of runs and prunes: they converge, no handler is lost, and prune restores the tree of
+before the first run byte for byte, with its modes.
+"""
 
 from __future__ import annotations
 
