@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sloth_runner.state.layout import LOCAL
-from sloth_runner.state.ledger import entries
 from tests.program.kit import Home
 
 
@@ -273,12 +271,3 @@ def test_forgetting_leaves_the_machine_alone(home: Home) -> None:
     home.run("resource", "forget", address, "--yes")
     home.run("resource", "show", address, code=4)
     assert (target(home) / "a").exists()
-
-
-def test_a_second_look_reads_no_source_that_was_read_for_the_first_time(home: Home) -> None:
-    home.file("src", "x")  # reading it changes its atime, which is no change
-    file(home, 'task({name = "t", run = function() file.copy({src = "src", dest = "ROOT/a"}) end})')
-    home.run("version")
-    home.run("run", "site.sloth")
-    (entry,) = entries(home.app().store(), LOCAL)
-    assert entry.call, "the next run needs one look at the times of both, and no reading"
