@@ -6,9 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from sloth_runner.app import App, settings_for
 
 PROGRAM = [sys.executable, "-m", "sloth_runner"]
 
@@ -63,6 +67,13 @@ class Home:
         assert code is None or said.code == code, said
         assert "Traceback" not in err, err
         return said
+
+    def app(self) -> App:
+        """The application in this process, as the program makes it."""
+        settings = settings_for(self.env, self.cwd)
+        return App(
+            settings, clock=time.time, new_id=lambda: uuid.uuid4().hex, getenv=self.env.get, cwd=self.cwd
+        )
 
     def value(self, key: str, *more: str) -> str:
         """``state get``."""

@@ -60,25 +60,57 @@ def replace(op: Write, fill: Callable[[int], None]) -> Done:
             mode = stat.S_IMODE(old.st_mode) if mode is None else mode
             uid = old.st_uid if uid == -1 else uid
             gid = old.st_gid if gid == -1 else gid
-        temporary = b".sloth-" + os.urandom(8).hex().encode()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(temporary, flags, 0o600, dir_fd=folder)
+        fd, temporary = _temporary(folder)
         try:
             try:
                 _own(fd, uid, gid)
                 if kept:
                     _keep_attributes(os.path.join(parent, name), fd)
                 _fill(fd, fill, NEW_FILE if mode is None else mode)
+                if temporary is None:
+                    temporary = _link(fd, folder, name, new=old is None)
             finally:
                 os.close(fd)
-            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            if temporary is not None:
+                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
-            os.unlink(temporary, dir_fd=folder)
+            if temporary is not None:
+                os.unlink(temporary, dir_fd=folder)
             raise
         sync_folder(folder, op.path)
     finally:
         os.close(folder)
     return Done(True)
+
+
+def _temporary(folder: int) -> tuple[int, bytes | None]:
+    """A new file in a folder: without a name where that can be, so that nothing stays behind if we are killed."""
+    if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
+        try:
+            return os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=folder), None
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+                raise
+    name = _random_name()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(name, flags, 0o600, dir_fd=folder), name
+
+
+def _link(fd: int, folder: int, name: bytes, *, new: bool) -> bytes | None:
+    """Give a file without a name its own at once, if that is ``new``; else one to be renamed, which is returned."""
+    if new:
+        try:
+            os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=folder)
+            return None
+        except FileExistsError:
+            pass  # made just now: it is replaced like one that was there
+    temporary = _random_name()
+    os.link(f"/proc/self/fd/{fd}", temporary, dst_dir_fd=folder)
+    return temporary
+
+
+def _random_name() -> bytes:
+    return b".sloth-" + os.urandom(8).hex().encode()
 
 
 def _existing(path: str, name: bytes, folder: int) -> os.stat_result | None:
@@ -170,7 +202,7 @@ def make_link(op: MakeLink) -> Done:
     folder = open_folder(parent)
     try:
         _existing(op.path, name, folder)
-        temporary = b".sloth-" + os.urandom(8).hex().encode()
+        temporary = _random_name()
         os.symlink(target, temporary, dir_fd=folder)
         try:
             if (uid, gid) != (-1, -1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sloth_runner.execution.pruning import Pruning, Verdict
 
 MARKS = {"remove": ("-", "red"), "restore": ("~", "yellow"), "forget": ("o", "dim"), "keep": ("=", "dim")}
+
+PAST = {"remove": "removed", "restore": "restored", "forget": "forgotten", "keep": "kept"}
 
 
 @command("prune")
@@ -57,7 +59,7 @@ def prune(
     verdicts = pruning.verdicts()
     taken = [verdict for verdict in verdicts if verdict.action != "keep"]
     if check or not taken:
-        _show(shell, pruning, verdicts, {})
+        _show(shell, pruning, [(verdict, None) for verdict in verdicts], done=False)
         return 0
     if max_prune is not None and len(taken) > max_prune:
         raise Declined(
@@ -67,9 +69,8 @@ def prune(
         )
     shell.confirm(_question(pruning, verdicts), f"Prune {len(taken)} of them?", yes=yes)
     done = pruning.carry_out(verdicts)
-    errors = {f"{v.agent} {v.entry.address}": error for v, error in done if error is not None}
-    _show(shell, pruning, verdicts, errors)
-    return 1 if errors else 0
+    _show(shell, pruning, done, done=True)
+    return 1 if any(error is not None for _, error in done) else 0
 
 
 def _question(pruning: Pruning, verdicts: Sequence[Verdict]) -> list[str]:
@@ -78,11 +79,11 @@ def _question(pruning: Pruning, verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def _show(
-    shell: Shell, pruning: Pruning, verdicts: Sequence[Verdict], errors: Mapping[str, SlothError]
+    shell: Shell, pruning: Pruning, verdicts: Sequence[tuple[Verdict, SlothError | None]], *, done: bool
 ) -> None:
     from sloth_runner.execution.pruning import prune_document
 
-    document = prune_document(pruning, verdicts, errors)
+    document = prune_document(pruning, verdicts)
     if shell.mode == "json":
         shell.document("prune", {"store": shell.app().store_name, **document})
         return
@@ -99,5 +100,8 @@ def _show(
             for line in problems.lines(row["error"], shell.columns, shell.color):
                 shell.print(line)
     found = document["summary"]
-    text = ", ".join(f"{found[name]} to {name}" if not errors else f"{found[name]} {name}" for name in found)
+    names = {name: PAST[name] if done else f"to {name}" for name in found}
+    text = ", ".join(f"{found[name]} {words}" for name, words in names.items())
+    failed = sum(error is not None for _, error in verdicts)
+    text += f", {failed} failed" if failed else ""
     shell.print(styled(text, "bold", shell.color))

@@ -24,6 +24,7 @@ from sloth_runner.state.ledger import (
     Pending,
     Unseen,
     checksum,
+    covered_line,
     source_stamp,
     stamps,
     target_stamp,
@@ -52,6 +53,7 @@ class About(NamedTuple):
     salt: str = ""
     paranoid: bool = False
     call: str = ""
+    agent: str = ""
 
 
 class Job:
@@ -292,13 +294,15 @@ class Converging:
             return job.intent._replace(notify=notify, run=run)
         entry = job.entry
         if entry is not None and entry.touched:
-            return Intent(entry.before, entry.extra, entry.before_content, True, about.notify, now, run)
+            kept = entry.before_content or _still_there(entry, job)
+            before, covered = entry.before, bool(entry.salt)
+            return Intent(before, entry.extra, kept, True, about.notify, now, run, covered)
         attributes = job.observed.attributes
         kept = None
         if attributes is not None and not about.sensitive and job.old is not None:
             kept = str(attributes["content"]) if "content" in attributes else None
         before = None if attributes is None else self._covered(attributes, about.salt)
-        return Intent(before, job.observed.extra, kept, True, about.notify, now, run)
+        return Intent(before, job.observed.extra, kept, True, about.notify, now, run, about.sensitive)
 
     def _verify(self, job: Job, observed: Observed) -> None:
         left = differing(observed.attributes, job.wanted)
@@ -323,6 +327,8 @@ class Converging:
         run, task = about.by[3] or "", about.by[4] or ""
         due = [Pending(name, about.stack, job.address, made.time, run, task) for name in notify]
         self._ledger.record(made, contents, due, begun=intent is not None)
+        if salt and entry is not None and not entry.salt:
+            self._ledger.let_go()
         if made.content is not None and not made.seen and about.call:
             whole = job.source is not None or not isinstance(job.want.content, Source)
             self._ledger.unseen.append(Unseen(made, about.call if whole else "", job.source))
@@ -331,9 +337,11 @@ class Converging:
         about, entry, intent, want = self._about, job.entry, job.intent, job.want
         wanted = None if job.wanted is None else self._covered(job.wanted, salt)
         applied = wanted
-        before, extra, kept = _before(entry, intent, job.observed)
-        if entry is None and intent is None and salt and before is not None:
-            before = self._covered(before, salt)
+        before, extra, kept, covered = _before(entry, intent, job.observed)
+        if salt and not covered:
+            before, kept = None if before is None else self._covered(before, salt), None
+        elif covered and not salt:
+            before = None if before is None else {}
         now, by = self._clock(), about.by
         applied_at = now
         if entry is not None and not touched:  # who applied it last stays; which task names it may be new
@@ -348,18 +356,21 @@ class Converging:
             kind=want.resource.kind, id=want.resource.id, params=dict(want.resource.params), wanted=wanted,
             applied=applied, before=before, extra=extra, touched=was_touched,
             content=content, before_content=kept, order=entry.order if entry else now, time=applied_at, by=by,
-            stack=about.stack, site=about.site, line=about.line, module=about.module,
-            salt=salt, keep=about.keep, **self._seen(job, observed, salt),
+            stack=about.stack, site=about.site, line=about.line, module=about.module, agent=about.agent,
+            salt=salt, keep=about.keep, others=_others(entry, about), **self._seen(job, observed, salt),
         )  # fmt: skip
 
     def _seen(self, job: Job, observed: Observed, salt: str) -> dict[str, Any]:
         """What makes the next look cheaper: the stamps, and the call, if it depends on nothing else."""
-        if salt or observed.known is None or job.wanted is None or "content" not in job.wanted:
+        if salt or job.wanted is None or "content" not in job.wanted:
             return {}
-        found: dict[str, Any] = {"seen": stamps(observed.known[0], job.source)}
+        found: dict[str, Any] = {}
         from_source = isinstance(job.want.content, Source)
         if isinstance(job.want.content, Source):
             found["source"] = job.want.content.path
+        if observed.known is None:
+            return found
+        found["seen"] = stamps(observed.known[0], job.source)
         whole = job.source is not None or not from_source
         if self._about.call and whole:
             found["call"] = self._about.call
@@ -377,12 +388,13 @@ class Converging:
         the next look cheaper, and is worth a write."""
         about = self._about
         seen = self._seen(job, job.observed, entry.salt)
-        if seen and (seen["seen"], seen.get("call", "")) != (entry.seen, entry.call):
+        if "seen" in seen and (seen["seen"], seen.get("call", "")) != (entry.seen, entry.call):
             return True
         return (
             entry.site != about.site
             or entry.stack != about.stack
             or entry.module != about.module
+            or entry.agent != about.agent
             or entry.keep is not about.keep
             or bool(entry.salt) is not about.sensitive
             or entry.wanted != (self._covered(job.wanted, entry.salt) if job.wanted is not None else None)
@@ -413,12 +425,37 @@ def look_again(ledger: Ledger, transport: Transport) -> None:
 
 def _before(
     entry: Entry | None, intent: Intent | None, observed: Observed
-) -> tuple[Attributes | None, Attributes, str | None]:
+) -> tuple[Attributes | None, Attributes, str | None, bool]:
+    """What was there before us, what goes with it, which content of it is kept, and whether it is salted digests."""
     if intent is not None:
-        return intent.before, intent.extra, intent.before_content
+        return intent.before, intent.extra, intent.before_content, intent.covered
     if entry is not None:
-        return entry.before, entry.extra, entry.before_content
-    return observed.attributes, observed.extra, None
+        return entry.before, entry.extra, entry.before_content, bool(entry.salt)
+    return observed.attributes, observed.extra, None, False
+
+
+def _hidden(line: str) -> str:
+    return line if line.startswith("sha256:") else covered_line(line)
+
+
+def _others(entry: Entry | None, about: About) -> dict[str, Any]:
+    """The other stacks that name a resource."""
+    if entry is None:
+        return {}
+    known = {**entry.others, entry.stack: [entry.by[4], entry.agent, list(entry.site)]}
+    known.pop(about.stack, None)
+    if about.sensitive:
+        return {
+            stack: [task, agent, [_hidden(line) for line in site]]
+            for stack, (task, agent, site) in known.items()
+        }
+    return known
+
+
+def _still_there(entry: Entry, job: Job) -> str | None:
+    """The digest of the content that was there before us, if so far we changed nothing but attributes beside it."""
+    had, has = (entry.before or {}).get("content"), (job.observed.attributes or {}).get("content")
+    return str(had) if had is not None and had == has and job.old is not None and not job.sensitive else None
 
 
 def _keys(wanted: Attributes | None) -> frozenset[str] | None:

@@ -164,7 +164,7 @@ class ModuleCall:
         entry = self._ledger.entry(address)
         made = Entry(
             kind, name, {}, {}, {}, None, {}, True, None, None, entry.order if entry else now, now, about.by,
-            about.stack, about.site, about.line, about.module, memory=memory,
+            about.stack, about.site, about.line, about.module, memory=memory, agent=about.agent,
         )  # fmt: skip
         if entry is None or made._replace(time=entry.time, by=entry.by, line=entry.line) != entry:
             self._ledger.record(made, {}, (), begun=False)
@@ -236,10 +236,11 @@ class ModuleCall:
         if common.sensitive:
             site = tuple(map(covered_line, site))
         line = call.site.line if call.site else None
+        agent = "" if self._context.agent == common.target else self._context.agent
         return About(
             call.name, world.stack, (by.user, by.host, by.pid, by.run, by.task), site, line, common.notify,
             common.prevent_destroy or (self._context.task is not None and not self._context.task.prune),
-            common.sensitive, world.salt() if common.sensitive else "", world.paranoid, self._identity,
+            common.sensitive, world.salt() if common.sensitive else "", world.paranoid, self._identity, agent,
         )  # fmt: skip
 
     def _skipped(self, prediction: Predict | None, skipped: Skipped) -> Outcome:

@@ -6,7 +6,7 @@ run, or, if something failed or the machine went down, in the next one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sloth_runner.engine.plan import Instance, Plan
@@ -40,9 +40,10 @@ class Handlers:
         """Run what is due, and what that calls for, each handler once on each machine; the errors met."""
         errors: list[SlothError] = []
         while not errors:
-            due = self._due()
+            called = self._due()
+            due = self._instances(called)
             if not due:
-                return errors
+                break
             runner = self._make_runner(Plan(tuple(due), {i.task.name: () for i in due}), first)
             first += len(due)
             runner.start()
@@ -54,7 +55,7 @@ class Handlers:
                 if ended.error is not None:
                     errors.append(ended.error)
                 elif ended.status in ("ok", "changed"):
-                    self._settle(instance)
+                    self._settle(instance, called[instance.id])
         self._tell_due()
         return errors
 
@@ -63,14 +64,23 @@ class Handlers:
         self._tell_due()
         return []
 
-    def _due(self) -> list[Instance]:
-        due: list[Instance] = []
+    def _due(self) -> dict[str, list[Pending]]:
+        """What called for handlers, by the instance that is due."""
+        due: dict[str, list[Pending]] = {}
         for agent in dict.fromkeys((*self._agents, *self._bench.ledgers)):
-            names = {one.handler: one for one in self._pending(agent)}
-            for name in names.keys() - self._handlers.keys():
-                self._forget(agent, names[name])
-            due += [Instance(h, agent) for name, h in self._handlers.items() if name in names]
-        return [instance for instance in due if instance.id not in self._done]
+            for one in self._pending(agent):
+                if one.handler in self._handlers:
+                    instance = Instance(self._handlers[one.handler], agent)
+                    due.setdefault(instance.id, []).append(one)
+                else:
+                    self._forget(agent, one)
+        return due
+
+    def _instances(self, due: Mapping[str, object]) -> list[Instance]:
+        """Handlers that are due and have not run yet, in the order of their definition on each machine."""
+        agents = dict.fromkeys((*self._agents, *self._bench.ledgers))
+        every = [Instance(handler, agent) for agent in agents for handler in self._handlers.values()]
+        return [one for one in every if one.id in due and one.id not in self._done]
 
     def _pending(self, agent: str) -> list[Pending]:
         self._bench.ledger(agent).flush()
@@ -88,15 +98,19 @@ class Handlers:
             self._bench.ledger(agent).done(one)
             self._bench.ledger(agent).flush()
 
-    def _settle(self, instance: Instance) -> None:
+    def _settle(self, instance: Instance, called: Sequence[Pending]) -> None:
+        """It has succeeded; what called for it since it began stays due."""
         if not self._bench.basis.rehearse:
             ledger = self._bench.ledger(instance.agent)
-            ledger.done(Pending(instance.task.name, self._bench.basis.stack, "", 0.0, "", ""))
+            for one in called:
+                ledger.done(one)
             ledger.flush()
 
     def _tell_due(self) -> None:
         for agent in dict.fromkeys((*self._agents, *self._bench.ledgers)):
-            names = [one.handler for one in self._pending(agent)]
+            names = dict.fromkeys(one.handler for one in self._pending(agent))
+            if self._bench.basis.rehearse:
+                names = {name: None for name in names if f"{name}@{agent}" not in self._done}
             if names:
                 listed = ", ".join(names)
                 self._bench.own.note(

@@ -10,20 +10,21 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.drifting import MISSING, OK, UNKNOWN, Found, look_all, watched
+from sloth_runner.engine.records import list_stacks
 from sloth_runner.engine.solo import complete
-from sloth_runner.errors import SlothError
+from sloth_runner.errors import Conflict, SlothError
 from sloth_runner.execution.checking import Checking
+from sloth_runner.execution.judging import Evaluation
 from sloth_runner.execution.loading import Loading
 from sloth_runner.execution.stack_lock import StackLock
 from sloth_runner.modules.base import Change, Observed, Resource, differing
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import SHARED
-from sloth_runner.state.ledger import Entry, Intent, Ledger, covered_line, entries, unused_contents
+from sloth_runner.state.ledger import Entry, Intent, Ledger, claimed, entries, released, unused_contents
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
     from sloth_runner.execution.loading import RunOptions
-    from sloth_runner.model import TaskDef
     from sloth_runner.modules.base import Kind
     from sloth_runner.transport.base import Transport
 
@@ -51,6 +52,8 @@ class Pruning:
         self._options = options
         self._kinds: Mapping[str, Kind] = kinds()
         self._transports = app.transports()
+        self._stacks: Mapping[str, str] = {}
+        self._left: dict[str, dict[str, Entry]] = {}
         loading = Loading(app, options)
         try:
             with loading.mask.shielding():
@@ -58,7 +61,7 @@ class Pruning:
                 self.plan = checking.run()
             self.stack = checking.stack
             self.file = str(loading.file)
-            self._evaluation = _Evaluation(checking, loading)
+            self._evaluation = Evaluation(checking, loading, options)
         finally:
             loading.close()
 
@@ -66,11 +69,12 @@ class Pruning:
         """What would be done, in that order: the reverse of creation; what is kept last."""
         out: list[Verdict] = []
         store = self._app.store()
+        self._stacks = {str(stack["id"]): str(stack["stack"]) for stack in list_stacks(store)}
         for agent in self._app.namespaces():
             if agent == SHARED:
                 continue
-            mine = [e for e in entries(store, agent) if e.stack == self.stack.id]
-            out += self._of_agent(agent, mine)
+            claims = (claimed(e, self.stack.id) for e in entries(store, agent))
+            out += self._of_agent(agent, [entry for entry in claims if entry is not None])
         out.sort(key=lambda v: (v.action == KEEP, -v.entry.order, v.entry.address))
         return out
 
@@ -96,6 +100,9 @@ class Pruning:
         kind = self._kinds.get(entry.kind)
         if entry.keep:
             return say(KEEP, f"{why}; but prevent_destroy (or prune = false) keeps it")
+        others = [name for stack, name in self._stacks.items() if stack in entry.others]
+        if others:
+            return say(FORGET, f"{why}; but the stack {others[0]!r} names it too: it stays")
         if found is None:
             return say(FORGET, f"{why}; a command has no inverse")
         if kind is None or found.status == UNKNOWN:
@@ -104,39 +111,61 @@ class Pruning:
             return say(FORGET, f"{why}; it has no inverse")
         if not entry.touched:
             return say(FORGET, f"{why}; it was so before, and never changed by us")
-        if found.status == MISSING and entry.before is None:
-            return say(FORGET, f"{why}; it is gone already")
+        action, reason = self._inverse(agent, entry, kind, found, ledger)
+        return say(action, f"{why}; {reason}")
+
+    def _inverse(self, agent: str, entry: Entry, kind: Kind, found: Found, ledger: Ledger) -> tuple[str, str]:
+        """What undoes a change of ours, and the reason."""
         if found.status != OK:
-            names = ", ".join(name for name, _, _ in found.attributes)
-            return say(KEEP, f"{why}; but it was changed by others since ({names}): a conflict")
+            resumed = found.status == MISSING and ledger.intent(entry.address) is not None
+            if found.status == MISSING and entry.before is None and not resumed:
+                return FORGET, "it is gone already"
+            if self._is_as_before(agent, entry, kind):
+                return FORGET, "it is as it was before already"
+            if not resumed:
+                names = ", ".join(name for name, _, _ in found.attributes)
+                return KEEP, f"but it was changed by others since ({names}): a conflict"
         if entry.before is None:
-            return say(REMOVE, f"{why}; we created it")
+            return REMOVE, "we created it"
         if not self._can_restore(entry, ledger):
-            return say(KEEP, f"{why}; but what was there before was not kept: can't restore")
-        return say(RESTORE, f"{why}; it existed before")
+            return KEEP, "but what was there before was not kept: can't restore"
+        return RESTORE, "it existed before"
+
+    def _is_as_before(self, agent: str, entry: Entry, kind: Kind) -> bool:
+        """Whether it was put back already: by a prune that was killed before it could say so, or by hand."""
+        if entry.before is None or entry.salt:
+            return False
+        now: Observed = complete(self._transports.to(agent), kind.observe([_look(entry)]))[0]
+        return not differing(now.attributes, entry.before)
 
     def _can_restore(self, entry: Entry, ledger: Ledger) -> bool:
         before, applied = entry.before or {}, entry.applied or {}
-        if entry.salt:
+        if entry.salt or not before:
             return False
         needs = "content" in before and before.get("content") != applied.get("content", before["content"])
         kept = entry.before_content is not None and ledger.content(entry.before_content) is not None
         return not needs or kept
 
     def carry_out(self, verdicts: Sequence[Verdict]) -> list[tuple[Verdict, SlothError | None]]:
-        """Do what the verdicts say, under the stack's lock; each with the error it met, if any. What failed stays in
-        the ledger."""
+        """Do what the verdicts say, under the stack's lock; each, as it came out, with the error it met, if any. What
+        turns out to be a conflict is kept; what failed stays in the ledger."""
         done: list[tuple[Verdict, SlothError | None]] = []
         with StackLock(self._app, self.stack.name, self._options.lock_timeout) as lock:
             ledgers: dict[str, Ledger] = {}
             for verdict in verdicts:
-                if verdict.action == KEEP:
-                    continue
                 agent = verdict.agent
-                ledger = ledgers.setdefault(agent, Ledger(self._app.store(), agent, lock.fences))
-                try:
-                    self._carry_out(verdict, ledger, self._transports.to(agent))
+                if verdict.action == KEEP:
                     done.append((verdict, None))
+                    continue
+                if agent not in ledgers:
+                    ledgers[agent] = Ledger(self._app.store(), agent, lock.fences)
+                    self._left[agent] = {e.address: e for e in entries(self._app.store(), agent)}
+                try:
+                    self._carry_out(verdict, ledgers[agent], self._transports.to(agent))
+                    done.append((verdict, None))
+                except Conflict as conflict:
+                    why = f"{verdict.reason}; but {conflict.message}"
+                    done.append((verdict._replace(action=KEEP, reason=why), None))
                 except SlothError as error:
                     error.target = error.target or agent
                     done.append((verdict, error))
@@ -145,25 +174,55 @@ class Pruning:
         return done
 
     def _carry_out(self, verdict: Verdict, ledger: Ledger, transport: Transport) -> None:
-        entry = verdict.entry
+        entry, left = verdict.entry, self._left[verdict.agent]
+        current = left.get(entry.address)
+        if current is None or claimed(current, self.stack.id) != entry._replace(extra=current.extra):
+            raise Conflict("it was applied or forgotten since: look again", keys=[entry.address])
         if verdict.action in (REMOVE, RESTORE):
-            kind = self._kinds[entry.kind]
-            now: Observed = complete(transport, kind.observe([_look(entry)]))[0]
-            if differing(now.attributes, entry.applied):
-                from sloth_runner.errors import Conflict
-
-                raise Conflict(f"{entry.address} was changed just now: kept", keys=[entry.address])
-            run = entry.by[3] or ""
-            intent = Intent(entry.before, entry.extra, entry.before_content, True, (), self._app.clock(), run)
-            ledger.begin({entry.address: intent}, {})
-            complete(transport, kind.converge([self._change(entry, now, ledger)]))
-        ledger.drop(entry.address)
+            self._undo(current, ledger, transport)
+        rest = released(current, self.stack.id, self._stacks)
+        if rest is None:
+            del left[entry.address]
+            ledger.drop(entry.address)
+            self._hand_on(current, left, ledger)
+        else:
+            ledger.record(rest, {}, (), begun=False)
         ledger.flush()
 
+    def _undo(self, entry: Entry, ledger: Ledger, transport: Transport) -> None:
+        kind = self._kinds[entry.kind]
+        now: Observed = complete(transport, kind.observe([_look(entry)]))[0]
+        resumed = now.attributes is None and ledger.intent(entry.address) is not None
+        if differing(now.attributes, entry.applied) and not resumed:
+            raise Conflict("it was changed just now", keys=[entry.address])
+        run = entry.by[3] or ""
+        intent = Intent(entry.before, entry.extra, entry.before_content, True, (), self._app.clock(), run)
+        ledger.begin({entry.address: intent}, {})
+        try:
+            complete(transport, kind.converge([self._change(entry, now, ledger)]))
+        except Conflict:
+            ledger.withdraw(entry.address)
+            raise
+
+    def _hand_on(self, gone: Entry, left: dict[str, Entry], ledger: Ledger) -> None:
+        """Folders that were made for what is gone now, and hold other things of ours, go with the last of these."""
+        folders: list[str] = gone.extra.get("missing") or []
+        for folder in reversed(folders):
+            inside = (e for e in left.values() if e.kind == gone.kind and e.id.startswith(f"{folder}/"))
+            heir = next((e for e in inside if e.touched and e.before is None), None)
+            if heir is None:
+                continue
+            above = [name for name in folders if heir.id.startswith(f"{name}/")]
+            own = [name for name in heir.extra.get("missing", ()) if name not in above]
+            made = heir._replace(extra={**heir.extra, "missing": sorted([*above, *own], key=len)})
+            left[heir.address] = made
+            ledger.record(made, {}, (), begun=False)
+            return
+
     def _change(self, entry: Entry, now: Observed, ledger: Ledger) -> Change:
-        wanted = entry.before
-        if wanted is not None:
-            wanted = {key: value for key, value in wanted.items() if key in (now.attributes or {})}
+        wanted, there = entry.before, now.attributes or {}
+        if wanted is not None and wanted.get("type") == there.get("type"):  # else it has other attributes
+            wanted = {key: value for key, value in wanted.items() if key in there}
         content = ledger.content(entry.before_content) if entry.before_content is not None else None
         resource = Resource(entry.kind, entry.id, entry.params)
         options = {"undo": True, "replace": True}
@@ -181,78 +240,10 @@ def _look(entry: Entry) -> Any:
     return Look(Resource(entry.kind, entry.id, entry.params))
 
 
-class _Evaluation:
-    """What a file names now, and which lines of it still stand."""
-
-    def __init__(self, checking: Checking, loading: Loading) -> None:
-        program = loading.program
-        self._tasks: dict[str, TaskDef] = {task.name: task for task in (*program.tasks, *program.handlers)}
-        self._lines = loading.loaded.lines()
-        self._named: set[tuple[str, str]] = set()
-        self._reached: dict[str, set[tuple[str, ...]]] = {}
-        self._unsure: dict[str, set[tuple[str, ...]]] = {}
-        self._unfinished: set[str] = set()
-        seen: set[str] = set()
-        for document in checking.plan_tasks():
-            name = document["name"]
-            seen.add(name)
-            if document["status"] != "planned":
-                self._unfinished.add(name)
-        self._unfinished |= self._tasks.keys() - seen
-        for context in checking.contexts.values():
-            name = context.task.name if context.task else ""
-            for target, address, site in context.tally.named:
-                if address:
-                    self._named.add((target, address))
-                    self._reached.setdefault(name, set()).add(site)
-                else:
-                    self._unsure.setdefault(name, set()).add(site)
-
-    def judge(self, agent: str, entry: Entry) -> tuple[bool, str]:
-        """Whether an entry is taken, and why; or why it is kept ("" if it is simply still wanted)."""
-        task = entry.by[4] or ""
-        if (agent, entry.address) in self._named:
-            return False, ""
-        if task not in self._tasks:
-            return True, f"its task {task!r} is gone from the file"
-        gone = self._gone_line(self._tasks[task], entry.site)
-        if gone is not None:
-            words = "a line (sensitive)" if gone.startswith("sha256:") else f"the line `{gone}`"
-            return True, f"{words} is gone from task {task!r}"
-        reached = entry.site in self._reached.get(task, ()) and entry.site not in self._unsure.get(task, ())
-        if reached and task not in self._unfinished:
-            return True, f"task {task!r} no longer names it"
-        return False, f"not evaluated: task {task!r} did not come to it"
-
-    def _gone_line(self, task: TaskDef, site: Sequence[str]) -> str | None:
-        """The first line of a site that stands neither in its task nor in code outside of the other tasks."""
-        standing = self._standing(task)
-        if any(line.startswith("sha256:") for line in site):
-            standing = set(map(covered_line, standing))
-        return next((line for line in site if line and line not in standing), None)
-
-    def _standing(self, task: TaskDef) -> set[str]:
-        others: set[tuple[str, int]] = set()
-        for other in self._tasks.values():
-            if other.name != task.name and other.span != task.span:
-                others |= {(other.site.file, n) for n in range(other.span[0], other.span[1] + 1)}
-        if task.span[0]:
-            others -= {(task.site.file, n) for n in range(task.span[0], task.span[1] + 1)}
-        return {
-            line.strip()
-            for file, lines in self._lines.items()
-            for number, line in enumerate(lines, 1)
-            if (file, number) not in others
-        }
-
-
-def prune_document(
-    pruning: Pruning, verdicts: Sequence[Verdict], errors: Mapping[str, SlothError]
-) -> Document:
-    """The document of ``prune``; ``errors`` by agent and address joined with a blank."""
+def prune_document(pruning: Pruning, verdicts: Sequence[tuple[Verdict, SlothError | None]]) -> Document:
+    """The document of ``prune``: verdicts, with the error that was met in carrying them out, if any."""
     rows = []
-    for verdict in verdicts:
-        error = errors.get(f"{verdict.agent} {verdict.entry.address}")
+    for verdict, error in verdicts:
         rows.append(
             {
                 "address": verdict.entry.address,
@@ -264,7 +255,7 @@ def prune_document(
                 "error": None if error is None else error.document(),
             }
         )
-    actions = [row["action"] for row in rows]
+    actions = [row["action"] for row in rows if row["error"] is None]
     return {
         "stack": pruning.stack.name,
         "file": pruning.file,

@@ -110,10 +110,11 @@ class Definitions:
                 raise self._at(BadField(f"{title} has no {why}", unchanged=["nothing was run"]), site, kind)
         task = TaskDef(site=site, **found)
         into = self._tasks if kind == "task" else self._handlers
-        earlier = into.get(task.name)
+        earlier = self._tasks.get(task.name) or self._handlers.get(task.name)
         if earlier is not None:
+            what = kind if task.name in into else "name of a task and a handler"
             error = Duplicate(
-                f"the {kind} {task.name!r} is defined twice: on line {earlier.site.line} and on line {site.line}",
+                f"the {what} {task.name!r} is defined twice: on line {earlier.site.line} and on line {site.line}",
                 unchanged=["nothing was run"],
                 next=["give one of them another name"],
             )

@@ -41,7 +41,8 @@ class Sources:
         if status is not None and known is not None and known[0] == stamp_of(status):
             return known[1], None, known[0]
         content = self.read(path)
-        stamp = steady(status) if status is not None and self._status(path) == status else None
+        same = status is not None and self.stamp(path) == stamp_of(status)  # reading it may change its atime
+        stamp = steady(status) if status is not None and same else None
         return sha256(content).hexdigest(), content, stamp
 
     def stamp(self, path: str) -> Stamp | None:

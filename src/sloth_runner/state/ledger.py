@@ -9,7 +9,7 @@ was killed in between, and keeps the intent's picture of what was before. Conten
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import Conflict, Corrupt, LockLost
@@ -37,7 +37,9 @@ class Entry(NamedTuple):
     before we first touched it (None: nothing), ``touched`` whether we ever changed it. ``content`` and
     ``before_content`` are digests of contents that are kept. ``order`` grows with each creation; ``site`` are the
     lines of the task file that named it. With ``salt`` the resource is sensitive: attributes are salted digests.
-    ``memory`` is what the call remembers beside.
+    ``memory`` is what the call remembers beside. ``agent`` is where the task ran, if the call went elsewhere from
+    there; ``others`` are further stacks that name it, each with task, agent and site. ``before`` is {} if something
+    was there of which nothing was kept.
 
     ``seen`` are the stamps of the file and of its ``source`` on the controller (``TARGET;SOURCE``) at a moment when
     the wanted content was theirs, and ``call`` identifies the call that met them so: while call and stamps are the
@@ -67,6 +69,8 @@ class Entry(NamedTuple):
     call: str = ""
     seen: str = ""
     source: str = ""
+    agent: str = ""
+    others: Mapping[str, Any] = {}
 
     @property
     def address(self) -> str:
@@ -80,7 +84,8 @@ class Entry(NamedTuple):
 
 
 class Intent(NamedTuple):
-    """What is about to be changed: how it was before, and which handlers the change will call for."""
+    """What is about to be changed: how it was before, and which handlers the change will call for. ``covered``: the
+    attributes are salted digests."""
 
     before: Attributes | None
     extra: Attributes
@@ -89,10 +94,12 @@ class Intent(NamedTuple):
     notify: tuple[str, ...]
     time: float
     run: str
+    covered: bool = False
 
 
 class Pending(NamedTuple):
-    """A handler that is due: of which stack, since when, called for by which resource, run and task."""
+    """A handler that is due: of which stack, since when, called for by which resource, run and task. Each resource
+    calls for itself: what one takes back, or what was settled, says nothing of the others."""
 
     handler: str
     stack: str
@@ -217,6 +224,7 @@ class Ledger:
         self._asked = 0
         self._ahead: dict[str, bytes] | None = None
         self._calls: dict[bytes, tuple[str, str]] = {}
+        self._letting_go = False
         self.unseen: list[Unseen] = []
 
     def entry(self, address: str) -> Entry | None:
@@ -283,32 +291,42 @@ class Ledger:
         self, entry: Entry, contents: Mapping[str, bytes], pending: Iterable[Pending], *, begun: bool
     ) -> None:
         """An entry is true from now on; it becomes durable with the next intent or flush."""
+        self.call_for(pending)  # before the intent goes, in case that they don't fit into one commit
         for digest, content in contents.items():
             self._keep(digest, content)
         self._put(LEDGER, escaped(entry.address), encode(entry))
         self._fresh[entry.address] = entry
         if begun:
-            self._put(INTENT, escaped(entry.address), None)
-        self.call_for(pending)
+            self.withdraw(entry.address)
 
     def call_for(self, pending: Iterable[Pending]) -> None:
         """Handlers are due; durable with the next intent or flush."""
         for one in pending:
-            self._put(PENDING, pending_name(one.stack, one.handler), encode(one))
+            self._put(PENDING, _pending_name(one), encode(one))
 
     def is_due(self, one: Pending) -> bool:
-        """Whether that handler is due already."""
-        return self._read(PENDING, pending_name(one.stack, one.handler)) is not None
+        """Whether that resource has called for that handler already."""
+        return self._read(PENDING, _pending_name(one)) is not None
+
+    def withdraw(self, address: str) -> None:
+        """What was intended is not under way any more."""
+        self._put(INTENT, escaped(address), None)
+
+    def let_go(self) -> None:
+        """Kept contents that nothing refers to after the next flush are deleted then."""
+        self._letting_go = True
 
     def drop(self, address: str) -> None:
         """Forget a resource, and an intent for it."""
         self._fresh.pop(address, None)
         self._put(LEDGER, escaped(address), None)
-        self._put(INTENT, escaped(address), None)
+        self.withdraw(address)
 
     def done(self, one: Pending) -> None:
-        """A handler has succeeded: it is no longer due."""
-        self._put(PENDING, pending_name(one.stack, one.handler), None)
+        """A handler has succeeded: it is no longer due, unless it was called for once more meanwhile."""
+        name = _pending_name(one)
+        if self._read(PENDING, name) == encode(one):
+            self._put(PENDING, name, None)
 
     def content(self, digest: str) -> bytes | None:
         """A kept content. Raises Corrupt if it is damaged."""
@@ -328,6 +346,13 @@ class Ledger:
         most = max(1, self._store.traits.max_changes - 8)
         for start in range(0, len(items), most):
             self._commit(items[start : start + most])
+        if self._letting_go:
+            self._letting_go = False
+            stale = unused_contents(self._store, self.namespace)
+            for change in stale:
+                self._revs.pop(change.key, None)
+            if stale:
+                self._store.commit(stale)
 
     def _commit(self, items: list[tuple[str, bytes | None]]) -> None:
         fences = [check for fence in self._fences() for check in fence.checks]
@@ -385,9 +410,31 @@ class Ledger:
         return found.value if found else None
 
 
-def pending_name(stack: str, handler: str) -> str:
-    """The name under which a due handler is kept."""
-    return escaped(f"{stack}/{handler}")
+def _pending_name(one: Pending) -> str:
+    return escaped(f"{one.stack}/{one.handler}/{one.address}")
+
+
+def claimed(entry: Entry, stack: str) -> Entry | None:
+    """An entry as a stack sees it, that names the resource; None if it doesn't."""
+    if entry.stack == stack:
+        return entry
+    claim = entry.others.get(stack)
+    if claim is None:
+        return None
+    task, agent, site = claim
+    return entry._replace(by=(*entry.by[:4], task), agent=agent, site=tuple(site))
+
+
+def released(entry: Entry, stack: str, stacks: Container[str]) -> Entry | None:
+    """An entry without the claim of a stack; None if no other one of ``stacks`` (those that exist) names it."""
+    others = {other: claim for other, claim in entry.others.items() if other != stack and other in stacks}
+    if entry.stack != stack and entry.stack in stacks:
+        return entry._replace(others=others)
+    for heir in others:
+        left = {other: claim for other, claim in others.items() if other != heir}
+        view = claimed(entry, heir)
+        return None if view is None else view._replace(stack=heir, others=left)
+    return None
 
 
 def entries(store: Store, namespace: str, prefix: str = "") -> Iterator[Entry]:

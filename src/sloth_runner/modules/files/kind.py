@@ -11,7 +11,7 @@ import posixpath
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sloth_runner.errors import TaskFailed
+from sloth_runner.errors import Conflict, TaskFailed
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource
 from sloth_runner.modules.files.guard import put
 from sloth_runner.ops import (
@@ -112,6 +112,8 @@ def _remove(change: Change) -> Generator[Any, Any, str]:
     except OpError as error:
         if error.kind != "not-empty":
             raise
+        if change.options.get("undo"):
+            raise Conflict("other things are in it", keys=[path]) from error
         raise TaskFailed(
             f"{path} is a folder that is not empty",
             unchanged=[path],

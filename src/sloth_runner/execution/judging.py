@@ -1,0 +1,110 @@
+"""Why: whether a file still names a resource is judged by what its evaluation reached, machine by machine.
+
+A line that was reached for one machine says nothing of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from sloth_runner.state.ledger import covered_line
+
+if TYPE_CHECKING:
+    from sloth_runner.execution.checking import Checking
+    from sloth_runner.execution.loading import Loading, RunOptions
+    from sloth_runner.model import TaskDef
+    from sloth_runner.state.ledger import Entry
+
+Site = tuple[str, ...]
+
+
+class Evaluation:
+    """What a file names now, and which lines of it still stand."""
+
+    def __init__(self, checking: Checking, loading: Loading, options: RunOptions) -> None:
+        program = loading.program
+        self._tasks: dict[str, TaskDef] = {task.name: task for task in (*program.tasks, *program.handlers)}
+        self._lines = loading.loaded.lines()
+        self._sent = {task.name for task in program.tasks if task.delegate_to or program.workflow.delegate_to}
+        self._sent = set() if options.delegate_to else self._sent
+        self._stand: dict[str, set[str]] = {}
+        self._named: set[tuple[str, str]] = set()
+        self._reached: dict[tuple[str, str], set[Site]] = {}
+        self._unsure: dict[tuple[str, str], set[Site]] = {}
+        self._finished: dict[tuple[str, str], bool] = {}
+        for document in checking.plan_tasks():
+            self._finished[document["name"], document["agent"]] = document["status"] == "planned"
+        for context in checking.contexts.values():
+            instance = (context.task.name if context.task else "", context.agent)
+            for target, address, site in context.tally.named:
+                if address:
+                    self._named.add((target, address))
+                    self._reached.setdefault(instance, set()).add(site)
+                else:
+                    self._unsure.setdefault(instance, set()).add(site)
+
+    def judge(self, agent: str, entry: Entry) -> tuple[bool, str]:
+        """Whether an entry is taken, and why; or why it is kept ("" if it is simply still wanted)."""
+        task = entry.by[4] or ""
+        if (agent, entry.address) in self._named:
+            return False, ""
+        if task not in self._tasks:
+            return True, f"its task {task!r} is gone from the file"
+        gone = self._gone_line(self._tasks[task], entry.site)
+        if gone is not None:
+            words = "a line (sensitive)" if gone.startswith("sha256:") else f"the line `{gone}`"
+            return True, f"{words} is gone from task {task!r}"
+        if self._passed(task, entry.agent or agent, entry.site):
+            return True, f"task {task!r} no longer names it"
+        return False, f"not evaluated: task {task!r} did not come to it"
+
+    def _passed(self, task: str, agent: str, site: Site) -> bool:
+        """Whether the task came to the site, and to its end, where it named the resource before. If the file does not
+        send the task there any more, what it did elsewhere counts."""
+        if (task, agent) in self._finished:
+            instances = [(task, agent)]
+        elif task in self._sent:
+            instances = [one for one in self._finished if one[0] == task]
+        else:
+            return False
+        reached = any(_among(site, self._reached.get(one, ())) for one in instances)
+        sure = all(self._finished[one] and not _among(site, self._unsure.get(one, ())) for one in instances)
+        return reached and sure
+
+    def _gone_line(self, task: TaskDef, site: Site) -> str | None:
+        """The first line of a site that stands neither in its task nor in code outside of the other tasks."""
+        standing = self._standing(task)
+        if _is_covered(site):
+            standing = set(map(covered_line, standing))
+        return next((line for line in site if line and line not in standing), None)
+
+    def _standing(self, task: TaskDef) -> set[str]:
+        """The lines of a task and of the code outside of all others."""
+        if task.name not in self._stand:
+            self._stand[task.name] = self._lines_for(task)
+        return self._stand[task.name]
+
+    def _lines_for(self, task: TaskDef) -> set[str]:
+        others: set[tuple[str, int]] = set()
+        for other in self._tasks.values():
+            if other.name != task.name and other.span != task.span:
+                others |= {(other.site.file, n) for n in range(other.span[0], other.span[1] + 1)}
+        if task.span[0]:
+            others -= {(task.site.file, n) for n in range(task.span[0], task.span[1] + 1)}
+        return {
+            line.strip()
+            for file, lines in self._lines.items()
+            for number, line in enumerate(lines, 1)
+            if (file, number) not in others
+        }
+
+
+def _is_covered(site: Site) -> bool:
+    return any(line.startswith("sha256:") for line in site)
+
+
+def _among(site: Site, sites: Collection[Site]) -> bool:
+    if _is_covered(site):
+        return any(tuple(map(covered_line, one)) == site for one in sites)
+    return site in sites
