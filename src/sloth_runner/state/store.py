@@ -107,6 +107,10 @@ class Bulk(Reader, Protocol):
         """Delete entries, if they are there."""
         ...
 
+    def guard(self, mark: bytes) -> None:
+        """``guard`` of Traits, as part of this change; only where the store has that."""
+        ...
+
 
 class Store(Protocol):
     """Synchronous; a handle is used from one thread at a time. Keys are made by ``layout``."""
