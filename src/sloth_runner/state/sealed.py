@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sloth_runner.errors import Conflict, Corrupt, Foreign, KeyWrong
 from sloth_runner.state import faults, keyring
-from sloth_runner.state.keyring import OPEN, OPENING, SEALING, KeySource, Ring
+from sloth_runner.state.keyring import OPEN, OPENING, SEALED, SEALING, KeySource, Ring
 from sloth_runner.state.layout import KEYRING, SEAL, STORE
 from sloth_runner.state.marks import Mark, in_plaintext, is_own, mark_in, mark_value, without_own
 from sloth_runner.state.sealing import (
@@ -164,14 +164,28 @@ class Sealed:
     @property
     def encryption(self) -> str:
         """How this state is sealed, in words."""
-        ring = self.ring()
+        ring, unfinished = self.ring(), self.unfinished
         if ring is None:
             return f"sealed from the first write on, by {self.source.name}"
-        unfinished = {SEALING: "state encrypt", OPENING: "state decrypt"}.get(ring.mode)
-        if unfinished is None and len(ring.keys) > 1:
-            unfinished = "state rekey"
+        if ring.mode == OPEN:
+            return "in plaintext: it was decrypted"
         found = f"sealed with XAES-256-GCM under the data key {ring.current.hex()}, unlocked by {self.source.name}"
         return found if unfinished is None else f"{found}; {unfinished} was begun and is to be finished"
+
+    @property
+    def unfinished(self) -> str | None:
+        """The command that was begun on this state and has to be finished."""
+        ring = self.ring()
+        if ring is None:
+            return None
+        begun = {SEALING: "state encrypt", OPENING: "state decrypt"}.get(ring.mode)
+        return "state rekey" if begun is None and len(ring.keys) > 1 else begun
+
+    @property
+    def whole(self) -> bool:
+        """Whether no record is, or may be, in plaintext."""
+        ring = self.ring()
+        return ring is None or ring.mode == SEALED
 
     @property
     def known(self) -> Ring | None:
