@@ -34,7 +34,7 @@ from sloth_runner.state.sealing import (
     seal_all,
     what,
 )
-from sloth_runner.state.store import ABSENT, Bulk, Change, Check, Entry, Reader, Rev, Store, check_commit
+from sloth_runner.state.store import ABSENT, Bulk, Change, Check, Entry, Reader, Rev, Store, as_entry, check_commit
 
 TRIES: Final = 100
 PAGE: Final = 64
@@ -150,11 +150,9 @@ class Sealed:
         ring = self._ring
         if ring is None or not entries or ring.current not in self._ciphers:
             return None
-        rows = [entry[:2] for entry in entries]
-        texts = open_all(self._ciphers[ring.current], ring.current, ring.store_id, rows)
-        if texts is None:
-            return None
-        return [Entry(entry[0], text, entry[2]) for entry, text in zip(entries, texts, strict=True)]
+        keys, values, revs = zip(*entries, strict=True)
+        texts = open_all(self._ciphers[ring.current], ring.current, ring.store_id, keys, values)
+        return None if texts is None else list(map(as_entry, zip(keys, texts, revs, strict=True)))
 
     def ring(self) -> Ring | None:
         """The keyring as of now; None when the state has none yet."""

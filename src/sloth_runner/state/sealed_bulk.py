@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Bug, Conflict, TooLarge
 from sloth_runner.state.keyring import OPEN, OPENING
-from sloth_runner.state.layout import SEAL, STORE
+from sloth_runner.state.layout import META, SEAL, SEP, STORE
 from sloth_runner.state.marks import in_plaintext, is_own, mark_in, mark_value, without_own
 from sloth_runner.state.sealed import TRIES
 from sloth_runner.state.sealing import MARK
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from sloth_runner.state.sealed import Sealed
     from sloth_runner.state.store import Bulk, Reader
 
-AT_ONCE: Final = 256
+FEW: Final = 8
+AT_ONCE: Final = 500
 BYTES: Final = 1 << 20
-"""Records, and about how many bytes of them, that are opened together."""
+"""Records at first and at most, and about how many bytes of them, that are opened together."""
 
 
 class SealedReader:
@@ -51,7 +53,7 @@ class SealedReader:
         if limit is not None:
             yield from self._store.opening(without_own(self._within, prefix, after, limit, reverse))
             return
-        for batch in _batches(self._within.scan(prefix, after=after, reverse=reverse)):
+        for batch in _batches(self._within.scan(prefix, after=after, reverse=reverse), prefix):
             opened = self._store.open_all(batch)
             # One that isn't as it should be is told by itself, once all before it have been handed out.
             yield from self._store.opening(batch) if opened is None else opened
@@ -68,13 +70,15 @@ class SealedBulk(SealedReader):
     def put(self, rows: Sequence[tuple[str, bytes]]) -> None:
         """See Bulk."""
         most = self._store.traits.max_value
-        for key, value in rows:
-            if len(value) > most:
-                raise TooLarge(
-                    f"the record {key!r} has {len(value):,} bytes; this store takes {most:,}",
-                    unchanged=["nothing was stored"],
-                )
-        self._change.put(rows if self._plain or not rows else self._store.seal_all(rows))
+        if not rows:
+            return
+        if max([len(value) for _, value in rows]) > most:
+            key, value = max(rows, key=lambda row: len(row[1]))
+            raise TooLarge(
+                f"the record {key!r} has {len(value):,} bytes; this store takes {most:,}",
+                unchanged=["nothing was stored"],
+            )
+        self._change.put(rows if self._plain else self._store.seal_all(rows))
 
     def delete(self, keys: Sequence[str]) -> None:
         """See Bulk."""
@@ -145,17 +149,14 @@ def _put_mark(store: Sealed, namespace: str, change: Bulk, ring: Ring) -> bool:
     return ring.mode == OPENING
 
 
-def _batches(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
-    """Entries but sealing's own, some at a time."""
-    batch: list[Entry] = []
-    size = 0
-    for entry in entries:
-        if is_own(entry[0]):
-            continue
-        batch.append(entry)
-        size += len(entry[1])
-        if len(batch) == AT_ONCE or size > BYTES:
+def _batches(entries: Iterator[Entry], prefix: str) -> Iterator[list[Entry]]:
+    """Entries but sealing's own, a few at first, then as many as are of moderate size."""
+    may_be_own = prefix.count(SEP) < 2 or prefix.split(SEP)[1] == META
+    count = FEW
+    while batch := list(islice(entries, count)):
+        if may_be_own:
+            yield [entry for entry in batch if not is_own(entry[0])]
+        else:
             yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+        size = sum([len(entry[1]) for entry in batch]) // len(batch)
+        count = max(1, min(AT_ONCE, 4 * count, BYTES // (size + 1)))

@@ -11,6 +11,7 @@ The cipher is XAES-256-GCM as the C2SP specifies it (c2sp.org/XAES-256-GCM): a r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -115,24 +116,24 @@ def seal_all(
 
 
 def open_all(
-    cipher: Xaes, key_id: bytes, store_id: bytes, rows: Sequence[tuple[str, bytes]]
+    cipher: Xaes, key_id: bytes, store_id: bytes, keys: Sequence[str], values: Sequence[bytes]
 ) -> list[bytes] | None:
     """What was sealed in many records, each for its store key; None if any of them is not as it should be."""
     start = MARK + key_id + store_id
-    each = []
-    out = []
-    for key, value in rows:
-        name = key.encode()
-        if value[:28] != start or value[60 : FIXED + len(name)] != len(name).to_bytes(2, "big") + name:
-            return None
-        each.append(value[36:60])
+    names = [key.encode() for key in keys]
+    headers = [value[: FIXED + len(name)] for value, name in zip(values, names, strict=True)]
+    expected = [b"%b%b" % (len(name).to_bytes(2, "big"), name) for name in names]
+    if not all(map(bytes.startswith, headers, repeat(start))) or [h[60:] for h in headers] != expected:
+        return None
     try:
-        for (key, value), nonce, derived in zip(rows, each, cipher.keys(each), strict=True):
-            end = FIXED + len(key.encode())
-            out.append(AESGCM(derived).decrypt(nonce[12:], value[end:], value[:end]))
+        return [
+            AESGCM(derived).decrypt(header[48:60], value[len(header) :], header)
+            for value, header, derived in zip(
+                values, headers, cipher.keys([header[36:48] for header in headers]), strict=True
+            )
+        ]
     except (InvalidTag, ValueError):
         return None
-    return out
 
 
 def cleartext(value: bytes) -> Cleartext | None:

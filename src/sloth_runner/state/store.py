@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from sloth_runner.errors import Bug, TooLarge
 
@@ -30,6 +31,10 @@ class Entry(NamedTuple):
     key: str
     value: bytes
     rev: Rev
+
+
+as_entry: Final[Callable[[tuple[Any, ...]], Entry]] = partial(tuple.__new__, Entry)
+"""``Entry._make`` at a third of its cost, for a million rows."""
 
 
 class Change(NamedTuple):

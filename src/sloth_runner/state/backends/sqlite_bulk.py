@@ -22,7 +22,7 @@ from sloth_runner.errors import Conflict, StoreDown, TooLarge
 from sloth_runner.state.backends import sqlite_file
 from sloth_runner.state.backends.bootclock import LeaseClock
 from sloth_runner.state.layout import SEP
-from sloth_runner.state.store import Bulk, Entry, Reader, beyond
+from sloth_runner.state.store import Bulk, Entry, Reader, as_entry, beyond
 
 CACHE = 48 << 10
 """KiB of pages a bulk change keeps before it writes them to the log; without it full pages are written again."""
@@ -85,7 +85,7 @@ class SQLiteReader:
         clock = self._clock
         try:
             found = self._file.execute(f"{_ENTRY} {where}", (self._start, clock.boot, clock.now(), *bindings))
-            yield from map(Entry._make, found)
+            yield from map(as_entry, found)
         except apsw.Error as error:
             raise sqlite_file.translated(error, self._path) from error
 
