@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -377,6 +378,11 @@ def test_a_sealed_state_leaves_and_enters_sealed(sealed: Cli) -> None:
     assert sealed.ok("state", "get", "greeting") == "good morning\n"
     assert sealed("state", "get", "more").code == 4
     assert b"good" not in on_disk(sealed)
+    place, now = sealed.home / "state" / "local.db", sealed.home / "now.db"
+    shutil.copy(place, now)
+    shutil.copy(found["backups"][0], place)
+    assert sealed.ok("state", "get", "greeting") == "good night\n", "a backup put back is the state as it was"
+    shutil.move(now, place)
     stats = document(sealed("state", "stats", "--all-agents", "-o", "json"))
     assert stats["keys"] == 2
     assert document(sealed("state", "rekey", "-o", "json"))["done"] is True
