@@ -2,11 +2,11 @@
 
     python -m benchmarks.bundle [KEYS] [FOLDER]
 
-Fills a state with keys of 100 bytes, then in rounds exports it and imports the bundle into an empty state: in plaintext,
-the bundle alone sealed to an age recipient, and the state sealed, too; each step in a process of its own, from opening
-the store to closing it. All steps take turns, so that they see the same machine. Prints medians, the worst peak of
-memory, and, beside them, what it costs SQLite alone to write the identical rows. Keys per second of processor time say
-more than those of the clock where others use the machine.
+Fills a state with keys of 100 bytes, then in rounds exports it and imports the bundle into an empty state: in
+plaintext, the bundle alone sealed to an age recipient, and the state sealed, too; each step in a process of its own,
+from opening the store to closing it. All steps take turns, so that they see the same machine. Prints medians, the
+worst peak of memory, and, beside them, what it costs SQLite alone to write the identical rows. Keys per second of
+processor time say more than those of the clock where others use the machine.
 """
 
 from __future__ import annotations
@@ -95,7 +95,11 @@ def _step(step: str, keys: int, folder: Path) -> tuple[float, ...]:
 
 def _open(folder: Path, sealed: str) -> Store:
     store = SQLiteStore(folder)
-    return Sealed(store, from_key(lambda: Secret(bytes(range(128, 160))), "a key")) if sealed == "sealed" else store
+    return (
+        Sealed(store, from_key(lambda: Secret(bytes(range(128, 160))), "a key"))
+        if sealed == "sealed"
+        else store
+    )
 
 
 def _export(store: Store, path: Path) -> None:

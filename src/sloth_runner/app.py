@@ -99,7 +99,7 @@ class App:
 
     @property
     def sealed_throughout(self) -> bool:
-        """Whether the state is sealed and nothing of it in plaintext: no `state encrypt` or `decrypt` is under way."""
+        """Whether the state is sealed and nothing of it in plaintext: neither encrypt nor decrypt is under way."""
         return self.encrypted and bool(getattr(self.store(), "whole", False))
 
     def key_source(self, encryption: Encryption | None = None, *, fresh: bool = False) -> KeySource:

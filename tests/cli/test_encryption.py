@@ -368,7 +368,16 @@ def test_a_sealed_state_leaves_and_enters_sealed(sealed: Cli) -> None:
     sealed.ok("state", "set", "greeting", "good night")
     sealed.ok("state", "set", "more", "good grief")
     done = sealed(
-        "state", "import", "all.age", "--passphrase-env", "WORDS", "--replace", "--force", "--yes", "-o", "json"
+        "state",
+        "import",
+        "all.age",
+        "--passphrase-env",
+        "WORDS",
+        "--replace",
+        "--force",
+        "--yes",
+        "-o",
+        "json",
     )
     found = document(done)
     assert [(s["namespace"], s["changed"], s["deleted"]) for s in found["sections"]] == [

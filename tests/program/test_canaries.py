@@ -129,7 +129,7 @@ end})
 
 
 def test_nothing_that_modules_remember_is_in_plaintext(home: Home) -> None:
-    """Contents from before and of now, intents and pending handlers of a run that is killed, plans, drifts, prunes."""
+    """Contents of then and now, intents and pending handlers of a run that is killed, plans, drifts, prunes."""
     canaries = Canaries()
     before, one, by_hand, extra = canaries.values
     home.env.update(ENCRYPTION)
@@ -171,7 +171,9 @@ def test_nothing_that_modules_remember_is_in_plaintext(home: Home) -> None:
     clean()
     home.run("run", "site.sloth")
     assert (root / "extra").read_text() == extra
-    text = (home.cwd / "site.sloth").read_text().replace(f'file.write({{dest = "{root}/was-there"', "do end --")
+    text = (
+        (home.cwd / "site.sloth").read_text().replace(f'file.write({{dest = "{root}/was-there"', "do end --")
+    )
     home.file("site.sloth", text.replace(f'file.write({{dest = "{root}/extra"', "do end --"))
     home.run("prune", "site.sloth", "--yes")
     assert (root / "was-there").read_text() == before and not (root / "extra").exists()

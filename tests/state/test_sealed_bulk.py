@@ -15,14 +15,13 @@ from sloth_runner.errors import Busy, Conflict, Corrupt, Foreign, KeyWrong, TooL
 from sloth_runner.state import reseal
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.backends.sqlite import SQLiteStore
-from sloth_runner.state.keyring import OPENING
 from sloth_runner.state.layout import KEYRING, SEAL, STORE, store_key
 from sloth_runner.state.reseal import Done
 from sloth_runner.state.sealed import Sealed
 from sloth_runner.state.sealing import MARK, cleartext
-from sloth_runner.state.store import Change, Entry
+from sloth_runner.state.store import Change, Entry, Store
 from tests.state.bundle_kit import export_bytes, import_bytes
-from tests.state.kit import ids, key_source, make_state
+from tests.state.kit import key_source, make_state
 from tests.state.test_reseal import CASES, Between, Killed
 
 CANARY = "canary-5f0e9a"
@@ -55,8 +54,13 @@ class Place:
         for path in self.folder.glob("*.db"):
             if path.name == f"{STORE}.db":
                 continue
-            with closing(apsw.Connection(str(path))) as file, pytest.raises(apsw.ConstraintError, match="sealed"):
-                file.execute("INSERT INTO entry (key, rev, value) VALUES ('k' || char(31) || 'x', 9, x'7b7d')")
+            with (
+                closing(apsw.Connection(str(path))) as file,
+                pytest.raises(apsw.ConstraintError, match="sealed"),
+            ):
+                file.execute(
+                    "INSERT INTO entry (key, rev, value) VALUES ('k' || char(31) || 'x', 9, x'7b7d')"
+                )
 
 
 @pytest.fixture
@@ -88,9 +92,10 @@ def names(entries: Iterator[Entry]) -> list[str]:
     return [entry.key.rpartition("\x1f")[2] for entry in entries]
 
 
-def key_of(inner: SQLiteStore | object, name: str) -> bytes:
+def key_of(inner: Store, name: str) -> bytes:
     """The id of the data key that a record is under."""
-    entry = inner.get(store_key("local", "k", name))  # type: ignore[attr-defined] # any store
+    entry = inner.get(store_key("local", "k", name))
+    assert entry is not None
     clear = cleartext(entry.value)
     assert clear is not None
     return clear.key_id
@@ -107,7 +112,7 @@ def test_an_import_writes_no_plaintext(place: Place, bundle: bytes, there: bool)
     assert state.get("k0") == CANARY * 9000
     assert state.get("k39") == f"{CANARY}-39"
     assert state.get("here") == (CANARY if there else None)
-    store.traits.bulk and put(store, {"other": CANARY}, "web1")
+    put(store, {"other": CANARY}, "web1")
     place.pure()
 
 
@@ -216,7 +221,9 @@ def test_keys_turn_over_before_or_after_a_bulk_and_not_within(place: Place) -> N
         CASES["rekey"].work(other)
         place.pure()
         assert key_of(store.inner, "b") != old
-        assert names(store.scan(f"{namespace}\x1fk")) == (["a", "b", "c"] if namespace == "local" else ["b", "c"])
+        assert names(store.scan(f"{namespace}\x1fk")) == (
+            ["a", "b", "c"] if namespace == "local" else ["b", "c"]
+        )
 
 
 def test_others_who_have_written_go_on_during_a_bulk_into_a_fresh_namespace(place: Place) -> None:
@@ -359,4 +366,3 @@ def test_a_conflict_in_a_bulk_is_said(place: Place) -> None:
     with pytest.raises(Conflict), make("local") as bulk:
         bulk.put([(store_key("local", "k", "a"), b"1")])
         (place.folder / "local.db").write_bytes(b"somebody else's")
-    assert ids()

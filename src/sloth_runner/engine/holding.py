@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 PATIENCE = 0.5
-"""Seconds that the handle for renewals may wait for others: one namespace that is being written for long must not keep
-the locks of all others from being renewed."""
+"""Seconds that the handle for renewals may wait for others: one namespace that is being written for long must not
+keep the locks of all others from being renewed."""
 
 
 class Holding:
@@ -39,8 +39,9 @@ class Holding:
 class Renewer:
     """Renews leases at a third of their ttl from a thread of its own.
 
-    ``open_store`` gives the thread's handle, which waits for others no longer than PATIENCE; ``wall`` seconds since the epoch, for the record; ``monotonic``
-    seconds for the schedule. ``on_lost`` of a holding is called in that thread, once.
+    ``open_store`` gives the thread's handle, which waits for others no longer than PATIENCE; ``wall`` seconds since the
+    epoch, for the record; ``monotonic`` seconds for the schedule. ``on_lost`` of a holding is called in that thread,
+    once.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Why: which records of a store are sealing's own, and what they say of a namespace, is known in one place.
 
-In each namespace a mark (NAMESPACE + SEAL) says as of which change of the keyring it is written, and how. The marks and
-the keyring stand in clear; whoever looks through a sealed store doesn't see them.
+In each namespace a mark (NAMESPACE + SEAL) says as of which change of the keyring it is written, and how. The marks
+and the keyring stand in clear; whoever looks through a sealed store doesn't see them.
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ def in_plaintext(ring: Ring, mark: Mark) -> bool:
     return mark.mode == OPENING and ring.mode in (OPENING, OPEN)
 
 
-def without_own(
-    reader: Reader, prefix: str, after: str, limit: int | None, reverse: bool
-) -> Iterator[Entry]:
+def without_own(reader: Reader, prefix: str, after: str, limit: int | None, reverse: bool) -> Iterator[Entry]:
     """An inner scan without sealing's own records, which don't count towards the limit."""
     left, last = limit, after
     while True:

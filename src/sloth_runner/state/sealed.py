@@ -34,7 +34,18 @@ from sloth_runner.state.sealing import (
     seal_all,
     what,
 )
-from sloth_runner.state.store import ABSENT, Bulk, Change, Check, Entry, Reader, Rev, Store, as_entry, check_commit
+from sloth_runner.state.store import (
+    ABSENT,
+    Bulk,
+    Change,
+    Check,
+    Entry,
+    Reader,
+    Rev,
+    Store,
+    as_entry,
+    check_commit,
+)
 
 TRIES: Final = 100
 PAGE: Final = 64
