@@ -35,8 +35,8 @@ SECONDS: Final = 1.0
 SECRET: Final = bytes(range(32))
 WORDS: Final = (
     b"null", b"true", b"-0", b"1e999", b"NaN", b'"\\ud800"', b'{"$bytes":"', b'{"$float":"inf"}', b"\xff\xfe",
-    b"\x00", b"[" * 3000, b'{"a":' * 3000, b"9" * 5000, b'"' + b"\\u0000" * 3000 + b'"', b'["k","', b'["m","seal",', b"\n",
-    b"{", b'{"end":1', b"\x1f", b"sha256:", b'"v":', b'"f":1,', b'"n":', b'"p":"', b'"a":', b'"at":', b"\r\n",
+    b"\x00", b"[" * 3000, b'{"a":' * 3000, b"9" * 5000, b'"' + b"\\u0000" * 3000 + b'"', b'["k","', b'["m","seal",',
+    b"\n", b"{", b'{"end":1', b"\x1f", b"sha256:", b'"v":', b'"f":1,', b'"n":', b'"p":"', b'"a":', b'"at":', b"\r\n",
 )  # fmt: skip
 
 

@@ -40,8 +40,8 @@ class Renewer:
     """Renews leases at a third of their ttl from a thread of its own.
 
     ``open_store`` gives the thread's handle, which waits for others no longer than PATIENCE; ``wall`` seconds since
-    the epoch, for the record; ``monotonic`` seconds for the schedule. ``on_lost`` of a holding is called in that thread,
-    once.
+    the epoch, for the record; ``monotonic`` seconds for the schedule. ``on_lost`` of a holding is called in that
+    thread, once.
     """
 
     def __init__(
