@@ -94,8 +94,13 @@ class App:
 
     @property
     def encrypted(self) -> bool:
-        """Whether the state is sealed."""
+        """Whether the state is sealed, or on its way there or back."""
         return self.settings.encryption is not None
+
+    @property
+    def sealed_throughout(self) -> bool:
+        """Whether the state is sealed and nothing of it in plaintext: neither encrypt nor decrypt is under way."""
+        return self.encrypted and bool(getattr(self.store(), "whole", False))
 
     def key_source(self, encryption: Encryption | None = None, *, fresh: bool = False) -> KeySource:
         """Where the key of the state comes from: as configured, or as ``encryption`` says; asked for at most once.

@@ -73,10 +73,14 @@ def _versions(store: Store) -> Finding:
 
 
 def _encryption(store: Store) -> Finding:
-    """A store that seals what it holds says how in ``encryption``."""
+    """A store that seals what it holds says how in ``encryption``, and in ``unfinished`` what has to go on."""
     how: str | None = getattr(store, "encryption", None)
     if how is None:
         return Finding("encryption", None, NOTE, "not encrypted: who can read the store can read the values")
+    unfinished: str | None = getattr(store, "unfinished", None)
+    if unfinished is not None:
+        status = NOTE if getattr(store, "whole", False) else PROBLEM
+        return Finding("encryption", None, status, how, (f"finish it: sloth-runner {unfinished}",))
     return Finding("encryption", None, OK, how)
 
 

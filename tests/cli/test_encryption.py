@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from tests.cli.kit import Cli, Result
 from tests.cli.schema import check
+from tests.cli.test_documents import settle
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 OTHER = bytes(range(1, 33)).hex()
@@ -352,6 +354,107 @@ def test_what_looks_at_the_past_works_on_a_sealed_state(sealed: Cli) -> None:
     sealed.ok("state", "rollback", "--to-tag", "before", "--yes")
     assert sealed.ok("state", "get", "greeting") == "good morning\n"
     assert b"good" not in on_disk(sealed)
+
+
+def test_a_sealed_state_leaves_and_enters_sealed(sealed: Cli) -> None:
+    sealed.ok("state", "set", "cluster:x", "good evening", "--sensitive")
+    refused = sealed("state", "export", "--all")
+    assert refused.code == 64 and "--plaintext" in refused.err and "good" not in refused.out + refused.err
+    sealed.environ["WORDS"] = "correct horse"
+    sealed.ok("state", "export", "--all", "--with-history", "-f", "all.age", "--passphrase-env", "WORDS")
+    plain = sealed.ok("state", "export", "--all", "--with-history", "--plaintext")
+    rows = [json.loads(line) for line in plain.splitlines()]
+    assert {row[0] for row in rows if isinstance(row, list)} == {"k", "h"}
+    sealed.ok("state", "set", "greeting", "good night")
+    sealed.ok("state", "set", "more", "good grief")
+    done = sealed(
+        "state",
+        "import",
+        "all.age",
+        "--passphrase-env",
+        "WORDS",
+        "--replace",
+        "--force",
+        "--yes",
+        "-o",
+        "json",
+    )
+    found = document(done)
+    assert [(s["namespace"], s["changed"], s["deleted"]) for s in found["sections"]] == [
+        ("_shared", 0, 0), ("local", 1, 1),
+    ]  # fmt: skip
+    assert [Path(name).suffix for name in found["backups"]] == [".db"]
+    assert sealed.ok("state", "get", "greeting") == "good morning\n"
+    assert sealed("state", "get", "more").code == 4
+    assert b"good" not in on_disk(sealed)
+    place, now = sealed.home / "state" / "local.db", sealed.home / "now.db"
+    shutil.copy(place, now)
+    shutil.copy(found["backups"][0].replace("/TMP", str(sealed.folder)), place)
+    assert sealed.ok("state", "get", "greeting") == "good night\n", "a backup put back is the state as it was"
+    shutil.move(now, place)
+    stats = document(sealed("state", "stats", "--all-agents", "-o", "json"))
+    assert stats["keys"] == 2
+    assert document(sealed("state", "rekey", "-o", "json"))["done"] is True
+
+
+def test_a_bundle_into_a_new_sealed_state_is_sealed(cli: Cli, sealed: Cli) -> None:
+    plain = sealed.ok("state", "export", "--plaintext")
+    (sealed.folder / "other").mkdir()
+    other = Cli(sealed.folder / "other")
+    other.environ["SLOTH_KEY"] = KEY
+    other.file("sloth.toml", ENV)
+    other.ok("state", "import", "-", "--yes", stdin=plain)
+    assert b"good" not in on_disk(other)
+    assert other.ok("state", "get", "greeting") == "good morning\n"
+    (other.work / "sloth.toml").unlink()
+    for argv in (("import", "-", "--yes"), ("export",), ("stats",)):
+        assert other("state", *argv, stdin=plain).code == 7
+    assert b"good" not in on_disk(other)
+
+
+def test_a_migration_under_way_is_not_called_encrypted(cli: Cli) -> None:
+    from sloth_runner.state import reseal
+    from sloth_runner.state.backends.sqlite import SQLiteStore
+    from sloth_runner.state.sealed import Sealed
+    from tests.state.kit import key_source
+    from tests.state.test_reseal import Between, Killed
+
+    cli.ok("state", "set", "greeting", "good morning")
+    cli.file("sloth.toml", ENV)
+    cli.environ["SLOTH_KEY"] = "81" * 32  # that of key_source
+
+    def kill(number: int, when: str) -> None:
+        if number == 2:
+            raise Killed
+
+    inner = SQLiteStore(cli.home / "state")
+    with pytest.raises(Killed):
+        reseal.encrypt(Sealed(Between(inner, kill), key_source()), os.urandom, lambda count: None)
+    inner.close()
+    assert document(cli("state", "stats", "-o", "json"))["encrypted"] is False
+    said = cli("state", "doctor")
+    assert said.code == 7 and "state encrypt was begun and is to be finished" in said.out
+    refused = cli("state", "export")
+    assert refused.code == 64 and "--plaintext" in refused.err
+    cli.ok("state", "encrypt")
+    assert document(cli("state", "stats", "-o", "json"))["encrypted"] is True
+    settle(cli)
+    assert cli("state", "doctor").code == 0
+
+
+def test_the_doctor_looks_at_a_sealed_states_files(sealed: Cli) -> None:
+    sealed.ok("state", "tag", "now")
+    settle(sealed)
+    found = sealed.ok("state", "doctor", "-o", "plain")
+    assert "its files are yours alone" in found and "apsw" in found
+    assert "all as written; head" in found
+    path = sealed.home / "state" / "local.db"
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\xffSL\x01")
+    data[at + 120] ^= 1
+    path.write_bytes(data)
+    said = sealed("state", "doctor")
+    assert said.code == 7 and "altered" in said.out
 
 
 def test_everyone_else_is_kept_out_of_the_folder(sealed: Cli) -> None:

@@ -15,6 +15,12 @@ from typing import Any, NamedTuple
 from sloth_runner.app import App, settings_for
 
 PROGRAM = [sys.executable, "-m", "sloth_runner"]
+ENCRYPTION = {
+    "SLOTH_RUNNER_STATE__ENCRYPTION__SOURCE": "env",
+    "SLOTH_RUNNER_STATE__ENCRYPTION__VARIABLE": "SLOTH_KEY",
+    "SLOTH_KEY": "5a" * 32,
+}
+"""What seals a state under a key in a variable."""
 
 
 class Said(NamedTuple):

@@ -15,14 +15,13 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from sloth_runner.engine.mask import DOTS, forms
-from tests.program.kit import Home
+from sloth_runner.secret import Secret
+from sloth_runner.state.backends.sqlite import SQLiteStore
+from sloth_runner.state.keysources import from_key
+from sloth_runner.state.sealed import Sealed
+from tests.program.kit import ENCRYPTION, Home
 
-KEY = "5a" * 32
-ENCRYPTION = {
-    "SLOTH_RUNNER_STATE__ENCRYPTION__SOURCE": "env",
-    "SLOTH_RUNNER_STATE__ENCRYPTION__VARIABLE": "SLOTH_KEY",
-    "SLOTH_KEY": KEY,
-}
+KEY = ENCRYPTION["SLOTH_KEY"]
 SHAPES = ["{}", 'say "{}"\n', "a b/{}?&=é", "'{}'\\"]
 
 
@@ -114,6 +113,77 @@ def test_nothing_in_plaintext_under_a_sealed_state(home: Home) -> None:
     )
     home.env["SLOTH_KEY"] = KEY
     assert home.value("cli:0") == canaries.values[0]
+
+
+LEDGER = """
+handler({name = "tell", run = function() cmd({argv = {"sh", "-c", "cat ROOT/conf >> ROOT/log"}}) end})
+task({name = "conf", run = function()
+  file.directory("ROOT")
+  file.write({dest = "ROOT/conf", content = ONE, notify = "tell"})
+  file.write({dest = "ROOT/was-there", content = ONE})
+  file.write({dest = "/proc/begun-and-failed", content = ONE, ignore_errors = true})
+  EXTRA
+  cmd({argv = {"sh", "-c", "BODY"}, creates = "ROOT/done"})
+end})
+"""
+
+
+def test_nothing_that_modules_remember_is_in_plaintext(home: Home) -> None:
+    """Contents of then and now, intents and pending handlers of a run that is killed, plans, drifts, prunes."""
+    canaries = Canaries()
+    before, one, by_hand, extra = canaries.values
+    home.env.update(ENCRYPTION)
+    root = home.cwd / "t"
+
+    def write(body: str, more: str = "") -> None:
+        text = LEDGER.replace("EXTRA", more).replace("ROOT", str(root)).replace("ONE", lua(one))
+        home.file("site.sloth", text.replace("BODY", body))
+
+    def clean() -> None:
+        assert canaries.found(everything(home)) == []
+
+    root.mkdir()
+    (root / "was-there").write_text(before)
+    more = f'file.write({{dest = "ROOT/extra", content = {lua(extra)}}})'
+    write("echo ready; sleep 60", more)
+    assert home.run("plan", "site.sloth").out
+    clean()
+    with home.start("run", "site.sloth") as process:
+        assert process.stdout is not None
+        assert any("ready" in line for line in process.stdout)
+        clean()
+        process.send_signal(signal.SIGKILL)
+    clean()
+    store = Sealed(SQLiteStore(home.state_folder), from_key(lambda: Secret(KEY.encode()), "the key"))
+    kinds = {entry.key.split("\x1f")[1] for entry in store.scan("local\x1f")}
+    assert {"r", "p", "o", "j"} <= kinds
+    contents = b"".join(entry.value for entry in store.scan("local\x1fo\x1f"))
+    assert canaries.found(contents), "what was there before is kept"
+    store.close()
+    home.run("lock", "break", "stack:site", "--shared", "--yes", "--reason", "it was killed")
+    write("true", more)
+    home.run("run", "site.sloth")
+    assert (root / "log").read_text() == one
+    (root / "extra").write_text(by_hand)
+    drift = home.run("drift", "--detailed-exitcode", "-o", "json", code=2).json
+    assert [row["status"] for row in drift["resources"]].count("drifted") == 1
+    home.run("drift")
+    clean()
+    home.run("run", "site.sloth")
+    assert (root / "extra").read_text() == extra
+    text = (
+        (home.cwd / "site.sloth").read_text().replace(f'file.write({{dest = "{root}/was-there"', "do end --")
+    )
+    home.file("site.sloth", text.replace(f'file.write({{dest = "{root}/extra"', "do end --"))
+    home.run("prune", "site.sloth", "--yes")
+    assert (root / "was-there").read_text() == before and not (root / "extra").exists()
+    clean()
+    home.run("state", "rekey")
+    home.run("state", "export", "--all", "--with-history", "-f", "all.jsonl", "--plaintext")
+    home.run("state", "import", "all.jsonl", "--replace", "--force", "--yes")
+    clean()
+    home.run("run", "site.sloth")
+    clean()
 
 
 def test_sealing_leaves_nothing_of_what_was_plain(home: Home) -> None:

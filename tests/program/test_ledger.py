@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.program.kit import Home
+from sloth_runner.state.backends.sqlite import SQLiteStore
+from sloth_runner.state.reseal import status
+from tests.program.kit import ENCRYPTION, Home
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    """A user, and a folder ``t`` that tasks may change."""
-    return Home(tmp_path / "home")
+@pytest.fixture(params=["plain", "sealed"])
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Home]:
+    """A user, and a folder ``t`` that tasks may change. What they keep of it is sealed, or all of it isn't."""
+    sealed = request.param == "sealed"
+    home = Home(tmp_path / "home", ENCRYPTION if sealed else {})
+    yield home
+    store = SQLiteStore(home.state_folder)
+    found = status(store)
+    assert (found.plain == 0) is sealed and (sum(found.counts.values()) > 0) is sealed
+    store.close()
 
 
 def target(home: Home) -> Path:

@@ -42,6 +42,14 @@ def key_source(number: int = 1) -> KeySource:
     return from_key(lambda: Secret(bytes([0x80 + number]) * 32), f"the key {number}")
 
 
+def memory(clock: Callable[[], float], *, sealed: bool) -> Store:
+    """A new store in memory, sealed or not."""
+    from sloth_runner.state.sealed import Sealed
+
+    inner = MemoryStore(clock)
+    return Sealed(inner, key_source()) if sealed else inner
+
+
 def make_state(
     store: Store | None = None,
     clock: Clock | None = None,

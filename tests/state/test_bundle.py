@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from sloth_runner.errors import Conflict, Corrupt, Foreign, SlothError
 from sloth_runner.model import By
+from sloth_runner.state import reseal
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.backends.sqlite import SQLiteStore
 from sloth_runner.state.bundle import parse
@@ -21,10 +23,12 @@ from sloth_runner.state.layout import AUDIT, FENCE, HEAD, LEASE, LEDGER, RUN, SH
 from sloth_runner.state.lineage import lineage_of
 from sloth_runner.state.locks import Held, Owner, acquire, fence_token, release
 from sloth_runner.state.record import decode_record, digest
+from sloth_runner.state.reseal import status
+from sloth_runner.state.sealed import Sealed
 from sloth_runner.state.state import State
 from sloth_runner.state.store import ABSENT, Change, Store
-from tests.state.bundle_kit import Blocks, contents, everything, export_bytes, import_bytes, section
-from tests.state.kit import BY, Clock, make_state
+from tests.state.bundle_kit import Blocks, contents, everything, export_bytes, import_bytes, nothing, section
+from tests.state.kit import BY, Clock, key_source, make_state
 from tests.state.test_value import values
 
 KEYS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=12).filter(
@@ -61,8 +65,18 @@ def seen(state: State) -> list[tuple[object, ...]]:
 
 
 def stores(folder: str) -> list[Store]:
-    """One of each kind, empty."""
-    return [MemoryStore(), SQLiteStore(Path(folder) / "state")]
+    """One of each kind, empty: read backwards, each in plaintext stands beside a sealed one of another kind."""
+    return [
+        MemoryStore(),
+        SQLiteStore(Path(folder) / "plain"),
+        Sealed(MemoryStore(), key_source()),
+        Sealed(SQLiteStore(Path(folder) / "sealed"), key_source()),
+    ]
+
+
+def all_is_sealed(store: Store) -> bool:
+    """Whether a store is none that seals, or has sealed everything."""
+    return not isinstance(store, Sealed) or status(store.inner).plain == 0
 
 
 @given(WRITES, st.booleans(), st.integers(1, 200))
@@ -78,6 +92,9 @@ def test_what_is_imported_is_what_was_exported(writes: list[Any], with_history: 
             assert seen(arrived) == seen(state)
             if with_history:
                 assert contents(target) == contents(source)
+            assert all_is_sealed(target)
+            if seen(state):
+                assert lineage_of(target, "local") == lineage_of(source, "local")
             again = everything(target)
             import_bytes(target, data)
             assert everything(target) == again, "importing again changes nothing"
@@ -174,7 +191,7 @@ def test_sections_in_another_order_or_number_are_refused(bundle: bytes) -> None:
 
 def test_a_bundle_that_changes_after_it_was_verified_changes_nothing(tmp_path: Path, bundle: bytes) -> None:
     from sloth_runner.state import bundle_import
-    from tests.state.bundle_kit import IMPORTER, nothing
+    from tests.state.bundle_kit import IMPORTER
     from tests.state.kit import ids
 
     store = SQLiteStore(tmp_path)
@@ -290,6 +307,41 @@ def test_replace_leaves_exactly_the_bundles_keys_and_all_history() -> None:
     assert [(r.record.op, r.new) for r in state.history("h")] == [("delete", None), ("set", "new")]
     for key in "abcdegh":
         check_chain(state, key)
+
+
+@pytest.mark.parametrize("kind", range(4))
+def test_what_sealing_keeps_for_itself_neither_travels_nor_is_replaced(tmp_path: Path, kind: int) -> None:
+    store = stores(str(tmp_path))[kind]
+    state = make_state(store)
+    state.set("a", 1)
+    state.shared.set("cluster:a", 1)
+    data = export_bytes(state, ("local", SHARED), with_history=True)
+    rows = [json.loads(line) for line in data.splitlines()]
+    assert {row[0] for row in rows if isinstance(row, list)} == {"h", "k"}
+    assert [row["counts"] for row in rows if isinstance(row, dict) and "end" in row] == [{"h": 1, "k": 1}] * 2
+    state.set("b", 1)
+    state.shared.set("cluster:b", 1)
+    import_bytes(store, data, replace=True, force=True, now=state.writer.clock() + 1)
+    assert state.keys() == ["a", "cluster:a"]
+    assert all_is_sealed(store)
+    state.set("c", 1)
+    if isinstance(store, Sealed):
+        assert all(store.mark(namespace).rev for namespace in ("local", SHARED))
+        assert reseal.rekey(store, os.urandom, nothing).waiting == ()
+        assert state.keys() == ["a", "c", "cluster:a"]
+    store.close()
+
+
+@pytest.mark.parametrize("namespace", ["_store", "local\x1fm", "_"])
+def test_no_bundle_writes_where_sealing_keeps_its_own(namespace: str) -> None:
+    store = Sealed(MemoryStore(), key_source())
+    make_state(store).set("a", 1)
+    before = list(store.inner.scan())
+    for line in (b'["m","seal",{"epoch":99,"mode":"opening"}]\n', b'["m","keyring",{"format":1}]\n'):
+        for where in ("local", namespace):
+            with pytest.raises(Corrupt):
+                import_bytes(store, section(where, [line], with_history=True), force=True)
+    assert list(store.inner.scan()) == before
 
 
 def test_replace_below_a_prefix_leaves_the_rest_alone() -> None:

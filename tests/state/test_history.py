@@ -19,7 +19,7 @@ from sloth_runner.state.record import decode_record
 from sloth_runner.state.state import State
 from sloth_runner.state.store import Entry
 from sloth_runner.state.writer import Retention
-from tests.state.kit import BY, Clock, make_state
+from tests.state.kit import BY, Clock, make_state, memory
 
 KEYS = ["a", "a:b", "b", "ä"]
 WRITES = st.lists(
@@ -35,10 +35,10 @@ def _numbers(state: State, key: str) -> list[int]:
     return [found.record.number for found in state.history(key)]
 
 
-def _written(writes: list[tuple[str, int, str]]) -> tuple[State, list[tuple[Mark, str]]]:
+def _written(writes: list[tuple[str, int, str]], *, sealed: bool) -> tuple[State, list[tuple[Mark, str]]]:
     """A state, and all of its revisions in the order of the list, with who made them."""
     clock = Clock()
-    state = make_state(clock=clock)
+    state = make_state(memory(clock, sealed=sealed), clock)
     made: list[tuple[Mark, str]] = []
     for index, (key, pause, user) in enumerate(writes):
         clock.now += pause
@@ -55,11 +55,18 @@ def _written(writes: list[tuple[str, int, str]]) -> tuple[State, list[tuple[Mark
     by=st.sampled_from([None, "ann", "bob@host1", "run-of-bob", "nobody"]),
     since=st.integers(-1, 20),
     until=st.integers(0, 30),
+    sealed=st.booleans(),
 )
 def test_the_newest_changes_of_all_keys_page_by_page(
-    writes: list[tuple[str, int, str]], limit: int, prefix: str, by: str | None, since: int, until: int
+    writes: list[tuple[str, int, str]],
+    limit: int,
+    prefix: str,
+    by: str | None,
+    since: int,
+    until: int,
+    sealed: bool,
 ) -> None:
-    state, made = _written(writes)
+    state, made = _written(writes, sealed=sealed)
     start = Clock().now
     wanted = Filter(start + since, start + until, frozenset() if by is None else frozenset({by}))
     right = [
@@ -111,11 +118,12 @@ def test_a_limited_question_does_not_read_what_is_older() -> None:
             st.integers(1, 6),
         ),
         max_size=15,
-    )
+    ),
+    sealed=st.booleans(),
 )
-def test_what_was_there_at_each_moment(steps: list[tuple[str, int, int]]) -> None:
+def test_what_was_there_at_each_moment(steps: list[tuple[str, int, int]], sealed: bool) -> None:
     clock = Clock()
-    state = make_state(clock=clock)
+    state = make_state(memory(clock, sealed=sealed), clock)
     seen: list[tuple[float, object]] = [(clock.now, None)]
     for index, (what, pause, ttl) in enumerate(steps):
         clock.now += pause

@@ -14,11 +14,12 @@ from sloth_runner.state import rollback, tags
 from sloth_runner.state.backends.memory import TRAITS, MemoryStore
 from sloth_runner.state.layout import HISTORY, prefix_of
 from sloth_runner.state.rollback import Step, Target
+from sloth_runner.state.sealed import Sealed
 from sloth_runner.state.state import State
-from sloth_runner.state.store import Change, Check
+from sloth_runner.state.store import Change, Check, Store
 from sloth_runner.state.verify import verify
 from sloth_runner.state.writer import Retention
-from tests.state.kit import BY, Clock, make_state
+from tests.state.kit import BY, Clock, key_source, make_state
 
 HAND = BY._replace(run=None, task=None)
 Picture = dict[str, object]
@@ -45,12 +46,13 @@ class Machine(RuleBasedStateMachine):
     keys = st.sampled_from(["a", "b", "c", "d", "e", "f", "long"])
     values = st.one_of(st.integers(-3, 3), st.text(max_size=3), st.booleans(), st.just([1, {"x": 2}]))
 
-    @initialize(small=st.booleans(), lossy=st.booleans())
-    def begin(self, small: bool, lossy: bool) -> None:
+    @initialize(small=st.booleans(), lossy=st.booleans(), sealed=st.booleans())
+    def begin(self, small: bool, lossy: bool, sealed: bool) -> None:
         self.clock = Clock()
-        self.store = Small(self.clock) if small else MemoryStore(self.clock)
-        if isinstance(self.store, Small):
-            self.store.lossy = lossy
+        inner = Small(self.clock) if small else MemoryStore(self.clock)
+        if isinstance(inner, Small):
+            inner.lossy = lossy
+        self.store: Store = Sealed(inner, key_source()) if sealed else inner
         self.state = make_state(self.store, self.clock)
         self.marks: list[tuple[Target, Picture]] = []
         self.number = 0

@@ -19,10 +19,10 @@ from sloth_runner.state.chain import Finding
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, TAG, place, prefix_of, store_key
 from sloth_runner.state.record import decode_record, encode_record
 from sloth_runner.state.state import State
-from sloth_runner.state.store import Change, Entry
+from sloth_runner.state.store import Change, Entry, Store
 from sloth_runner.state.verify import Report, verify
 from sloth_runner.state.writer import Retention
-from tests.state.kit import BY, Clock, make_state
+from tests.state.kit import BY, Clock, make_state, memory
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = "long " * 20_000
@@ -316,10 +316,13 @@ def _core(entry: Entry) -> int:
 
 
 @settings(max_examples=150, deadline=None)
-@given(where=st.integers(0, 10_000), at=st.integers(0, 10_000), bit=st.integers(0, 7))
-def test_any_flipped_bit_of_what_the_chain_covers_is_found(where: int, at: int, bit: int) -> None:
+@given(where=st.integers(0, 10_000), at=st.integers(0, 10_000), bit=st.integers(0, 7), sealed=st.booleans())
+def test_any_flipped_bit_of_what_the_chain_covers_is_found(
+    where: int, at: int, bit: int, sealed: bool
+) -> None:
+    """In a sealed state by someone who has the key."""
     clock = Clock()
-    state = make_state(clock=clock)
+    state = make_state(memory(clock, sealed=sealed), clock)
     _fill(state, clock)
     store = state.writer.store
     entries = [e for kind in (HEAD, HISTORY, BLOB) for e in store.scan(prefix_of("local", kind))]
@@ -333,20 +336,20 @@ def test_any_flipped_bit_of_what_the_chain_covers_is_found(where: int, at: int, 
     assert {found.key for found in report.findings} == {place(entry.key).name}
 
 
-def _rewritten(record_of: Callable[[bytes], bytes], store: MemoryStore, key: str) -> None:
+def _rewritten(record_of: Callable[[bytes], bytes], store: Store, key: str) -> None:
     entry = store.get(key)
     assert entry is not None
     store.commit([Change(key, record_of(entry.value), entry.rev)])
 
 
 @settings(max_examples=60, deadline=None)
-@given(number=st.integers(1, 5), data=st.data())
-def test_a_chain_made_to_fit_again_is_found_by_a_tag(number: int, data: st.DataObject) -> None:
+@given(number=st.integers(1, 5), sealed=st.booleans())
+def test_a_chain_made_to_fit_again_is_found_by_a_tag(number: int, sealed: bool) -> None:
     """A forger who recomputes every later hash, but can't change the digest that is kept elsewhere."""
     from sloth_runner.state.record import digest
 
     clock = Clock()
-    store = MemoryStore(clock)
+    store = memory(clock, sealed=sealed)
     state = make_state(store, clock)
     _fill(state, clock)
     pinned = tags.make(store, "local", "t", BY, clock.now).digest

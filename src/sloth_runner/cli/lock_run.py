@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sloth_runner.cli import documents, text
 from sloth_runner.cli.shell import Shell
-from sloth_runner.engine.holding import Holding, Renewer
+from sloth_runner.engine.holding import PATIENCE, Holding, Renewer
 from sloth_runner.errors import LockHeld, LockLost, SlothError, UsageError
 from sloth_runner.state import locks
 
@@ -39,7 +39,7 @@ def run_locked(
     """
     app = shell.app()
     held = _acquire(shell, namespace, name, ttl, wait, holder)
-    renewer = Renewer(app.fresh_store, shell.world.clock)
+    renewer = Renewer(lambda: app.fresh_store(PATIENCE), shell.world.clock)
     lost: list[SlothError] = []
     try:
         environ = {**shell.world.environ, "SLOTH_LOCK_NAME": name, "SLOTH_LOCK_TOKEN": str(held.token)}

@@ -256,7 +256,7 @@ def _stats(shell: Shell, view: State) -> dict[str, Any]:
         "oldest": None if found.oldest is None else iso(found.oldest),
         "newest": None if found.newest is None else iso(found.newest),
         "file_bytes": shell.app().file_bytes(view.namespace),
-        "encrypted": shell.app().encrypted,
+        "encrypted": shell.app().sealed_throughout,
     }
 
 

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from sloth_runner.state.store import Store
 
 
+PATIENCE = 0.5
+"""Seconds that the handle for renewals may wait for others: one namespace that is being written for long must not
+keep the locks of all others from being renewed."""
+
+
 class Holding:
     """A lock held in this process: how deep, whether it renews itself, what to do when it is lost."""
 
@@ -34,8 +39,9 @@ class Holding:
 class Renewer:
     """Renews leases at a third of their ttl from a thread of its own.
 
-    ``open_store`` gives the thread's handle; ``wall`` seconds since the epoch, for the record; ``monotonic``
-    seconds for the schedule. ``on_lost`` of a holding is called in that thread, once.
+    ``open_store`` gives the thread's handle, which waits for others no longer than PATIENCE; ``wall`` seconds since
+    the epoch, for the record; ``monotonic`` seconds for the schedule. ``on_lost`` of a holding is called in that
+    thread, once.
     """
 
     def __init__(
@@ -86,9 +92,10 @@ class Renewer:
                         self._change.wait(None if next_due is None else next_due - now)
                         continue
                     store = store or self._open()
+                    stuck: dict[str, Lost] = {}
                     for key, (due, holding) in list(self._due.items()):
                         if due <= now:
-                            self._renew(store, key, holding)
+                            self._renew(store, key, holding, stuck)
         except BaseException as error:
             self.failure = error
             self._lose_all(error)
@@ -96,23 +103,29 @@ class Renewer:
             if store is not None:
                 store.close()
 
-    def _renew(self, store: Store, key: int, holding: Holding) -> None:
+    def _renew(self, store: Store, key: int, holding: Holding, stuck: dict[str, Lost]) -> None:
+        """Renew one, unless its namespace has just been found ``stuck``: then all others would wait for nothing."""
         from sloth_runner.state.locks import renew
 
         now = self._monotonic()
-        ttl = holding.lock.ttl
-        try:
-            renew(store, holding.lock, self._wall())
-            holding.until = now + ttl
-            self._due[key] = (now + ttl / 3, holding)
-        except LockLost as lost:
-            self._lose(key, holding, lost)
-        except Lost as trouble:
-            # The store does not answer just now; the lease may outlast that.
-            if now >= holding.until:
-                self._lose(key, holding, _unknown(holding, trouble))
-            else:
-                self._due[key] = (now + min(ttl / 10, 1.0), holding)
+        ttl, namespace = holding.lock.ttl, holding.lock.namespace
+        if namespace not in stuck:
+            try:
+                renew(store, holding.lock, self._wall())
+                holding.until = now + ttl
+                self._due[key] = (now + ttl / 3, holding)
+                return
+            except LockLost as lost:
+                self._lose(key, holding, lost)
+                return
+            except Lost as trouble:
+                # The store does not answer just now; the lease may outlast that.
+                stuck[namespace] = trouble
+                now = self._monotonic()
+        if now >= holding.until:
+            self._lose(key, holding, _unknown(holding, stuck[namespace]))
+        else:
+            self._due[key] = (now + min(ttl / 10, 1.0), holding)
 
     def _lose(self, key: int, holding: Holding, error: SlothError) -> None:
         self._due.pop(key, None)

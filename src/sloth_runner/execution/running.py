@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine import records
-from sloth_runner.engine.holding import Renewer
+from sloth_runner.engine.holding import PATIENCE, Renewer
 from sloth_runner.engine.journal import Journal, Title
 from sloth_runner.engine.lock_calls import Locker
 from sloth_runner.engine.run import Rules, Runner, exit_code, run_hook
@@ -57,7 +57,7 @@ class Execution:
         self.stack = choose_stack(self.store, implied, str(loading.file), options.stack, app.new_id)
         self.lock = StackLock(app, self.stack.name, options.lock_timeout, run_id, self._lost)
         self.broken: SlothError | None = None
-        self.renewer = Renewer(app.fresh_store, app.clock)
+        self.renewer = Renewer(lambda: app.fresh_store(PATIENCE), app.clock)
         self.process = app.process_identity()
         self.writers = Writers(app.writer(), app.writer, self._fresh)
         self.bench = Bench(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sloth_runner.durations import human
-from sloth_runner.engine.holding import Holding, Renewer
+from sloth_runner.engine.holding import PATIENCE, Holding, Renewer
 from sloth_runner.errors import SlothError, StackLocked
 from sloth_runner.state import locks
 from sloth_runner.state.layout import SHARED
@@ -38,7 +38,7 @@ class StackLock:
         self._timeout = timeout
         self._run = run
         self._on_lost = on_lost
-        self._renewer = Renewer(app.fresh_store, app.clock)
+        self._renewer = Renewer(lambda: app.fresh_store(PATIENCE), app.clock)
         self._held: Holding | None = None
 
     def fences(self) -> tuple[Fence, ...]:

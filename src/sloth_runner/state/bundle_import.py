@@ -254,8 +254,7 @@ def _feed(parts: Iterator[object], merge: Merge, progress: Callable[[int], None]
         if isinstance(part, Closing):
             break
         assert isinstance(part, bytes)
-        merge.lines(part)
-        progress(part.count(b"\n"))
+        progress(merge.lines(part))
     merge.finish()
 
 

@@ -47,17 +47,19 @@ class Merge:
         self._head: Entry | None = next(self._heads, None)
         self._simple = terms.empty and not terms.mapping and not terms.with_history
 
-    def lines(self, piece: bytes) -> None:
-        """Whole lines of records. Raises Corrupt, BadName."""
+    def lines(self, piece: bytes) -> int:
+        """Whole lines of records; how many they were. Raises Corrupt, BadName."""
         if self._simple and (found := plain_heads(piece)) is not None:
             self._carry_plain(found)
-            return
-        for raw in piece.split(b"\n")[:-1]:
+            return len(found)
+        lines = piece.split(b"\n")[:-1]
+        for raw in lines:
             line = parse(raw)
             if line.kind in (HISTORY, BLOB, HEAD):
                 self._of_key(line)
             else:
                 self._of_other(line)
+        return len(lines)
 
     def set(self, name: str, text: str) -> str:
         """A value without a record, from outside: its canonical text. The key's name here."""
@@ -87,13 +89,12 @@ class Merge:
         self._last = names[-1]
         k, h = prefix_of(self._terms.namespace, HEAD), prefix_of(self._terms.namespace, HISTORY)
         records = [head[1] if head[2] == head[6] else alone(head) for head in found]
-        self._sink.put(
-            [
-                (f"{h}{name}{SEP}{head[6].decode():>012}", record)
-                for name, head, record in zip(names, found, records, strict=True)
-            ]
-        )
-        self._sink.put([(k + name, record) for name, record in zip(names, records, strict=True)])
+        rows = [
+            (f"{h}{name}{SEP}{head[6].decode():>012}", record)
+            for name, head, record in zip(names, found, records, strict=True)
+        ]
+        rows += [(k + name, record) for name, record in zip(names, records, strict=True)]
+        self._sink.put(rows)  # at once: what is got ready next is got ready while all of it is written
         self._sink.done()
         self._figures.new += len(found)
 

@@ -11,17 +11,16 @@ understood: a record says since when it has been the same. So no lock is lost an
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from sloth_runner.errors import Conflict, Corrupt, Foreign, KeyWrong
-from sloth_runner.plain import NamedTuple
 from sloth_runner.state import faults, keyring
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED, SEALING, KeySource, Ring
-from sloth_runner.state.layout import KEYRING, SEAL, SEP, STORE, namespace_of
+from sloth_runner.state.layout import KEYRING, SEAL, STORE
+from sloth_runner.state.marks import Mark, in_plaintext, is_own, mark_in, mark_value, without_own
 from sloth_runner.state.sealing import (
     FIXED,
     MARGIN,
@@ -30,22 +29,27 @@ from sloth_runner.state.sealing import (
     InvalidTag,
     Xaes,
     cleartext,
+    open_all,
     seal,
+    seal_all,
     what,
 )
-from sloth_runner.state.store import ABSENT, Change, Check, Entry, Rev, Store, check_commit
+from sloth_runner.state.store import (
+    ABSENT,
+    Bulk,
+    Change,
+    Check,
+    Entry,
+    Reader,
+    Rev,
+    Store,
+    as_entry,
+    check_commit,
+)
 
 TRIES: Final = 100
 PAGE: Final = 64
-BESIDE: Final = frozenset({"namespaces", "file_bytes", "integrity"})
-
-
-class Mark(NamedTuple):
-    """A namespace's mark: its Rev (0: there is none), and the epoch and mode that it was last told."""
-
-    rev: Rev
-    epoch: int = 0
-    mode: str = SEALED
+BESIDE: Final = frozenset({"namespaces", "file_bytes", "integrity", "folder"})
 
 
 class Sealed:
@@ -65,6 +69,10 @@ class Sealed:
             max_changes=inside.max_changes - 2,
             max_value=inside.max_value - MARGIN,
             exclusive=self._exclusive if inside.exclusive else None,
+            snapshot=self._snapshot if inside.snapshot else None,
+            bulk=self._bulk if inside.bulk and inside.exclusive else None,
+            guard=None,
+            scrub=None,
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -93,7 +101,7 @@ class Sealed:
     def get(self, key: str) -> Entry | None:
         """See Store."""
         entry = self.inner.get(key)
-        if entry is None or _is_own(key):
+        if entry is None or is_own(key):
             return None
         return Entry(key, self._opened(key, entry.value), entry.rev)
 
@@ -101,13 +109,7 @@ class Sealed:
         self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
     ) -> Iterator[Entry]:
         """See Store."""
-        lenient: bool | None = None
-        for entry in self._scan_inner(prefix, after, limit, reverse):
-            if lenient is None and entry.value[: len(MARK)] != MARK:
-                # A snapshot that began while plaintext was there may go on showing it.
-                self._load()
-                lenient = self._ring is not None and self._ring.takes_plaintext
-            yield Entry(entry.key, self._opened(entry.key, entry.value, lenient=bool(lenient)), entry.rev)
+        return self.opening(without_own(self.inner, prefix, after, limit, reverse))
 
     def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
         """See Store."""
@@ -137,6 +139,32 @@ class Sealed:
         cipher = self._ciphers[ring.current]
         return seal(cipher, ring.current, ring.store_id, self._random(NONCE), key, text, since)
 
+    def seal_all(self, rows: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        """Store keys and values as they are stored."""
+        ring = self._ring
+        assert ring is not None
+        nonces = self._random(NONCE * len(rows))
+        return seal_all(self._ciphers[ring.current], ring.current, ring.store_id, nonces, rows)
+
+    def opening(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """Entries of the inner store, opened one by one as they are asked for. Raises as ``opened``."""
+        lenient: bool | None = None
+        for entry in entries:
+            if lenient is None and entry.value[: len(MARK)] != MARK:
+                # A snapshot that began while plaintext was there may go on showing it.
+                self._load()
+                lenient = self._ring is not None and self._ring.takes_plaintext
+            yield Entry(entry.key, self._opened(entry.key, entry.value, lenient=bool(lenient)), entry.rev)
+
+    def open_all(self, entries: list[Entry]) -> list[Entry] | None:
+        """The same, of many at once; None unless all are under the current key and as they should be."""
+        ring = self._ring
+        if ring is None or not entries or ring.current not in self._ciphers:
+            return None
+        keys, values, revs = zip(*entries, strict=True)
+        texts = open_all(self._ciphers[ring.current], ring.current, ring.store_id, keys, values)
+        return None if texts is None else list(map(as_entry, zip(keys, texts, revs, strict=True)))
+
     def ring(self) -> Ring | None:
         """The keyring as of now; None when the state has none yet."""
         self._load()
@@ -145,14 +173,28 @@ class Sealed:
     @property
     def encryption(self) -> str:
         """How this state is sealed, in words."""
-        ring = self.ring()
+        ring, unfinished = self.ring(), self.unfinished
         if ring is None:
             return f"sealed from the first write on, by {self.source.name}"
-        unfinished = {SEALING: "state encrypt", OPENING: "state decrypt"}.get(ring.mode)
-        if unfinished is None and len(ring.keys) > 1:
-            unfinished = "state rekey"
+        if ring.mode == OPEN:
+            return "in plaintext: it was decrypted"
         found = f"sealed with XAES-256-GCM under the data key {ring.current.hex()}, unlocked by {self.source.name}"
         return found if unfinished is None else f"{found}; {unfinished} was begun and is to be finished"
+
+    @property
+    def unfinished(self) -> str | None:
+        """The command that was begun on this state and has to be finished."""
+        ring = self.ring()
+        if ring is None:
+            return None
+        begun = {SEALING: "state encrypt", OPENING: "state decrypt"}.get(ring.mode)
+        return "state rekey" if begun is None and len(ring.keys) > 1 else begun
+
+    @property
+    def whole(self) -> bool:
+        """Whether no record is, or may be, in plaintext."""
+        ring = self.ring()
+        return ring is None or ring.mode == SEALED
 
     @property
     def known(self) -> Ring | None:
@@ -170,34 +212,18 @@ class Sealed:
 
     def mark(self, namespace: str) -> Mark:
         """A namespace's mark as of now."""
-        entry = self.inner.get(namespace + SEAL)
-        if entry is None:
-            found = Mark(ABSENT)
-        else:
-            try:
-                row = json.loads(entry.value)
-                found = Mark(entry.rev, int(row["epoch"]), str(row["mode"]))
-            except (ValueError, KeyError, TypeError) as error:
-                raise Corrupt(f"the mark of the sealed namespace {namespace} can't be read") from error
-        self._marks[namespace] = found
+        found = self._marks[namespace] = mark_in(self.inner, namespace)
         return found
 
-    def _scan_inner(self, prefix: str, after: str, limit: int | None, reverse: bool) -> Iterator[Entry]:
-        """The inner scan without our own records, which don't count towards the limit."""
-        left, last = limit, after
-        while True:
-            page = None if left is None else left + 2
-            seen = 0
-            for entry in self.inner.scan(prefix, after=last, limit=page, reverse=reverse):
-                if left == 0:
-                    return
-                seen += 1
-                last = entry.key
-                if not _is_own(entry.key):
-                    yield entry
-                    left = None if left is None else left - 1
-            if page is None or seen < page:
-                return
+    def _snapshot(self, namespace: str) -> AbstractContextManager[Reader]:
+        from sloth_runner.state.sealed_bulk import snapshot
+
+        return snapshot(self, namespace)
+
+    def _bulk(self, namespace: str) -> AbstractContextManager[Bulk]:
+        from sloth_runner.state.sealed_bulk import bulk
+
+        return bulk(self, namespace)
 
     def _exclusive(self, namespaces: Sequence[str]) -> AbstractContextManager[None]:
         """The inner store's turn; with it the keyring's, for a namespace whose first commit will check that."""
@@ -209,21 +235,14 @@ class Sealed:
     def _conditions(self, namespace: str) -> tuple[list[Change | Check], bool]:
         """What a commit into this namespace must find unchanged, beside what it was asked to; and whether it writes
         in plaintext, because the namespace was told to."""
-        ring = self._ring or self._begin()
+        ring = self._ring or self.begin()
         mark = self._marks.get(namespace) or self.mark(namespace)
         if mark.epoch > ring.epoch:
             self._load()
             ring = self._ring or ring
             mark = self.mark(namespace)
-            if mark.epoch > ring.epoch:
-                raise Corrupt(
-                    "the keyring of this state is older than what was written: an earlier one was put back",
-                    unchanged=["nothing was written"],
-                    next=["restore the keyring that belongs to this state"],
-                )
         if mark.rev != ABSENT:
-            # The mark alone is nobody's word: only the keyring, which has a MAC, can say that plaintext is wanted.
-            return [Check(namespace + SEAL, mark.rev)], mark.mode == OPENING and ring.mode in (OPENING, OPEN)
+            return [Check(namespace + SEAL, mark.rev)], in_plaintext(ring, mark)
         mine = Check(KEYRING, self._ring_rev)
         if ring.mode == OPEN:
             return [Check(namespace + SEAL, ABSENT), mine], True
@@ -232,8 +251,8 @@ class Sealed:
             guard(namespace, MARK)
         return [Change(namespace + SEAL, mark_value(ring), ABSENT), mine], ring.mode == OPENING
 
-    def _begin(self) -> Ring:
-        """The keyring, made if the state is empty."""
+    def begin(self) -> Ring:
+        """The keyring as it is now, made if the state is empty."""
         self._load()
         if self._ring is None:
             self.ready()
@@ -361,22 +380,3 @@ class Sealed:
             return change
         self._opened(change.key, entry.value)
         return change._replace(expect=entry.rev)
-
-
-def mark_value(ring: Ring) -> bytes:
-    """A namespace's mark as it is stored."""
-    return json.dumps({"epoch": ring.epoch, "mode": ring.mode}).encode()
-
-
-def _is_own(key: str) -> bool:
-    return key.endswith(SEAL) or key == KEYRING
-
-
-def spaces(store: Store) -> list[str]:
-    """All namespaces that hold something, but for the store's own; in order."""
-    found: list[str] = []
-    after = ""
-    while (entry := next(iter(store.scan(after=after, limit=1)), None)) is not None:
-        found.append(namespace_of(entry.key))
-        after = found[-1] + chr(ord(SEP) + 1)  # beyond all of its keys
-    return [name for name in found if name != STORE]

@@ -10,7 +10,8 @@ The cipher is XAES-256-GCM as the C2SP specifies it (c2sp.org/XAES-256-GCM): a r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -27,8 +28,22 @@ FIXED: Final = 62
 MARGIN: Final = 8 << 10
 """Bytes that sealing may add to a value."""
 NONCE: Final = 24
+KEY: Final = 32
 
-__all__ = ["FIXED", "MARGIN", "MARK", "NONCE", "Cleartext", "InvalidTag", "Xaes", "cleartext", "seal", "what"]
+__all__ = [
+    "FIXED",
+    "MARGIN",
+    "MARK",
+    "NONCE",
+    "Cleartext",
+    "InvalidTag",
+    "Xaes",
+    "cleartext",
+    "open_all",
+    "seal",
+    "seal_all",
+    "what",
+]
 
 
 class Xaes:
@@ -50,10 +65,19 @@ class Xaes:
         """What was sealed. Raises InvalidTag for another key, or a changed bit anywhere."""
         return self._cipher(nonce).decrypt(nonce[12:], sealed, header)
 
+    def keys(self, nonces: Sequence[bytes]) -> list[bytes]:
+        """The AES-256-GCM keys that nonces (their first 12 bytes) derive: the same as one by one, at a third of the
+        cost."""
+        blocks = b"".join([b"\0\1X\0%b\0\2X\0%b" % (half, half) for half in [n[:12] for n in nonces]])
+        size = len(blocks)
+        mask = int.from_bytes(self._mask.to_bytes(KEY, "big") * len(nonces), "big")
+        derived = self._derive((int.from_bytes(blocks, "big") ^ mask).to_bytes(size, "big"))
+        return [derived[at : at + KEY] for at in range(0, size, KEY)]
+
     def _cipher(self, nonce: bytes) -> AESGCM:
         half = nonce[:12]
         blocks = int.from_bytes(b"\0\1X\0" + half + b"\0\2X\0" + half, "big") ^ self._mask
-        return AESGCM(self._derive(blocks.to_bytes(32, "big")))
+        return AESGCM(self._derive(blocks.to_bytes(KEY, "big")))
 
 
 class Cleartext(NamedTuple):
@@ -76,6 +100,41 @@ def seal(
         (MARK, key_id, store_id, since.to_bytes(8, "big"), nonce, len(name).to_bytes(2, "big"), name)
     )
     return header + cipher.seal(nonce, text, header)
+
+
+def seal_all(
+    cipher: Xaes, key_id: bytes, store_id: bytes, nonces: bytes, rows: Sequence[tuple[str, bytes]]
+) -> list[tuple[str, bytes]]:
+    """Many records, each as ``seal`` makes it; ``nonces`` are NONCE bytes for each, one after the other."""
+    each = [nonces[at : at + NONCE] for at in range(0, NONCE * len(rows), NONCE)]
+    start = MARK + key_id + store_id + bytes(8)
+    out = []
+    for (key, text), nonce, derived in zip(rows, each, cipher.keys(each), strict=True):
+        name = key.encode()
+        header = b"%b%b%b%b" % (start, nonce, len(name).to_bytes(2, "big"), name)
+        out.append((key, header + AESGCM(derived).encrypt(nonce[12:], text, header)))
+    return out
+
+
+def open_all(
+    cipher: Xaes, key_id: bytes, store_id: bytes, keys: Sequence[str], values: Sequence[bytes]
+) -> list[bytes] | None:
+    """What was sealed in many records, each for its store key; None if any of them is not as it should be."""
+    start = MARK + key_id + store_id
+    names = [key.encode() for key in keys]
+    headers = [value[: FIXED + len(name)] for value, name in zip(values, names, strict=True)]
+    expected = [b"%b%b" % (len(name).to_bytes(2, "big"), name) for name in names]
+    if not all(map(bytes.startswith, headers, repeat(start))) or [h[60:] for h in headers] != expected:
+        return None
+    try:
+        return [
+            AESGCM(derived).decrypt(header[48:60], value[len(header) :], header)
+            for value, header, derived in zip(
+                values, headers, cipher.keys([header[36:48] for header in headers]), strict=True
+            )
+        ]
+    except (InvalidTag, ValueError):
+        return None
 
 
 def cleartext(value: bytes) -> Cleartext | None:

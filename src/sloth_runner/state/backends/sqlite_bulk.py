@@ -22,7 +22,7 @@ from sloth_runner.errors import Conflict, StoreDown, TooLarge
 from sloth_runner.state.backends import sqlite_file
 from sloth_runner.state.backends.bootclock import LeaseClock
 from sloth_runner.state.layout import SEP
-from sloth_runner.state.store import Bulk, Entry, Reader, beyond
+from sloth_runner.state.store import Bulk, Entry, Reader, as_entry, beyond
 
 CACHE = 48 << 10
 """KiB of pages a bulk change keeps before it writes them to the log; without it full pages are written again."""
@@ -85,7 +85,7 @@ class SQLiteReader:
         clock = self._clock
         try:
             found = self._file.execute(f"{_ENTRY} {where}", (self._start, clock.boot, clock.now(), *bindings))
-            yield from map(Entry._make, found)
+            yield from map(as_entry, found)
         except apsw.Error as error:
             raise sqlite_file.translated(error, self._path) from error
 
@@ -107,6 +107,7 @@ class SQLiteBulk(SQLiteReader):
         self._running: Future[None] | None = None
         self._next = int(writing.execute(_HIGH).get) + 1
         self._gone = 0
+        self._guard: bytes | None = None
 
     def put(self, rows: Sequence[tuple[str, bytes]]) -> None:
         """See Bulk."""
@@ -126,11 +127,22 @@ class SQLiteBulk(SQLiteReader):
             for (rev,) in self._run(_DELETE, (key[len(self._start) :],)):
                 self._gone = max(self._gone, rev)
 
+    def guard(self, mark: bytes) -> None:
+        """See Bulk."""
+        self._guard = mark
+
     def finish(self) -> None:
-        """What a commit leaves: no Rev of a deleted entry returns."""
+        """What a commit leaves: no Rev of a deleted entry returns. And the guard, which saw none of this."""
         self._settle()
         if self._gone:
             self._run(_RAISE, (self._gone,))
+        if self._guard is not None:
+            from sloth_runner.state.backends.sqlite_sealing import set_guard
+
+            try:
+                set_guard(self._writing, self._guard)
+            except apsw.Error as error:
+                raise sqlite_file.translated(error, self._path) from error
 
     def stop(self) -> None:
         """Let the writing come to rest, whatever became of it."""

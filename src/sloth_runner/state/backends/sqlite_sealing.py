@@ -13,22 +13,27 @@ REFUSED = "this state is sealed, and takes no plaintext: configure [state.encryp
 
 def guard(file: apsw.Connection, mark: bytes) -> None:
     """Refuse values that don't begin with ``mark`` (b"": take any), from every connection of every process."""
-    begun = [row[0] for row in file.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")]
     file.execute("BEGIN IMMEDIATE")
     try:
-        for event in ("insert", "update"):
-            if f"sealed_{event}" in begun:
-                file.execute(f"DROP TRIGGER sealed_{event}")
-            if mark:
-                file.execute(
-                    f"CREATE TRIGGER sealed_{event} BEFORE {event} ON entry "
-                    f"WHEN substr(NEW.value, 1, {len(mark)}) <> x'{mark.hex()}' "
-                    f"AND NEW.key <> 'm' || char(31) || 'seal' BEGIN SELECT RAISE(ABORT, '{REFUSED}'); END"
-                )
+        set_guard(file, mark)
         file.execute("COMMIT")
     finally:
         if file.in_transaction:
             file.execute("ROLLBACK")
+
+
+def set_guard(file: apsw.Connection, mark: bytes) -> None:
+    """The same as a part of the transaction that is under way."""
+    begun = [row[0] for row in file.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")]
+    for event in ("insert", "update"):
+        if f"sealed_{event}" in begun:
+            file.execute(f"DROP TRIGGER sealed_{event}")
+        if mark:
+            file.execute(
+                f"CREATE TRIGGER sealed_{event} BEFORE {event} ON entry "
+                f"WHEN substr(NEW.value, 1, {len(mark)}) <> x'{mark.hex()}' "
+                f"AND NEW.key <> 'm' || char(31) || 'seal' BEGIN SELECT RAISE(ABORT, '{REFUSED}'); END"
+            )
 
 
 def scrub(file: apsw.Connection, path: Path) -> None:
