@@ -389,7 +389,7 @@ def test_a_sealed_state_leaves_and_enters_sealed(sealed: Cli) -> None:
     assert b"good" not in on_disk(sealed)
     place, now = sealed.home / "state" / "local.db", sealed.home / "now.db"
     shutil.copy(place, now)
-    shutil.copy(found["backups"][0].replace("/TMP", str(sealed.folder)), place)
+    shutil.copy(sealed.home / "state" / "backups" / Path(found["backups"][0]).name, place)
     assert sealed.ok("state", "get", "greeting") == "good night\n", "a backup put back is the state as it was"
     shutil.move(now, place)
     stats = document(sealed("state", "stats", "--all-agents", "-o", "json"))
