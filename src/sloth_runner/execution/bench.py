@@ -100,7 +100,9 @@ class Bench:
             return None
         found = self.rehearsals.get(agent)
         if found is None:
-            found = self.rehearsals[agent] = Rehearsal(self._transports.to(agent))
+            inner = self._transports.to(agent)
+            same = next((one for one in self.rehearsals.values() if one.is_local and inner.is_local), None)
+            found = self.rehearsals[agent] = Rehearsal(inner, same)
         return found
 
     def context(self, instance: Instance) -> Context:
