@@ -1,4 +1,4 @@
-"""Law: what plan tells is what run does, action by action; then neither has anything to do; plan itself changes nothing.
+"""Law: what plan tells is what run does, action by action; then neither has anything to do; plan changes nothing.
 
 Random short task files over a small tree, which holds something already.
 """

@@ -87,7 +87,7 @@ class Bench:
 
     def look_again(self) -> None:
         """At the end: make the looks of the next run cheaper."""
-        from sloth_runner.engine.converge import look_again
+        from sloth_runner.engine.recording import look_again
 
         for agent, ledger in self.ledgers.items():
             if ledger.unseen:
