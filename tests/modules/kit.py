@@ -11,15 +11,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sloth_runner.engine.converge import About, Converging, Job
+from sloth_runner.engine.converge import Converging
 from sloth_runner.engine.drive import Desk, Drive, Skipped
+from sloth_runner.engine.job import About, Job
 from sloth_runner.engine.rehearsal import Rehearsal
 from sloth_runner.model import Outcome
 from sloth_runner.modules import Context, Sources, check_args, kinds, modules
 from sloth_runner.modules.base import Deliver, Predict
 from sloth_runner.ops import Batch, Exec, OpError, mutates, mutation
 from sloth_runner.state.backends.memory import MemoryStore
-from sloth_runner.state.ledger import Entry, Ledger
+from sloth_runner.state.ledger import Ledger
+from sloth_runner.state.ledger_records import Entry
 from sloth_runner.transport.base import discard
 from sloth_runner.transport.local import LocalTransport
 from tests.archives import tar

@@ -83,7 +83,7 @@ def _lines(shell: Shell, document: Document, *, verbose: bool) -> Iterator[str]:
 
 def _resource(shell: Shell, row: Document) -> Iterator[str]:
     from sloth_runner.cli.progress import diff_line
-    from sloth_runner.engine.converge import shown
+    from sloth_runner.engine.job import shown
     from sloth_runner.moments import parse_moment
 
     style = {"ok": "green", "unknown": "cyan"}.get(row["status"], "yellow")

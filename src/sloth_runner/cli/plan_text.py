@@ -77,7 +77,7 @@ def _action(action: Document, color: bool) -> Iterator[str]:
 
 def attribute(row: Document, action: str) -> str:
     """One attribute: its value where the thing is made or removed, else before and after."""
-    from sloth_runner.engine.converge import shown
+    from sloth_runner.engine.job import shown
 
     name = pictures(str(row["name"]))
     if action == "create":

@@ -17,7 +17,7 @@ from sloth_runner.names import did_you_mean
 from sloth_runner.state.layout import LOCAL, SHARED
 
 if TYPE_CHECKING:
-    from sloth_runner.state.ledger import Entry
+    from sloth_runner.state.ledger_records import Entry
 
 Document = dict[str, Any]
 
@@ -128,7 +128,7 @@ def _one(shell: Shell, address: str, where: Where) -> tuple[str, Entry]:
 
 def _row(shell: Shell, agent: str, entry: Entry) -> Document:
     from sloth_runner.engine.records import list_stacks
-    from sloth_runner.state.ledger import checksum
+    from sloth_runner.state.ledger_records import checksum
 
     names = {stack["id"]: stack["stack"] for stack in list_stacks(shell.app().store())}
     user, host, pid, run, task = entry.by

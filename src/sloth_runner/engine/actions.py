@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sloth_runner.modules.difference import HIDDEN
 
 if TYPE_CHECKING:
-    from sloth_runner.engine.converge import Job
+    from sloth_runner.engine.job import Job
     from sloth_runner.model import Call
     from sloth_runner.modules.base import Predict
 

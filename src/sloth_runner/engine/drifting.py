@@ -10,13 +10,13 @@ from sloth_runner.errors import SlothError, TaskFailed
 from sloth_runner.modules.base import Look, Observed, Resource
 from sloth_runner.modules.difference import HIDDEN, difference
 from sloth_runner.plain import NamedTuple
-from sloth_runner.state.ledger import checksum
+from sloth_runner.state.ledger_records import checksum
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sloth_runner.modules.base import Kind
-    from sloth_runner.state.ledger import Entry
+    from sloth_runner.state.ledger_records import Entry
     from sloth_runner.transport.base import Transport
 
 OK, DRIFTED, MISSING, UNKNOWN = "ok", "drifted", "missing", "unknown"

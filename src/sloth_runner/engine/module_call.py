@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.actions import action_of, foretold
 from sloth_runner.engine.context import Context
-from sloth_runner.engine.converge import About, Converging, Job
+from sloth_runner.engine.converge import Converging
 from sloth_runner.engine.drive import Desk, Drive, Skipped
+from sloth_runner.engine.job import About, Job
 from sloth_runner.engine.pump import Wait
 from sloth_runner.errors import Bug, SlothError, TaskProblem, Unpredictable
 from sloth_runner.model import Call, Outcome, Partial
 from sloth_runner.modules.base import Predict
 from sloth_runner.ops import Exec
-from sloth_runner.state.ledger import Entry, Pending, covered_line
+from sloth_runner.state.ledger_records import Entry, Pending, covered_line
 
 if TYPE_CHECKING:
     from sloth_runner.engine.module_calls import Common, ModuleCalls

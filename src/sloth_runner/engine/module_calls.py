@@ -15,7 +15,7 @@ from sloth_runner.modules import Context as Setting
 from sloth_runner.modules import Sources, check_args
 from sloth_runner.ops import Stat
 from sloth_runner.plain import NamedTuple
-from sloth_runner.state.ledger import stamps
+from sloth_runner.state.ledger_records import stamps
 
 if TYPE_CHECKING:
     from sloth_runner.engine.rehearsal import Rehearsal

@@ -70,18 +70,40 @@ class Node(NamedTuple):
     packed: bool = False
 
 
+class Picture:
+    """What one machine would be like."""
+
+    __slots__ = ("nodes", "opaque", "predicted")
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.predicted: dict[str, Observed] = {}
+        self.opaque: str | None = None
+
+
 class Rehearsal:
     """One machine in check mode. ``predicted`` holds, by address, what resources would be like whose change could
     not be rehearsed; ``notified`` are handlers that changes would call for; ``opaque`` names the first change that
-    could not be rehearsed, by whose effect later looks may err."""
+    could not be rehearsed, by whose effect later looks may err. ``same``: the rehearsal of another agent that is the
+    same machine under another name; both share one picture of it."""
 
-    def __init__(self, inner: Transport) -> None:
+    def __init__(self, inner: Transport, same: Rehearsal | None = None) -> None:
         self.is_local = inner.is_local
-        self.predicted: dict[str, Observed] = {}
-        self.opaque: str | None = None
         self.notified: list[str] = []
         self._inner = inner
-        self._nodes: dict[str, Node] = {}
+        self._picture: Picture = same._picture if same is not None else Picture()
+        self._nodes = self._picture.nodes
+        self._real: dict[str, str] = {}
+        self.predicted = self._picture.predicted
+
+    @property
+    def opaque(self) -> str | None:
+        """The first change that could not be rehearsed."""
+        return self._picture.opaque
+
+    @opaque.setter
+    def opaque(self, what: str | None) -> None:
+        self._picture.opaque = what
 
     def predict(self, address: str, observed: Observed) -> None:
         """A resource would be like this."""
@@ -115,6 +137,10 @@ class Rehearsal:
             return tuple(results)
         if isinstance(op, Facts) or (not self._nodes and isinstance(op, Stat | Read | Glob | List)):
             return self._inner.at_once(op)
+        asked = self._unresolved(op)
+        if asked is not None and not self._resolved(asked, self._inner.at_once(asked)):
+            return None
+        op = self._straight(op)
         steps = self._local(op)
         return steps if steps is not None else self._inner.at_once(op)
 
@@ -132,6 +158,10 @@ class Rehearsal:
             return await self._inner.do(op, on_output)
         if isinstance(op, Facts):
             return await self._inner.do(op, on_output)
+        asked = self._unresolved(op)
+        if asked is not None:
+            self._resolved(asked, await self._inner.do(asked))
+        op = self._straight(op)
         needed = self._needed(op)
         if needed is not None:
             below = await self._inner.do(needed)
@@ -163,6 +193,23 @@ class Rehearsal:
                 content = b"" if kind == FOLDER else None
                 self._nodes[posixpath.join(op.path, path)] = Node(made, content, packed=kind == FILE)
         return looked
+
+    def _unresolved(self, op: Op) -> Stat | None:
+        """The question where the folder of a path leads, if it was not asked yet."""
+        folder = posixpath.dirname(getattr(op, "path", ""))
+        return Stat(folder, follow=True, names=False) if folder and folder not in self._real else None
+
+    def _resolved(self, asked: Stat, found: Result | None) -> bool:
+        if isinstance(found, Found):
+            self._real[asked.path] = found.real or asked.path
+        return found is not None
+
+    def _straight(self, op: Op) -> Op:
+        """The same without links on the way, so that one file has one name."""
+        path = getattr(op, "path", "")
+        folder, name = posixpath.split(path)
+        real = self._real.get(posixpath.dirname(path), folder)
+        return op._replace(path=posixpath.join(real, name)) if real != folder and name else op  # type: ignore[call-arg]
 
     def _local(self, op: Op) -> Result | None:
         """The answer of the pictures in memory; None if only the machine can give it."""

@@ -88,7 +88,7 @@ class Bench:
 
     def look_again(self) -> None:
         """At the end: make the looks of the next run cheaper."""
-        from sloth_runner.engine.converge import look_again
+        from sloth_runner.engine.recording import look_again
 
         for agent, ledger in self.ledgers.items():
             if ledger.unseen:
@@ -101,7 +101,9 @@ class Bench:
             return None
         found = self.rehearsals.get(agent)
         if found is None:
-            found = self.rehearsals[agent] = Rehearsal(self._transports.to(agent))
+            inner = self._transports.to(agent)
+            same = next((one for one in self.rehearsals.values() if one.is_local and inner.is_local), None)
+            found = self.rehearsals[agent] = Rehearsal(inner, same)
         return found
 
     def context(self, instance: Instance) -> Context:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sloth_runner.engine.plan import Instance, Plan
-from sloth_runner.state.ledger import Pending, pending
+from sloth_runner.state.ledger import pending
+from sloth_runner.state.ledger_records import Pending
 
 if TYPE_CHECKING:
     from sloth_runner.engine.run import Runner

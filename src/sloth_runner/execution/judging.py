@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from sloth_runner.state.ledger import covered_line
+from sloth_runner.state.ledger_records import covered_line
 
 if TYPE_CHECKING:
     from sloth_runner.execution.checking import Checking
     from sloth_runner.execution.loading import Loading, RunOptions
     from sloth_runner.model import TaskDef
-    from sloth_runner.state.ledger import Entry
+    from sloth_runner.state.ledger_records import Entry
 
 Site = tuple[str, ...]
 

@@ -10,11 +10,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Conflict, Corrupt, LockLost
-from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import CONTENT, INTENT, LEDGER, PENDING, place, prefix_of, store_key
+from sloth_runner.state.ledger_records import (
+    CALL_PREFIX,
+    CALL_SIZE,
+    Entry,
+    Intent,
+    Pending,
+    Unseen,
+    decode,
+    decode_intent,
+    encode,
+    escaped,
+)
 from sloth_runner.state.store import ABSENT, Change, Check, Store
 
 if TYPE_CHECKING:
@@ -23,190 +34,6 @@ if TYPE_CHECKING:
 TRIES = 10
 AHEAD_FROM, AHEAD_MOST = 16, 20_000
 """After so many questions the ledger is read ahead, up to so many entries."""
-KEPT_CONTENT = 1 << 20
-"""Bytes of a content that are kept for showing differences and for bringing it back."""
-
-Attributes = Mapping[str, Any]
-Stamp = tuple[int, int, int, int, int]
-
-
-class Entry(NamedTuple):
-    """What the ledger knows of one resource. ``wanted`` and ``applied`` None: it was to be absent.
-
-    ``applied`` are the attributes that were wanted, as seen after they were applied. ``before`` is what was there
-    before we first touched it (None: nothing), ``touched`` whether we ever changed it. ``content`` and
-    ``before_content`` are digests of contents that are kept. ``order`` grows with each creation; ``site`` are the
-    lines of the task file that named it. With ``salt`` the resource is sensitive: attributes are salted digests.
-    ``memory`` is what the call remembers beside. ``agent`` is where the task ran, if the call went elsewhere from
-    there; ``others`` are further stacks that name it, each with task, agent and site. ``before`` is {} if something
-    was there of which nothing was kept.
-
-    ``seen`` are the stamps of the file and of its ``source`` on the controller (``TARGET;SOURCE``) at a moment when
-    the wanted content was theirs, and ``call`` identifies the call that met them so: while call and stamps are the
-    same, the look is done.
-    """
-
-    kind: str
-    id: str
-    params: Attributes
-    wanted: Attributes | None
-    applied: Attributes | None
-    before: Attributes | None
-    extra: Attributes
-    touched: bool
-    content: str | None
-    before_content: str | None
-    order: float
-    time: float
-    by: tuple[str, str, int, str | None, str | None]
-    stack: str
-    site: tuple[str, ...]
-    line: int | None
-    module: str
-    salt: str = ""
-    keep: bool = False
-    memory: Mapping[str, Any] | None = None
-    call: str = ""
-    seen: str = ""
-    source: str = ""
-    agent: str = ""
-    others: Mapping[str, Any] = {}
-
-    @property
-    def address(self) -> str:
-        """``kind:id``."""
-        return f"{self.kind}:{self.id}"
-
-    @property
-    def adopted(self) -> bool:
-        """Whether it was already as wanted when we first met it, and we never had to change it."""
-        return not self.touched
-
-
-class Intent(NamedTuple):
-    """What is about to be changed: how it was before, and which handlers the change will call for. ``covered``: the
-    attributes are salted digests."""
-
-    before: Attributes | None
-    extra: Attributes
-    before_content: str | None
-    touched: bool
-    notify: tuple[str, ...]
-    time: float
-    run: str
-    covered: bool = False
-
-
-class Pending(NamedTuple):
-    """A handler that is due: of which stack, since when, called for by which resource, run and task. Each resource
-    calls for itself: what one takes back, or what was settled, says nothing of the others."""
-
-    handler: str
-    stack: str
-    address: str
-    time: float
-    run: str
-    task: str
-
-
-class Unseen(NamedTuple):
-    """An entry whose file was changed too recently for its stamp to be trusted: to be looked at again later."""
-
-    entry: Entry
-    call: str
-    source: Stamp | None
-
-
-def checksum(attributes: Attributes | None) -> str:
-    """SHA-256 (hex) over attributes in canonical form; "absent" for none."""
-    if attributes is None:
-        return "absent"
-    from hashlib import sha256
-
-    return sha256(_dump(attributes)).hexdigest()
-
-
-def _dump(data: object) -> bytes:
-    return json.dumps(data, ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode()
-
-
-def encode(record: Entry | Intent | Pending) -> bytes:
-    """A record as bytes; fields that have their default value are left out. ``call`` and ``seen`` come first, so that
-    they can be found without reading the rest."""
-    defaults = record._field_defaults
-    fields = zip(record._fields, record, strict=True)
-    row = {name: value for name, value in fields if name not in defaults or value != defaults[name]}
-    if not isinstance(record, Entry) or not record.call:
-        return _dump(row)
-    del row["call"], row["seen"]
-    return b'%s%s","seen":"%s",%s' % (_CALL, record.call.encode(), record.seen.encode(), _dump(row)[1:])
-
-
-_CALL = b'{"call":"'
-CALL_SIZE = 32
-"""Hex digits that identify a call."""
-
-
-def stamps(target: Sequence[int] | None, source: Sequence[int] | None = None) -> str:
-    """Stamps as an entry keeps them."""
-    return ";".join("" if stamp is None else ",".join(map(str, stamp)) for stamp in (target, source))
-
-
-def target_stamp(entry: Entry) -> Stamp | None:
-    """The stamp of the file when it was as applied."""
-    return _stamp(entry.seen.partition(";")[0])
-
-
-def source_stamp(entry: Entry) -> Stamp | None:
-    """The stamp of the source when its content was the one wanted."""
-    return _stamp(entry.seen.partition(";")[2])
-
-
-def _stamp(text: str) -> Stamp | None:
-    if not text:
-        return None
-    device, inode, size, modified, changed = map(int, text.split(","))
-    return device, inode, size, modified, changed
-
-
-def decode(data: bytes) -> Entry:
-    """An entry from its bytes. Raises Corrupt."""
-    try:
-        row = json.loads(data)
-        row["by"] = tuple(row["by"])
-        row["site"] = tuple(row["site"])
-        return Entry(**row)
-    except (ValueError, KeyError, TypeError) as error:
-        raise Corrupt(f"an entry of the ledger can't be read: {error!r}") from error
-
-
-def _decode_intent(data: bytes) -> Intent:
-    try:
-        row = json.loads(data)
-        row["notify"] = tuple(row["notify"])
-        return Intent(**row)
-    except (ValueError, KeyError, TypeError) as error:
-        raise Corrupt(f"an intent of the ledger can't be read: {error!r}") from error
-
-
-def escaped(name: str) -> str:
-    """An address as part of a store key: control characters and ``%`` are percent-encoded."""
-    if name.isprintable() and "%" not in name:
-        return name
-    out = []
-    for char in name:
-        bad = char == "%" or not (char.isprintable() or char == " ") or 0xD800 <= ord(char) < 0xE000
-        out.append(
-            "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogateescape")) if bad else char
-        )
-    return "".join(out)
-
-
-def covered_line(line: str) -> str:
-    """A line of a task file as the entry of a sensitive resource keeps it: it may hold the secret."""
-    from hashlib import sha256
-
-    return f"sha256:{sha256(line.encode('utf-8', 'surrogateescape')).hexdigest()}"
 
 
 class Ledger:
@@ -257,12 +84,12 @@ class Ledger:
         self._ahead = {}
         self._begun = set(intents(self._store, self.namespace))
         prefix = prefix_of(self.namespace, LEDGER)
-        start, end = len(_CALL), len(_CALL) + CALL_SIZE
+        start, end = len(CALL_PREFIX), len(CALL_PREFIX) + CALL_SIZE
         for found in self._store.scan(prefix, limit=AHEAD_MOST):
             name, value = found.key[len(prefix) :], found.value
             self._ahead[name] = value
             self._revs[found.key] = found.rev
-            if value.startswith(_CALL) and "%" not in name:
+            if value.startswith(CALL_PREFIX) and "%" not in name:
                 begin = end + len(b'","seen":"')
                 seen = value[begin : value.index(b'"', begin)]
                 self._calls[value[start:end]] = (name.partition(":")[2], seen.decode())
@@ -275,7 +102,7 @@ class Ledger:
         if name not in self._begun:
             return None
         data = self._read(INTENT, name)
-        return None if data is None else _decode_intent(data)
+        return None if data is None else decode_intent(data)
 
     def begin(self, intents: Mapping[str, Intent], contents: Mapping[str, bytes]) -> None:
         """Make intents durable, with everything that is due. Raises LockLost when the stack's lock was lost."""
@@ -390,8 +217,8 @@ class Ledger:
     def _put(self, kind: str, name: str, data: bytes | None) -> None:
         if kind == LEDGER and self._ahead is not None:
             old = self._ahead.pop(name, None)
-            if old is not None and old.startswith(_CALL):
-                self._calls.pop(old[len(_CALL) : len(_CALL) + CALL_SIZE], None)
+            if old is not None and old.startswith(CALL_PREFIX):
+                self._calls.pop(old[len(CALL_PREFIX) : len(CALL_PREFIX) + CALL_SIZE], None)
         self._due[store_key(self.namespace, kind, name)] = data
 
     def _rev(self, key: str) -> int:
@@ -461,6 +288,6 @@ def unused_contents(store: Store, namespace: str, most: int = 500) -> list[Chang
     for entry in entries(store, namespace):
         used |= {entry.content, entry.before_content}
     for found in store.scan(prefix_of(namespace, INTENT)):
-        used.add(_decode_intent(found.value).before_content)
+        used.add(decode_intent(found.value).before_content)
     stale = (e for e in store.scan(prefix_of(namespace, CONTENT)) if place(e.key).name not in used)
     return [Change(e.key, None, e.rev) for _, e in zip(range(most), stale, strict=False)]

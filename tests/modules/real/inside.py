@@ -18,13 +18,14 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from sloth_runner.engine.converge import Job
+from sloth_runner.engine.job import Job
 from sloth_runner.errors import SlothError
 from sloth_runner.modules import kinds
 from sloth_runner.modules.base import Change, Look, Observed, Resource, differing
 from sloth_runner.ops import Exec, OpError
 from sloth_runner.state.backends.memory import MemoryStore
-from sloth_runner.state.ledger import Entry, Ledger, entries
+from sloth_runner.state.ledger import Ledger, entries
+from sloth_runner.state.ledger_records import Entry
 from tests.modules.kit import Killed, Machine, make_tree
 from tests.modules.real.spaces import Spaces, probe, shell
 

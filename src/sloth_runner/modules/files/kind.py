@@ -28,7 +28,7 @@ from sloth_runner.ops import (
     SetAttrs,
     Stat,
 )
-from sloth_runner.state.ledger import KEPT_CONTENT
+from sloth_runner.state.ledger_records import KEPT_CONTENT
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes

@@ -26,7 +26,7 @@ from sloth_runner.modules.base import (
 )  # fmt: skip
 from sloth_runner.modules.system.steps import act, alone, ask, failure, not_installed
 from sloth_runner.ops import FILE, Read, Remove, Stat, Write
-from sloth_runner.state.ledger import KEPT_CONTENT
+from sloth_runner.state.ledger_records import KEPT_CONTENT
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes, Converged, Steps

@@ -20,7 +20,7 @@ from sloth_runner.modules.base import (
 )
 from sloth_runner.modules.system.steps import alone, feed, make_folders, missing_above
 from sloth_runner.ops import FILE, OpError, Read, Remove, SetAttrs, Stat, Write
-from sloth_runner.state.ledger import KEPT_CONTENT
+from sloth_runner.state.ledger_records import KEPT_CONTENT
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Steps

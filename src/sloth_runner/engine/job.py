@@ -1,0 +1,142 @@
+"""Why: a resource on its way through a call, and how that is told, is the same in a run and in a plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sloth_runner.modules.base import Converged, Observed
+from sloth_runner.plain import NamedTuple
+from sloth_runner.state.ledger_records import checksum
+
+if TYPE_CHECKING:
+    from sloth_runner.modules.base import Attributes, Want
+    from sloth_runner.ops import Stamp
+    from sloth_runner.state.ledger_records import Entry, Intent
+
+
+class About(NamedTuple):
+    """What an entry says of the call that named its resource. ``salt`` is random, for a sensitive call;
+    ``call`` identifies one that settles."""
+
+    module: str
+    stack: str
+    by: tuple[str, str, int, str | None, str | None]
+    site: tuple[str, ...]
+    line: int | None
+    notify: tuple[str, ...] = ()
+    keep: bool = False
+    sensitive: bool = False
+    salt: str = ""
+    paranoid: bool = False
+    call: str = ""
+    agent: str = ""
+
+
+class Job:
+    """One resource on its way through an Ensure."""
+
+    __slots__ = (
+        "content", "diff", "differing", "drifted", "entry", "intent", "note", "observed", "old", "sensitive",
+        "source", "want", "wanted",
+    )  # fmt: skip
+
+    def __init__(self, want: Want, entry: Entry | None, intent: Intent | None, sensitive: bool) -> None:
+        self.want = want
+        self.sensitive = sensitive
+        self.entry = entry
+        self.intent = intent
+        self.observed = Observed(None)
+        self.wanted: Attributes | None = want.wanted
+        self.differing: frozenset[str] = frozenset()
+        self.drifted: frozenset[str] = frozenset()
+        self.content: bytes | None = None
+        self.old: bytes | None = None
+        self.source: Stamp | None = None
+        self.diff: str | None = None
+        self.note = ""
+
+    @property
+    def action(self) -> str:
+        """create, update, delete or none."""
+        if not self.differing:
+            return "none"
+        if self.wanted is None:
+            return "delete"
+        return "create" if self.observed.attributes is None else "update"
+
+    @property
+    def reason(self) -> str | None:
+        """Which of the three checksums differ: what the file wants, what was applied last, what is there."""
+        if self.entry is None:
+            return None if self.differing else "it is so already (adopted)"
+        if not self.differing:
+            return None
+        wanted = checksum(self.wanted) if not self.entry.salt else ""
+        asked = wanted == checksum(self.entry.wanted)
+        if not self.drifted:
+            return "the file changed"
+        since = f"since run {self.entry.by[3]}"
+        if asked:
+            return f"the machine drifted {since}"
+        return f"the file changed, and the machine drifted {since} (conflict)"
+
+    @property
+    def address(self) -> str:
+        """The resource's."""
+        return self.want.resource.address
+
+
+def converged(job: Job) -> Converged:
+    action = job.action
+    if action == "none":
+        return Converged(job.want.resource, action, content=job.content)
+    message = _message(job, action)
+    return Converged(job.want.resource, action, message, job.diff, job.content)
+
+
+def _message(job: Job, action: str) -> str:
+    resource = job.want.resource
+    label = resource.id if resource.kind == "file" else f"{resource.kind} {resource.id}"
+    attributes = (job.wanted if action == "create" else job.observed.attributes) or {}
+    noun = str(attributes["type"]) if resource.kind == "file" else ""
+    if action == "create":
+        text = f"made the {noun} {label}" if noun in ("folder", "link") else f"created {label}"
+    elif action == "delete":
+        text = f"removed the {noun} {label}" if noun else f"removed {label}"
+    elif "type" in job.differing:
+        old = "link to " + str(attributes["target"]) if noun == "link" else noun
+        text = f"replaced the {old} by {label}"
+    else:
+        names = job.differing - {"content"}
+        lines = (
+            sorted(names) if job.sensitive else attribute_lines(job.observed.attributes, job.wanted, names)
+        )
+        updated = "content" in job.differing
+        text = f"updated {label}" + (f", {', '.join(lines)}" if lines else "") if updated else ""
+        text = text or f"{label}: {', '.join(lines)}"
+    conflict = bool(job.drifted) and job.entry is not None
+    return "; ".join(
+        filter(None, (text, job.note, "it had been changed by others since" if conflict else ""))
+    )
+
+
+def attribute_lines(before: Attributes | None, after: Attributes | None, names: frozenset[str]) -> list[str]:
+    """Differences attribute by attribute: ``mode 0644 → 0640``."""
+    if names == {"present"}:
+        return [f"{'absent' if before is None else 'present'} → {'absent' if after is None else 'present'}"]
+    return [
+        f"{name} {shown((before or {}).get(name))} → {shown((after or {}).get(name))}"
+        for name in sorted(names)
+    ]
+
+
+def shown(value: object) -> str:
+    """An attribute's value for people, in one line."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(shown(item) for item in value) + "]"
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,206 @@
+"""Why: what was there before, what is about to be done and what was done is recorded the same for every resource."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sloth_runner.modules.base import Observed, Source
+from sloth_runner.ops import Found, Stat
+from sloth_runner.state.ledger_records import (
+    KEPT_CONTENT,
+    Entry,
+    Intent,
+    Pending,
+    Unseen,
+    checksum,
+    covered_line,
+    stamps,
+)
+
+if TYPE_CHECKING:
+    from sloth_runner.engine.job import About, Job
+    from sloth_runner.modules.base import Attributes
+    from sloth_runner.state.ledger import Ledger
+    from sloth_runner.transport.base import Transport
+
+
+class Recording:
+    """Records resources of one machine for one call: intents before, entries after."""
+
+    def __init__(self, ledger: Ledger, about: About, clock: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._about = about
+        self._clock = clock
+
+    def begin(self, todo: Sequence[Job]) -> None:
+        """Make durable what is about to be changed."""
+        intents: dict[str, Intent] = {}
+        contents: dict[str, bytes] = {}
+        for job in todo:
+            intent = self._intent(job)
+            if intent.before_content is not None and job.old is not None:
+                contents[intent.before_content] = job.old
+            intents[job.address] = job.intent = intent
+        self._ledger.begin(intents, contents)
+
+    def _intent(self, job: Job) -> Intent:
+        """What was before we first touched it: as an earlier intent or the entry says, else as it is now."""
+        about, now, run = self._about, self._clock(), self._about.by[3] or ""
+        if job.intent is not None:
+            notify = tuple(dict.fromkeys((*job.intent.notify, *about.notify)))
+            return job.intent._replace(notify=notify, run=run)
+        entry = job.entry
+        if entry is not None and entry.touched:
+            kept = entry.before_content or _still_there(entry, job)
+            before, salted = entry.before, bool(entry.salt)
+            return Intent(before, entry.extra, kept, True, about.notify, now, run, salted)
+        attributes = job.observed.attributes
+        kept = None
+        if attributes is not None and not about.sensitive and job.old is not None:
+            kept = str(attributes["content"]) if "content" in attributes else None
+        before = None if attributes is None else covered(attributes, about.salt)
+        return Intent(before, job.observed.extra, kept, True, about.notify, now, run, about.sensitive)
+
+    def record(self, job: Job, observed: Observed, *, touched: bool) -> None:
+        """It is as wanted now."""
+        about, entry, intent = self._about, job.entry, job.intent
+        salt = (entry.salt if entry is not None and entry.salt else about.salt) if about.sensitive else ""
+        made = self._entry(job, observed, salt, touched=touched)
+        contents: dict[str, bytes] = {}
+        if made.content is not None and job.content is not None:
+            contents[made.content] = job.content
+        notify = about.notify if job.differing else ()
+        if intent is not None:
+            notify = tuple(dict.fromkeys((*intent.notify, *notify)))
+        run, task = about.by[3] or "", about.by[4] or ""
+        due = [Pending(name, about.stack, job.address, made.time, run, task) for name in notify]
+        self._ledger.record(made, contents, due, begun=intent is not None)
+        if salt and entry is not None and not entry.salt:
+            self._ledger.let_go()
+        if made.content is not None and not made.seen and about.call:
+            whole = job.source is not None or not isinstance(job.want.content, Source)
+            self._ledger.unseen.append(Unseen(made, about.call if whole else "", job.source))
+
+    def _entry(self, job: Job, observed: Observed, salt: str, *, touched: bool) -> Entry:
+        about, entry, intent, want = self._about, job.entry, job.intent, job.want
+        wanted = None if job.wanted is None else covered(job.wanted, salt)
+        applied = wanted
+        before, extra, kept, salted = _before(entry, intent, job.observed)
+        if salt and not salted:
+            before, kept = None if before is None else covered(before, salt), None
+        elif salted and not salt:
+            before = None if before is None else {}
+        now, by = self._clock(), about.by
+        applied_at = now
+        if entry is not None and not touched:  # who applied it last stays; which task names it may be new
+            applied_at, by = entry.time, (*entry.by[:4], about.by[4])
+        content = None
+        if not salt and job.wanted is not None and "content" in job.wanted:
+            small = job.content is not None and len(job.content) <= KEPT_CONTENT
+            same = entry is not None and entry.content == job.wanted["content"]
+            content = str(job.wanted["content"]) if small or same else None
+        was_touched = touched or (intent is not None) or (entry is not None and entry.touched)
+        return Entry(
+            kind=want.resource.kind, id=want.resource.id, params=dict(want.resource.params), wanted=wanted,
+            applied=applied, before=before, extra=extra, touched=was_touched,
+            content=content, before_content=kept, order=entry.order if entry else now, time=applied_at, by=by,
+            stack=about.stack, site=about.site, line=about.line, module=about.module, agent=about.agent,
+            salt=salt, keep=about.keep, others=_others(entry, about), **self._seen(job, observed, salt),
+        )  # fmt: skip
+
+    def _seen(self, job: Job, observed: Observed, salt: str) -> dict[str, Any]:
+        """What makes the next look cheaper: the stamps, and the call, if it depends on nothing else."""
+        if salt or job.wanted is None or "content" not in job.wanted:
+            return {}
+        found: dict[str, Any] = {}
+        from_source = isinstance(job.want.content, Source)
+        if isinstance(job.want.content, Source):
+            found["source"] = job.want.content.path
+        if observed.known is None:
+            return found
+        found["seen"] = stamps(observed.known[0], job.source)
+        whole = job.source is not None or not from_source
+        if self._about.call and whole:
+            found["call"] = self._about.call
+        return found
+
+    def confirm(self, job: Job) -> None:
+        """It is as wanted: adopt it, or note what is new about who wants it."""
+        if job.entry is None or job.intent is not None or self._news(job, job.entry):
+            self.record(job, job.observed, touched=False)
+
+    def _news(self, job: Job, entry: Entry) -> bool:
+        """Whether an entry would say something else now, apart from when and by whom; knowing a file's stamp makes
+        the next look cheaper, and is worth a write."""
+        about = self._about
+        seen = self._seen(job, job.observed, entry.salt)
+        if "seen" in seen and (seen["seen"], seen.get("call", "")) != (entry.seen, entry.call):
+            return True
+        return (
+            entry.site != about.site
+            or entry.stack != about.stack
+            or entry.module != about.module
+            or entry.agent != about.agent
+            or entry.keep is not about.keep
+            or bool(entry.salt) is not about.sensitive
+            or entry.wanted != (covered(job.wanted, entry.salt) if job.wanted is not None else None)
+            or entry.params != job.want.resource.params
+        )
+
+
+def covered(attributes: Attributes, salt: str) -> Attributes:
+    """Attributes as the ledger keeps them: salted digests, if there is a salt."""
+    if not salt:
+        return attributes
+    return {key: checksum({"salt": salt, key: value}) for key, value in attributes.items()}
+
+
+def look_again(ledger: Ledger, transport: Transport) -> None:
+    """Files that were changed a moment ago have a stamp that can be trusted by now: where they still are as they were
+    applied, the next run need not read them."""
+    waiting, ledger.unseen = ledger.unseen, []
+    for entry, call, source in waiting:
+        found = transport.at_once(Stat(entry.id, digest=True, names=False))
+        if not isinstance(found, Found) or found.stamp is None:
+            continue
+        applied = entry.applied or {}
+        same_mode = applied.get("mode") in (None, f"{found.mode:04o}")
+        if found.digest == applied.get("content") and same_mode:
+            seen = entry._replace(seen=stamps(found.stamp, source), call=call)
+            ledger.record(seen, {}, (), begun=False)
+
+
+def _before(
+    entry: Entry | None, intent: Intent | None, observed: Observed
+) -> tuple[Attributes | None, Attributes, str | None, bool]:
+    """What was there before us, what goes with it, which content of it is kept, and whether it is salted digests."""
+    if intent is not None:
+        return intent.before, intent.extra, intent.before_content, intent.covered
+    if entry is not None:
+        return entry.before, entry.extra, entry.before_content, bool(entry.salt)
+    return observed.attributes, observed.extra, None, False
+
+
+def _hidden(line: str) -> str:
+    return line if line.startswith("sha256:") else covered_line(line)
+
+
+def _others(entry: Entry | None, about: About) -> dict[str, Any]:
+    """The other stacks that name a resource."""
+    if entry is None:
+        return {}
+    known = {**entry.others, entry.stack: [entry.by[4], entry.agent, list(entry.site)]}
+    known.pop(about.stack, None)
+    if about.sensitive:
+        return {
+            stack: [task, agent, [_hidden(line) for line in site]]
+            for stack, (task, agent, site) in known.items()
+        }
+    return known
+
+
+def _still_there(entry: Entry, job: Job) -> str | None:
+    """The digest of the content that was there before us, if so far we changed nothing but attributes beside it."""
+    had, has = (entry.before or {}).get("content"), (job.observed.attributes or {}).get("content")
+    return str(had) if had is not None and had == has and job.old is not None and not job.sensitive else None

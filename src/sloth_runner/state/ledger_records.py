@@ -1,0 +1,198 @@
+"""Why: what the ledger keeps of a resource is one set of records, written and read in one form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sloth_runner.errors import Corrupt
+from sloth_runner.plain import NamedTuple
+
+if TYPE_CHECKING:
+    from sloth_runner.ops import Stamp
+
+KEPT_CONTENT = 1 << 20
+"""Bytes of a content that are kept for showing differences and for bringing it back."""
+
+Attributes = Mapping[str, Any]
+
+
+class Entry(NamedTuple):
+    """What the ledger knows of one resource. ``wanted`` and ``applied`` None: it was to be absent.
+
+    ``applied`` are the attributes that were wanted, as seen after they were applied. ``before`` is what was there
+    before we first touched it (None: nothing), ``touched`` whether we ever changed it. ``content`` and
+    ``before_content`` are digests of contents that are kept. ``order`` grows with each creation; ``site`` are the
+    lines of the task file that named it. With ``salt`` the resource is sensitive: attributes are salted digests.
+    ``memory`` is what the call remembers beside. ``agent`` is where the task ran, if the call went elsewhere from
+    there; ``others`` are further stacks that name it, each with task, agent and site. ``before`` is {} if something
+    was there of which nothing was kept.
+
+    ``seen`` are the stamps of the file and of its ``source`` on the controller (``TARGET;SOURCE``) at a moment when
+    the wanted content was theirs, and ``call`` identifies the call that met them so: while call and stamps are the
+    same, the look is done.
+    """
+
+    kind: str
+    id: str
+    params: Attributes
+    wanted: Attributes | None
+    applied: Attributes | None
+    before: Attributes | None
+    extra: Attributes
+    touched: bool
+    content: str | None
+    before_content: str | None
+    order: float
+    time: float
+    by: tuple[str, str, int, str | None, str | None]
+    stack: str
+    site: tuple[str, ...]
+    line: int | None
+    module: str
+    salt: str = ""
+    keep: bool = False
+    memory: Mapping[str, Any] | None = None
+    call: str = ""
+    seen: str = ""
+    source: str = ""
+    agent: str = ""
+    others: Mapping[str, Any] = {}
+
+    @property
+    def address(self) -> str:
+        """``kind:id``."""
+        return f"{self.kind}:{self.id}"
+
+    @property
+    def adopted(self) -> bool:
+        """Whether it was already as wanted when we first met it, and we never had to change it."""
+        return not self.touched
+
+
+class Intent(NamedTuple):
+    """What is about to be changed: how it was before, and which handlers the change will call for. ``covered``: the
+    attributes are salted digests."""
+
+    before: Attributes | None
+    extra: Attributes
+    before_content: str | None
+    touched: bool
+    notify: tuple[str, ...]
+    time: float
+    run: str
+    covered: bool = False
+
+
+class Pending(NamedTuple):
+    """A handler that is due: of which stack, since when, called for by which resource, run and task. Each resource
+    calls for itself: what one takes back, or what was settled, says nothing of the others."""
+
+    handler: str
+    stack: str
+    address: str
+    time: float
+    run: str
+    task: str
+
+
+class Unseen(NamedTuple):
+    """An entry whose file was changed too recently for its stamp to be trusted: to be looked at again later."""
+
+    entry: Entry
+    call: str
+    source: Stamp | None
+
+
+def checksum(attributes: Attributes | None) -> str:
+    """SHA-256 (hex) over attributes in canonical form; "absent" for none."""
+    if attributes is None:
+        return "absent"
+    from hashlib import sha256
+
+    return sha256(_dump(attributes)).hexdigest()
+
+
+def _dump(data: object) -> bytes:
+    return json.dumps(data, ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode()
+
+
+def encode(record: Entry | Intent | Pending) -> bytes:
+    """A record as bytes; fields that have their default value are left out. ``call`` and ``seen`` come first, so that
+    they can be found without reading the rest."""
+    defaults = record._field_defaults
+    fields = zip(record._fields, record, strict=True)
+    row = {name: value for name, value in fields if name not in defaults or value != defaults[name]}
+    if not isinstance(record, Entry) or not record.call:
+        return _dump(row)
+    del row["call"], row["seen"]
+    return b'%s%s","seen":"%s",%s' % (CALL_PREFIX, record.call.encode(), record.seen.encode(), _dump(row)[1:])
+
+
+CALL_PREFIX = b'{"call":"'
+CALL_SIZE = 32
+"""Hex digits that identify a call."""
+
+
+def stamps(target: Sequence[int] | None, source: Sequence[int] | None = None) -> str:
+    """Stamps as an entry keeps them."""
+    return ";".join("" if stamp is None else ",".join(map(str, stamp)) for stamp in (target, source))
+
+
+def target_stamp(entry: Entry) -> Stamp | None:
+    """The stamp of the file when it was as applied."""
+    return _stamp(entry.seen.partition(";")[0])
+
+
+def source_stamp(entry: Entry) -> Stamp | None:
+    """The stamp of the source when its content was the one wanted."""
+    return _stamp(entry.seen.partition(";")[2])
+
+
+def _stamp(text: str) -> Stamp | None:
+    if not text:
+        return None
+    device, inode, size, modified, changed = map(int, text.split(","))
+    return device, inode, size, modified, changed
+
+
+def decode(data: bytes) -> Entry:
+    """An entry from its bytes. Raises Corrupt."""
+    try:
+        row = json.loads(data)
+        row["by"] = tuple(row["by"])
+        row["site"] = tuple(row["site"])
+        return Entry(**row)
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupt(f"an entry of the ledger can't be read: {error!r}") from error
+
+
+def decode_intent(data: bytes) -> Intent:
+    """An intent from its bytes. Raises Corrupt."""
+    try:
+        row = json.loads(data)
+        row["notify"] = tuple(row["notify"])
+        return Intent(**row)
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupt(f"an intent of the ledger can't be read: {error!r}") from error
+
+
+def escaped(name: str) -> str:
+    """An address as part of a store key: control characters and ``%`` are percent-encoded."""
+    if name.isprintable() and "%" not in name:
+        return name
+    out = []
+    for char in name:
+        bad = char == "%" or not (char.isprintable() or char == " ") or 0xD800 <= ord(char) < 0xE000
+        out.append(
+            "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogateescape")) if bad else char
+        )
+    return "".join(out)
+
+
+def covered_line(line: str) -> str:
+    """A line of a task file as the entry of a sensitive resource keeps it: it may hold the secret."""
+    from hashlib import sha256
+
+    return f"sha256:{sha256(line.encode('utf-8', 'surrogateescape')).hexdigest()}"

@@ -1,0 +1,124 @@
+"""Law: what plan tells is what run does, action by action; then neither has anything to do; plan changes nothing.
+
+Random short task files over a small tree, which holds something already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.program.kit import Home
+
+NAMES = ("a", "b", "d", "d/x", "d/e", "d/e/y", "l", "dl/x")
+CONTENTS = ("", "one\n", "two\n")
+
+
+def _options(draw: st.DrawFn, *, file: bool) -> str:
+    out = ""
+    mode = draw(st.sampled_from((None, "0600", "0644") if file else (None, "0700", "0755")))
+    if mode is not None:
+        out += f', mode = "{mode}"'
+    return out + draw(st.sampled_from(("", "", f', owner = "{os.geteuid()}"', f', group = "{os.getegid()}"')))
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> str:
+    """One module call, as a line of Lua."""
+    name = draw(st.sampled_from(NAMES))
+    kind = draw(
+        st.sampled_from(("write", "write", "copy", "template", "directory", "absent", "cmd", "state"))
+    )
+    more = (
+        f", delegate_to = {json.dumps(draw(st.sampled_from(('here', 'local'))))}"
+        if draw(st.booleans())
+        else ""
+    )
+    if kind == "write":
+        more += _options(draw, file=True)
+        content = json.dumps(draw(st.sampled_from(CONTENTS)))
+        return f'file.write({{dest = "ROOT/{name}", content = {content}{more}}})'
+    if kind in ("copy", "template"):
+        more += _options(draw, file=True)
+        return f'file.{kind}({{dest = "ROOT/{name}", src = "src"{more}}})'
+    if kind == "directory":
+        return f'file.directory({{path = "ROOT/{name}"{more}{_options(draw, file=False)}}})'
+    if kind == "absent":
+        recursive = draw(st.sampled_from(("", ", recursive = true")))
+        return f'file.absent({{path = "ROOT/{name}"{more}{recursive}}})'
+    if kind == "cmd":
+        path = f"ROOT/c/{len(name)}"
+        return f'cmd({{command = "mkdir -p ROOT/c && touch {path}", creates = "{path}"{more}}})'
+    return f'state.set("k", {json.dumps(name)})'
+
+
+def tree(root: Path) -> dict[str, object]:
+    """All that a look at a tree can tell, times of access apart."""
+    found: dict[str, object] = {}
+    for path in sorted([root, *root.rglob("*")]):
+        if path.name.endswith(("-shm", "-wal")):
+            continue
+        status = path.lstat()
+        content: object = str(path.readlink()) if path.is_symlink() else None
+        if stat.S_ISREG(status.st_mode):
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        moved = status.st_mtime_ns if not stat.S_ISDIR(status.st_mode) else 0
+        found[str(path.relative_to(root))] = (status.st_mode, status.st_ino, moved, content)
+    return found
+
+
+def would(plan: Any) -> list[int]:
+    """The lines of a plan that change something."""
+    return [a["line"] for task in plan["tasks"] for a in task["actions"] if a["action"] != "none"]
+
+
+def check(home: Home, root: Path, lines: list[str]) -> None:
+    body = "\n".join(lines)
+    home.file("site.sloth", f'task({{name = "t", run = function()\n{body}\nend}})'.replace("ROOT", str(root)))
+    before = tree(home.folder)
+    said = home.run("plan", "site.sloth", "-o", "json", "--detailed-exitcode", code=None)
+    assert tree(home.folder) == before, "plan changes nothing"
+    plan = said.json
+    ran = home.run("run", "site.sloth", "-o", "json", code=None)
+    if said.code == 1:
+        assert ran.code == 1, (plan, ran.out)
+        return
+    done = [call["line"] for task in ran.json["tasks"] for call in task["calls"] if call["changed"]]
+    if not plan["complete"]:  # whatever a command that makes things would make
+        assert said.code == 2
+        assert done[: len(would(plan))] == would(plan)
+        return
+    assert ran.code == 0, (plan, ran.out)
+    assert would(plan) == done, plan
+    assert (said.code == 2) == bool(done or plan["summary"]["state"])
+
+
+def test_plan_is_what_run_does(soak: bool) -> None:
+    @settings(max_examples=300 if soak else 20)
+    @given(st.lists(calls(), min_size=1, max_size=5))
+    def law(lines: list[str]) -> None:
+        folder = Path(tempfile.mkdtemp())
+        try:
+            home = Home(folder)
+            root = home.cwd / "t"
+            (root / "d").mkdir(parents=True)
+            (root / "a").write_text("one\n")
+            (root / "l").symlink_to("a")
+            (root / "dl").symlink_to("d")
+            home.file("src", "two\n")
+            home.file("sloth.toml", '[agents]\nhere = "local://"\n')
+            check(home, root, lines)
+            check(home, root, lines)
+        finally:
+            shutil.rmtree(folder)
+
+    law()
