@@ -5,6 +5,7 @@ Folders are opened first, then names in them: a link put there meanwhile leads n
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -104,7 +105,14 @@ def _link(fd: int, folder: int, name: bytes, *, new: bool) -> bytes | None:
             return None
         except FileExistsError:
             pass  # made just now: it is replaced like one that was there
-    temporary = _random_name()
+    import fcntl
+    from hashlib import sha256
+
+    # One name for each target: what a killed writer left between link and rename is met, and goes, at the next try.
+    temporary = b".sloth-" + sha256(name).hexdigest()[:16].encode()
+    fcntl.flock(folder, fcntl.LOCK_EX)  # until the folder is closed: no living writer's name is taken from it
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=folder)
     os.link(f"/proc/self/fd/{fd}", temporary, dst_dir_fd=folder)
     return temporary
 
