@@ -67,6 +67,18 @@ def test_a_plan_rehearses_a_chain_and_invents_nothing(home: Home) -> None:
     assert (target(home) / "copy").read_text() == "one\n"
 
 
+def test_what_a_command_promised_to_make_is_there_for_the_next(home: Home) -> None:
+    text = """task({name = "t", run = function()
+      cmd({command = "mkdir -p ROOT; touch ROOT/made", creates = "ROOT/made"})
+      cmd({command = "echo again", creates = "ROOT/made"})
+    end})"""
+    file(home, text)
+    plan = home.run("plan", "site.sloth", "-o", "json").json
+    assert plan["complete"] and len(plan["tasks"][0]["actions"]) == 1
+    home.run("run", "site.sloth")
+    assert home.run("plan", "site.sloth", "-o", "json").json["summary"]["update"] == 0
+
+
 def test_a_plan_is_what_a_run_does(home: Home) -> None:
     text = """task({name = "t", run = function()
       file.directory("ROOT/d")

@@ -11,7 +11,7 @@ import posixpath
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sloth_runner.errors import BadArgument, CommandFailed, TaskFailed
+from sloth_runner.errors import BadArgument, CommandFailed, TaskFailed, Unpredictable
 from sloth_runner.model import Outcome
 from sloth_runner.modules.arguments import When
 from sloth_runner.modules.base import Arg, Context, Module, Predict, Recall
@@ -156,7 +156,11 @@ def _unfulfilled(args: Mapping[str, Any], main: Exec) -> Generator[Step, Any, st
 
 
 def _is_absent(path: str, main: Exec) -> Generator[Step, Any, bool]:
-    found: Found = yield Stat((yield from _absolute(path, main)))
+    whole = yield from _absolute(path, main)
+    try:
+        found: Found = yield Stat(whole)
+    except Unpredictable:  # in a plan: an earlier command promised to make it, and that is all that is known
+        return False
     return found.kind == ABSENT
 
 
