@@ -227,11 +227,7 @@ def make_link(op: MakeLink) -> Done:
 
 def set_times(op: SetTimes) -> Done:
     """Set the times of a file or folder; a link is refused."""
-    path = encode(op.path)
-    kind = kind_of(os.lstat(path).st_mode)
-    if kind not in (FILE, FOLDER):
-        raise OpError("link" if kind == LINK else "not-file", op.path, "is neither a file nor a folder")
-    fd, handle = _open_any(path)
+    fd, handle = _open_plain(op.path)
     try:
         now = os.fstat(fd)
         modified = now.st_mtime if op.modified is None else op.modified
@@ -247,15 +243,9 @@ def set_times(op: SetTimes) -> Done:
 def set_attrs(op: SetAttrs) -> Done:
     """Set attributes of what was opened, not of what its name may mean a moment later."""
     uid, gid = ids(op.path, op.owner, op.group)
-    path = encode(op.path)
-    kind = kind_of(os.lstat(path).st_mode)
-    if kind not in (FILE, FOLDER):
-        raise OpError("link" if kind == LINK else "not-file", op.path, "is neither a file nor a folder")
-    fd, handle = _open_any(path)
+    fd, handle = _open_plain(op.path)
     try:
         now = os.fstat(fd)
-        if kind_of(now.st_mode) != kind:
-            raise OpError("system", op.path, "was replaced by something else just now")
         mode = stat.S_IMODE(now.st_mode) if op.mode is None else op.mode
         uid = -1 if uid == now.st_uid else uid
         gid = -1 if gid == now.st_gid else gid
@@ -271,6 +261,19 @@ def set_attrs(op: SetAttrs) -> Done:
         return Done(True)
     finally:
         os.close(fd)
+
+
+def _open_plain(path: str) -> tuple[int, int | str]:
+    """The same of a file or a folder, and of nothing that took its place meanwhile."""
+    whole = encode(path)
+    kind = kind_of(os.lstat(whole).st_mode)
+    if kind not in (FILE, FOLDER):
+        raise OpError("link" if kind == LINK else "not-file", path, "is neither a file nor a folder")
+    fd, handle = _open_any(whole)
+    if kind_of(os.fstat(fd).st_mode) != kind:
+        os.close(fd)
+        raise OpError("system", path, "was replaced by something else just now")
+    return fd, handle
 
 
 def _open_any(path: bytes) -> tuple[int, int | str]:
