@@ -35,6 +35,7 @@ LARGEST = 1 << 20
 _ENV = {
     "npm_config_audit": "false", "npm_config_fund": "false", "npm_config_update_notifier": "false",
     "npm_config_progress": "false", "npm_config_loglevel": "error", "LC_ALL": "C.UTF-8",
+    "npm_config_fetch_retry_mintimeout": "1000", "npm_config_fetch_retry_maxtimeout": "5000",
 }  # fmt: skip
 
 
