@@ -61,10 +61,7 @@ class Fetching:
         try:
             return self._answer()
         except Exception as error:  # a connection that is broken off fails in many ways
-            if self._stopped == "timeout":
-                words = f"took longer than its timeout of {op.timeout:g} seconds, and was broken off"
-                raise self._problem("timeout", words) from error
-            if self._stopped:
+            if self._stopped and self._stopped != "timeout":
                 raise self._problem("stopped", "was broken off") from error
             raise self._told(error) from error
         finally:
@@ -86,17 +83,20 @@ class Fetching:
 
     def _told(self, error: Exception) -> Exception:
         """An error as OpError says it."""
+        cause = error.reason if isinstance(error, urllib.error.URLError) else error
+        # a socket that waited for all of the time may notice it before the timer does
+        if self._stopped == "timeout" or (isinstance(cause, TimeoutError) and cause.errno is None):
+            return self._problem(
+                "timeout", f"took longer than its timeout of {self._op.timeout:g} seconds, and was broken off"
+            )
         if isinstance(error, OpError):
             return error
-        cause = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(cause, ssl.SSLCertVerificationError):
             return self._problem(
                 "certificate", f"the server's certificate is not trusted: {cause.verify_message}"
             )
         if isinstance(cause, ssl.SSLError):
             return self._problem("protocol", f"no TLS connection: {cause.reason or cause}")
-        if isinstance(cause, socket.timeout):
-            return self._problem("unreachable", "no answer in time")
         if isinstance(cause, (http.client.HTTPException, ValueError)):
             return self._problem(
                 "protocol", f"the server's answer is not understood ({type(cause).__name__})"

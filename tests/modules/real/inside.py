@@ -209,5 +209,6 @@ def _undo(machine: Machine) -> list[str]:
 
 if __name__ == "__main__":
     os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    os.environ["HOME"] = "/root"  # the cases name root's own files
     os.chdir("/")
     serve(Path(sys.argv[1]))
