@@ -256,3 +256,14 @@ def test_who_imported_is_remembered(filled: Cli, other: Cli) -> None:
 
 def test_streams_have_bytes() -> None:
     assert Stream("é").buffer.read() == "é".encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("root:x:0:0\n", "no record of a bundle"), ('{"a":1}\n', "no bundle of sloth-runner")],
+)
+def test_a_file_that_is_no_bundle_is_named(cli: Cli, content: str, words: str) -> None:
+    cli.file("other.txt", content)
+    shown = cli("state", "import", "other.txt", "--yes")
+    assert shown.code == 7
+    assert words in shown.err and "--> other.txt" in shown.err and "nothing was changed" in shown.err

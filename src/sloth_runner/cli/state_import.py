@@ -13,7 +13,7 @@ from sloth_runner.cli.bar import bar
 from sloth_runner.cli.base import command, output_option, where_options, yes_option
 from sloth_runner.cli.sealing import opening_keys, passphrase_options
 from sloth_runner.cli.shell import Shell, Where, one_namespace
-from sloth_runner.errors import BadName, UsageError
+from sloth_runner.errors import BadName, Corrupt, UsageError
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import LOCAL, SHARED
 
@@ -114,7 +114,11 @@ def _import_bundle(shell: Shell, asked: Asked, source: File, choice: Choice) -> 
     from sloth_runner.state import bundle_import
 
     app = shell.app()
-    sections = bundle_import.survey(source)
+    try:
+        sections = bundle_import.survey(source)
+    except Corrupt as error:
+        error.file = error.file or asked.name
+        raise
     if choice.namespace is not None and len(sections) > 1:
         raise UsageError(
             f"{asked.name} holds {len(sections)} namespaces: they can't all go into {choice.namespace}",

@@ -227,7 +227,7 @@ def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
                 found = data.find(b'\n{"end":', at, cut)  # anything else in braces is no record
                 end = cut if found < 0 else found + 1
                 if data[at : at + 1] != b"[":
-                    raise damaged("a line is no record")
+                    raise damaged("a line is no record of a bundle")
             yield data[at:end]
             at = end
     if carry:
@@ -237,7 +237,7 @@ def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
 def _header(line: bytes) -> Header:
     row = _object(line)
     try:
-        if row["format"] != FORMAT:
+        if row.get("format") != FORMAT:
             raise damaged("it is no bundle of sloth-runner")
         if row["version"] != VERSION:
             raise Corrupt(
