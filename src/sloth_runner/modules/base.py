@@ -209,6 +209,12 @@ class Arg(NamedTuple):
     default: Any = None
 
 
+PRESENCE = Arg(
+    "state", "present or absent", 'whether it shall be there: "present" or "absent"', default="present"
+)
+"""The argument of all that can be there or not."""
+
+
 class Module(NamedTuple):
     """A module: its dotted name, its arguments, and the function that makes its steps.
 

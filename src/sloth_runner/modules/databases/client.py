@@ -14,10 +14,12 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import TaskFailed
+from sloth_runner.model import Outcome
 from sloth_runner.modules.system.steps import not_installed
 from sloth_runner.ops import Exec, OpError
 
 if TYPE_CHECKING:
+    from sloth_runner.modules.base import Converged
     from sloth_runner.ops import Ran
 
 LONGEST = 100_000
@@ -107,3 +109,9 @@ def _without_statements(said: Sequence[str]) -> list[str]:
         if not quoting and not dashes and "STATEMENT:" not in line and line.strip():
             kept.append(re.sub(r" near '.*", " near …", line.strip()))
     return kept
+
+
+def outcome(done: Sequence[Converged], name: str) -> Outcome:
+    """What a call returns that converged one resource, called ``name`` by the task."""
+    (one,) = done
+    return Outcome(one.action != "none", one.message, {"name": name})

@@ -5,17 +5,16 @@ Addresses: a user is NAME@HOST; what is on another server than the usual one beg
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument
-from sloth_runner.model import Outcome
-from sloth_runner.modules.base import Arg, Context, Ensure, Module, Resource, Want
-from sloth_runner.modules.databases.client import mark
+from sloth_runner.modules.base import PRESENCE, Arg, Context, Ensure, Module, Resource, Want
+from sloth_runner.modules.databases.client import mark, outcome
 from sloth_runner.modules.databases.mysql_kinds import KINDS, stored
 
 if TYPE_CHECKING:
-    from sloth_runner.modules.base import Converged, Steps
+    from sloth_runner.modules.base import Steps
 
 __all__ = ["KINDS", "MODULES"]
 
@@ -32,7 +31,7 @@ def user(args: Mapping[str, Any], context: Context) -> Steps:
             unchanged=["nothing was changed"],
         )
     if args["state"] == "absent":
-        return _outcome((yield Ensure((Want(resource, None),))), name)
+        return outcome((yield Ensure((Want(resource, None),))), name)
     wanted = {key: args[key] for key in ("auth", "locked", "tls", "max_connections") if args[key] is not None}
     options = {}
     if args["password"] is not None:
@@ -40,7 +39,7 @@ def user(args: Mapping[str, Any], context: Context) -> Steps:
         wanted.update(auth="password", password=mark(options["stored"]))
     elif args["auth"] == "password":
         raise BadArgument("mysql.user: which password? password = …", unchanged=["nothing was changed"])
-    return _outcome((yield Ensure((Want(resource, wanted, None, options),))), name)
+    return outcome((yield Ensure((Want(resource, wanted, None, options),))), name)
 
 
 def database(args: Mapping[str, Any], context: Context) -> Steps:
@@ -49,7 +48,7 @@ def database(args: Mapping[str, Any], context: Context) -> Steps:
     resource = Resource("mysql.database", _id(params, name), {**params, "name": name})
     wanted = {key: args[key] for key in ("charset", "collation") if args[key] is not None}
     want = Want(resource, None if args["state"] == "absent" else wanted)
-    return _outcome((yield Ensure((want,))), name)
+    return outcome((yield Ensure((want,))), name)
 
 
 def grant(args: Mapping[str, Any], context: Context) -> Steps:
@@ -72,12 +71,7 @@ def grant(args: Mapping[str, Any], context: Context) -> Steps:
     }
     wanted["grant_option"] = args["grant_option"]
     want = Want(resource, None if args["state"] == "absent" else wanted)
-    return _outcome((yield Ensure((want,))), who)
-
-
-def _outcome(done: Sequence[Converged], name: str) -> Outcome:
-    (one,) = done
-    return Outcome(one.action != "none", one.message, {"name": name})
+    return outcome((yield Ensure((want,))), who)
 
 
 def _server(args: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -95,9 +89,6 @@ def _id(params: Mapping[str, Any], name: str) -> str:
     return f"{where or ''}:{params.get('port', 3306)}/{name}"
 
 
-_STATE = Arg(
-    "state", "present or absent", 'whether it shall be there: "present" or "absent"', default="present"
-)
 _SERVER = (
     Arg("socket", "path", "the server's socket; without it: this machine's usual one"),
     Arg("host", "line", "the server's host, over the network"),
@@ -129,7 +120,7 @@ MODULES = (
             Arg("locked", "boolean", "whether it may not log in; without it: as it is, false if new"),
             Arg("tls", "mysql tls", "what its connections must have: none, ssl, x509; without it: as it is"),
             Arg("max_connections", "identity", "how many connections it may have at once; 0: any number"),
-            _STATE,
+            PRESENCE,
             *_SERVER,
         ),
         "Makes a user of a MariaDB server as it should be, or removes it. What is not said stays as it is.",
@@ -144,7 +135,7 @@ MODULES = (
             Arg("name", "mysql name", "the database's name", required=True),
             Arg("charset", "database word", "its default character set, such as utf8mb4; without it: as it is"),
             Arg("collation", "database word", "its default collation; without it: as it is"),
-            _STATE,
+            PRESENCE,
             *_SERVER,
         ),
         "Makes a database of a MariaDB server as it should be, or removes it with all that is in it.",
@@ -162,7 +153,7 @@ MODULES = (
             Arg("table", "mysql name", "the table; * for all of the database", default="*"),
             Arg("privileges", "privileges", 'exactly these: {"select", "insert"}, or "all"', default=("all",)),
             Arg("grant_option", "boolean", "whether it may give them to others", default=False),
-            _STATE,
+            PRESENCE,
             *_SERVER,
         ),
         "Gives a user exactly these privileges on a database or table, or (absent) none.",

@@ -6,18 +6,17 @@ password is compared with the SCRAM verifier that the server keeps, so that only
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument
-from sloth_runner.model import Outcome
-from sloth_runner.modules.base import Arg, Context, Ensure, Module, Resource, Want
+from sloth_runner.modules.base import PRESENCE, Arg, Context, Ensure, Module, Resource, Want
 from sloth_runner.modules.databases import scram
-from sloth_runner.modules.databases.client import mark, rows
+from sloth_runner.modules.databases.client import mark, outcome, rows
 from sloth_runner.modules.databases.postgresql_kinds import FLAGS, KINDS, PRIVILEGES, PUBLIC, literal, psql
 
 if TYPE_CHECKING:
-    from sloth_runner.modules.base import Converged, Steps
+    from sloth_runner.modules.base import Steps
 
 __all__ = ["KINDS", "MODULES"]
 
@@ -30,7 +29,7 @@ def user(args: Mapping[str, Any], context: Context) -> Steps:
     params = _server(args, context)
     resource = Resource("postgresql.user", _id(params, name), {**params, "name": name})
     if absent:
-        return _outcome((yield Ensure((Want(resource, None),))), name)
+        return outcome((yield Ensure((Want(resource, None),))), name)
     wanted: dict[str, Any] = {
         key: args[key]
         for key in (*FLAGS, "connection_limit", "valid_until")
@@ -43,7 +42,7 @@ def user(args: Mapping[str, Any], context: Context) -> Steps:
         stored = yield from _stored(resource, args["password"])
         wanted["password"] = mark(stored)
         options["stored"] = stored
-    return _outcome((yield Ensure((Want(resource, wanted, None, options),))), name)
+    return outcome((yield Ensure((Want(resource, wanted, None, options),))), name)
 
 
 def _stored(resource: Resource, password: str) -> Generator[Any, Any, str]:
@@ -68,12 +67,12 @@ def database(args: Mapping[str, Any], context: Context) -> Steps:
     resource = Resource("postgresql.database", _id(params, name), {**params, "name": name})
     if args["state"] == "absent":
         options = {"force": args["force"]}
-        return _outcome((yield Ensure((Want(resource, None, None, options),))), name)
+        return outcome((yield Ensure((Want(resource, None, None, options),))), name)
     keys = ("owner", "encoding", "collate", "ctype", "connection_limit")
     wanted = {key: args[key] for key in keys if args[key] is not None}
     if "encoding" in wanted:
         wanted["encoding"] = wanted["encoding"].upper().replace("UTF-8", "UTF8")
-    return _outcome((yield Ensure((Want(resource, wanted, None, {"template": args["template"]}),))), name)
+    return outcome((yield Ensure((Want(resource, wanted, None, {"template": args["template"]}),))), name)
 
 
 def grant(args: Mapping[str, Any], context: Context) -> Steps:
@@ -88,7 +87,7 @@ def grant(args: Mapping[str, Any], context: Context) -> Steps:
     own = {**params, "database": where, "on": on, "object": name, "role": role}
     resource = Resource("postgresql.grant", _id(params, f"{role} on {on} {where}/{name}"), own)
     if args["state"] == "absent":
-        return _outcome((yield Ensure((Want(resource, None),))), role)
+        return outcome((yield Ensure((Want(resource, None),))), role)
     wanted = PRIVILEGES[on] if "all" in args["privileges"] else args["privileges"]
     strange = [word for word in wanted if word not in PRIVILEGES[on]]
     if strange:
@@ -96,12 +95,7 @@ def grant(args: Mapping[str, Any], context: Context) -> Steps:
             f"postgresql.grant: {strange[0]!r} can't be granted on a {on}; there are {', '.join(PRIVILEGES[on])}",
             unchanged=["nothing was changed"],
         )
-    return _outcome((yield Ensure((Want(resource, {"privileges": sorted(wanted)}),))), role)
-
-
-def _outcome(done: Sequence[Converged], name: str) -> Outcome:
-    (one,) = done
-    return Outcome(one.action != "none", one.message, {"name": name})
+    return outcome((yield Ensure((Want(resource, {"privileges": sorted(wanted)}),))), role)
 
 
 def _server(args: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -119,9 +113,6 @@ def _id(params: Mapping[str, Any], name: str) -> str:
     return f"{params.get('host', '')}:{params.get('port', 5432)}/{name}"
 
 
-_STATE = Arg(
-    "state", "present or absent", 'whether it shall be there: "present" or "absent"', default="present"
-)
 _SERVER = (
     Arg("host", "line", "the server's host, or the folder of its socket; without it: this machine's usual socket"),
     Arg("port", "database port", "the server's port; without it: 5432"),
@@ -150,7 +141,7 @@ MODULES = (
             Arg("connection_limit", "connection limit", "how many connections at once; -1: any number"),
             Arg("valid_until", "expiry", 'when its password ends, in UTC ("2030-01-31 12:00:00"), or "never"'),
             Arg("member_of", "postgresql names", "exactly these roles; without it: as it is"),
-            _STATE,
+            PRESENCE,
             *_SERVER,
         ),
         "Makes a role of a PostgreSQL server as it should be, or removes it. What is not said stays as it is.",
@@ -169,7 +160,7 @@ MODULES = (
             Arg("ctype", "database word", "what letters are, C.UTF-8 …; can't be changed later"),
             Arg("template", "postgresql name", "the database that a new one is copied from"),
             Arg("connection_limit", "connection limit", "how many connections it may have at once; -1: any number"),
-            _STATE,
+            PRESENCE,
             Arg("force", "boolean", 'with state = "absent": also while others are connected', default=False),
             *_SERVER,
         ),
@@ -187,7 +178,7 @@ MODULES = (
             Arg("on", "postgresql object", "what they are on: database, schema, table, sequence", default="database"),
             Arg("object", "postgresql name", "the schema, table or sequence; with its schema as schema.table"),
             Arg("privileges", "privileges", 'exactly these: {"select", "insert"}, or "all"', default=("all",)),
-            _STATE,
+            PRESENCE,
             *_SERVER,
         ),
         "Gives a role exactly these privileges on an object, or (absent) none.",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument
 from sloth_runner.modules.base import (
+    PRESENCE,
     Arg,
     Change,
     Context,
@@ -305,9 +306,6 @@ KINDS = (
         _converge_members,
     ),
 )
-_STATE = Arg(
-    "state", "present or absent", 'whether it shall be there: "present" or "absent"', default="present"
-)
 MODULES = (
     Module(
         "user",
@@ -327,7 +325,7 @@ MODULES = (
             Arg("locked", "boolean", "whether its password is locked"),
             Arg("expires", "day", 'the day from which on it can\'t log in ("2027-03-31"), or "never"'),
             Arg("system", "boolean", "take the number of a new user from those for services", default=False),
-            _STATE,
+            PRESENCE,
             Arg("remove_home", "boolean", 'with state = "absent": its home folder and mail too', default=False),
         ),
         "Makes a user as it should be, or removes it. What is not said stays as it is.",
@@ -348,7 +346,7 @@ MODULES = (
             Arg("gid", "identity", "its number; without it: as it is, the next free one if new"),
             Arg("members", "accounts", "exactly these users; without it: as they are"),
             Arg("system", "boolean", "take the number of a new group from those for services", default=False),
-            _STATE,
+            PRESENCE,
         ),
         "Makes a group as it should be, or removes it.",
         positional="name",

@@ -11,7 +11,18 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, TaskFailed
-from sloth_runner.modules.base import Arg, Change, Context, Kind, Look, Module, Observed, Resource, Want
+from sloth_runner.modules.base import (
+    PRESENCE,
+    Arg,
+    Change,
+    Context,
+    Kind,
+    Look,
+    Module,
+    Observed,
+    Resource,
+    Want,
+)
 from sloth_runner.modules.system.steps import (
     act,
     alone,
@@ -212,7 +223,7 @@ MODULES = (
             *(Arg(name, "cron field", f"{RANGES[name][0]}-{RANGES[name][1]}, 1-5, */10; {_TIME}") for name in TIMES),
             Arg("special", "special time", f"instead of them: {', '.join(SPECIAL)}"),
             Arg("enabled", "boolean", "false keeps the entry as a comment", default=True),
-            Arg("state", "present or absent", 'whether it shall be there: "present" or "absent"', default="present"),
+            PRESENCE,
         ),
         "Makes an entry of a crontab as it should be, or removes it.",
         refused={

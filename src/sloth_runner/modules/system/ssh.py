@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.modules.base import (
+    PRESENCE,
     Arg,
     Change,
     Context,
@@ -342,9 +343,6 @@ KINDS = (
     Kind("ssh_key.known_host", "key: a machine's public key of one type in a known_hosts file",
          *one_by_one(_observe_host, _converge_host)),
 )  # fmt: skip
-_STATE = Arg(
-    "state", "present or absent", 'whether it shall be there: "present" or "absent"', default="present"
-)
 _NO_FETCH = "keys are not fetched from a machine that can't prove yet who it is; give the key itself"
 MODULES = (
     Module(
@@ -358,7 +356,7 @@ MODULES = (
             ),
             Arg("exclusive", "boolean", "remove all keys that are not named", default=False),
             Arg("path", "file path", "the file; without it: .ssh/authorized_keys in the user's home"),
-            _STATE,
+            PRESENCE,
         ),
         "Lets a key into a user's account with ssh, or no longer.",
         refused={"url": _NO_FETCH, "comment": "a comment is part of the key's line"},
@@ -376,7 +374,7 @@ MODULES = (
             Arg("key", "public keys", "its public key; without it absent removes those of all types"),
             Arg("account", "account", "for this user alone, in its .ssh/known_hosts"),
             Arg("path", "file path", f"the file; without it: {GLOBAL}, or the user's"),
-            _STATE,
+            PRESENCE,
         ),
         "Lets ssh know a machine by its key, or forget it.",
         refused={"fetch": _NO_FETCH, "hash_host": "names are written as they are; hidden ones are found"},
