@@ -71,8 +71,10 @@ class App:
     @property
     def store_name(self) -> str:
         """The store as documents and questions name it."""
+        from sloth_runner.state.backends import public_url
+
         url = self.settings.store
-        return f"sqlite://{self.settings.state_folder}" if url in ("sqlite", "sqlite://") else url
+        return f"sqlite://{self.settings.state_folder}" if url in ("sqlite", "sqlite://") else public_url(url)
 
     def store(self) -> Store:
         """The store, opened at the first use."""
@@ -140,13 +142,16 @@ class App:
 
     def raw_store(self, patience: float = PATIENCE) -> Store:
         """The store below encryption: what is there, sealed or not. Its user closes it."""
-        from sloth_runner.state.backends import open_store
+        from sloth_runner.state.backends import Options, open_store
 
+        settings = self.settings
         try:
-            return open_store(self.settings.store, folder=self.settings.state_folder, patience=patience)
+            options = Options(
+                settings.state_folder, patience, settings.request_timeout, self._password(), self.environ
+            )
+            return open_store(settings.store, options)
         except BadConfig as error:
-            origin = self.settings.origins["state.store"]
-            raise origin.problem(error.message, *error.next) from None
+            raise settings.origins["state.store"].problem(error.message, *error.next) from None
 
     def writer(self, store: Store | None = None) -> Writer:
         """The path of every change, on ``store`` or the app's own."""
@@ -301,6 +306,19 @@ class App:
         if url == "local://":
             return LOCAL
         raise BadConfig(f"{url}: this version reaches local:// agents only", unchanged=["nothing was run"])
+
+    def _password(self) -> str | None:
+        """The store's password or token. Raises BadConfig: the variable that should hold it does not."""
+        name = self.settings.password_env
+        if name is None:
+            return None
+        found = self.getenv(name)
+        if not found:
+            raise self.settings.origins["state.password_env"].problem(
+                f"the variable {name}, which should hold the store's password, is not set",
+                f"export {name}=…",
+            )
+        return found
 
     def _open(self, patience: float) -> Store:
         store = self.raw_store(patience)

@@ -35,6 +35,8 @@ class Settings(NamedTuple):
     home: Path
     files: tuple[Path, ...]
     store: str
+    password_env: str | None
+    request_timeout: float
     shared_prefixes: tuple[str, ...]
     keep: int
     days: float

@@ -12,7 +12,6 @@ from sloth_runner.names import did_you_mean
 from sloth_runner.plain import NamedTuple
 
 _SIZES = {"b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
-_STORES_LATER = ("postgres", "postgresql", "etcd", "consul", "s3")
 SECTIONS: Final = ("state", "run", "agents", "groups")
 
 
@@ -153,14 +152,18 @@ def _size(least: int, words: str) -> Callable[[Any, bool], object]:
 
 def _store(raw: Any, text: bool) -> str:
     if not isinstance(raw, str) or not raw.strip():
-        raise ValueError('"sqlite", "memory" or a URL such as "sqlite:///a/folder" is needed')
+        raise ValueError('"sqlite", "memory" or a URL such as "postgres://host/database" is needed')
     url = raw.strip()
     scheme, separator, rest = url.partition("://")
-    if scheme in _STORES_LATER:
-        raise ValueError(f"the store {scheme!r} is not in this version; there are sqlite and memory")
     if scheme == "sqlite" and separator and not rest.startswith("/"):
         raise ValueError(f"{url!r}: the folder must be absolute, as in sqlite:///a/folder")
     return url
+
+
+def _variable(raw: Any, text: bool) -> str:
+    if not isinstance(raw, str) or not raw.strip().replace("_", "a").isalnum() or raw.strip()[0].isdigit():
+        raise ValueError(f'the name of a variable such as "SLOTH_STORE_PASSWORD" is needed, not {raw!r}')
+    return raw.strip()
 
 
 def _prefixes(raw: Any, text: bool) -> tuple[str, ...]:
@@ -182,6 +185,10 @@ def _prefixes(raw: Any, text: bool) -> tuple[str, ...]:
 
 FIELDS: Final[Mapping[str, Field]] = {
     "state.store": Field(_store, "sqlite", "where state is kept"),
+    "state.password_env": Field(_variable, None, "variable that holds the store's password or token"),
+    "state.request_timeout": Field(
+        _positive_duration, 10.0, "seconds within which the store's server has to answer"
+    ),
     "state.shared_prefixes": Field(_prefixes, ("cluster:",), "keys and locks that all agents share"),
     "state.history.keep": Field(_whole(1, 100_000), 50, "revisions of a key that are always kept"),
     "state.history.days": Field(_days, 90.0, "days that others are kept"),

@@ -22,14 +22,17 @@ from sloth_runner.state.store import ABSENT, ANY, PRESENT, Change, Check, Entry,
 
 
 class Opener(NamedTuple):
-    """How to get at one fresh store: ``open`` another handle on it; ``advance`` its lease clock by seconds;
-    ``url`` and ``folder`` with which other processes open it (None: they can't)."""
+    """How to get at one fresh store: ``open`` another handle on it; ``advance`` its lease clock by seconds (or wait
+    for as long, where it is a server's); ``url`` and ``folder`` with which other processes open it (None: they can't);
+    ``ttl``: seconds of the shortest lease worth testing; ``lag``: seconds that an ended lease may still be there."""
 
     open: Callable[[], Store]
     advance: Callable[[float], None] | None
     url: str | None
     folder: str
     leases: bool = True
+    ttl: float = 10.0
+    lag: float = 0.0
 
 
 def key(name: str, namespace: str = "local") -> str:
@@ -127,8 +130,9 @@ class Conformance:
             store.commit([Change(key(str(i)), b"") for i in range(store.traits.max_changes + 1)])
         assert list(store.scan()) == []
 
-    @pytest.mark.parametrize("value", [b"", bytes(range(256)), b"x" * 1_500_000, "é𝄞".encode()])
+    @pytest.mark.parametrize("value", [b"", bytes(range(256)), bytes(range(256)) * 6_000, "é𝄞".encode()])
     def test_values_come_back_byte_for_byte(self, store: Store, value: bytes) -> None:
+        value = value[: store.traits.max_value]
         store.commit([Change(key("a"), value)])
         entry = store.get(key("a"))
         assert entry is not None
@@ -192,24 +196,25 @@ class Conformance:
                 store.commit([Change(key("l"), b"", ABSENT, 10)])
             return
         assert opener.advance is not None
-        store.commit([Change(key("l"), b"1", ABSENT, 10), Change(key("stays"), b"")])
-        opener.advance(9)
-        store.commit([Change(key("l"), b"2", PRESENT, 10)])
-        opener.advance(9)
+        ttl = opener.ttl
+        store.commit([Change(key("l"), b"1", ABSENT, ttl), Change(key("stays"), b"")])
+        opener.advance(0.6 * ttl)
+        store.commit([Change(key("l"), b"2", PRESENT, ttl)])
+        opener.advance(0.6 * ttl)
         entry = store.get(key("l"))
         assert entry is not None
         assert entry.value == b"2"
-        opener.advance(1.5)
+        opener.advance(0.6 * ttl + opener.lag)
         assert store.get(key("l")) is None
         assert [e.key for e in store.scan()] == [key("stays")]
         with pytest.raises(Conflict):
             store.commit([Check(key("l"), PRESENT)])
         with pytest.raises(Conflict):
-            store.commit([Change(key("l"), b"3", entry.rev, 10)])
-        (rev,) = store.commit([Change(key("l"), b"3", ABSENT, 10)])
+            store.commit([Change(key("l"), b"3", entry.rev, ttl)])
+        (rev,) = store.commit([Change(key("l"), b"3", ABSENT, ttl)])
         assert rev > entry.rev
         store.commit([Change(key("l"), b"for ever", rev)])
-        opener.advance(1000)
+        opener.advance(1.2 * ttl + opener.lag)
         assert store.get(key("l")) is not None
 
     def test_handles_see_each_other_at_once(self, opener: Opener, store: Store) -> None:

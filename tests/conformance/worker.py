@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from sloth_runner.errors import Conflict
-from sloth_runner.state.backends import open_store
+from sloth_runner.state.backends import Options, open_store
 from sloth_runner.state.layout import store_key
 from sloth_runner.state.store import ABSENT, Change, Check, Store
 
@@ -70,7 +70,7 @@ def whole(store: Store, index: int, rounds: int) -> Report:
 def opened(url: str, folder: str) -> Store:
     """The store; ``sealed+URL`` under the key of the sealing tests."""
     scheme, _, rest = url.rpartition("+")
-    store: Store = open_store(rest, folder=Path(folder), patience=60.0)
+    store: Store = open_store(rest, Options(Path(folder), 60.0))
     if scheme == "sealed":
         from sloth_runner.state.sealed import Sealed
         from tests.state.kit import key_source

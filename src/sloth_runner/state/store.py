@@ -87,6 +87,31 @@ class Traits(NamedTuple):
     """Leaves nothing on disk of what was overwritten or deleted in this namespace. Raises Busy while others read
     it. None where nothing is left, or where only the store's operator can do it."""
 
+    watch: Callable[[str], AbstractContextManager[Doorbell]] | None = None
+    """Tells of changes below a prefix as they are made, from the moment the context is entered. It has a connection
+    of its own, and may be used in another thread than the handle. None where there is nothing to listen to."""
+    probe: Callable[[], list[Proof]] | None = None
+    """Proves by trying, on records of its own, that the server is what this store relies on. None where nothing is
+    taken on trust: there is no server."""
+
+
+class Doorbell(Protocol):
+    """Rings when entries are put or deleted (renewed leases may ring, too). It may ring for nothing; it never stays
+    silent when something was committed, whoever did it, however short the time between two calls."""
+
+    def __call__(self, seconds: float) -> Sequence[str] | None:
+        """Wait up to ``seconds`` (0: only look). The store keys that were put or deleted since the last call, ``()``
+        when there were none, None when something may have been, and which can't be said. Raises StoreDown."""
+        ...
+
+
+class Proof(NamedTuple):
+    """One thing that a store relies on, as it was found: ``good``, what was tried, and what came of it."""
+
+    name: str
+    good: bool
+    message: str
+
 
 class Reader(Protocol):
     """What can be read of a store."""

@@ -2,42 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
+from typing import Final
 
 from sloth_runner.errors import BadConfig
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.store import Store
 
-GROUP = "sloth_runner.backends"
-"""Entry points of this group add schemes: a function of (url, patience in seconds) that returns a Store."""
+GROUP: Final = "sloth_runner.backends"
+"""Entry points of this group add schemes: a function of (url, Options) that returns a Store."""
+SCHEMES: Final[Mapping[str, str]] = {
+    "sqlite": "sqlite",
+    "memory": "memory",
+}
+"""Scheme -> module of this package, whose ``open_store(url, options)`` makes a handle."""
 _LATER = ("postgres", "postgresql", "etcd", "consul", "s3")
 
 
-def open_store(url: str, *, folder: Path, patience: float) -> Store:
-    """The store that ``url`` names. ``sqlite`` keeps its files in ``folder`` (or in ``sqlite:///a/folder``).
+class Options(NamedTuple):
+    """What a backend is told besides its URL."""
 
-    ``patience``: seconds that a commit may wait for other processes. Raises BadConfig for an unknown scheme.
+    folder: Path
+    """Where a store of files keeps them, if its URL names no folder."""
+    patience: float
+    """Seconds that a commit may wait for other processes."""
+    timeout: float = 10.0
+    """Seconds within which a server has to answer one request; then StoreDown, or Indeterminate for a commit."""
+    password: str | None = None
+    """The store's password or token, from the variable that ``[state] password_env`` names."""
+    environ: Mapping[str, str] = {}
+    """This process's environment, for the usual variables of the store's own tools (PGSSLMODE, AWS_PROFILE)."""
+
+
+def open_store(url: str, options: Options) -> Store:
+    """A handle on the store that ``url`` names; nothing is asked of a server yet.
+
+    Raises BadConfig: an unknown scheme, a URL that its backend does not understand, or a package that is not
+    installed.
     """
-    scheme, _, rest = url.partition("://")
-    if scheme == "sqlite":
-        from sloth_runner.state.backends.sqlite import SQLiteStore
-
-        return SQLiteStore(Path(rest) if rest else folder, patience=patience)
-    if scheme == "memory":
-        from sloth_runner.state.backends.memory import MemoryStore
-
-        return MemoryStore()
-    return _from_entry_point(scheme, url, patience)
+    scheme, _, _ = url.partition("://")
+    name = SCHEMES.get(scheme)
+    if name is None:
+        return _from_entry_point(scheme, url, options)
+    store: Store = import_module(f"{__name__}.{name}").open_store(url, options)
+    return store
 
 
-def _from_entry_point(scheme: str, url: str, patience: float) -> Store:
+def needs(extra: str, error: ImportError) -> BadConfig:
+    """The error for a backend whose client is not installed."""
+    return BadConfig(
+        f"this store needs a package that is not installed ({error.name})",
+        unchanged=["nothing was read or written"],
+        next=[f"pip install 'sloth-runner[{extra}]'"],
+    )
+
+
+def public_url(url: str) -> str:
+    """``url`` as it may be shown: without the password that may stand in it."""
+    scheme, separator, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    login, at, host = place.rpartition("@")
+    return f"{scheme}{separator}{login.partition(':')[0]}{at}{host}{slash}{path}"
+
+
+def _from_entry_point(scheme: str, url: str, options: Options) -> Store:
     from importlib.metadata import entry_points
 
-    for point in entry_points(group=GROUP, name=scheme):
-        store: Store = point.load()(url, patience)
-        return store
+    points = entry_points(group=GROUP)
+    for point in points:
+        if point.name == scheme:
+            store: Store = point.load()(url, options)
+            return store
     why = "is not in this version" if scheme in _LATER else "is not known"
+    known = sorted({*SCHEMES, *(point.name for point in points)})
     raise BadConfig(
-        f"the store {scheme!r} {why}; there are sqlite and memory, and what plug-ins add",
+        f"the store {scheme!r} {why}; there are {', '.join(known)}",
         unchanged=["nothing was read or written"],
         next=['[state] store = "sqlite"'],
     )

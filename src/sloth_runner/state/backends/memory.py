@@ -6,9 +6,13 @@ import threading
 import time
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Conflict
 from sloth_runner.state.store import ABSENT, Change, Check, Entry, Rev, Traits, beyond, check_commit, holds
+
+if TYPE_CHECKING:
+    from sloth_runner.state.backends import Options
 
 TRAITS = Traits(embedded=True, concurrency=1, max_changes=10_000, max_value=16 << 20)
 
@@ -77,3 +81,8 @@ class MemoryStore:
         until = None if change.lease is None else self._clock() + change.lease
         self._entries[change.key] = (Entry(change.key, change.value, self._last), until)
         return self._last
+
+
+def open_store(url: str, options: Options) -> MemoryStore:
+    """An empty store of this process's own."""
+    return MemoryStore()

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
@@ -36,6 +36,9 @@ from sloth_runner.state.store import (
     check_commit,
     holds,
 )
+
+if TYPE_CHECKING:
+    from sloth_runner.state.backends import Options
 
 MAX_CHANGES = 10_000
 MAX_VALUE = 16 << 20
@@ -379,3 +382,9 @@ def _is_name(name: str) -> bool:
     except SlothError:
         return False
     return True
+
+
+def open_store(url: str, options: Options) -> SQLiteStore:
+    """A handle on the files in ``sqlite:///a/folder``, or in the folder that is the default."""
+    folder = url.partition("://")[2]
+    return SQLiteStore(Path(folder) if folder else options.folder, patience=options.patience)
