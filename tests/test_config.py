@@ -75,6 +75,8 @@ def test_the_nearer_wins_and_is_named(place: Place) -> None:
 def test_every_setting_from_a_file_and_from_a_variable(place: Place) -> None:
     values = {
         "state.store": ('"memory"', "memory", "memory"),
+        "state.password_env": ('"STORE_PASSWORD"', "STORE_PASSWORD", "STORE_PASSWORD"),
+        "state.request_timeout": ('"2s"', "2s", 2.0),
         "state.shared_prefixes": ('["a:", "b:"]', "a:,b:", ("a:", "b:")),
         "state.history.keep": ("7", "7", 7),
         "state.history.days": ("1.5", "1.5", 1.5),
@@ -113,7 +115,7 @@ WRONG = {
     "duration": ('[run]\nlock_timeout = "soon"\n', 2, "1h30m"),
     "zero": ("[run]\ntimeout = 0\n", 2, "more than 0"),
     "memory": ('[run]\nlua_memory = "1KiB"\n', 2, "8MiB"),
-    "store": ('[state]\nstore = "etcd://h1:2379"\n', 2, "not in this version"),
+    "variable": ('[state]\npassword_env = "my password"\n', 2, "the name of a variable"),
     "relative store": ('[state]\nstore = "sqlite://here"\n', 2, "absolute"),
     "empty prefix": ('[state]\nshared_prefixes = [""]\n', 2, "every key"),
     "overlap": ('[state]\nshared_prefixes = ["a", "a:"]\n', 2, "overlap"),

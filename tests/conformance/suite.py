@@ -23,8 +23,8 @@ from sloth_runner.state.store import ABSENT, ANY, PRESENT, Change, Check, Entry,
 
 class Opener(NamedTuple):
     """How to get at one fresh store: ``open`` another handle on it; ``advance`` its lease clock by seconds (or wait
-    for as long, where it is a server's); ``url`` and ``folder`` with which other processes open it (None: they can't);
-    ``ttl``: seconds of the shortest lease worth testing; ``lag``: seconds that an ended lease may still be there."""
+    for as long, where it is a server's); ``url`` and ``folder`` with which other processes open it (None: they
+    can't); ``ttl``: seconds of the shortest lease worth testing; ``lag``: for how many an ended one may be there."""
 
     open: Callable[[], Store]
     advance: Callable[[float], None] | None
