@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
-from sloth_runner.cli import documents, text
+from sloth_runner import documents
+from sloth_runner.cli import text
 from sloth_runner.cli.base import DURATION, command, output_option, where_options, yes_option
 from sloth_runner.cli.shell import Shell, Where, one_namespace
-from sloth_runner.errors import KeyMissing, UsageError
-from sloth_runner.names import did_you_mean
+from sloth_runner.documents import locks as told
+from sloth_runner.errors import UsageError
 from sloth_runner.state import locks
-from sloth_runner.state.layout import SHARED
 
 if TYPE_CHECKING:
     from sloth_runner.state.locks import Info
+    from sloth_runner.state.state import State
 
 
 @command("list")
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 @click.pass_obj
 def list_locks(shell: Shell, where: Where) -> None:
     """List the locks that are held: local ones (or an agent's) and those that all share."""
-    found = [(info, _is_stale(shell, info)) for info in _held(shell, where)]
+    app = shell.app()
+    found = list(told.held(app, told.namespaces(app, None if where.all_agents else shell.view(where))))
     if shell.mode == "jsonl":
         for info, stale in found:
             shell.record("lock", documents.lock(info, stale=stale))
         return
     if shell.mode == "json":
-        rows = [documents.lock(info, stale=stale) for info, stale in found]
-        shell.document("lock.list", {"store": shell.app().store_name, "locks": rows})
+        shell.document("lock.list", told.listing(app, found))
         return
     cells = [_cells(shell, info, stale) for info, stale in found]
     headers = ["NAME", "NAMESPACE", "HOLDER", "BY", "ACQUIRED", "EXPIRES", "STATE"]
@@ -50,12 +50,11 @@ def list_locks(shell: Shell, where: Where) -> None:
 @click.pass_obj
 def show(shell: Shell, name: str, where: Where) -> None:
     """Show who holds the lock NAME, since when and until when."""
-    info = _one(shell, name, where)
-    stale = _is_stale(shell, info)
+    _, info = _one(shell, name, where)
     if shell.structured:
-        body = {"store": shell.app().store_name, "lock": documents.lock(info, stale=stale)}
-        shell.document("lock.show", body)
+        shell.document("lock.show", told.shown(shell.app(), info))
         return
+    stale = told.is_stale(shell.app(), info)
     by = info.owner.by
     pairs = [
         ("holder", info.owner.holder),
@@ -82,21 +81,19 @@ def show(shell: Shell, name: str, where: Where) -> None:
 @click.pass_obj
 def break_held(shell: Shell, name: str, where: Where, reason: str, yes: bool) -> None:
     """Take the lock NAME away from its holder. Its writes under the lock are refused from then on."""
-    info = _one(shell, name, where)
-    stale = _is_stale(shell, info)
+    app = shell.app()
+    view, info = _one(shell, name, where)
+    stale = told.is_stale(app, info)
     by = info.owner.by
     lines = [
-        f"  {name} in {info.namespace} of {shell.app().store_name}",
+        f"  {name} in {info.namespace} of {app.store_name}",
         f"  held by {info.owner.holder!r}: {documents.who_text(by)}, pid {by.pid}",
         f"  {_state(stale)}; ends by itself {text.ago(info.expires, shell.world.clock())}",
     ]
     shell.confirm(lines, "Break it?", yes=yes)
-    app = shell.app()
-    if not locks.break_lock(app.store(), info, app.by(), reason, shell.world.clock()):
-        raise _free(shell, name, where, "is no longer held by the holder that was shown")
+    told.take_away(app, view, info, reason)
     if shell.structured:
-        body = {"store": app.store_name, "broken": documents.lock(info, stale=stale), "reason": reason}
-        shell.document("lock.break", body)
+        shell.document("lock.break", told.broken(app, info, stale, reason))
     else:
         shell.print(f"broken: {text.pictures(name)}, held by {text.pictures(info.owner.holder)}")
 
@@ -127,42 +124,9 @@ def run(
     return run_locked(shell, view.home(locks.check_lock_name(name)), name, argv, ttl, wait, holder or argv[0])
 
 
-def _held(shell: Shell, where: Where) -> Iterator[Info]:
-    app = shell.app()
-    if where.all_agents:
-        namespaces = sorted({SHARED, *app.namespaces()})
-    else:
-        namespaces = list(dict.fromkeys([shell.view(where).namespace, SHARED]))
-    for namespace in namespaces:
-        yield from locks.held(app.store(), namespace)
-
-
-def _one(shell: Shell, name: str, where: Where) -> Info:
+def _one(shell: Shell, name: str, where: Where) -> tuple[State, Info]:
     view = shell.view(one_namespace(where, "a lock lies in one namespace"))
-    info = locks.info(shell.app().store(), view.home(locks.check_lock_name(name)), name)
-    if info is None:
-        raise _free(shell, name, where, f"is not held in {view.home(name)}")
-    return info
-
-
-def _free(shell: Shell, name: str, where: Where, why: str) -> KeyMissing:
-    held = list(_held(shell, where))
-    steps = did_you_mean(name, [info.name for info in held if info.name != name])
-    if not where.shared and any(info.name == name and info.namespace == SHARED for info in held):
-        steps.append("it is held in the shared namespace: --shared")
-    return KeyMissing(
-        f"the lock {name!r} {why}",
-        unchanged=["nothing was changed"],
-        next=[*steps, "see all: sloth-runner lock list --all-agents"],
-    )
-
-
-def _is_stale(shell: Shell, info: Info) -> bool:
-    app = shell.app()
-    by = info.owner.by
-    if by.host != app.by().host:
-        return False
-    return locks.is_stale(info, by.host, app.process_identity()[0], app.start_time(by.pid))
+    return view, told.one(shell.app(), view, name)
 
 
 def _state(stale: bool) -> str:

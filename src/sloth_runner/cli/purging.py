@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sloth_runner.cli.state_keys import flags
+from sloth_runner.documents.keys import flags
 from sloth_runner.errors import Conflict, TooLarge, UsageError
 from sloth_runner.state import tags
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, place, prefix_of, revisions_of

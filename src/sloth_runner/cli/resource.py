@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from sloth_runner.cli.base import command, output_option, where_options, yes_option
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.text import count
-from sloth_runner.errors import KeyMissing, UsageError
-from sloth_runner.moments import iso
-from sloth_runner.names import did_you_mean
+from sloth_runner.documents import resources as told
+from sloth_runner.errors import UsageError
 from sloth_runner.state.layout import LOCAL, SHARED
 
 if TYPE_CHECKING:
     from sloth_runner.state.ledger_records import Entry
-
-Document = dict[str, Any]
 
 
 def _agents(shell: Shell, where: Where) -> list[str]:
@@ -42,13 +39,12 @@ def list_resources(shell: Shell, /, prefix: str, where: Where) -> None:
 
     store = shell.app().store()
     found = [(agent, e) for agent in _agents(shell, where) for e in entries(store, agent, prefix)]
-    rows = [_row(shell, agent, entry) for agent, entry in found]
+    rows = told.rows(store, found)
     if shell.mode == "jsonl":
         for row in rows:
             shell.record("resource", row)
     elif shell.mode == "json":
-        body = {"store": shell.app().store_name, "count": len(rows), "resources": rows}
-        shell.document("resource.list", body)
+        shell.document("resource.list", told.listing(shell.app(), rows))
     else:
         cells = [
             [r["address"], r["status"], r["stack"] or "-", r["task"] or "-", shell.moment(e.time), agent]
@@ -67,9 +63,9 @@ def list_resources(shell: Shell, /, prefix: str, where: Where) -> None:
 def show(shell: Shell, /, address: str, where: Where) -> None:
     """Show what the ledger knows of one resource (type:id): what was wanted, what was there before, and by whom."""
     agent, entry = _one(shell, address, one_namespace(where, "a resource is on one machine"))
-    row = _row(shell, agent, entry)
+    (row,) = told.rows(shell.app().store(), [(agent, entry)])
     if shell.structured:
-        shell.document("resource.show", {"store": shell.app().store_name, "resource": row})
+        shell.document("resource.show", told.shown(shell.app(), row))
         return
     pairs = [
         ("status", row["status"]),
@@ -112,58 +108,8 @@ def forget(shell: Shell, /, addresses: Sequence[str], where: Where, yes: bool) -
 
 
 def _one(shell: Shell, address: str, where: Where) -> tuple[str, Entry]:
-    from sloth_runner.state.ledger import Ledger, entries
-
-    store = shell.app().store()
     (agent,) = _agents(shell, where)
-    entry = Ledger(store, agent, tuple).entry(address)
-    if entry is not None:
-        return agent, entry
-    known = [found.address for found in entries(store, agent)]
-    raise KeyMissing(
-        f"nothing is recorded of {address!r} on {agent!r}",
-        next=[*did_you_mean(address, known), f"see what is: sloth-runner resource list --agent {agent}"],
-    )
-
-
-def _row(shell: Shell, agent: str, entry: Entry) -> Document:
-    from sloth_runner.engine.records import list_stacks
-    from sloth_runner.state.ledger_records import checksum
-
-    names = {stack["id"]: stack["stack"] for stack in list_stacks(shell.app().store())}
-    user, host, pid, run, task = entry.by
-    secret = bool(entry.salt)
-    return {
-        "address": entry.address,
-        "agent": agent,
-        "status": _status(entry),
-        "stack": names.get(entry.stack),
-        "task": task,
-        "module": entry.module,
-        "line": entry.line,
-        "site": list(entry.site),
-        "wanted": None if secret else entry.wanted,
-        "before": None if secret else entry.before,
-        "sensitive": secret,
-        "checksums": {
-            "wanted": checksum(entry.wanted),
-            "applied": checksum(entry.applied),
-            "observed": checksum(entry.applied),
-        },
-        "applied": iso(entry.time),
-        "by": {"user": user, "host": host, "pid": pid, "run": run, "task": task},
-        "kept": entry.keep,
-    }
-
-
-def _status(entry: Entry) -> str:
-    if entry.memory is not None:
-        return "remembered"
-    if entry.applied is None:
-        return "absent"
-    if entry.adopted:
-        return "adopted"
-    return "created" if entry.before is None else "changed"
+    return agent, told.one(shell.app().store(), agent, address)
 
 
 def _cell(value: object) -> str:

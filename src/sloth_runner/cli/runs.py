@@ -9,6 +9,7 @@ import click
 from sloth_runner.cli import progress, text
 from sloth_runner.cli.base import COUNT, command, output_option
 from sloth_runner.cli.shell import Document, Shell
+from sloth_runner.documents import runs as told
 from sloth_runner.engine import records
 from sloth_runner.moments import parse_moment
 
@@ -20,15 +21,13 @@ from sloth_runner.moments import parse_moment
 @click.pass_obj
 def list_runs(shell: Shell, stack: str | None, limit: int) -> None:
     """List runs, the newest first."""
-    rows = records.list_runs(shell.app().store(), stack=stack, limit=limit)
-    heads = [_head(row) for row in rows]
+    heads = told.heads(shell.app().store(), stack=stack, limit=limit)
     if shell.mode == "jsonl":
         for head in heads:
             shell.record("run", head)
         return
     if shell.mode == "json":
-        body = {"store": shell.app().store_name, "stack": stack, "count": len(heads), "runs": heads}
-        shell.document("runs.list", body)
+        shell.document("runs.list", told.listing(shell.app(), heads, stack))
         return
     headers = ["RUN", "STACK", "STATUS", "STARTED", "TOOK", "TASKS", "BY"]
     shell.table(headers, [_cells(shell, row) for row in heads], flexible=(1, 5, 6))
@@ -42,9 +41,9 @@ def list_runs(shell: Shell, stack: str | None, limit: int) -> None:
 @click.pass_obj
 def show(shell: Shell, run: str) -> None:
     """Show what RUN did (last, if none is named): each task, its changes, its error."""
-    document = _public(records.show_run(shell.app().store(), run))
+    document = told.public(records.show_run(shell.app().store(), run))
     if shell.structured:
-        shell.document("run", {"store": shell.app().store_name, **document})
+        shell.document("run", told.shown(shell.app(), document))
         return
     if not shell.human:
         rows = [
@@ -78,18 +77,12 @@ def show(shell: Shell, run: str) -> None:
 def logs(shell: Shell, run: str, task: str | None) -> None:
     """Print what the tasks of RUN said (last, if none is named)."""
     document = records.show_run(shell.app().store(), run)
-    lines = [
-        {"task": t["name"], "agent": t["agent"], **line}
-        for t in document["tasks"]
-        if task is None or t["name"] == task
-        for line in t["log"]
-    ]
+    lines = told.lines(document, task)
     if shell.mode == "jsonl":
         for line in lines:
             shell.record("task.output", line)
     elif shell.mode == "json":
-        body = {"store": shell.app().store_name, "run": document["run"], "lines": lines}
-        shell.document("runs.logs", body)
+        shell.document("runs.logs", told.logs(shell.app(), document, lines))
     elif shell.mode == "plain":
         shell.table([], [[ln["time"], ln["agent"], ln["task"], ln["stream"], ln["text"]] for ln in lines])
     else:
@@ -98,21 +91,6 @@ def logs(shell: Shell, run: str, task: str | None) -> None:
                 line["agent"], line["task"], line["stream"], line["text"], shell.color
             ):
                 shell.print(shown)
-
-
-def _head(row: Document) -> Document:
-    names = ("run", "stack", "file", "status", "exit_code", "started", "seconds", "summary", "by")
-    return {name: row.get(name) for name in names}
-
-
-def _public(document: Document) -> Document:
-    """Without what only resuming needs."""
-    hidden = ("process", "began", "stack_id")
-    out: Document = {name: item for name, item in document.items() if name not in hidden}
-    out["tasks"] = [
-        {k: v for k, v in task.items() if k not in ("result", "run")} for task in document["tasks"]
-    ]
-    return out
 
 
 def _cells(shell: Shell, row: Document) -> list[str]:

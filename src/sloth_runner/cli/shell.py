@@ -126,15 +126,16 @@ class Shell:
 
     def document(self, name: str, body: Mapping[str, Any]) -> None:
         """A document of this format, as JSON on one line (jsonl) or indented."""
-        document = {"format": f"sloth-runner/{name}", "version": 1, **body}
         if self.mode == "jsonl":
-            self.record(name, document)
-        else:
-            self.print(self._json(document, indent=2))
+            self.record(name, {"format": f"sloth-runner/{name}", "version": 1, **body})
+            return
+        from sloth_runner.documents import dumped
+
+        self.print(dumped(name, body, ascii_only=not self._unicode))
 
     def record(self, event: str, body: Mapping[str, Any]) -> None:
         """A line of JSON Lines."""
-        self.print(self._json({"event": event, **body}))
+        self.print(json.dumps({"event": event, **body}, ensure_ascii=not self._unicode, allow_nan=False))
 
     def table(
         self,
@@ -216,9 +217,9 @@ class Shell:
         if self._app is not None:
             self._app.close()
 
-    def _json(self, document: object, indent: int | None = None) -> str:
-        unicode = (self.world.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
-        return json.dumps(document, ensure_ascii=not unicode, indent=indent, allow_nan=False)
+    @property
+    def _unicode(self) -> bool:
+        return (self.world.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
 
 
 def one_namespace(where: Where, why: str) -> Where:

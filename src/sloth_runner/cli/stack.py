@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from sloth_runner.cli.base import command, output_option, yes_option
-from sloth_runner.cli.shell import Document, Shell
+from sloth_runner.cli.shell import Shell
+from sloth_runner.documents import runs as told
 from sloth_runner.engine import records
 from sloth_runner.errors import BadStack
 from sloth_runner.names import did_you_mean
@@ -16,13 +17,13 @@ from sloth_runner.names import did_you_mean
 @click.pass_obj
 def list_stacks(shell: Shell) -> None:
     """List stacks: their file, how many runs they have, and how the last one ended."""
-    rows = _stacks(shell)
+    rows = told.stacks(shell.app().store())
     if shell.mode == "jsonl":
         for row in rows:
             shell.record("stack", row)
         return
     if shell.mode == "json":
-        shell.document("stack.list", {"store": shell.app().store_name, "stacks": rows})
+        shell.document("stack.list", told.stack_listing(shell.app(), rows))
         return
     cells = [
         [r["stack"], r["last_status"] or "-", r["last_run"] or "-", str(r["runs"]), r["file"]] for r in rows
@@ -55,7 +56,7 @@ def rename(shell: Shell, old: str, new: str) -> None:
 @click.pass_obj
 def forget(shell: Shell, name: str, yes: bool) -> None:
     """Forget the stack NAME; the records of its runs stay, state too."""
-    known = {row["stack"]: row for row in _stacks(shell)}
+    known = {row["stack"]: row for row in told.stacks(shell.app().store())}
     if name not in known:
         raise BadStack(
             f"there is no stack {name!r}", unchanged=["nothing was changed"], next=did_you_mean(name, known)
@@ -68,21 +69,3 @@ def forget(shell: Shell, name: str, yes: bool) -> None:
         shell.document("stack.forget", {"store": shell.app().store_name, "stack": name})
     else:
         shell.print(f"forgot the stack {name}")
-
-
-def _stacks(shell: Shell) -> list[Document]:
-    """Each stack with its file, its last run and how many there are."""
-    store = shell.app().store()
-    runs: dict[str, list[Document]] = {}
-    for head in records.list_runs(store):
-        runs.setdefault(str(head["stack"]), []).append(head)
-    return [
-        {
-            "stack": row["stack"],
-            "file": row["file"],
-            "last_run": runs[row["stack"]][0]["run"] if row["stack"] in runs else None,
-            "last_status": runs[row["stack"]][0]["status"] if row["stack"] in runs else None,
-            "runs": len(runs.get(row["stack"], ())),
-        }
-        for row in records.list_stacks(store)
-    ]

@@ -4,57 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sloth_runner.cli import documents, reveals, text
+from sloth_runner.cli import text
 from sloth_runner.cli.shell import Shell
-from sloth_runner.cli.state_keys import missing
+from sloth_runner.documents.differences import Side, compare, difference
+from sloth_runner.documents.keys import missing
 from sloth_runner.errors import UsageError
-from sloth_runner.plain import NamedTuple
-from sloth_runner.state.difference import unified
 
 if TYPE_CHECKING:
     from sloth_runner.state.record import Record
     from sloth_runner.state.state import State
 
 
-class Side(NamedTuple):
-    """One side: the key, the revision's number (None: nothing there) and its record."""
-
-    key: str
-    record: Record | None
-
-    @property
-    def name(self) -> str:
-        """``KEY@3``."""
-        return f"{self.key}@{self.record.number}" if self.record else f"{self.key} (nothing)"
-
-
 def print_diff(shell: Shell, view: State, first: str, second: str | None, *, reveal: bool) -> None:
     """Print the difference of two revisions. Raises KeyMissing, Compacted, UsageError."""
     left, right = _sides(view, first, second)
-    secret = any(side.record is not None and side.record.sensitive for side in (left, right))
-    if secret and reveal:
-        for key in {left.key, right.key}:
-            reveals.record_key(shell, view, view.home(key), key)
-    hidden = secret and not reveal
-    lines = [] if hidden else unified(_text(left), _text(right), left.name, right.name)
-    differ = _text(left) != _text(right)
+    pair = compare(view, left, right, reveal=reveal)
     if shell.structured:
-        shell.document(
-            "state.diff",
-            {
-                "store": shell.app().store_name,
-                "namespace": view.home(left.key),
-                "from": _side(left, hidden),
-                "to": _side(right, hidden),
-                "differ": differ,
-                "diff": None if hidden else "".join(line + "\n" for line in lines),
-            },
-        )
-    elif not differ:
+        shell.document("state.diff", difference(shell.app(), view, pair))
+        return
+    if not pair.differ:
         shell.say(f"no difference between {left.name} and {right.name}")
-    elif hidden:
+    elif pair.hidden:
         shell.say(f"{left.name} and {right.name} differ, and are sensitive: --reveal shows how")
-    for line in [] if shell.structured else lines:
+    for line in pair.lines:
         shell.print(_colored(text.pictures(line), shell.color))
 
 
@@ -86,20 +58,6 @@ def _last(view: State, key: str) -> Record:
     if found is None:
         raise missing(view, key)
     return found
-
-
-def _text(side: Side) -> str | None:
-    return side.record.text if side.record else None
-
-
-def _side(side: Side, hidden: bool) -> dict[str, object]:
-    record = side.record
-    return {
-        "key": side.key,
-        "rev": record.number if record else None,
-        "value": documents.value(record, reveal=True) if record and not hidden else None,
-        "sensitive": bool(record and record.sensitive),
-    }
 
 
 def _colored(line: str, color: bool) -> str:

@@ -9,7 +9,7 @@ import click
 from sloth_runner.cli import text
 from sloth_runner.cli.base import command, output_option
 from sloth_runner.cli.shell import Shell
-from sloth_runner.cli.state_keys import flags
+from sloth_runner.documents.keys import flags
 from sloth_runner.errors import Corrupt
 
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from sloth_runner.cli import reveals, text
+from sloth_runner.cli import text
 from sloth_runner.cli.bar import bar
 from sloth_runner.cli.base import command, output_option, reveal_option, where_options
 from sloth_runner.cli.sealing import passphrase_options, sealing_keys
 from sloth_runner.cli.shell import Shell, Where, one_namespace
-from sloth_runner.cli.state_keys import own_view
+from sloth_runner.documents import reveals
+from sloth_runner.documents.keys import own_view
 from sloth_runner.errors import KeyMissing, UsageError
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import SHARED
@@ -183,7 +184,7 @@ def _reveal(shell: Shell, asked: Asked, namespace: str, count: int) -> None:
 def _record(shell: Shell, asked: Asked, namespace: str) -> None:
     app = shell.app()
     view = own_view(app.state(shared=True) if namespace == SHARED else app.state(namespace))
-    reveals.record(shell, view, (row for row in view.rows(asked.prefix) if row.record.sensitive))
+    reveals.record(view, (row for row in view.rows(asked.prefix) if row.record.sensitive))
 
 
 def _refuse_secrets(why: str) -> None:

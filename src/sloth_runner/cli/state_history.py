@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sloth_runner.cli import documents, reveals
+from sloth_runner import documents
 from sloth_runner.cli.base import COUNT, command, complete_key, output_option, reveal_option, where_options
 from sloth_runner.cli.shell import Shell, Where, one_namespace
-from sloth_runner.cli.state_keys import first_kept, missing, moment
+from sloth_runner.cli.state_keys import moment
 from sloth_runner.errors import UsageError
 from sloth_runner.model import By
 
@@ -67,63 +66,31 @@ def history(
 
 
 def _filter(shell: Shell, since: str | None, until: str | None, by: str | None) -> Filter:
+    from sloth_runner.documents.past import who_is_meant
     from sloth_runner.state.history import Filter
 
     return Filter(
         None if since is None else moment(shell, "--since", since),
         None if until is None else moment(shell, "--until", until),
-        frozenset() if by is None else _who(shell, by),
+        frozenset() if by is None else who_is_meant(shell.app().store(), by),
     )
-
-
-def _who(shell: Shell, word: str) -> frozenset[str]:
-    """The names that ``--by`` means: a user's as it is, and the run that it is the start of, or the last one."""
-    from sloth_runner.state.layout import RUN, SHARED, place, prefix_of
-
-    if not word:
-        raise UsageError("--by takes a user, user@host, or a run")
-    store = shell.app().store()
-    last = word == "last"
-    prefix = prefix_of(SHARED, RUN, "" if last else word)
-    found = list(store.scan(prefix, reverse=last, limit=1 if last else 2))
-    return frozenset({word, place(found[0].key).name} if len(found) == 1 else {word})
 
 
 def _print_key(
     shell: Shell, view: State, key: str, wanted: Filter, limit: int | None, before: int | None, reveal: bool
 ) -> None:
-    from sloth_runner.state.history import head, matching
+    from sloth_runner.documents import past
 
-    namespace = view.home(key)
-    store = view.writer.store
-    if head(store, namespace, key) is None:
-        raise missing(view, key)
-    found = matching(store, namespace, key, wanted, before=before)
-    page = list(islice(found, limit))
-    more = limit is not None and next(found, None) is not None
-    if reveal and any(r.secret or r.old_secret for r in page):
-        reveals.record_key(shell, view, namespace, key)
-    first = first_kept(view, key, page[-1].record)[0] if page else 1
-    shown_to = reveals.found(store, namespace, key)
-    rows = [documents.revision(r, reveal=reveal) for r in page]
+    part = past.of_key(view, key, wanted, limit, before, reveal=reveal)
     if shell.mode == "jsonl":
-        for row in rows:
-            shell.record("revision", row)
+        for found in part.revisions:
+            shell.record("revision", documents.revision(found, reveal=reveal))
         return
     if shell.mode == "json":
-        body = {
-            "store": shell.app().store_name,
-            "namespace": namespace,
-            "key": key,
-            "compacted_below": first if first > 1 else 0,
-            "next": page[-1].record.number if more else None,
-            "revisions": rows,
-            "reveals": shown_to,
-        }
-        shell.document("state.history", body)
+        shell.document("state.history", past.key_history(shell.app(), part, reveal=reveal))
         return
-    _table(shell, page, reveal)
-    _notes(shell, page, first, more, shown_to)
+    _table(shell, part.revisions, reveal)
+    _notes(shell, part.revisions, part.first, part.more, part.shown_to)
 
 
 def _notes(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sloth_runner.cli import documents, reveals, text
+from sloth_runner import documents
+from sloth_runner.cli import text
 from sloth_runner.cli.base import COUNT, command, complete_key, output_option, reveal_option, where_options
 from sloth_runner.cli.shell import Shell, Where, one_namespace
-from sloth_runner.cli.state_keys import first_kept, missing, moment, views
-from sloth_runner.errors import Missing, UsageError
+from sloth_runner.cli.state_keys import moment, views
+from sloth_runner.documents import keys, reveals
+from sloth_runner.errors import UsageError
 
 if TYPE_CHECKING:
-    from sloth_runner.state.record import Record
-    from sloth_runner.state.state import Row, State
+    from sloth_runner.state.state import Row
 
 ONE = "a key is looked up in one namespace"
 
@@ -31,28 +31,17 @@ ONE = "a key is looked up in one namespace"
 def list_keys(shell: Shell, prefix: str, where: Where, limit: int | None, after: str, reveal: bool) -> None:
     """List keys, all or those below PREFIX, own and shared ones."""
     seen = views(shell, where)
-    found = _rows(seen, prefix, after, where.all_agents)
-    rows = list(islice(found, limit)) if limit is not None else list(found)
-    more = limit is not None and len(rows) == limit and next(found, None) is not None
-    cursor = _cursor(rows[-1], where.all_agents) if more else None
+    part = keys.page(seen, prefix, after, limit, everywhere=where.all_agents)
+    rows = part.rows
     if reveal:
-        reveals.record(shell, seen[0], [row for row in rows if row.record.sensitive])
+        reveals.record(seen[0], [row for row in rows if row.record.sensitive])
     if shell.mode == "jsonl":
         for row in rows:
             shell.record("entry", documents.entry(row, reveal=reveal))
         return
     if shell.mode == "json":
-        shell.document(
-            "state.list",
-            {
-                "store": shell.app().store_name,
-                "namespace": None if where.all_agents else seen[0].namespace,
-                "prefix": prefix,
-                "count": len(rows),
-                "next": cursor,
-                "entries": [documents.entry(row, reveal=reveal) for row in rows],
-            },
-        )
+        body = keys.listing(shell.app(), seen, prefix, part, everywhere=where.all_agents, reveal=reveal)
+        shell.document("state.list", body)
         return
     _list_table(shell, rows, where.all_agents, reveal)
     if shell.human and not rows:
@@ -60,23 +49,8 @@ def list_keys(shell: Shell, prefix: str, where: Where, limit: int | None, after:
         shell.say(
             "no keys" + below + (" in any namespace" if where.all_agents else f" in {seen[0].namespace}")
         )
-    if cursor is not None:
-        shell.say(f"there are more: --after {cursor!r}")
-
-
-def _rows(seen: list[State], prefix: str, after: str, everywhere: bool) -> Any:
-    start_in, slash, start_key = after.partition("/") if everywhere else ("", "", after)
-    if everywhere and after and not slash:
-        raise UsageError('with --all-agents, --after takes NAMESPACE/KEY: the "next" of a page')
-    for view in seen:
-        if everywhere and view.namespace < start_in:
-            continue
-        key = start_key if not everywhere or view.namespace == start_in else ""
-        yield from view.rows(prefix, after=key)
-
-
-def _cursor(row: Row, everywhere: bool) -> str:
-    return f"{row.namespace}/{row.key}" if everywhere else row.key
+    if part.next is not None:
+        shell.say(f"there are more: --after {part.next!r}")
 
 
 def _list_table(shell: Shell, rows: list[Row], everywhere: bool, reveal: bool) -> None:
@@ -108,16 +82,16 @@ def _list_table(shell: Shell, rows: list[Row], everywhere: bool, reveal: bool) -
 def show(shell: Shell, key: str, where: Where, rev: int | None, at: str | None, reveal: bool) -> None:
     """Show KEY: its value, its type, and who changed it when."""
     view = shell.view(one_namespace(where, ONE))
-    namespace, record = _wanted(shell, view, key, rev, at)
+    if rev is not None and at is not None:
+        raise UsageError("--rev and --at exclude each other: give one of them")
+    moment_ = None if at is None else moment(shell, "--at", at)
+    namespace, record = keys.wanted(view, key, rev, moment_, at or "")
     if reveal and record.sensitive:
-        reveals.record_key(shell, view, namespace, key)
-    first = first_kept(view, key, record)
+        reveals.record_key(view, namespace, key)
     if shell.structured:
-        entry = documents.record_entry(namespace, key, record, reveal=reveal)
-        entry["by"] = documents.who(record.by)
-        entry["history"] = {"first": first[0], "last": first[1]}
-        shell.document("state.show", {"store": shell.app().store_name, "entry": entry})
+        shell.document("state.show", keys.shown(shell.app(), view, namespace, key, record, reveal=reveal))
         return
+    first = keys.first_kept(view, key, record)
     kind = documents.record_entry(namespace, key, record, reveal=False)["type"] or f"none ({record.op})"
     expires = "never" if record.expires is None else shell.moment(record.expires)
     pairs = [
@@ -140,26 +114,6 @@ def show(shell: Shell, key: str, where: Where, rev: int | None, at: str | None, 
     shell.fields(key, pairs)
 
 
-def _wanted(shell: Shell, view: State, key: str, rev: int | None, at: str | None) -> tuple[str, Record]:
-    if rev is not None and at is not None:
-        raise UsageError("--rev and --at exclude each other: give one of them")
-    try:
-        if rev is not None:
-            return view.home(key), view.revision(key, rev)
-        if at is not None:
-            record = view.at(key, moment(shell, "--at", at))
-            if record is None or record.text is None:
-                raise missing(view, key, f"at {at}")
-            return view.home(key), record
-    except Missing as error:
-        error.unchanged = error.unchanged or ["nothing was changed"]
-        raise
-    row = view.row(key)
-    if row is None:
-        raise missing(view, key)
-    return row.namespace, row.record
-
-
 @command("get")
 @click.argument("key", shell_complete=complete_key)
 @where_options()
@@ -176,10 +130,10 @@ def get(shell: Shell, key: str, where: Where, raw: bool, reveal: bool) -> None:
     view = shell.view(one_namespace(where, ONE))
     row = view.row(key)
     if row is None:
-        raise missing(view, key)
+        raise keys.missing(view, key)
     record = row.record
     if reveal and record.sensitive:
-        reveals.record_key(shell, view, row.namespace, key)
+        reveals.record_key(view, row.namespace, key)
     if shell.structured:
         entry = documents.entry(row, reveal=reveal)
         body = {name: entry[name] for name in ("namespace", "key", "type", "value", "sensitive")}
@@ -220,13 +174,9 @@ def exists(shell: Shell, key: str, where: Where) -> int:
 def stats(shell: Shell, where: Where) -> None:
     """Count keys, revisions, locks and bytes."""
     seen = views(shell, where)
-    each = [_stats(shell, view) for view in seen]
+    each = [keys.figures(shell.app(), view) for view in seen]
     if shell.structured:
-        total = _total(each) if where.all_agents else each[0]
-        body = {"store": shell.app().store_name, **total}
-        if where.all_agents:
-            body["namespaces"] = each
-        shell.document("state.stats", body)
+        shell.document("state.stats", keys.stats(shell.app(), each, everywhere=where.all_agents))
         return
     if where.all_agents:
         headers = ["NAMESPACE", "KEYS", "BYTES", "REVISIONS", "LOCKS", "OLDEST", "NEWEST", "ON DISK"]
@@ -240,37 +190,6 @@ def stats(shell: Shell, where: Where) -> None:
     if not shell.human:
         pairs.insert(0, ("namespace", row["namespace"]))
     shell.fields(row["namespace"], pairs)
-
-
-def _stats(shell: Shell, view: State) -> dict[str, Any]:
-    from sloth_runner.moments import iso
-    from sloth_runner.state.locks import held
-
-    found = view.stats()
-    return {
-        "namespace": view.namespace,
-        "keys": found.keys,
-        "bytes": found.bytes,
-        "revisions": found.revisions,
-        "locks": sum(1 for _ in held(view.writer.store, view.namespace)),
-        "oldest": None if found.oldest is None else iso(found.oldest),
-        "newest": None if found.newest is None else iso(found.newest),
-        "file_bytes": shell.app().file_bytes(view.namespace),
-        "encrypted": shell.app().sealed_throughout,
-    }
-
-
-def _total(each: list[dict[str, Any]]) -> dict[str, Any]:
-    sums = {name: sum(row[name] or 0 for row in each) for name in ("keys", "bytes", "revisions", "locks")}
-    times = {name: [row[name] for row in each if row[name]] for name in ("oldest", "newest")}
-    return {
-        "namespace": None,
-        **sums,
-        "oldest": min(times["oldest"], default=None),
-        "newest": max(times["newest"], default=None),
-        "file_bytes": sum(row["file_bytes"] or 0 for row in each),
-        "encrypted": all(row["encrypted"] for row in each),
-    }
 
 
 def _figure(shell: Shell, row: dict[str, Any], name: str) -> str:

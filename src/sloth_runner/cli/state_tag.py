@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sloth_runner.cli import documents, text
+from sloth_runner import documents
+from sloth_runner.cli import text
 from sloth_runner.cli.base import command, output_option, where_options, yes_option
 from sloth_runner.cli.shell import Shell, Where, one_namespace
-from sloth_runner.cli.state_keys import flags
+from sloth_runner.documents.keys import flags
 from sloth_runner.errors import UsageError
 from sloth_runner.moments import iso
 from sloth_runner.state import tags

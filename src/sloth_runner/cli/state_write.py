@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sloth_runner.cli import documents, text
+from sloth_runner import documents
+from sloth_runner.cli import text
 from sloth_runner.cli.base import (
     DURATION,
     command,
@@ -17,7 +18,7 @@ from sloth_runner.cli.base import (
     yes_option,
 )
 from sloth_runner.cli.shell import Shell, Where, one_namespace
-from sloth_runner.cli.state_keys import missing, own_view
+from sloth_runner.documents.keys import missing, own_view
 from sloth_runner.errors import BadValue, SlothError, UsageError
 
 if TYPE_CHECKING:

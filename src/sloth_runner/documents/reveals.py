@@ -10,8 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from sloth_runner.cli import documents
-from sloth_runner.cli.shell import Shell
+from sloth_runner.documents import who
 from sloth_runner.moments import iso
 from sloth_runner.state.layout import AUDIT, SEP, revisions_of, store_key
 from sloth_runner.state.store import ABSENT, Change
@@ -23,17 +22,17 @@ if TYPE_CHECKING:
 AT_ONCE = 1000
 
 
-def record_key(shell: Shell, view: State, namespace: str, key: str) -> None:
-    """Write down that this key's value is about to be shown."""
-    _write(shell, view.writer.store, {namespace: [key]})
+def record_key(view: State, namespace: str, key: str) -> None:
+    """Write down that this key's value is about to be shown to the view's user."""
+    _write(view, {namespace: [key]})
 
 
-def record(shell: Shell, view: State, rows: Iterable[Row]) -> None:
-    """Write down that these keys' values are about to be shown."""
+def record(view: State, rows: Iterable[Row]) -> None:
+    """Write down that these keys' values are about to be shown to the view's user."""
     keys: dict[str, list[str]] = {}
     for row in rows:
         keys.setdefault(row.namespace, []).append(row.key)
-    _write(shell, view.writer.store, keys)
+    _write(view, keys)
 
 
 def found(store: Store, namespace: str, key: str) -> list[dict[str, Any]]:
@@ -42,13 +41,13 @@ def found(store: Store, namespace: str, key: str) -> list[dict[str, Any]]:
     return [json.loads(entry.value) for entry in entries]
 
 
-def _write(shell: Shell, store: Store, keys: dict[str, list[str]]) -> None:
-    now = shell.world.clock()
-    note = json.dumps({"time": iso(now), "by": documents.who(shell.app().by())}).encode()
+def _write(view: State, keys: dict[str, list[str]]) -> None:
+    store, now, new_id = view.writer.store, view.writer.clock(), view.writer.new_id
+    note = json.dumps({"time": iso(now), "by": who(view.by)}).encode()
     for namespace, names in keys.items():
         changes = [
             Change(
-                f"{store_key(namespace, AUDIT, name)}{SEP}{int(now * 1000):015d}-{shell.world.new_id()}",
+                f"{store_key(namespace, AUDIT, name)}{SEP}{int(now * 1000):015d}-{new_id()}",
                 note,
                 ABSENT,
             )

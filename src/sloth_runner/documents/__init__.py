@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.moments import iso
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 HIDDEN = "••••••"
+
+
+def dumped(name: str, body: Mapping[str, Any], *, ascii_only: bool = False) -> str:
+    """A document as ``--output json`` prints it, without the last newline."""
+    document = {"format": f"sloth-runner/{name}", "version": 1, **body}
+    return json.dumps(document, ensure_ascii=ascii_only, indent=2, allow_nan=False)
 
 
 def entry(row: Row, *, reveal: bool) -> Document:

@@ -1,0 +1,131 @@
+"""Why: what keys held before and who changed it, of one key or of a whole namespace, has one form."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from sloth_runner import documents
+from sloth_runner.documents import Document, reveals
+from sloth_runner.documents.keys import first_kept, missing
+from sloth_runner.errors import UsageError
+from sloth_runner.moments import iso
+from sloth_runner.plain import NamedTuple
+from sloth_runner.state.history import Filter, Mark, Revision, head, latest, matching, one
+from sloth_runner.state.layout import RUN, SHARED, place, prefix_of
+
+if TYPE_CHECKING:
+    from sloth_runner.app import App
+    from sloth_runner.state.state import State
+    from sloth_runner.state.store import Store
+
+
+class KeyPage(NamedTuple):
+    """Some revisions of one key, newest first; ``first`` is the oldest of the key that is kept; ``shown_to``: who saw
+    its sensitive values."""
+
+    namespace: str
+    key: str
+    revisions: list[Revision]
+    first: int
+    more: bool
+    shown_to: list[Document]
+
+
+class RecentPage(NamedTuple):
+    """Some changes of a namespace, newest first, and where to go on."""
+
+    namespace: str
+    prefix: str
+    changes: list[tuple[Mark, Revision]]
+    next: str | None
+
+
+def who_is_meant(store: Store, word: str) -> frozenset[str]:
+    """The names that "by" means: a user's as it is, and the run that it is the start of, or the last one.
+
+    Raises UsageError for nothing.
+    """
+    if not word:
+        raise UsageError("--by takes a user, user@host, or a run")
+    last = word == "last"
+    prefix = prefix_of(SHARED, RUN, "" if last else word)
+    found = list(store.scan(prefix, reverse=last, limit=1 if last else 2))
+    return frozenset({word, place(found[0].key).name} if len(found) == 1 else {word})
+
+
+def of_key(
+    view: State, key: str, wanted: Filter, limit: int | None, before: int | None, *, reveal: bool
+) -> KeyPage:
+    """What a key held; ``reveal`` is recorded. Raises KeyMissing."""
+    namespace, store = view.home(key), view.writer.store
+    if head(store, namespace, key) is None:
+        raise missing(view, key)
+    found = matching(store, namespace, key, wanted, before=before)
+    part = list(islice(found, limit))
+    more = limit is not None and next(found, None) is not None
+    if reveal and any(r.secret or r.old_secret for r in part):
+        reveals.record_key(view, namespace, key)
+    first = first_kept(view, key, part[-1].record)[0] if part else 1
+    return KeyPage(namespace, key, part, first, more, reveals.found(store, namespace, key))
+
+
+def key_history(app: App, part: KeyPage, *, reveal: bool) -> Document:
+    """``state.history``."""
+    return {
+        "store": app.store_name,
+        "namespace": part.namespace,
+        "key": part.key,
+        "compacted_below": part.first if part.first > 1 else 0,
+        "next": part.revisions[-1].record.number if part.more else None,
+        "revisions": [documents.revision(r, reveal=reveal) for r in part.revisions],
+        "reveals": part.shown_to,
+    }
+
+
+def recent(
+    view: State, prefix: str, wanted: Filter, limit: int, after: str | None, *, reveal: bool
+) -> RecentPage:
+    """The newest changes of the namespace that ``prefix`` lies in; ``reveal`` is recorded. Raises UsageError."""
+    store, namespace = view.writer.store, view.home(prefix)
+    marks = latest(store, namespace, prefix, wanted, limit + 1, None if after is None else _mark(after))
+    part = [(mark, found) for mark in marks[:limit] if (found := one(store, namespace, mark)) is not None]
+    if reveal:
+        secret = {mark.key: None for mark, found in part if found.secret or found.old_secret}
+        for key in secret:
+            reveals.record_key(view, namespace, key)
+    return RecentPage(namespace, prefix, part, _cursor(marks[limit - 1]) if len(marks) > limit else None)
+
+
+def changes(part: RecentPage, *, reveal: bool) -> list[Document]:
+    """Each change as a row."""
+    return [{"key": mark.key, **documents.revision(found, reveal=reveal)} for mark, found in part.changes]
+
+
+def recent_history(app: App, part: RecentPage, wanted: Filter, *, reveal: bool) -> Document:
+    """``state.history.list``."""
+    rows = changes(part, reveal=reveal)
+    return {
+        "store": app.store_name,
+        "namespace": part.namespace,
+        "prefix": part.prefix,
+        "since": None if wanted.since is None else iso(wanted.since),
+        "until": None if wanted.until is None else iso(wanted.until),
+        "by": sorted(wanted.by),
+        "count": len(rows),
+        "next": part.next,
+        "revisions": rows,
+    }
+
+
+def _cursor(mark: Mark) -> str:
+    return f"{mark.time!r}/{mark.number}/{mark.key}"
+
+
+def _mark(text: str) -> Mark:
+    time, _, rest = text.partition("/")
+    number, _, key = rest.partition("/")
+    try:
+        return Mark(float(time), key, int(number))
+    except ValueError:
+        raise UsageError('--after takes the "next" of a page, such as 1790000000.0/3/KEY') from None
