@@ -7,7 +7,8 @@ import json
 import os
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -208,6 +209,27 @@ def test_a_plaintext_state_is_not_sealed_by_accident() -> None:
         with pytest.raises(Foreign, match="this state is in plaintext"):
             use(Sealed(inner, key_source()))
     assert snapshot(inner) == before
+
+
+class Late(MemoryStore):
+    """Another process seals the empty state just before this one looks whether it is empty."""
+
+    others = True
+
+    def scan(self, prefix: str = "", **how: Any) -> Iterator[Entry]:
+        if self.others:
+            self.others = False
+            Sealed(self, key_source()).commit([Change(key("theirs"), b"1")])
+        return super().scan(prefix, **how)
+
+
+@pytest.mark.parametrize("first", ["ready", "commit"])
+def test_two_may_begin_at_once(first: str) -> None:
+    sealed = Sealed(Late(), key_source())
+    if first == "ready":
+        sealed.ready()
+    sealed.commit([Change(key("ours"), b"2")])
+    assert [entry.value for entry in sealed.scan()] == [b"2", b"1"]
 
 
 def test_a_lost_keyring_is_told() -> None:

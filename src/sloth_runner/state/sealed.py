@@ -87,8 +87,10 @@ class Sealed:
         Raises KeyWrong, Foreign, Corrupt, and what the key's source raises. Nothing is written.
         """
         self._load()
+        found = next(iter(self.inner.scan(limit=1)), None) if self._ring is None else None
+        if found is not None:
+            self._load()  # another process may have made the keyring, and written, since then
         if self._ring is None:
-            found = next(iter(self.inner.scan(limit=1)), None)
             if found is not None:
                 raise faults.no_ring(found)
         elif self._ring.mode == OPEN:

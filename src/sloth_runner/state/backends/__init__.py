@@ -16,9 +16,10 @@ GROUP: Final = "sloth_runner.backends"
 SCHEMES: Final[Mapping[str, str]] = {
     "sqlite": "sqlite",
     "memory": "memory",
+    "etcd": "etcd",
 }
 """Scheme -> module of this package, whose ``open_store(url, options)`` makes a handle."""
-_LATER = ("postgres", "postgresql", "etcd", "consul", "s3")
+_LATER = ("postgres", "postgresql", "consul", "s3")
 
 
 class Options(NamedTuple):

@@ -1,0 +1,138 @@
+"""Why: what became of a request is read off etcd's answer by one table, each row of which a test has seen.
+
+What matters is the fate of a commit: surely not applied, or unknown. The texts are those of etcd 3.4 to 3.6, which
+begin alike ("etcdserver: …"), and gRPC's own.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sloth_runner.errors import Bug, Busy, Corrupt, SlothError, StoreDown, TooLarge
+from sloth_runner.plain import NamedTuple
+
+ELSEWHERE: Final = "elsewhere"
+"""Not applied; another node, or the same one a little later, may serve it."""
+REFUSED: Final = "refused"
+"""As ELSEWHERE: nobody listens there, or nobody that is who we think."""
+UNKNOWN: Final = "unknown"
+"""The answer was lost, or the node does not know either."""
+TOKEN: Final = "token"  # noqa: S105 - no secret
+"""Not applied: the token is no longer known; log in again."""
+COMPACTED: Final = "compacted"
+"""The revision that was asked for is no longer kept."""
+FULL: Final = "full"
+"""The database is at its quota. A transaction that was under way when it filled up may have been applied."""
+FINAL: Final = "final"
+"""Not applied, and nothing would change that."""
+
+
+class Row(NamedTuple):
+    """An answer: gRPC's code, how its text begins; its fate, the error's class, what to do."""
+
+    code: str
+    text: str
+    fate: str
+    kind: type[SlothError] = StoreDown
+    next: tuple[str, ...] = ()
+
+
+_ACCESS: Final = (
+    "see who may do what: etcdctl user get USER --detail",
+    "docs/stores/etcd.md has the commands",
+)
+_LIMITS: Final = ("larger servers are told by max-request-bytes= and max-txn-ops= in the store's URL",)
+_SPACE: Final = (
+    "free space: etcdctl compact REVISION, then etcdctl defrag on each node",
+    "then let it write again: etcdctl alarm disarm",
+    "more room: --quota-backend-bytes on the servers",
+)
+
+TABLE: Final[tuple[Row, ...]] = (
+    Row("UNAVAILABLE", "failed to connect to all addresses", REFUSED),
+    Row("UNAVAILABLE", "errors resolving ", REFUSED),
+    Row("UNAVAILABLE", "etcdserver: no leader", ELSEWHERE),
+    Row("UNAVAILABLE", "etcdserver: not capable", ELSEWHERE),
+    Row("UNAVAILABLE", "etcdserver: rpc not supported for learner", ELSEWHERE),
+    Row("FAILED_PRECONDITION", "etcdserver: not capable", ELSEWHERE),
+    Row("FAILED_PRECONDITION", "etcdserver: rpc not supported for learner", ELSEWHERE),
+    Row("UNKNOWN", "raft proposal dropped", ELSEWHERE),
+    Row("RESOURCE_EXHAUSTED", "etcdserver: too many requests", ELSEWHERE, Busy),
+    Row("UNAUTHENTICATED", "", TOKEN),
+    Row("INVALID_ARGUMENT", "etcdserver: revision of auth store is old", TOKEN),
+    Row(
+        "INVALID_ARGUMENT",
+        "etcdserver: user name is empty",
+        FINAL,
+        next=("name a user in the store's URL, etcd://USER@…, and its password: [state] password_env",),
+    ),
+    Row("INVALID_ARGUMENT", "etcdserver: authentication failed", FINAL, next=_ACCESS),
+    Row(
+        "FAILED_PRECONDITION",
+        "etcdserver: authentication is not enabled",
+        FINAL,
+        next=("take the user out of the store's URL, or enable it: etcdctl auth enable",),
+    ),
+    Row("PERMISSION_DENIED", "", FINAL, next=_ACCESS),
+    Row("INVALID_ARGUMENT", "etcdserver: request is too large", FINAL, TooLarge, _LIMITS),
+    Row("INVALID_ARGUMENT", "etcdserver: too many operations in txn request", FINAL, TooLarge, _LIMITS),
+    Row("RESOURCE_EXHAUSTED", "grpc: received message larger than max", FINAL, TooLarge, _LIMITS),
+    Row("OUT_OF_RANGE", "etcdserver: too large lease TTL", FINAL, TooLarge),
+    Row("OUT_OF_RANGE", "etcdserver: mvcc: required revision has been compacted", COMPACTED, Busy),
+    Row("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded", FULL, StoreDown, _SPACE),
+    Row("NOT_FOUND", "etcdserver: requested lease not found", FINAL),
+    Row(
+        "DATA_LOSS",
+        "",
+        FINAL,
+        Corrupt,
+        (
+            "etcd itself found its members at odds: etcdctl alarm list; restore the wrong member from the others",
+        ),
+    ),
+    Row("UNIMPLEMENTED", "", FINAL, next=("is this an etcd server of version 3.4 or later?",)),
+    Row("INVALID_ARGUMENT", "etcdserver: duplicate key given in txn request", FINAL, Bug),
+)
+_OTHERWISE: Final = Row("", "", UNKNOWN)
+
+
+class Fault(Exception):
+    """A request that was not answered as it should be. ``reason``: in a few words."""
+
+    def __init__(self, host: str, code: str, details: str) -> None:
+        super().__init__(host, code, details)
+        self.host = host
+        self.row = row_for(code, details)
+        self.reason = _reason(code, details)
+
+    @property
+    def fate(self) -> str:
+        """One of the words above."""
+        return self.row.fate
+
+    def error(self) -> SlothError:
+        """What the store's user is told when nothing more is tried and nothing was applied."""
+        return self.row.kind(
+            f"etcd at {self.host}: {self.reason}",
+            operation="etcd",
+            unchanged=["nothing was stored"],
+            next=self.row.next,
+        )
+
+
+def row_for(code: str, details: str) -> Row:
+    """The table's row for an answer. What is not in the table has an unknown fate."""
+    for row in TABLE:
+        if row.code == code and details.startswith(row.text):
+            return row
+    return _OTHERWISE
+
+
+def _reason(code: str, details: str) -> str:
+    if code == "DEADLINE_EXCEEDED":
+        return "no answer in time"
+    text = details.partition("last error: ")[2] or details
+    text = text.removeprefix("UNKNOWN: ").removeprefix("etcdserver: ").removeprefix("mvcc: ")
+    if "Connection refused" in text:
+        return "connection refused"
+    return text.strip() or code.lower().replace("_", " ")
