@@ -82,6 +82,21 @@ class App:
             self._store = self._open(PATIENCE)
         return self._store
 
+    def sibling(self) -> App:
+        """The same settings with a store handle of its own, for another thread; its user closes it."""
+        other = App(
+            self.settings,
+            clock=self.clock,
+            new_id=self.new_id,
+            getenv=self.getenv,
+            environ=self.environ,
+            cwd=self.cwd,
+            ask=self.ask,
+        )
+        other._key_source = self.key_source() if self.encrypted else None
+        other._store = self.fresh_store()
+        return other
+
     def fresh_store(self, patience: float = PATIENCE) -> Store:
         """Another handle on the store, for another thread or another patience; its user closes it."""
         if not self.settings.store.startswith("memory"):

@@ -30,6 +30,7 @@ The tree (code, exit status)::
     │   ├── Conflict          E-CONFLICT        ├── Corrupt      E-CORRUPT
     │   ├── Foreign           E-FOREIGN         └── KeyWrong     E-KEY-WRONG
     ├── Declined              E-DECLINED 8
+    ├── Denied                E-DENIED 8
     ├── Interrupted           E-INTERRUPTED 130 (SIGINT) or 143 (SIGTERM)
     └── Bug                   E-BUG 70
 """
@@ -292,6 +293,12 @@ class KeyWrong(Distrust):
 
 class Declined(SlothError):
     code, exit_code = "E-DECLINED", 8
+
+
+class Denied(SlothError):
+    """Whoever asks may not: not known, or not allowed to do that, or asking from somewhere else."""
+
+    code, exit_code = "E-DENIED", 8
 
 
 class Interrupted(SlothError):

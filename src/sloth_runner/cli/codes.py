@@ -280,6 +280,16 @@ CODES: Final[dict[str, Entry]] = {
         "was changed.",
         ("In scripts, add --yes.",),
     ),
+    "E-DENIED": (
+        "8",
+        "whoever asked may not do that",
+        "A request to the web UI came without the session that its link opens, from another page or under another "
+        "name, or wants to change something while the UI is read-only. Nothing was done.",
+        (
+            "Open the link that sloth-runner ui prints (Enter prints another one).",
+            "Start it without --read-only, or under the name that browsers use: --name NAME.",
+        ),
+    ),
     "E-INTERRUPTED": (
         "130 (Ctrl-C) or 143 (SIGTERM)",
         "it was interrupted",

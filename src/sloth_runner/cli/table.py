@@ -73,6 +73,7 @@ ROOT: Final[Entries] = {
         "Look at what was converged on machines.",
         "ADDRESS is type:id, e.g. file:/etc/motd.",
     ),
+    "ui": ("ui:ui", "Serve the web UI on this machine."),
     "config": (CONFIG, "Look at the configuration.", None),
     "init": ("init:init", "Begin a project: settings, values, a first task file."),
     "modules": ("modules:modules", "Show what task files may call."),
@@ -84,7 +85,7 @@ ROOT: Final[Entries] = {
 
 LATER: Final = frozenset(
     (
-        *("agent", "ui"),
+        *("agent",),
         *("watch", "migrate"),
     )
 )

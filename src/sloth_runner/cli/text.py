@@ -4,30 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from sloth_runner.documents.words import PICTURES, ago, bytes_shown, count, pictures, size, took
+
+__all__ = (
+    "ago", "clip", "count", "fields", "pad", "pictures", "plain", "size", "styled", "table", "took", "width",
+)  # fmt: skip
+
 ELLIPSIS = "…"
-_C0 = {code: chr(0x2400 + code) for code in range(32)} | {127: "␡"}
-_HEX = {code: f"\\x{code:02x}" for code in range(0x80, 0xA0)}
-# Marks that reorder or hide text: they could make one value look like another.
-_BIDI = {
-    code: f"\\u{code:04x}"
-    for code in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
-}
-_PICTURES = _C0 | _HEX | _BIDI
-_KEEP_LINES = {code: text for code, text in _PICTURES.items() if code not in (9, 10)}
-_PLAIN = _PICTURES | {9: "\\t", 10: "\\n", 92: "\\\\"}
+_PLAIN = PICTURES | {9: "\\t", 10: "\\n", 92: "\\\\"}
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
-
-
-def pictures(text: str, *, lines: bool = False) -> str:
-    """``text`` with control characters as pictures (␛), lone bytes as ``\\xff``; ``lines`` keeps tab and newline."""
-    if text.isascii() and text.isprintable():
-        return text
-    return _bytes_shown(text.translate(_KEEP_LINES if lines else _PICTURES))
 
 
 def plain(text: str) -> str:
     """A cell of the plain form: tab, newline and backslash escaped, other control characters as pictures."""
-    return _bytes_shown(text.translate(_PLAIN))
+    return bytes_shown(text.translate(_PLAIN))
 
 
 def width(text: str) -> int:
@@ -101,38 +91,6 @@ def fields(pairs: Sequence[tuple[str, str]], color: bool) -> list[str]:
     return out
 
 
-def ago(moment: float, now: float) -> str:
-    """How long ago, or in how long: ``12s ago``, ``in 2h 5m``, ``just now``."""
-    from sloth_runner.durations import human
-
-    distance = now - moment
-    if -1 < distance < 1:
-        return "just now"
-    length = f"{abs(distance):.0f}s" if abs(distance) < 59.5 else human(abs(distance))
-    return f"{length} ago" if distance > 0 else f"in {length}"
-
-
-def took(seconds: float) -> str:
-    """A length of time: ``6ms``, ``0.4s``, ``3m 20s``."""
-    from sloth_runner.durations import human
-
-    return f"{round(seconds * 1000)}ms" if seconds < 0.095 else human(seconds)
-
-
-def count(number: int, word: str, words: str | None = None) -> str:
-    """``1 key``, ``2 keys``."""
-    return f"{number:,} {word if number == 1 else words or word + 's'}"
-
-
-def size(number: int) -> str:
-    """Bytes for people: ``12 B``, ``3.4 KiB``."""
-    if number < 1024:
-        return f"{number} B"
-    units = ("KiB", "MiB", "GiB", "TiB")
-    power = min(len(units), (number.bit_length() - 1) // 10)
-    return f"{number / (1 << 10 * power):.1f} {units[power - 1]}"
-
-
 def _standing(headers: Sequence[str], row: Sequence[str], color: bool) -> list[str]:
     names = [header.lower() for header in headers[1:]]
     return [styled(pictures(row[0]), "bold", color), *fields(list(zip(names, row[1:], strict=True)), color)]
@@ -140,9 +98,3 @@ def _standing(headers: Sequence[str], row: Sequence[str], color: bool) -> list[s
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(pad(clip(cell, w), w) for cell, w in zip(cells, widths, strict=True)).rstrip()
-
-
-def _bytes_shown(text: str) -> str:
-    if text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text):
-        return text
-    return "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in text)

@@ -97,6 +97,11 @@ def decode_record(data: bytes) -> Record:
         raise _unreadable(data, error) from error
 
 
+def version_of(record: Record) -> str:
+    """Names what a reader of this record saw: it differs after each change of value, expiry or flag."""
+    return f"{record.number}-{record.touch or record.write_id}"
+
+
 def needs_blob(text: str | None) -> bool:
     """Whether a value's text stands beside its record."""
     return text is not None and len(text) > BLOB_FROM
