@@ -9,12 +9,23 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from sloth_runner.errors import BadName, BadValue, Compacted, Conflict, Corrupt, KeyMissing, NotANumber
+from sloth_runner.errors import (
+    BadName,
+    BadValue,
+    Compacted,
+    Conflict,
+    Corrupt,
+    Indeterminate,
+    KeyMissing,
+    NotANumber,
+    StoreDown,
+    TooLarge,
+)
 from sloth_runner.state import edits
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.layout import HEAD, HISTORY, revisions_of, store_key
 from sloth_runner.state.record import decode_record, digest
-from sloth_runner.state.store import Change, Check
+from sloth_runner.state.store import Change, Check, Entry
 from sloth_runner.state.writer import Retention
 from tests.state.kit import Clock, make_state
 
@@ -271,6 +282,58 @@ def test_many_mutations_share_a_commit_and_a_bad_one_fails_alone() -> None:
     assert results == [1, 2, 3, 4, 5]
     assert len(commits) == 1
     assert len(state.history("n")) == 5
+
+
+def test_what_is_too_much_together_goes_alone_and_what_is_too_much_fails_alone() -> None:
+    class Narrow(MemoryStore):
+        """Takes few bytes at once, whatever one value may have."""
+
+        def commit(self, changes: Sequence[Change | Check]) -> list[int]:
+            if sum(len(c.value) for c in changes if isinstance(c, Change) and c.value is not None) > 4000:
+                raise TooLarge("more than 4,000 bytes at once")
+            return super().commit(changes)
+
+    state = make_state(Narrow())
+    values = ["a" * 500, "b" * 500, "c" * 5000, "d" * 500]
+    results = state.writer.apply([state.edit(v[0], edits.put(v)) for v in values])
+    assert isinstance(results[2], TooLarge)
+    assert [state.get(v[0]) for v in values] == [values[0], values[1], None, values[3]]
+
+
+@pytest.mark.parametrize("applied", [True, False])
+@pytest.mark.parametrize("back", ["never", "after the retry", "soon"])
+def test_a_lost_reply_is_never_taken_for_a_refusal(applied: bool, back: str) -> None:
+    class Leaving(MemoryStore):
+        """Loses a reply, and is down afterwards: for good, for the look that follows the retry, or not at all."""
+
+        lost = down = False
+
+        def commit(self, changes: Sequence[Change | Check]) -> list[int]:
+            if not self.lost:
+                self.lost = True
+                if applied:
+                    super().commit(changes)
+                raise Indeterminate("no reply")
+            if back == "never":
+                raise StoreDown("gone")
+            self.down = back == "after the retry" and applied
+            return super().commit(changes)
+
+        def get(self, key: str) -> Entry | None:
+            if self.down:
+                raise StoreDown("gone")
+            return super().get(key)
+
+    store = Leaving()
+    state = make_state(store)
+    if back == "never" or (back == "after the retry" and applied):
+        with pytest.raises(Indeterminate):
+            state.set("a", "x")
+        store.down = False
+    else:
+        state.set("a", "x")
+    there = applied or back != "never"
+    assert [h.new for h in state.history("a")] == (["x"] if there else [])
 
 
 def test_stats() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 
-from sloth_runner.errors import Conflict, Corrupt, Indeterminate, LockLost, SlothError
+from sloth_runner.errors import Conflict, Corrupt, Indeterminate, LockLost, SlothError, StoreDown, TooLarge
 from sloth_runner.model import By
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state import edits
@@ -144,6 +144,10 @@ class Writer:
                 batch.remember(self.store.commit(changes))
             except Conflict as conflict:
                 raise _Again(None if guess else _lost_lock(group, conflict)) from conflict
+            except TooLarge as large:
+                if len(group) == 1:
+                    return [large]
+                raise _Again(None) from large
             except Indeterminate as unknown:
                 self._resolve(changes, batch, unknown)
         if edits.NEW_REVISION in results:
@@ -154,17 +158,27 @@ class Writer:
         return results
 
     def _resolve(self, changes: list[Change | Check], batch: Batch, unknown: Indeterminate) -> None:
-        """Find out what became of a commit whose reply was lost: retry it as it was, then look for its id."""
+        """Find out what became of a commit whose reply was lost: retry it as it was, then look for its id.
+
+        Raises ``unknown`` again when the store can't be asked: that the retry was surely not applied says nothing of
+        the commit itself.
+        """
         for _ in range(TRIES):
             try:
                 self.store.commit(changes)
+                return
             except Indeterminate:
                 continue
+            except StoreDown:
+                break
             except Conflict:
-                if batch.was_applied():
+                try:
+                    applied = batch.was_applied()
+                except StoreDown:
+                    break
+                if applied:
                     return
                 raise _Again(None) from unknown
-            return
         raise unknown
 
 
