@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
+from click.core import Command
 from click.shell_completion import ShellComplete, get_completion_class, split_arg_string
 
-from sloth_runner.cli.base import command
 from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.table import NAME
+from sloth_runner.cli.words import argument, choice, command
 
 if TYPE_CHECKING:
-    from sloth_runner.cli.base import LazyGroup
+    from sloth_runner.cli.clicked import LazyGroup
 
-NAME = "sloth-runner"
 VARIABLE = "_SLOTH_RUNNER_COMPLETE"
 _EVAL = {
     "bash": f'eval "$({NAME} completion bash)"    # in ~/.bashrc',
@@ -23,8 +23,7 @@ _EVAL = {
 
 
 @command("completion")
-@click.argument("shell_name", metavar="SHELL", type=click.Choice(tuple(_EVAL)))
-@click.pass_obj
+@argument("shell_name", metavar="SHELL", type=choice(*_EVAL))
 def completion(shell: Shell, shell_name: str) -> None:
     """Print the completion script for SHELL: bash, zsh or fish.
 
@@ -33,7 +32,7 @@ def completion(shell: Shell, shell_name: str) -> None:
     zsh:  eval "$(sloth-runner completion zsh)" in ~/.zshrc
     fish: sloth-runner completion fish | source in config.fish
     """
-    complete = _class(shell_name)(click.Command(NAME), {}, NAME, VARIABLE)
+    complete = _class(shell_name)(Command(NAME), {}, NAME, VARIABLE)
     # Not complete.source(): for bash that starts a bash to ask for its version.
     shell.print(complete.source_template % complete.source_vars())
     if shell.human:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 
-import click
-
-from sloth_runner.cli.base import command, output_option, yes_option
+from sloth_runner.cli.base import output_option, yes_option
 from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.words import command
 from sloth_runner.durations import human
 
 
 @command("show")
 @output_option
-@click.pass_obj
 def show(shell: Shell) -> None:
     """Show every setting, its value and where it comes from: default, a variable, or a file and line."""
     settings = shell.app().settings
@@ -37,7 +35,6 @@ def show(shell: Shell) -> None:
 @command("trust")
 @yes_option
 @output_option
-@click.pass_obj
 def trust(shell: Shell, yes: bool) -> None:
     """Let the command run that a sloth.toml names as the source of the state's key.
 

@@ -5,36 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import click
-
-from sloth_runner.cli.base import command, complete_agent, output_option
+from sloth_runner.cli.base import complete_agent, output_option
 from sloth_runner.cli.plan import CHANGES
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.text import count, pictures, styled
+from sloth_runner.cli.words import argument, command, option
 
 Document = Mapping[str, Any]
 
 
 @command("drift")
-@click.argument("prefix", required=False, default="")
-@click.option(
+@argument("prefix", required=False, default="")
+@option(
     "--agent",
     "agents",
     multiple=True,
     metavar="NAME",
-    shell_complete=complete_agent,
+    complete=complete_agent,
     help="Only this agent; all that have resources if not given.",
 )
-@click.option(
+@option(
     "--ignore",
     multiple=True,
     metavar="TYPE:ID.ATTRIBUTE",
     help="Don't count this attribute (* and ? are wild).",
 )
-@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 exactly if something differs.")
-@click.option("-v", "--verbose", is_flag=True, help="Also list what does not differ.")
+@option("--detailed-exitcode", is_flag=True, help="Exit with 2 exactly if something differs.")
+@option("-v", "--verbose", is_flag=True, help="Also list what does not differ.")
 @output_option
-@click.pass_obj
 def drift(
     shell: Shell,
     /,

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import click
-
-from sloth_runner.cli.base import command, output_option
+from sloth_runner.cli.base import output_option
 from sloth_runner.cli.codes import CODES
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.text import styled
+from sloth_runner.cli.words import argument, command
 from sloth_runner.errors import UsageError
 from sloth_runner.names import did_you_mean
 
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
 
-
-def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    from click.shell_completion import CompletionItem
-
+def _complete(shell: Shell, given: Mapping[str, Any]) -> Sequence[str]:
     from sloth_runner.cli.modules import complete_name
 
-    codes = [CompletionItem(code) for code in CODES if code.startswith(incomplete.upper())]
-    return codes + complete_name(ctx, param, incomplete)
+    return [*CODES, *complete_name(shell, given)]
 
 
 @command("explain")
-@click.argument("code", required=False, shell_complete=_complete)
+@argument("code", required=False, complete=_complete)
 @output_option
-@click.pass_obj
 def explain(shell: Shell, code: str | None) -> None:
     """Explain an error CODE such as E-KEY-MISSING: what it means, and what to do. Without CODE, list them all.
 

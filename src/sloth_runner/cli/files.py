@@ -6,29 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
-
 from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.words import PATH, option
 from sloth_runner.errors import UsageError
 
 if TYPE_CHECKING:
     from sloth_runner.execution.loading import RunOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
-PATH = click.Path(path_type=Path)
 
 
 def file_options(function: F) -> F:
     """Values and targets."""
-    for option in (
-        click.option("--strict-values", is_flag=True, help="Reading a value that is missing is an error."),
-        click.option(
+    for add in (
+        option("--strict-values", is_flag=True, help="Reading a value that is missing is an error."),
+        option(
             "--set-string", "set_strings", multiple=True, metavar="KEY=TEXT", help="Set a value to this text."
         ),
-        click.option(
-            "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a value (YAML; dots in KEY)."
-        ),
-        click.option(
+        option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a value (YAML; dots in KEY)."),
+        option(
             "--values",
             "values_files",
             multiple=True,
@@ -36,30 +32,28 @@ def file_options(function: F) -> F:
             metavar="FILE",
             help="Values: YAML, TOML or JSON.",
         ),
-        click.option(
+        option(
             "--delegate-to",
             multiple=True,
             metavar="AGENT",
             help="Run the tasks there: agent, @group, pattern.",
         ),
     ):
-        function = option(function)
+        function = add(function)
     return function
 
 
 def selection_options(function: F) -> F:
     """Which tasks, on which agents."""
-    for option in (
-        click.option("--limit", multiple=True, metavar="AGENTS", help="Only on these agents."),
-        click.option(
+    for add in (
+        option("--limit", multiple=True, metavar="AGENTS", help="Only on these agents."),
+        option(
             "--skip-tags", multiple=True, metavar="TAGS", help="Without tasks that have one of these tags."
         ),
-        click.option("--tags", multiple=True, metavar="TAGS", help="Only tasks with one of these tags."),
-        click.option(
-            "--task", "tasks", multiple=True, metavar="NAME", help="Only this task and what it needs."
-        ),
+        option("--tags", multiple=True, metavar="TAGS", help="Only tasks with one of these tags."),
+        option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task and what it needs."),
     ):
-        function = option(function)
+        function = add(function)
     return function
 
 

@@ -6,11 +6,10 @@ import shlex
 from pathlib import Path
 from typing import Final
 
-import click
-
-from sloth_runner.cli.base import command, output_option
+from sloth_runner.cli.base import output_option
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.types import FOLDER, write_files
+from sloth_runner.cli.words import PATH, argument, command
 from sloth_runner.errors import FileMissing, UsageError
 
 FILES: Final = {
@@ -23,9 +22,8 @@ FILES: Final = {
 
 
 @command("init")
-@click.argument("folder", metavar="[DIR]", default=Path(), type=click.Path(path_type=Path))
+@argument("folder", metavar="[DIR]", default=Path(), type=PATH)
 @output_option
-@click.pass_obj
 def init(shell: Shell, folder: Path) -> None:
     """Begin a project in DIR (here): sloth.toml, values.yaml, hello.sloth, .luarc.json with types for editors.
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from sloth_runner import documents
 from sloth_runner.cli import text
-from sloth_runner.cli.base import DURATION, command, output_option, where_options, yes_option
+from sloth_runner.cli.base import DURATION, output_option, where_options, yes_option
 from sloth_runner.cli.shell import Shell, Where, one_namespace
+from sloth_runner.cli.words import argument, command, option
 from sloth_runner.documents import locks as told
 from sloth_runner.errors import UsageError
 from sloth_runner.state import locks
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 @command("list")
 @where_options(everywhere=True)
 @output_option
-@click.pass_obj
 def list_locks(shell: Shell, where: Where) -> None:
     """List the locks that are held: local ones (or an agent's) and those that all share."""
     app = shell.app()
@@ -44,10 +42,9 @@ def list_locks(shell: Shell, where: Where) -> None:
 
 
 @command("show")
-@click.argument("name")
+@argument("name")
 @where_options()
 @output_option
-@click.pass_obj
 def show(shell: Shell, name: str, where: Where) -> None:
     """Show who holds the lock NAME, since when and until when."""
     _, info = _one(shell, name, where)
@@ -73,12 +70,11 @@ def show(shell: Shell, name: str, where: Where) -> None:
 
 
 @command("break")
-@click.argument("name")
+@argument("name")
 @where_options()
-@click.option("--reason", default="", metavar="TEXT", help="Why; recorded with the lock.")
+@option("--reason", default="", metavar="TEXT", help="Why; recorded with the lock.")
 @yes_option
 @output_option
-@click.pass_obj
 def break_held(shell: Shell, name: str, where: Where, reason: str, yes: bool) -> None:
     """Take the lock NAME away from its holder. Its writes under the lock are refused from then on."""
     app = shell.app()
@@ -98,16 +94,13 @@ def break_held(shell: Shell, name: str, where: Where, reason: str, yes: bool) ->
         shell.print(f"broken: {text.pictures(name)}, held by {text.pictures(info.owner.holder)}")
 
 
-@command("run", context_settings={"ignore_unknown_options": False})
-@click.argument("name")
-@click.argument("argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+@command("run")
+@argument("name")
+@argument("argv", metavar="-- COMMAND...", multiple=True, required=True)
 @where_options()
-@click.option(
-    "--ttl", type=DURATION, default="60s", show_default=True, help="Length of the lease; it is renewed."
-)
-@click.option("--wait", type=DURATION, default="0s", help="Wait so long for the lock; without, try once.")
-@click.option("--holder", metavar="TEXT", help="Who holds it, for others to read; else the command's name.")
-@click.pass_obj
+@option("--ttl", type=DURATION, default=60.0, shown="60s", help="Length of the lease; it is renewed.")
+@option("--wait", type=DURATION, default=0.0, help="Wait so long for the lock; without, try once.")
+@option("--holder", metavar="TEXT", help="Who holds it, for others to read; else the command's name.")
 def run(
     shell: Shell, name: str, argv: tuple[str, ...], where: Where, ttl: float, wait: float, holder: str | None
 ) -> int:

@@ -5,21 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TextIO
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
 
-import click
-
-from sloth_runner import __version__
-from sloth_runner.cli import problems
-from sloth_runner.cli.base import MODES, LazyGroup
+from sloth_runner.cli import words
+from sloth_runner.cli.base import MODES
 from sloth_runner.cli.shell import Shell
-from sloth_runner.cli.table import ROOT
+from sloth_runner.cli.table import NAME, ROOT
 from sloth_runner.cli.world import World, system_world
-from sloth_runner.errors import OutputLost, SlothError, UsageError
+from sloth_runner.errors import OutputLost, SlothError
 
-NAME = "sloth-runner"
 BROKEN_PIPE = 141
 """128 and SIGPIPE: whoever read our output has gone."""
 
@@ -48,73 +43,36 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
     return code
 
 
-def root() -> LazyGroup:
-    """The command line as click's tree; commands are loaded when they are used."""
-    return LazyGroup(
-        NAME,
-        ROOT,
-        callback=_root,
-        help="Run tasks written in Lua, and remember what they did.",
-        epilog=f"Help on a command: {NAME} COMMAND --help. On an error: {NAME} explain CODE.",
-        params=[
-            click.Option(
-                ["-C", "--directory"],
-                type=click.Path(path_type=Path),
-                metavar="DIR",
-                help="Work as if started in DIR.",
-            ),
-            click.Option(
-                ["--config"],
-                type=click.Path(path_type=Path),
-                metavar="FILE",
-                help="Use FILE instead of looking for sloth.toml.",
-            ),
-            click.Option(["--debug"], is_flag=True, help="Show the traceback of an unexpected error."),
-            click.Option(["--version"], is_flag=True, is_eager=True, help="Print the version."),
-        ],
-    )
-
-
-@click.pass_context
-def _root(
-    ctx: click.Context, directory: Path | None, config: Path | None, debug: bool, version: bool
-) -> None:
-    shell = ctx.find_object(Shell)
-    assert shell is not None
-    shell.debug = debug
-    shell.config = config
-    if directory is not None:
-        if not (shell.world.cwd / directory).is_dir():
-            raise UsageError(f"-C: there is no folder {str(directory)!r}", unchanged=["nothing was changed"])
-        shell.directory = directory
-    if version:
-        shell.print(f"{NAME} {__version__}")
-        ctx.exit()
-    if ctx.invoked_subcommand is None:
-        shell.say(ctx.get_help())
-        ctx.exit(UsageError.exit_code)
-
-
 def _invoke(shell: Shell, args: list[str]) -> int:
-    tree = root()
-    instruction = shell.world.environ.get("_SLOTH_RUNNER_COMPLETE")
-    if instruction:
-        from sloth_runner.cli.completion import answer
+    if "_SLOTH_RUNNER_COMPLETE" not in shell.world.environ:
+        simple = _simple(args)
+        if simple is not None:
+            return words.perform(simple[0], shell, simple[1])
+    from sloth_runner.cli.clicked import invoke
 
-        return answer(shell, tree, instruction)
-    try:
-        with tree.make_context(NAME, args, obj=shell, terminal_width=min(shell.columns, 100)) as ctx:
-            result = tree.invoke(ctx)
-    except click.exceptions.Exit as done:
-        return done.exit_code
-    except click.ClickException as error:
-        raise problems.from_click(error, NAME) from error
-    return result if isinstance(result, int) else 0
+    return invoke(shell, args)
+
+
+def _simple(args: list[str]) -> tuple[words.Command, list[tuple[words.Param, Any]]] | None:
+    """The command and its values, if the line is one of the simplest form."""
+    entries: Mapping[str, Any] = ROOT
+    for index, arg in enumerate(args):
+        entry = entries.get(arg)
+        if entry is None:
+            return None
+        if isinstance(entry[0], str):
+            command = words.load(entry[0])
+            values = words.understand(command, args[index + 1 :])
+            return None if values is None else (command, values)
+        entries = entry[0]
+    return None
 
 
 def _report(shell: Shell, error: BaseException) -> int:
     """Say what went wrong; returns the exit status."""
-    if isinstance(error, KeyboardInterrupt | click.Abort):
+    from sloth_runner.cli import problems
+
+    if isinstance(error, KeyboardInterrupt):
         known: SlothError = problems.interrupted()
     elif isinstance(error, SlothError):
         known = error

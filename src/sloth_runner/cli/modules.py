@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from sloth_runner.cli.base import command, output_option
+from sloth_runner.cli.base import output_option
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.text import styled
+from sloth_runner.cli.words import argument, command
 from sloth_runner.errors import UsageError
 from sloth_runner.names import did_you_mean
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from sloth_runner.reference.entries import Entry, Field
 
 
-def complete_name(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+def complete_name(shell: Shell, given: Mapping[str, Any]) -> Sequence[str]:
     """Names of modules, functions and pages, for the shell."""
-    from click.shell_completion import CompletionItem
-
     from sloth_runner.reference.entries import names
 
-    return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+    return names()
 
 
 @command("modules")
-@click.argument("name", required=False, shell_complete=complete_name)
+@argument("name", required=False, complete=complete_name)
 @output_option
-@click.pass_obj
 def modules(shell: Shell, name: str | None) -> None:
     """Show what task files may call: all of it, or NAME (file.copy) or what begins with it (file) in full."""
     if name is None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from sloth_runner.cli.base import DURATION, command, output_option
-from sloth_runner.cli.files import PATH, file_and_stack, file_options, run_options, selection_options
+from sloth_runner.cli.base import DURATION, output_option
+from sloth_runner.cli.files import file_and_stack, file_options, run_options, selection_options
 from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.words import PATH, argument, choice, command, option
 from sloth_runner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,19 +19,18 @@ CHANGES = 2
 
 
 @command("plan")
-@click.argument("target", metavar="FILE|STACK", required=False)
-@click.option(
+@argument("target", metavar="FILE|STACK", required=False)
+@option(
     "-f", "--file", type=PATH, metavar="FILE", help="The task file; the argument is the stack's name then."
 )
 @selection_options
-@click.option("--timeout", type=DURATION, help="Stop looking after this time.")
+@option("--timeout", type=DURATION, help="Stop looking after this time.")
 @file_options
-@click.option("--paranoid", is_flag=True, help="Read every file again, even if it seems untouched.")
-@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 if something would change.")
-@click.option("--report", type=click.Choice(["md"]), help="Print a report: md is Markdown.")
-@click.option("-v", "--verbose", is_flag=True, help="Also what would not change, and what tasks would print.")
+@option("--paranoid", is_flag=True, help="Read every file again, even if it seems untouched.")
+@option("--detailed-exitcode", is_flag=True, help="Exit with 2 if something would change.")
+@option("--report", type=choice("md"), help="Print a report: md is Markdown.")
+@option("-v", "--verbose", is_flag=True, help="Also what would not change, and what tasks would print.")
 @output_option
-@click.pass_obj
 def plan(
     shell: Shell,
     /,

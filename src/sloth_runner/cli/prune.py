@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from sloth_runner.cli import problems
-from sloth_runner.cli.base import COUNT, DURATION, command, output_option, yes_option
-from sloth_runner.cli.files import PATH, file_and_stack, file_options, run_options
+from sloth_runner.cli.base import COUNT, DURATION, output_option, yes_option
+from sloth_runner.cli.files import file_and_stack, file_options, run_options
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.text import pictures, styled
+from sloth_runner.cli.words import PATH, argument, command, option
 from sloth_runner.errors import Declined, SlothError
 
 if TYPE_CHECKING:
@@ -24,17 +23,16 @@ PAST = {"remove": "removed", "restore": "restored", "forget": "forgotten", "keep
 
 
 @command("prune")
-@click.argument("target", metavar="FILE|STACK", required=False)
-@click.option(
+@argument("target", metavar="FILE|STACK", required=False)
+@option(
     "-f", "--file", type=PATH, metavar="FILE", help="The task file; the argument is the stack's name then."
 )
 @file_options
-@click.option("--check", "--dry-run", "check", is_flag=True, help="Only show what would be done.")
-@click.option("--max-prune", type=COUNT, metavar="N", help="Do nothing if it would be more than N resources.")
-@click.option("--lock-timeout", type=DURATION, help="Wait so long for a run of the stack to end.")
+@option("--check", "--dry-run", "check", is_flag=True, help="Only show what would be done.")
+@option("--max-prune", type=COUNT, metavar="N", help="Do nothing if it would be more than N resources.")
+@option("--lock-timeout", type=DURATION, help="Wait so long for a run of the stack to end.")
 @yes_option
 @output_option
-@click.pass_obj
 def prune(
     shell: Shell,
     /,

@@ -6,11 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
-
-from sloth_runner.cli.base import command, output_option, where_options, yes_option
+from sloth_runner.cli.base import output_option, where_options, yes_option
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.text import count
+from sloth_runner.cli.words import argument, command
 from sloth_runner.documents import resources as told
 from sloth_runner.errors import UsageError
 from sloth_runner.state.layout import LOCAL, SHARED
@@ -29,10 +28,9 @@ def _agents(shell: Shell, where: Where) -> list[str]:
 
 
 @command("list")
-@click.argument("prefix", required=False, default="")
+@argument("prefix", required=False, default="")
 @where_options(everywhere=True)
 @output_option
-@click.pass_obj
 def list_resources(shell: Shell, /, prefix: str, where: Where) -> None:
     """List what was converged on a machine: all, or what begins with PREFIX (a type, or type:id)."""
     from sloth_runner.state.ledger import entries
@@ -56,10 +54,9 @@ def list_resources(shell: Shell, /, prefix: str, where: Where) -> None:
 
 
 @command("show")
-@click.argument("address")
+@argument("address")
 @where_options()
 @output_option
-@click.pass_obj
 def show(shell: Shell, /, address: str, where: Where) -> None:
     """Show what the ledger knows of one resource (type:id): what was wanted, what was there before, and by whom."""
     agent, entry = _one(shell, address, one_namespace(where, "a resource is on one machine"))
@@ -82,11 +79,10 @@ def show(shell: Shell, /, address: str, where: Where) -> None:
 
 
 @command("forget")
-@click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS…")
+@argument("addresses", multiple=True, required=True, metavar="ADDRESS…")
 @where_options()
 @yes_option
 @output_option
-@click.pass_obj
 def forget(shell: Shell, /, addresses: Sequence[str], where: Where, yes: bool) -> None:
     """Forget resources; the machine is left as it is. A later run records them again, as found."""
     from sloth_runner.state.ledger import Ledger

@@ -6,11 +6,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from sloth_runner.cli.base import DURATION, Count, command, output_option
+from sloth_runner.cli.base import DURATION, number, output_option
 from sloth_runner.cli.files import (
-    PATH,
     file_and_stack,
     file_options,
     run_options,
@@ -19,6 +16,7 @@ from sloth_runner.cli.files import (
 )
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.text import count
+from sloth_runner.cli.words import PATH, argument, command, option
 from sloth_runner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,36 +25,31 @@ if TYPE_CHECKING:
 
 
 @command("run")
-@click.argument("target", metavar="FILE|STACK", required=False)
-@click.option(
+@argument("target", metavar="FILE|STACK", required=False)
+@option(
     "-f", "--file", type=PATH, metavar="FILE", help="The task file; the argument is the stack's name then."
 )
-@click.option("-j", "--jobs", type=Count(1000), metavar="N", help="Run up to N independent tasks at once.")
+@option("-j", "--jobs", type=number(1000), metavar="N", help="Run up to N independent tasks at once.")
 @selection_options
-@click.option("-k", "--keep-going", is_flag=True, help="After a failure, run what does not depend on it.")
-@click.option("--resume", metavar="RUN", help="Go on with this run: skip the tasks that it finished.")
-@click.option("--timeout", type=DURATION, help="Start nothing after this time, and stop what runs.")
-@click.option("--lock-timeout", type=DURATION, help="Wait so long for another run of the stack to end.")
+@option("-k", "--keep-going", is_flag=True, help="After a failure, run what does not depend on it.")
+@option("--resume", metavar="RUN", help="Go on with this run: skip the tasks that it finished.")
+@option("--timeout", type=DURATION, help="Start nothing after this time, and stop what runs.")
+@option("--lock-timeout", type=DURATION, help="Wait so long for another run of the stack to end.")
 @file_options
-@click.option("--diff", "diffs", is_flag=True, help="Show what calls changed, line by line.")
-@click.option(
-    "--check", "--dry-run", "check", is_flag=True, help="Only show what would be done, as plan does."
-)
-@click.option("--paranoid", is_flag=True, help="Read every file again, even if it seems untouched.")
-@click.option(
-    "--detailed-exitcode", is_flag=True, help="With --check: exit with 2 if something would change."
-)
-@click.option("-v", "--verbose", is_flag=True, help="Also debug lines, and calls that changed nothing.")
-@click.option("-q", "--quiet", is_flag=True, help="Only failures and the summary.")
-@click.option(
+@option("--diff", "diffs", is_flag=True, help="Show what calls changed, line by line.")
+@option("--check", "--dry-run", "check", is_flag=True, help="Only show what would be done, as plan does.")
+@option("--paranoid", is_flag=True, help="Read every file again, even if it seems untouched.")
+@option("--detailed-exitcode", is_flag=True, help="With --check: exit with 2 if something would change.")
+@option("-v", "--verbose", is_flag=True, help="Also debug lines, and calls that changed nothing.")
+@option("-q", "--quiet", is_flag=True, help="Only failures and the summary.")
+@option(
     "-y",
     "--yes",
     is_flag=True,
-    expose_value=False,
+    drop=True,
     help="For scripts that give it everywhere: run never asks.",
 )
 @output_option
-@click.pass_obj
 def run(
     shell: Shell,
     /,
@@ -120,10 +113,10 @@ def _run(shell: Shell, options: RunOptions, *, diffs: bool, verbose: bool, quiet
 
 
 def _refuse_with_check(given: dict[str, Any]) -> None:
-    for name, option in (("resume", "--resume"), ("keep_going", "-k")):
+    for name, flag in (("resume", "--resume"), ("keep_going", "-k")):
         if given[name]:
             raise UsageError(
-                f"{option} has no meaning with --check: a plan looks at all tasks",
+                f"{flag} has no meaning with --check: a plan looks at all tasks",
                 unchanged=["nothing was run"],
             )
 
@@ -154,10 +147,9 @@ def _resume_line(shell: Shell, run_id: str) -> str:
 
 
 @command("validate")
-@click.argument("file", type=PATH)
+@argument("file", type=PATH)
 @file_options
 @output_option
-@click.pass_obj
 def validate(shell: Shell, /, file: Path, **given: Any) -> None:
     """Check FILE without running a task: syntax, names, types, dependencies and targets."""
     program = _load(shell, file, **given)
@@ -169,10 +161,9 @@ def validate(shell: Shell, /, file: Path, **given: Any) -> None:
 
 
 @command("list")
-@click.argument("file", type=PATH)
+@argument("file", type=PATH)
 @file_options
 @output_option
-@click.pass_obj
 def list_tasks(shell: Shell, /, file: Path, **given: Any) -> None:
     """List the tasks of FILE in the order of their definition."""
     program = _load(shell, file, **given)

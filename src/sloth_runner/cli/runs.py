@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-
 from sloth_runner.cli import progress, text
-from sloth_runner.cli.base import COUNT, command, output_option
+from sloth_runner.cli.base import COUNT, output_option
 from sloth_runner.cli.shell import Document, Shell
+from sloth_runner.cli.words import argument, command, option
 from sloth_runner.documents import runs as told
 from sloth_runner.engine import records
 from sloth_runner.moments import parse_moment
 
 
 @command("list")
-@click.option("--stack", metavar="NAME", help="Only runs of this stack.")
-@click.option("--limit", type=COUNT, default=20, show_default=True, metavar="N", help="At most N runs.")
+@option("--stack", metavar="NAME", help="Only runs of this stack.")
+@option("--limit", type=COUNT, default=20, shown="20", metavar="N", help="At most N runs.")
 @output_option
-@click.pass_obj
 def list_runs(shell: Shell, stack: str | None, limit: int) -> None:
     """List runs, the newest first."""
     heads = told.heads(shell.app().store(), stack=stack, limit=limit)
@@ -36,9 +34,8 @@ def list_runs(shell: Shell, stack: str | None, limit: int) -> None:
 
 
 @command("show")
-@click.argument("run", default="last")
+@argument("run", default="last")
 @output_option
-@click.pass_obj
 def show(shell: Shell, run: str) -> None:
     """Show what RUN did (last, if none is named): each task, its changes, its error."""
     document = told.public(records.show_run(shell.app().store(), run))
@@ -70,10 +67,9 @@ def show(shell: Shell, run: str) -> None:
 
 
 @command("logs")
-@click.argument("run", default="last")
-@click.option("--task", metavar="NAME", help="Only this task's lines.")
+@argument("run", default="last")
+@option("--task", metavar="NAME", help="Only this task's lines.")
 @output_option
-@click.pass_obj
 def logs(shell: Shell, run: str, task: str | None) -> None:
     """Print what the tasks of RUN said (last, if none is named)."""
     document = records.show_run(shell.app().store(), run)

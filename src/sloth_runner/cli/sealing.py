@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
-
 from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.words import option
 from sloth_runner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,11 +18,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def passphrase_options(function: F) -> F:
     """``--passphrase-env`` and ``--passphrase``."""
-    for option in (
-        click.option("--passphrase", is_flag=True, help="Ask for a passphrase on the terminal."),
-        click.option("--passphrase-env", metavar="NAME", help="Take the passphrase from this variable."),
+    for add in (
+        option("--passphrase", is_flag=True, help="Ask for a passphrase on the terminal."),
+        option("--passphrase-env", metavar="NAME", help="Take the passphrase from this variable."),
     ):
-        function = option(function)
+        function = add(function)
     return function
 
 

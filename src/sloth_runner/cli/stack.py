@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import click
-
-from sloth_runner.cli.base import command, output_option, yes_option
+from sloth_runner.cli.base import output_option, yes_option
 from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.words import argument, command
 from sloth_runner.documents import runs as told
 from sloth_runner.engine import records
 from sloth_runner.errors import BadStack
@@ -14,7 +13,6 @@ from sloth_runner.names import did_you_mean
 
 @command("list")
 @output_option
-@click.pass_obj
 def list_stacks(shell: Shell) -> None:
     """List stacks: their file, how many runs they have, and how the last one ended."""
     rows = told.stacks(shell.app().store())
@@ -34,10 +32,9 @@ def list_stacks(shell: Shell) -> None:
 
 
 @command("rename")
-@click.argument("old")
-@click.argument("new")
+@argument("old")
+@argument("new")
 @output_option
-@click.pass_obj
 def rename(shell: Shell, old: str, new: str) -> None:
     """Give the stack OLD the name NEW; its runs go with it."""
     from sloth_runner.engine.stacks import check_stack_name
@@ -50,10 +47,9 @@ def rename(shell: Shell, old: str, new: str) -> None:
 
 
 @command("forget")
-@click.argument("name")
+@argument("name")
 @yes_option
 @output_option
-@click.pass_obj
 def forget(shell: Shell, name: str, yes: bool) -> None:
     """Forget the stack NAME; the records of its runs stay, state too."""
     known = {row["stack"]: row for row in told.stacks(shell.app().store())}

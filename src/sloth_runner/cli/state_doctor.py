@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from sloth_runner.cli import text
-from sloth_runner.cli.base import command, output_option
+from sloth_runner.cli.base import output_option
 from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.words import command
 from sloth_runner.documents.keys import flags
 from sloth_runner.errors import Corrupt
 
@@ -20,7 +19,6 @@ _MARKS = {"ok": ("✓", "green"), "note": ("○", "dim"), "problem": ("✗", "re
 
 @command("doctor")
 @output_option
-@click.pass_obj
 def doctor(shell: Shell) -> int:
     """Check permissions, versions, integrity, lineage, clocks, encryption, history, tags, locks and runs.
 

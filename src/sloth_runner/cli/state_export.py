@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import click
-
 from sloth_runner.cli import text
 from sloth_runner.cli.bar import bar
-from sloth_runner.cli.base import command, output_option, reveal_option, where_options
+from sloth_runner.cli.base import output_option, reveal_option, where_options
 from sloth_runner.cli.sealing import passphrase_options, sealing_keys
 from sloth_runner.cli.shell import Shell, Where, one_namespace
+from sloth_runner.cli.words import PATH, choice, command, option
 from sloth_runner.documents import reveals
 from sloth_runner.documents.keys import own_view
 from sloth_runner.errors import KeyMissing, UsageError
@@ -39,27 +38,22 @@ class Asked(NamedTuple):
 
 @command("export")
 @where_options(everywhere=True)
-@click.option("--all", "everything", is_flag=True, help="The same as --all-agents.")
-@click.option(
-    "--with-history", is_flag=True, help="With all revisions, tags, runs, and what modules remember."
-)
-@click.option("--prefix", default="", help="Only keys below it (with their history).")
-@click.option(
-    "-f", "--output-file", "path", type=click.Path(path_type=Path), metavar="FILE",
+@option("--all", "everything", is_flag=True, help="The same as --all-agents.")
+@option("--with-history", is_flag=True, help="With all revisions, tags, runs, and what modules remember.")
+@option("--prefix", default="", help="Only keys below it (with their history).")
+@option(
+    "-f", "--output-file", "path", type=PATH, metavar="FILE",
     help="Write to FILE (0600, replaced at once) instead of standard output.",
 )  # fmt: skip
-@click.option(
-    "--format", "form", type=click.Choice(("bundle", "json")), default="bundle", metavar="FORM",
+@option(
+    "--format", "form", type=choice("bundle", "json"), default="bundle", metavar="FORM",
     help="bundle, or json: one object of keys and values, nothing else.",
 )  # fmt: skip
 @passphrase_options
-@click.option(
-    "--recipient", "recipients", multiple=True, metavar="AGE1…", help="Seal it to this age recipient."
-)
-@click.option("--plaintext", is_flag=True, help="Don't seal it, although the state is.")
+@option("--recipient", "recipients", multiple=True, metavar="AGE1…", help="Seal it to this age recipient.")
+@option("--plaintext", is_flag=True, help="Don't seal it, although the state is.")
 @reveal_option
 @output_option
-@click.pass_obj
 def export(
     shell: Shell, where: Where, everything: bool, with_history: bool, prefix: str, path: Path | None, form: str,
     passphrase_env: str | None, passphrase: bool, recipients: tuple[str, ...], plaintext: bool, reveal: bool,

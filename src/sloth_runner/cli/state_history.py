@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from sloth_runner import documents
-from sloth_runner.cli.base import COUNT, command, complete_key, output_option, reveal_option, where_options
+from sloth_runner.cli.base import COUNT, complete_key, output_option, reveal_option, where_options
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.state_keys import moment
+from sloth_runner.cli.words import argument, command, option
 from sloth_runner.errors import UsageError
 from sloth_runner.model import By
 
@@ -22,18 +21,17 @@ TIME = "A time such as 2026-01-31T09:00 (UTC), or how long ago such as 2d."
 
 
 @command("history")
-@click.argument("key", required=False, shell_complete=complete_key)
+@argument("key", required=False, complete=complete_key)
 @where_options()
-@click.option("--prefix", metavar="P", help="All keys that start with P, instead of KEY.")
-@click.option("--since", metavar="TIME", help=f"Only changes from then on. {TIME}")
-@click.option("--until", metavar="TIME", help="Only changes up to then.")
-@click.option("--by", metavar="WHO", help="Only changes by this user, user@host, or run (its id, or last).")
-@click.option("--limit", type=COUNT, metavar="N", help="At most N revisions; 100 if no KEY is given.")
-@click.option("--before", type=COUNT, metavar="REV", help='Only those before REV (the "next" of a page).')
-@click.option("--after", metavar="MARK", help='Without KEY: go on after MARK (the "next" of a page).')
+@option("--prefix", metavar="P", help="All keys that start with P, instead of KEY.")
+@option("--since", metavar="TIME", help=f"Only changes from then on. {TIME}")
+@option("--until", metavar="TIME", help="Only changes up to then.")
+@option("--by", metavar="WHO", help="Only changes by this user, user@host, or run (its id, or last).")
+@option("--limit", type=COUNT, metavar="N", help="At most N revisions; 100 if no KEY is given.")
+@option("--before", type=COUNT, metavar="REV", help='Only those before REV (the "next" of a page).')
+@option("--after", metavar="MARK", help='Without KEY: go on after MARK (the "next" of a page).')
 @reveal_option
 @output_option
-@click.pass_obj
 def history(
     shell: Shell,
     key: str | None,
@@ -126,14 +124,13 @@ def cells(shell: Shell, found: Revision, reveal: bool) -> list[str]:
 
 
 @command("diff")
-@click.argument("first", metavar="[KEY[@REV]]", required=False, shell_complete=complete_key)
-@click.argument("second", metavar="[KEY@REV]", required=False)
-@click.option("--from-time", metavar="TIME", help=f"Compare the whole namespace from then on. {TIME}")
-@click.option("--to-time", metavar="TIME", help="Up to then; now if it is not given.")
+@argument("first", metavar="[KEY[@REV]]", required=False, complete=complete_key)
+@argument("second", metavar="[KEY@REV]", required=False)
+@option("--from-time", metavar="TIME", help=f"Compare the whole namespace from then on. {TIME}")
+@option("--to-time", metavar="TIME", help="Up to then; now if it is not given.")
 @where_options()
 @reveal_option
 @output_option
-@click.pass_obj
 def diff(
     shell: Shell,
     first: str | None,

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from sloth_runner.cli import text
 from sloth_runner.cli.bar import bar
-from sloth_runner.cli.base import command, output_option, where_options, yes_option
+from sloth_runner.cli.base import output_option, where_options, yes_option
 from sloth_runner.cli.sealing import opening_keys, passphrase_options
 from sloth_runner.cli.shell import Shell, Where, one_namespace
+from sloth_runner.cli.words import PATH, argument, choice, command, option
 from sloth_runner.errors import BadName, Corrupt, UsageError
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import LOCAL, SHARED
@@ -35,29 +34,28 @@ class Asked(NamedTuple):
 
 
 @command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@argument("file", type=PATH)
 @where_options()
-@click.option(
-    "--format", "form", type=click.Choice(("bundle", "json")), default="bundle", metavar="FORM",
+@option(
+    "--format", "form", type=choice("bundle", "json"), default="bundle", metavar="FORM",
     help="bundle, or json: one object of keys and values.",
 )  # fmt: skip
-@click.option("--merge", is_flag=True, help="Set what is in FILE and leave other keys alone (the default).")
-@click.option("--replace", is_flag=True, help="Delete the keys that are not in FILE, too.")
-@click.option(
+@option("--merge", is_flag=True, help="Set what is in FILE and leave other keys alone (the default).")
+@option("--replace", is_flag=True, help="Delete the keys that are not in FILE, too.")
+@option(
     "--prefix-map", "maps", multiple=True, metavar="OLD=NEW",
     help="Take only keys below OLD, and put them below NEW.",
 )  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Show what would happen; change nothing.")
-@click.option("--force", is_flag=True, help="Take values that are older than, or not of, what is there.")
-@click.option("--no-backup", is_flag=True, help="Keep no copy of what was there before.")
+@option("--dry-run", is_flag=True, help="Show what would happen; change nothing.")
+@option("--force", is_flag=True, help="Take values that are older than, or not of, what is there.")
+@option("--no-backup", is_flag=True, help="Keep no copy of what was there before.")
 @passphrase_options
-@click.option(
-    "--identity", "identities", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+@option(
+    "--identity", "identities", multiple=True, type=PATH, metavar="FILE",
     help="An age identity file that opens it.",
 )  # fmt: skip
 @yes_option
 @output_option
-@click.pass_obj
 def import_state(
     shell: Shell, file: Path, where: Where, form: str, merge: bool, replace: bool, maps: tuple[str, ...],
     dry_run: bool, force: bool, no_backup: bool, passphrase_env: str | None, passphrase: bool,

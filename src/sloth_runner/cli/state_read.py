@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from sloth_runner import documents
 from sloth_runner.cli import text
-from sloth_runner.cli.base import COUNT, command, complete_key, output_option, reveal_option, where_options
+from sloth_runner.cli.base import COUNT, complete_key, output_option, reveal_option, where_options
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.state_keys import moment, views
+from sloth_runner.cli.words import argument, command, option
 from sloth_runner.documents import keys, reveals
 from sloth_runner.errors import UsageError
 
@@ -21,13 +20,12 @@ ONE = "a key is looked up in one namespace"
 
 
 @command("list")
-@click.argument("prefix", default="", shell_complete=complete_key)
+@argument("prefix", default="", complete=complete_key)
 @where_options(everywhere=True)
-@click.option("--limit", type=COUNT, metavar="N", help="At most N keys.")
-@click.option("--after", default="", metavar="KEY", help='Go on after KEY (the "next" of a page).')
+@option("--limit", type=COUNT, metavar="N", help="At most N keys.")
+@option("--after", default="", metavar="KEY", help='Go on after KEY (the "next" of a page).')
 @reveal_option
 @output_option
-@click.pass_obj
 def list_keys(shell: Shell, prefix: str, where: Where, limit: int | None, after: str, reveal: bool) -> None:
     """List keys, all or those below PREFIX, own and shared ones."""
     seen = views(shell, where)
@@ -70,15 +68,12 @@ def _list_table(shell: Shell, rows: list[Row], everywhere: bool, reveal: bool) -
 
 
 @command("show")
-@click.argument("key", shell_complete=complete_key)
+@argument("key", complete=complete_key)
 @where_options()
-@click.option("--rev", type=COUNT, metavar="N", help="Revision N instead of the current one.")
-@click.option(
-    "--at", metavar="TIME", help="What was in force then: 2026-01-31T09:00, or 2h for two hours ago."
-)
+@option("--rev", type=COUNT, metavar="N", help="Revision N instead of the current one.")
+@option("--at", metavar="TIME", help="What was in force then: 2026-01-31T09:00, or 2h for two hours ago.")
 @reveal_option
 @output_option
-@click.pass_obj
 def show(shell: Shell, key: str, where: Where, rev: int | None, at: str | None, reveal: bool) -> None:
     """Show KEY: its value, its type, and who changed it when."""
     view = shell.view(one_namespace(where, ONE))
@@ -115,12 +110,11 @@ def show(shell: Shell, key: str, where: Where, rev: int | None, at: str | None, 
 
 
 @command("get")
-@click.argument("key", shell_complete=complete_key)
+@argument("key", complete=complete_key)
 @where_options()
-@click.option("--raw", is_flag=True, help="The bytes alone, without a newline after them.")
+@option("--raw", is_flag=True, help="The bytes alone, without a newline after them.")
 @reveal_option
 @output_option
-@click.pass_obj
 def get(shell: Shell, key: str, where: Where, raw: bool, reveal: bool) -> None:
     """Print the value of KEY and nothing else: a string as it is, everything else as JSON.
 
@@ -151,10 +145,9 @@ def get(shell: Shell, key: str, where: Where, raw: bool, reveal: bool) -> None:
 
 
 @command("exists")
-@click.argument("key", shell_complete=complete_key)
+@argument("key", complete=complete_key)
 @where_options()
 @output_option
-@click.pass_obj
 def exists(shell: Shell, key: str, where: Where) -> int:
     """Print true or false: whether there is KEY. Exit status 0 if there is, 1 if not."""
     view = shell.view(one_namespace(where, ONE))
@@ -170,7 +163,6 @@ def exists(shell: Shell, key: str, where: Where) -> int:
 @command("stats")
 @where_options(everywhere=True)
 @output_option
-@click.pass_obj
 def stats(shell: Shell, where: Where) -> None:
     """Count keys, revisions, locks and bytes."""
     seen = views(shell, where)

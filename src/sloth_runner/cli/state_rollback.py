@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from sloth_runner import documents
 from sloth_runner.cli import text
-from sloth_runner.cli.base import COUNT, command, complete_key, output_option, where_options, yes_option
+from sloth_runner.cli.base import COUNT, complete_key, output_option, where_options, yes_option
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.state_keys import moment
+from sloth_runner.cli.words import argument, command, option
 from sloth_runner.documents.keys import flags
 from sloth_runner.errors import UsageError
 from sloth_runner.moments import exact, iso
@@ -35,19 +34,18 @@ class Aim(NamedTuple):
 
 
 @command("rollback")
-@click.argument("key", required=False, shell_complete=complete_key)
-@click.option("--rev", type=COUNT, metavar="N", help="With KEY: the revision to go back to.")
-@click.option(
+@argument("key", required=False, complete=complete_key)
+@option("--rev", type=COUNT, metavar="N", help="With KEY: the revision to go back to.")
+@option(
     "--to-run",
     metavar="RUN",
     help="The whole namespace, to how it was when RUN had ended: with all that it wrote, nothing later.",
 )
-@click.option("--to-time", metavar="TIME", help="The whole namespace, to how it was then: a time, or 2h ago.")
-@click.option("--to-tag", metavar="NAME", help="The whole namespace, to what the tag NAME recorded.")
+@option("--to-time", metavar="TIME", help="The whole namespace, to how it was then: a time, or 2h ago.")
+@option("--to-tag", metavar="NAME", help="The whole namespace, to what the tag NAME recorded.")
 @where_options()
 @yes_option
 @output_option
-@click.pass_obj
 def rollback(
     shell: Shell,
     key: str | None,

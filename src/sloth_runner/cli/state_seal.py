@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
-
 from sloth_runner.cli import text
-from sloth_runner.cli.base import DURATION, command, output_option, yes_option
+from sloth_runner.cli.base import DURATION, output_option, yes_option
 from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.words import command, option
 from sloth_runner.durations import human
 from sloth_runner.errors import UsageError
 from sloth_runner.names import did_you_mean
@@ -26,7 +25,7 @@ TICK = 0.5
 
 
 def _wait_option(function: F) -> F:
-    return click.option(
+    return option(
         "--wait", type=DURATION, help="Wait so long for locks that are held, instead of saying which."
     )(function)
 
@@ -34,7 +33,6 @@ def _wait_option(function: F) -> F:
 @command("encrypt")
 @_wait_option
 @output_option
-@click.pass_obj
 def encrypt(shell: Shell, wait: float | None) -> None:
     """Seal a state that is in plaintext, with the key that [state.encryption] names.
 
@@ -51,7 +49,6 @@ def encrypt(shell: Shell, wait: float | None) -> None:
 @_wait_option
 @yes_option
 @output_option
-@click.pass_obj
 def decrypt(shell: Shell, wait: float | None, yes: bool) -> None:
     """Put a sealed state back into plaintext. Then take [state.encryption] out of the configuration.
 
@@ -68,15 +65,14 @@ def decrypt(shell: Shell, wait: float | None, yes: bool) -> None:
 
 
 @command("rekey")
-@click.option("--status", "only_status", is_flag=True, help="Only say what is sealed under which key.")
-@click.option(
+@option("--status", "only_status", is_flag=True, help="Only say what is sealed under which key.")
+@option(
     "--to",
     metavar="SOURCE",
     help="Only change what unlocks it: passphrase[:VARIABLE], keyfile:FILE, env:VARIABLE, command:LINE, aws-kms:KEY.",
 )
 @_wait_option
 @output_option
-@click.pass_obj
 def rekey(shell: Shell, only_status: bool, to: str | None, wait: float | None) -> None:
     """Seal everything under a new data key: values, history, locks, runs, what modules remember.
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from sloth_runner import documents
 from sloth_runner.cli import text
-from sloth_runner.cli.base import command, output_option, where_options, yes_option
+from sloth_runner.cli.base import output_option, where_options, yes_option
 from sloth_runner.cli.shell import Shell, Where, one_namespace
+from sloth_runner.cli.words import argument, command, option
 from sloth_runner.documents.keys import flags
 from sloth_runner.errors import UsageError
 from sloth_runner.moments import iso
@@ -20,12 +19,11 @@ if TYPE_CHECKING:
 
 
 @command("tag")
-@click.argument("name", required=False)
-@click.option("--delete", is_flag=True, help="Delete the tag NAME; revisions that only it kept go with it.")
+@argument("name", required=False)
+@option("--delete", is_flag=True, help="Delete the tag NAME; revisions that only it kept go with it.")
 @where_options()
 @yes_option
 @output_option
-@click.pass_obj
 def tag(shell: Shell, name: str | None, delete: bool, where: Where, yes: bool) -> None:
     """Keep the revision and hash of every key of one namespace as the checkpoint NAME, and print its digest.
 

@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from sloth_runner.cli import problems, text
-from sloth_runner.cli.base import command, output_option, where_options
+from sloth_runner.cli.base import output_option, where_options
 from sloth_runner.cli.shell import Shell, Where
 from sloth_runner.cli.state_keys import views
+from sloth_runner.cli.words import command, option
 from sloth_runner.errors import Corrupt, UsageError
 
 if TYPE_CHECKING:
@@ -23,10 +22,9 @@ EVERY = 10_000
 
 
 @command("verify")
-@click.option("--head", metavar="DIGEST", help="Demand the checkpoint (state tag) that has this digest.")
+@option("--head", metavar="DIGEST", help="Demand the checkpoint (state tag) that has this digest.")
 @where_options(everywhere=True)
 @output_option
-@click.pass_obj
 def verify(shell: Shell, head: str | None, where: Where) -> int:
     """Verify every revision of a namespace, and print its head: a digest over the heads of all keys.
 

@@ -5,19 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from sloth_runner import documents
 from sloth_runner.cli import text
-from sloth_runner.cli.base import (
-    DURATION,
-    command,
-    complete_key,
-    output_option,
-    where_options,
-    yes_option,
-)
+from sloth_runner.cli.base import DURATION, complete_key, output_option, where_options, yes_option
 from sloth_runner.cli.shell import Shell, Where, one_namespace
+from sloth_runner.cli.words import argument, command, option
 from sloth_runner.documents.keys import missing, own_view
 from sloth_runner.errors import BadValue, SlothError, UsageError
 
@@ -31,18 +23,15 @@ SHOWN = 10
 
 
 @command("set")
-@click.argument("key", shell_complete=complete_key)
-@click.argument("value", required=False)
+@argument("key", complete=complete_key)
+@argument("value", required=False)
 @where_options()
-@click.option("--json", "as_json", is_flag=True, help='VALUE is JSON: 5, true, {"a": [1, 2]}.')
-@click.option("--stdin", is_flag=True, help="Read the value from standard input, without its last newline.")
-@click.option("--ttl", type=DURATION, help="Let it expire after this time: 30s, 5m, 1h30m.")
-@click.option("--keep-ttl", is_flag=True, help="Keep the expiry that it has.")
-@click.option(
-    "--sensitive/--no-sensitive", default=None, help="Hide the value where values are shown, or no more."
-)
+@option("--json", "as_json", is_flag=True, help='VALUE is JSON: 5, true, {"a": [1, 2]}.')
+@option("--stdin", is_flag=True, help="Read the value from standard input, without its last newline.")
+@option("--ttl", type=DURATION, help="Let it expire after this time: 30s, 5m, 1h30m.")
+@option("--keep-ttl", is_flag=True, help="Keep the expiry that it has.")
+@option("--sensitive", off="--no-sensitive", help="Hide the value where values are shown, or no more.")
 @output_option
-@click.pass_obj
 def set_value(
     shell: Shell,
     key: str,
@@ -108,12 +97,11 @@ def _json_value(given: str) -> Value:
         ) from None
 
 
-@command("increment", context_settings={"ignore_unknown_options": True})
-@click.argument("key", shell_complete=complete_key)
-@click.argument("delta", default="1")
+@command("increment", negative=True)
+@argument("key", complete=complete_key)
+@argument("delta", default="1")
 @where_options()
 @output_option
-@click.pass_obj
 def increment(shell: Shell, key: str, delta: str, where: Where) -> None:
     """Add DELTA (1; may be negative or a decimal) to KEY and print the sum. A missing key counts as 0."""
     view = shell.view(one_namespace(where, "one counter is changed at a time"))
@@ -139,11 +127,10 @@ def _number(delta: str) -> int | float:
 
 
 @command("delete")
-@click.argument("keys", metavar="KEY...", nargs=-1, required=True, shell_complete=complete_key)
+@argument("keys", metavar="KEY...", multiple=True, required=True, complete=complete_key)
 @where_options()
 @yes_option
 @output_option
-@click.pass_obj
 def delete(shell: Shell, keys: tuple[str, ...], where: Where, yes: bool) -> None:
     """Delete KEYs. Their history stays: state rollback brings them back."""
     view = shell.view(one_namespace(where, "keys are deleted in one namespace at a time"))
@@ -167,10 +154,9 @@ def delete(shell: Shell, keys: tuple[str, ...], where: Where, yes: bool) -> None
 
 @command("clear")
 @where_options()
-@click.option("--purge", is_flag=True, help="Remove the history, too: nothing can be brought back.")
+@option("--purge", is_flag=True, help="Remove the history, too: nothing can be brought back.")
 @yes_option
 @output_option
-@click.pass_obj
 def clear(shell: Shell, where: Where, purge: bool, yes: bool) -> None:
     """Delete all keys of one namespace: local, an agent's, or (only with --shared) the shared one.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
+NAME: Final = "sloth-runner"
+
 Entries: TypeAlias = Mapping[str, tuple[Any, ...]]
 """name -> (``module:attribute``, help), or (Entries, help, epilog) for a group."""
 

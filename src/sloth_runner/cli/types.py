@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import click
-
-from sloth_runner.cli.base import command, output_option
+from sloth_runner.cli.base import output_option
 from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.words import PATH, argument, command, option
 from sloth_runner.errors import FileMissing, UsageError
 
 FOLDER = ".sloth/types"
 
 
 @command("types")
-@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--docs", type=click.Path(path_type=Path), metavar="DIR", help="Write the reference pages into DIR."
-)
-@click.option("--stdout", is_flag=True, help="Print the types instead of writing files.")
+@argument("folder", metavar="[DIR]", required=False, type=PATH)
+@option("--docs", type=PATH, metavar="DIR", help="Write the reference pages into DIR.")
+@option("--stdout", is_flag=True, help="Print the types instead of writing files.")
 @output_option
-@click.pass_obj
 def types(shell: Shell, folder: Path | None, docs: Path | None, stdout: bool) -> None:
     """Write the types of task files for lua-language-server into DIR (.sloth/types), one file a topic.
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
-import click
-
 from sloth_runner import __version__
-from sloth_runner.cli.base import command, output_option
+from sloth_runner.cli.base import output_option
 from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.words import command
 
 
 @command("version")
 @output_option
-@click.pass_obj
 def version(shell: Shell) -> None:
     """Print the version of sloth-runner and of what it stands on."""
     from sloth_runner.state.backends.sqlite_file import library_version
