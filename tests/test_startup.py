@@ -11,7 +11,8 @@ import pytest
 
 HEAVY = {
     "asyncio", "click", "concurrent.futures", "cryptography", "dataclasses", "email", "hashlib", "http",
-    "importlib.metadata", "jinja2", "logging", "lupa", "rich", "socket", "sqlite3", "ssl", "subprocess", "tempfile", "tomllib", "yaml",
+    "importlib.metadata", "jinja2", "logging", "lupa", "rich", "socket", "sqlite3", "ssl", "subprocess", "tempfile",
+    "tomllib", "yaml",
 }  # fmt: skip
 SCRIPT = """
 import sys

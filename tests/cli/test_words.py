@@ -48,7 +48,7 @@ def by_click(command: words.Command, args: list[str]) -> dict[str, Any] | None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_both_ways_of_reading_agree(place: str, data: st.DataObject) -> None:
     command = words.load(place)
@@ -81,7 +81,7 @@ def test_the_simplest_lines_need_no_library(place: str) -> None:
 def _sample(param: words.Param) -> str:
     if param.kind.choices:
         return param.kind.choices[0]
-    return {"duration": "90s", "number": "3"}.get(param.kind.name, "word")
+    return {"duration": "90s", "number": "3", "port": "80"}.get(param.kind.name, "word")
 
 
 def test_what_is_said_of_a_line_does_not_depend_on_how_it_was_read(cli: Cli) -> None:

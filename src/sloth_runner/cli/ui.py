@@ -4,33 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
-from sloth_runner.cli.base import command, output_option
+from sloth_runner.cli.base import output_option
 from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.words import PATH, Kind, command, option
 from sloth_runner.errors import BadConfig, UsageError
 
 PORT = 8787
 
 
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise ValueError(f"a port from 0 to 65535 is needed, not {text!r}")
+    return int(text)
+
+
+_PORTS = Kind("port", _port)
+
+
 @command("ui")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: any free one."
-)
-@click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Another one needs TLS, or --plain-http."
-)
-@click.option(
-    "--name", "names", multiple=True, metavar="NAME", help="A further name that browsers use for it."
-)
-@click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate chain (PEM).")
-@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Its key (PEM).")
-@click.option("--plain-http", is_flag=True, help="Allow --host without TLS: anybody on the way can read.")
-@click.option("--read-only", is_flag=True, help="Refuse everything that changes or reveals something.")
-@click.option("--token-env", metavar="NAME", help="Variable with a token that programs may use (Bearer).")
-@click.option("--open", "browser", is_flag=True, help="Open it in a browser.")
+@option("--port", type=_PORTS, default=PORT, shown=str(PORT), metavar="N", help="0: any free one.")
+@option("--host", default="127.0.0.1", shown="127.0.0.1", help="Another one needs TLS, or --plain-http.")
+@option("--name", "names", multiple=True, metavar="NAME", help="A further name that browsers use for it.")
+@option("--tls-cert", type=PATH, metavar="FILE", help="Certificate chain (PEM).")
+@option("--tls-key", type=PATH, metavar="FILE", help="Its key (PEM).")
+@option("--plain-http", is_flag=True, help="Allow --host without TLS: anybody on the way can read.")
+@option("--read-only", is_flag=True, help="Refuse everything that changes or reveals something.")
+@option("--token-env", metavar="NAME", help="Variable with a token that programs may use (Bearer).")
+@option("--open", "browser", is_flag=True, help="Open it in a browser.")
 @output_option
-@click.pass_obj
 def ui(
     shell: Shell,
     port: int,
