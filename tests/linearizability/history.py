@@ -1,0 +1,70 @@
+"""Why: a history is what all clients of one store saw, by one clock; it is taken and told here.
+
+``Recorder`` notes calls as they are made and as they end. What failed for certain is noted for people and is no
+part of what the checker is asked.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from math import inf
+from typing import NamedTuple
+
+from tests.linearizability.checker import Op, Request, check, shortest, story
+from tests.linearizability.clients import Client, Workload
+from tests.linearizability.perform import Outcome
+
+
+class Found(NamedTuple):
+    """What the checker says of a history: whether it is linearizable, how many operations it had, how many of them
+    failed or are unknown, and what is wrong, for people."""
+
+    good: bool
+    ops: int
+    failed: int
+    unknown: int
+    text: str = ""
+
+
+class Recorder:
+    """The history of one workload; ``clock`` in seconds. May be used from several threads."""
+
+    def __init__(self, workload: Workload, clock: Callable[[], float]) -> None:
+        self.workload = workload
+        self.clock = clock
+        self.ops: list[Op] = []
+        self.failed: list[tuple[Op, str]] = []
+        self._guard = threading.Lock()
+
+    def call(self, client: int, mind: Client, perform: Callable[[Request], Outcome]) -> float:
+        """Have a client make its next request; note it. Seconds until it has thought of another."""
+        request = mind.next()
+        began = self.clock()
+        outcome = perform(request)
+        ended = inf if outcome.fate == "unknown" else self.clock()
+        op = Op(client, began, ended, request, outcome.result)
+        with self._guard:
+            if outcome.fate == "failed":
+                self.failed.append((op, outcome.why))
+            elif op.known or not self.workload.model.reads(op):  # an unanswered read says nothing
+                self.ops.append(op)
+        return mind.saw(request, outcome)
+
+    def judge(self, seconds: float = 60.0) -> Found:
+        """Ask the checker."""
+        model = self.workload.model
+        unknown = sum(not op.known for op in self.ops)
+        verdict = check(model, self.ops, seconds)
+        figures = (len(self.ops), len(self.failed), unknown)
+        if verdict.good:
+            return Found(True, *figures)
+        assert verdict.model is not None
+        if verdict.timed_out:
+            text = f"{self.workload.name}: the checker gave up after {seconds:g} s"
+            return Found(False, *figures, f"{text}\n{story(verdict.model, verdict.ops, self.failed)}")
+        least = shortest(verdict.model, verdict.ops)
+        text = (
+            f"{self.workload.name}: no order of these explains what was seen (of {len(self.ops)} operations)"
+        )
+        return Found(False, *figures, f"{text}\n{story(verdict.model, least, self.failed)}")

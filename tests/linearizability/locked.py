@@ -1,0 +1,143 @@
+"""Why: what one client alone would see of a lock, and of a value that is written under it, is said once.
+
+Time takes part: a lease that was given may not end before its time, nor be there long after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from math import inf
+from typing import Any, NamedTuple
+
+from sloth_runner.state.locks import Held
+from tests.linearizability.checker import Model, Op
+
+
+class Lock(NamedTuple):
+    """A lock: its token; the identity of its holder (None: free); when its lease ends at the earliest and at the
+    latest; and the value that is written under it."""
+
+    token: int = 0
+    holder: str | None = None
+    early: float = -inf
+    late: float = inf
+    value: Any = None
+
+
+class Locked:
+    """One lock. ``lag``: seconds that an ended lease may still be there; ``slack``: by how much the store's clock may
+    run fast, seconds.
+
+    Requests, each with the lock's name: ``("acquire", name, identity, ttl)`` gives ("held", token) or ("other",
+    token, identity); ``("renew", name, held, ttl)``, ``("release", name, held)``, ``("write", name, held, value)``
+    whether it was done; ``("break", name)`` None (it was free) or (token, whether it was done); ``("info", name)``
+    None or (token, identity); ``("read", name)`` the value.
+    """
+
+    def __init__(self, lag: float, slack: float) -> None:
+        self._lag = lag
+        self._slack = slack
+
+    @property
+    def start(self) -> Lock:
+        """Never held."""
+        return Lock()
+
+    def step(self, state: Lock, op: Op) -> Iterable[Hashable]:
+        """See Model."""
+        verb, _, *args = op.request
+        if verb == "read":
+            return (state,) if op.result == state.value else ()
+        if not op.known:
+            return self._unknown(state, op)
+        if verb == "acquire":
+            token, *other = op.result[1:]
+            return self._taken(state, op, token) if not other else self._seen(state, op, (token, *other))
+        if verb == "info":
+            return self._free(state, op) if op.result is None else self._seen(state, op, op.result)
+        if verb == "break":
+            return self._broken(state, op)
+        return self._owned(state, op, verb, args)
+
+    def parts(self, ops: Sequence[Op]) -> list[tuple[Model, list[Op]]]:
+        """See Model: one lock has no parts."""
+        return [(self, list(ops))]
+
+    def reads(self, op: Op) -> bool:
+        """See Model. Who finds a lease ended says something of all that comes later, but changes nothing."""
+        verb = op.request[0]
+        if verb in ("read", "info"):
+            return True
+        if not op.known:
+            return False
+        if verb == "acquire":
+            return bool(op.result[0] == "other")
+        return not op.result or (verb == "break" and op.result[1] is False)
+
+    def show(self, op: Op) -> str:
+        """See Model."""
+        verb, *args = op.request
+        asked = " ".join(_asked(a) for a in args)
+        return f"{verb} {asked}  {op.result if op.known else 'unknown'}"
+
+    def _there(self, state: Lock, op: Op) -> bool:
+        return state.holder is not None and op.call <= state.late
+
+    def _free(self, state: Lock, op: Op) -> tuple[Lock, ...]:
+        """The state with its lease gone: it was, or may have ended before ``op`` did."""
+        if state.holder is None:
+            return (state,)
+        return (state._replace(holder=None),) if op.ret >= state.early else ()
+
+    def _seen(self, state: Lock, op: Op, who: tuple[Any, ...]) -> tuple[Lock, ...]:
+        return (state,) if self._there(state, op) and who == (state.token, state.holder) else ()
+
+    def _taken(self, state: Lock, op: Op, token: int) -> tuple[Lock, ...]:
+        _, _, identity, ttl = op.request
+        if token != state.token + 1:
+            return ()
+        return tuple(
+            self._leased(free._replace(token=token, holder=identity), op, ttl)
+            for free in self._free(state, op)
+        )
+
+    def _leased(self, state: Lock, op: Op, ttl: float) -> Lock:
+        return state._replace(early=op.call + ttl - self._slack, late=op.ret + ttl + self._lag)
+
+    def _broken(self, state: Lock, op: Op) -> tuple[Lock, ...]:
+        if op.result is None:
+            return self._free(state, op)
+        token, done = op.result
+        if not done:
+            return (state,)
+        if token != state.token or not self._there(state, op):
+            return ()
+        return (state._replace(token=token + 1, holder=None),)
+
+    def _owned(self, state: Lock, op: Op, verb: str, args: Sequence[Any]) -> tuple[Lock, ...]:
+        """What only the holder may do."""
+        mine = args[0].token == state.token
+        if op.result:
+            return (self._done(state, op, verb, args),) if mine and self._there(state, op) else ()
+        return self._free(state, op) if mine else (state,)
+
+    def _done(self, state: Lock, op: Op, verb: str, args: Sequence[Any]) -> Lock:
+        if verb == "renew":
+            return self._leased(state, op, args[1])
+        return state._replace(holder=None) if verb == "release" else state._replace(value=args[1])
+
+    def _unknown(self, state: Lock, op: Op) -> tuple[Lock, ...]:
+        verb, _, *args = op.request
+        if verb == "acquire":
+            return self._taken(state, op, state.token + 1)
+        if verb == "info" or state.holder is None:
+            return ()
+        if verb == "break":
+            return (state._replace(token=state.token + 1, holder=None),)
+        return (self._done(state, op, verb, args),) if args[0].token == state.token else ()
+
+
+def _asked(argument: Any) -> str:
+    if isinstance(argument, float):
+        return f"{argument:g} s"
+    return f"under token {argument.token}" if isinstance(argument, Held) else str(argument)
