@@ -19,6 +19,8 @@ _MARKS = {
     "failed": ("✗", "red"),
     "unreachable": ("!", "red"),
     "skipped": ("○", "dim"),
+    "running": ("▶", "cyan"),
+    "waiting": ("·", "dim"),
 }
 _LEVELS = {"warn": ("warning: ", "yellow"), "error": ("error: ", "red"), "debug": ("debug: ", "dim")}
 MOST_TASKS = 6
@@ -157,7 +159,7 @@ def task_line(agent: str, task: str, data: Document, color: bool) -> str:
     writes = int(data.get("state_writes") or 0)
     if writes:
         parts.append(count(writes, "state write"))
-    if status != "skipped":
+    if status not in ("skipped", "running", "waiting"):
         parts.append(took(float(data["seconds"])))
     reason = pictures(str(data["reason"])) if data.get("reason") else ""
     return f"{head(agent, task, color)} {', '.join(parts)}" + (f": {reason}" if reason else "")

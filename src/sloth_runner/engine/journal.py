@@ -54,8 +54,12 @@ class Journal:
         self._fences = fences
         self._began = clock()
         self._logs: dict[str, list[Document]] = {}
-        self._rows: list[tuple[str, Document]] = []
+        self._rows: list[tuple[str, Document | None]] = []
         self._tasks: dict[int, Document] = {}
+        self._needs: dict[str, tuple[str, ...]] = {}
+        self._open: dict[str, tuple[Instance, float | None]] = {}
+        self._news = 0
+        self._told = 0
         self.notes: list[Document] = []
 
     def emit(self, kind: str, data: Document, instance: Instance | None = None) -> None:
@@ -66,13 +70,20 @@ class Journal:
             line = {"time": iso(now), "stream": covered["stream"], "text": covered["text"]}
             log = self.notes if instance is None else self._logs.setdefault(instance.id, [])
             log.append(line)
+            self._news += 1
+        elif kind == "task.started" and instance is not None:
+            self._open[instance.id] = (instance, now)
+            self._news += 1
         task = self._mask.cover(instance.task.name) if instance else None
         self._emit_event(Event(kind, now, task, instance.agent if instance else None, covered))
 
     def begin(self, plan: Plan) -> None:
         """The run starts: its head record is written before anything else is."""
         title = self._title
-        self._write([(records.run_key(title.run), self._head("running", None, 0.0, _summary([])))])
+        self._needs = plan.needs
+        self._open = {instance.id: (instance, None) for instance in plan.instances}
+        head = self._head("running", None, 0.0, _summary([]))
+        self._write([(records.run_key(title.run), head), (records.live_key(title.run), self.under_way())])
         self.emit(
             "run.started",
             {
@@ -92,10 +103,10 @@ class Journal:
         if error is not None and ended.error is not None:
             error["target"] = error["target"] or instance.agent
         changes = context.tally.changes
+        _, started = self._open.pop(instance.id, (instance, None))
+        self._news += 1
         document: Document = {
-            "name": instance.task.name,
-            "agent": instance.agent,
-            "status": ended.status,
+            **self._title_of(instance, ended.status, started),
             "seconds": round(seconds, 6),
             "reason": ended.reason,
             "log": records.cut_log(self._logs.pop(instance.id, [])),
@@ -120,6 +131,27 @@ class Journal:
             instance,
         )
 
+    def news(self) -> Document | None:
+        """``under_way``, if it is not what was told last; from another thread than the run's."""
+        if self._news == self._told:
+            return None
+        self._told = self._news
+        return self.under_way()
+
+    def under_way(self) -> Document:
+        """The tasks that have not ended, in the form that they will have, with what they have said so far."""
+        tasks = []
+        for name, (instance, started) in list(self._open.items()):
+            status = "waiting" if started is None else "running"
+            log = records.cut_log(list(self._logs.get(name, ())))
+            tasks.append(
+                {
+                    **self._title_of(instance, status, started),
+                    "seconds": 0.0, "reason": None, "log": log, "calls": [], "state": [], "error": None,
+                }
+            )  # fmt: skip
+        return {"tasks": self._mask.cover_all(tasks)}
+
     def settle(self) -> None:
         """Write the records that are due, in one commit."""
         if self._rows:
@@ -132,13 +164,24 @@ class Journal:
         tasks = [self._tasks[index] for index in sorted(self._tasks)]
         seconds = round(self._clock() - self._began, 6)
         head = self._head(status, code, seconds, _summary(tasks))
-        self._write([(records.run_key(self._title.run), head)])
+        self._write([(records.run_key(self._title.run), head), (records.live_key(self._title.run), None)])
         document = {k: v for k, v in head.items() if k not in ("began", "stack_id", "process")}
         document["tasks"] = tasks
         self.emit("run.finished", {"document": document})
         return document
 
-    def _write(self, rows: list[tuple[str, Document]]) -> None:
+    def _title_of(self, instance: Instance, status: str, started: float | None) -> Document:
+        """How the document of a task begins."""
+        return {
+            "name": instance.task.name,
+            "agent": instance.agent,
+            "line": instance.task.site.line,
+            "depends_on": list(self._needs.get(instance.task.name, ())),
+            "status": status,
+            "started": None if started is None else iso(started),
+        }
+
+    def _write(self, rows: list[tuple[str, Document | None]]) -> None:
         records.write(self._store, rows, self._fences())
 
     def _head(self, status: str, code: int | None, seconds: float, summary: Document) -> Document:

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadStack, Conflict, KeyMissing
 from sloth_runner.names import did_you_mean
-from sloth_runner.state.layout import RUN, RUN_TASK, SHARED, STACK, place, prefix_of, revisions_of, store_key
+from sloth_runner.state.layout import (
+    RUN,
+    RUN_LIVE,
+    RUN_TASK,
+    SHARED,
+    STACK,
+    place,
+    prefix_of,
+    revisions_of,
+    store_key,
+)
 from sloth_runner.state.store import ABSENT, Change, Check, Store
 
 if TYPE_CHECKING:
@@ -38,19 +48,26 @@ def task_key(run: str, index: int) -> str:
     return store_key(SHARED, RUN_TASK, run, index)
 
 
+def live_key(run: str) -> str:
+    """The store key of what a run's tasks say while they are under way."""
+    return store_key(SHARED, RUN_LIVE, run)
+
+
 def encode(document: Document) -> bytes:
     """A document as bytes."""
     return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
 
 
-def write(store: Store, rows: Sequence[tuple[str, Document]], fences: Sequence[Fence] = ()) -> None:
-    """Commit records, new or again, under the stack's lock. Raises Conflict when that was lost."""
+def write(store: Store, rows: Sequence[tuple[str, Document | None]], fences: Sequence[Fence] = ()) -> None:
+    """Commit records, new or again (None: deleted), under the stack's lock. Raises Conflict when that was lost."""
     checks = [check for fence in fences for check in fence.checks]
     for attempt in range(TRIES):
         changes: list[Change | Check] = []
         for key, document in rows:
             entry = store.get(key)
-            changes.append(Change(key, encode(document), entry.rev if entry else ABSENT))
+            if document is not None or entry is not None:
+                data = None if document is None else encode(document)
+                changes.append(Change(key, data, entry.rev if entry else ABSENT))
         try:
             store.commit([*changes, *checks])
             return
@@ -93,6 +110,7 @@ def show_run(store: Store, run: str) -> Document:
     document: Document = json.loads(entry.value)
     document.pop("stack_id", None)
     document["tasks"] = [json.loads(row.value) for row in store.scan(revisions_of(SHARED, RUN_TASK, run))]
+    document["tasks"] += _under_way(store, run, document["tasks"])
     return document
 
 
@@ -106,6 +124,9 @@ def expired(store: Store, now: float, most: int = 20) -> list[Change]:
         out.append(Change(entry.key, None, entry.rev))
         tasks = store.scan(revisions_of(SHARED, RUN_TASK, place(entry.key).name))
         out.extend(Change(task.key, None, task.rev) for task in tasks)
+        live = store.get(live_key(place(entry.key).name))
+        if live is not None:
+            out.append(Change(live.key, None, live.rev))
     return out
 
 
@@ -180,6 +201,15 @@ def cut_log(lines: list[Document]) -> list[Document]:
     missing = len(lines) - len(first) - len(last)
     note = {"time": lines[0]["time"], "stream": "warn", "text": f"… {missing} lines are not kept …"}
     return [*first, note, *reversed(last)]
+
+
+def _under_way(store: Store, run: str, ended: list[Document]) -> list[Document]:
+    """The tasks of a run that have no record yet: those under way, then those that wait."""
+    entry = store.get(live_key(run))
+    if entry is None:
+        return []
+    known = {(task["name"], task["agent"]) for task in ended}
+    return [task for task in json.loads(entry.value)["tasks"] if (task["name"], task["agent"]) not in known]
 
 
 def _heads(store: Store) -> Iterator[Document]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sloth_runner.engine import records
 from sloth_runner.engine.holding import PATIENCE, Renewer
 from sloth_runner.engine.journal import Journal, Title
+from sloth_runner.engine.live import LiveRecord
 from sloth_runner.engine.lock_calls import Locker
 from sloth_runner.engine.run import Rules, Runner, exit_code, run_hook
 from sloth_runner.engine.signals import Signals
@@ -72,6 +73,7 @@ class Execution:
             (by.host, self.process[0], by.pid, self.process[1]), options.resume,
         )  # fmt: skip
         self.journal = Journal(self.store, title, app.clock, emit, self.bench.mask, self.lock.fences)
+        self.live = LiveRecord(run_id, self.journal.news, lambda: app.fresh_store(PATIENCE), self.lock.fences)
         self.rules = Rules(options.jobs, options.keep_going, self.bench.deadline)
         self.runner = self._runner(plan, 0)
 
@@ -82,10 +84,14 @@ class Execution:
                 self._record_stack()
                 self._forget_old_runs()
                 self.journal.begin(self.plan)
+                self.live.start()
                 for line in self.loading.said:
                     self.bench.own.note(*line)
-                with Signals(self._interrupt):
-                    errors = self._work()
+                try:
+                    with Signals(self._interrupt):
+                        errors = self._work()
+                finally:
+                    self.live.stop()
                 code = exit_code(self.runner, errors)
                 status = "interrupted" if self.runner.interrupted else "failed" if code else "ok"
                 return self.journal.end(status, code)
