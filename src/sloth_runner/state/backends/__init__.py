@@ -17,9 +17,10 @@ SCHEMES: Final[Mapping[str, str]] = {
     "sqlite": "sqlite",
     "memory": "memory",
     "etcd": "etcd",
+    "s3": "s3",
 }
 """Scheme -> module of this package, whose ``open_store(url, options)`` makes a handle."""
-_LATER = ("postgres", "postgresql", "consul", "s3")
+_LATER = ("postgres", "postgresql", "consul")
 
 
 class Options(NamedTuple):

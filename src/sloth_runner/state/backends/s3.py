@@ -1,0 +1,213 @@
+"""Why: a bucket is the store that nobody has to run; several machines share state by a log of create-only
+objects.
+
+S3 has no transactions, and conditional puts on separate objects do not fence: a writer that was stopped between
+its check and its put overwrites what its successor wrote. So the whole store, all namespaces, is one log, and
+commit *n* is the object ``log/n``, created with ``If-None-Match: *``. Who wants to commit replays the log to
+its tail, evaluates all expectations on the state that this gives, and creates the next object. If that fails,
+somebody else was faster: replay, evaluate, try again. One create is one atomic step, so a commit may check and
+change any number of keys.
+
+The parts: ``s3_url``, ``s3_login`` (settings), ``s3_client`` (requests, and what their errors mean), ``s3_log``
+(objects of the log), ``s3_state`` (the replayed state), ``s3_replica`` (replaying and committing, shared by a
+process's handles), ``s3_lease`` (the server's clock), ``s3_proof`` (what is not taken on trust).
+
+**Lost replies.** A create whose answer did not come can only ever land at its own number. So that number is
+read: an object with our id in it means done, another's means never; as long as there is none the same object is
+created again, which is harmless. If the server stays away, Indeterminate; the same commit made again goes under
+the same id, and is known again if it did land.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
+
+from sloth_runner.errors import BadConfig, TooLarge
+from sloth_runner.state.backends.s3_client import Objects, World
+from sloth_runner.state.backends.s3_login import find_login
+from sloth_runner.state.backends.s3_replica import Replica
+from sloth_runner.state.backends.s3_state import Nothing, Pending, State
+from sloth_runner.state.backends.s3_url import Settings, endpoint_of, read_url
+from sloth_runner.state.store import Change, Check, Entry, Rev, Traits, check_commit
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, S3Config
+    from obstore.store import S3Store as Bucket
+
+    from sloth_runner.state.backends import Options
+
+MAX_CHANGES: Final = 10_000
+MAX_VALUE: Final = 16 << 20
+MAX_COMMIT: Final = 32 << 20
+"""Bytes of all values of one commit."""
+CONCURRENCY: Final = 64
+_SHARED: Final[WeakValueDictionary[object, Replica]] = WeakValueDictionary()
+"""The replicas of this process: a hundred handles replay one log once. It is no setting and holds nothing
+alive."""
+_SHARING: Final = threading.Lock()
+
+
+class S3Store:
+    """A handle on a replica. ``patience``: seconds that a commit may wait for others."""
+
+    def __init__(self, replica: Replica, patience: float) -> None:
+        self._replica = replica
+        self._patience = patience
+        self._doubted: Pending | None = None
+        """A commit whose fate is not known."""
+        self.traits = Traits(
+            embedded=False, concurrency=CONCURRENCY, max_changes=MAX_CHANGES, max_value=MAX_VALUE
+        )
+
+    def get(self, key: str) -> Entry | None:
+        """See Store."""
+        return self._replica.find(key)
+
+    def scan(
+        self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Entry]:
+        """See Store; a snapshot."""
+        return islice(self._replica.scan(prefix, after, reverse), limit)
+
+    def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
+        """See Store."""
+        check_commit(changes, self.traits)
+        if all(isinstance(change, Check) for change in changes):
+            return self._replica.check(changes)
+        pending = self._pending(tuple(changes))
+        if pending.size > MAX_COMMIT:
+            raise TooLarge(
+                f"a commit has {pending.size:,} bytes; this store takes {MAX_COMMIT:,}",
+                unchanged=["nothing was stored"],
+            )
+        self._doubted = None
+        self._replica.commit([pending])
+        if pending.error is not None:
+            if pending.slot:
+                self._doubted = pending
+            raise copy.copy(pending.error) from pending.error
+        assert pending.made is not None
+        return pending.made
+
+    def close(self) -> None:
+        """See Store."""
+
+    def _pending(self, changes: tuple[Change | Check, ...]) -> Pending:
+        """The commit; under its old id if it is the one that is in doubt."""
+        until = self._replica.world.now() + self._patience
+        doubted = self._doubted
+        if doubted is not None and doubted.changes == changes:
+            doubted.error, doubted.until = None, until
+            return doubted
+        return Pending(self._replica.world.new_id(), changes, until)
+
+
+def open_store(url: str, options: Options) -> S3Store:
+    """A handle on the store below a prefix of a bucket; nothing is asked yet. Raises BadConfig."""
+    key = (os.getpid(), url, options.timeout, options.password, frozenset(options.environ.items()))
+    with _SHARING:
+        replica = _SHARED.get(key)
+        if replica is None:
+            replica = _SHARED[key] = make_replica(url, options, system_world())
+    return S3Store(replica, options.patience)
+
+
+def system_world() -> World:
+    """This machine's clock, that counts through a suspension where there is one, and real chance."""
+    import random
+    import time
+
+    kind = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    chance = random.SystemRandom()
+    return World(lambda: time.clock_gettime(kind), time.sleep, chance.random, lambda: os.urandom(16).hex())
+
+
+def make_replica(url: str, options: Options, world: World) -> Replica:
+    """A replica of one's own. Raises BadConfig."""
+    try:
+        import obstore as _  # noqa: F401
+    except ImportError as error:
+        from sloth_runner.state.backends import needs
+
+        raise needs("s3", error) from error
+    settings = read_url(url)
+    seconds = options.timeout
+    place = f"s3://{settings.bucket}" + (f"/{settings.prefix}" if settings.prefix else "")
+    main, quick = (
+        Objects(_bucket(settings, options, share * seconds), place, share * seconds, world)
+        for share in (0.75, 0.25)
+    )
+    return Replica(main, quick, seconds, world, lambda: State(Nothing(), None, {}))
+
+
+def _bucket(settings: Settings, options: Options, seconds: float) -> Bucket:
+    from obstore.store import S3Store as Bucket
+
+    login = find_login(settings, options.password, options.environ)
+    endpoint = endpoint_of(settings, options.environ, login.profile)
+    config: S3Config = {
+        **login.config,
+        "region": _region(settings, options.environ, login.profile),
+        **_address(settings, endpoint),
+        "conditional_put": "etag",
+    }
+    if settings.sse is not None:
+        config["server_side_encryption"] = settings.sse
+    if settings.kms_key is not None:
+        config["sse_kms_key_id"] = settings.kms_key
+    client: ClientConfig = {
+        "allow_http": endpoint is not None and endpoint.startswith("http:"),
+        "timeout": timedelta(seconds=seconds),
+        "connect_timeout": timedelta(seconds=min(5.0, seconds)),
+    }
+    authority = settings.ca_file or options.environ.get("AWS_CA_BUNDLE")
+    if authority is not None:
+        client["root_certificate"] = _read(authority)
+    return Bucket(
+        settings.bucket,
+        prefix=settings.prefix or None,
+        config=config,
+        client_options=client,
+        retry_config={"max_retries": 0},
+        credential_provider=login.provider,
+    )
+
+
+def _region(settings: Settings, environ: Mapping[str, str], profile: Mapping[str, str]) -> str:
+    return (
+        settings.region
+        or environ.get("AWS_REGION")
+        or environ.get("AWS_DEFAULT_REGION")
+        or profile.get("region")
+        or "us-east-1"
+    )
+
+
+def _address(settings: Settings, endpoint: str | None) -> S3Config:
+    """The bucket in the path, unless it is AWS's own server, or said otherwise."""
+    in_path = settings.path_style
+    if in_path is None:
+        in_path = endpoint is not None or "." in settings.bucket
+    found: S3Config = {"virtual_hosted_style_request": not in_path}
+    if endpoint is not None:
+        scheme, _, host = endpoint.partition("://")
+        found["endpoint"] = endpoint if in_path else f"{scheme}://{settings.bucket}.{host}"
+    return found
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise BadConfig(
+            f"the certificates {path} can't be read: {error.strerror}",
+            unchanged=["nothing was read or written"],
+        ) from error

@@ -1,0 +1,104 @@
+"""Why: S3 without S3: SeaweedFS, whose conditional puts hold when clients race. One process, all on loopback."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+from pathlib import Path
+from urllib.parse import urlencode
+
+from tests.services.base import Server, free_port
+
+BUCKET = "sloth-runner"
+ACCESS, SECRET = "AKIASLOTHRUNNERTEST0", "a secret of the tests' own server"
+READER = "AKIASLOTHRUNNERREAD0"
+"""An access key (with the same secret) that may only read and list."""
+_PORTS = ("master", "volume", "filer", "s3")
+
+
+def make(folder: Path) -> Server:
+    """A server whose ``url`` names one bucket, which exists; ``part`` of it is a test's own."""
+    ports = {name: free_port() for part in _PORTS for name in (f"{part}.port", f"{part}.port.grpc")}
+    files = {"s3.config": folder / "identities.json", "login": folder / "credentials"}
+    argv = [
+        str(Path(sys.executable).with_name("weed")), "-logtostderr=true", "server",
+        f"-dir={folder}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false",
+        "-filer", "-filer.localSocket=filer.sock", "-s3", "-s3.localSocket=s3.sock", "-s3.iam=false",
+        "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={files['s3.config']}",
+        "-volume.max=64", "-master.volumeSizeLimitMB=64", "-volume.preStopSeconds=0",
+        *(f"-{name}={port}" for name, port in ports.items()),
+    ]  # fmt: skip
+    endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+    asked = urlencode({"endpoint": endpoint, "credentials_file": files["login"]})
+
+    def prepare() -> None:
+        (folder / "data").mkdir(exist_ok=True)
+        files["s3.config"].write_text(json.dumps({"identities": _identities()}))
+        login = f"aws_secret_access_key = {SECRET}\n"
+        files["login"].write_text(
+            f"[default]\naws_access_key_id = {ACCESS}\n{login}[reader]\naws_access_key_id = {READER}\n{login}"
+        )
+
+    return Server(
+        "s3",
+        folder,
+        argv,
+        f"s3://{BUCKET}?{asked}",
+        lambda: _ready(ports["s3.port"], endpoint),
+        prepare=prepare,
+    )
+
+
+def part(url: str, name: str, **more: str) -> str:
+    """The store's URL for what a test has to itself: a prefix of the bucket, and further parameters."""
+    place, _, asked = url.partition("?")
+    return f"{place}/{name}?{asked}" + (f"&{urlencode(more)}" if more else "")
+
+
+def _identities() -> list[dict[str, object]]:
+    return [
+        {
+            "name": "admin",
+            "credentials": [{"accessKey": ACCESS, "secretKey": SECRET}],
+            "actions": ["Admin", "Read", "Write", "List"],
+        },
+        {
+            "name": "reader",
+            "credentials": [{"accessKey": READER, "secretKey": SECRET}],
+            "actions": ["Read", "List"],
+        },
+    ]
+
+
+def _ready(port: int, endpoint: str) -> bool:
+    """Whether it answers, and takes objects: the first one makes the bucket."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        link.request("GET", "/")
+        if link.getresponse().status != 403:
+            return False
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        link.close()
+    import obstore
+    from obstore.exceptions import BaseError
+    from obstore.store import S3Store
+
+    store = S3Store(
+        BUCKET,
+        config={
+            "access_key_id": ACCESS,
+            "secret_access_key": SECRET,
+            "region": "us-east-1",
+            "endpoint": endpoint,
+        },
+        client_options={"allow_http": True, "timeout": "5s"},
+        retry_config={"max_retries": 0},
+    )
+    try:
+        obstore.put(store, "ready", b"", use_multipart=False)
+    except BaseError:
+        return False
+    return True
