@@ -326,9 +326,27 @@ def test_agents_groups_and_their_values(place: Place) -> None:
     assert app.expand_agents("@web") == ["web2"]
     assert app.expand_agents("local") == app.expand_agents("local://") == ["local"]
     assert app.require_agent("db1") == "db1"
-    for unreachable in ("db1", "@eu", "*", "ssh://elsewhere"):
-        with pytest.raises(BadConfig, match="local:// agents only"):
-            app.expand_agents(unreachable)
+    assert app.expand_agents("@eu") == ["db1", "web2"]
+    assert app.expand_agents("@eu", "!db*") == ["web2"]
+    assert app.expand_agents("!web1") == ["db1", "web2"]
+    assert app.expand_agents("ssh://db") == ["db1"], "an address that has a name"
+    assert app.expand_agents("ssh://me@elsewhere:2222") == ["elsewhere-2222"]
+    assert app.agent("elsewhere-2222").url == "ssh://me@elsewhere:2222"
+    with pytest.raises(BadConfig, match="would be called 'elsewhere-2222'"):
+        app.expand_agents("ssh://you@elsewhere:2222")
+    with pytest.raises(BadConfig, match="no name can be made"):
+        app.expand_agents("ssh://[::1]")
+    for nowhere in (
+        "ftp://db",
+        "ssh://",
+        "ssh://me:secret@db",
+        "ssh://db/path",
+        "local://x",
+        "ssh://-oProxyCommand=x",
+    ):
+        with pytest.raises(BadConfig) as caught:
+            app.expand_agents(nowhere)
+        assert "secret" not in str(caught.value.message)
     for unknown in ("web", "@db", "x*"):
         with pytest.raises(AgentUnknown):
             app.expand_agents(unknown)

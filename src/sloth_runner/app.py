@@ -15,18 +15,18 @@ from sloth_runner.state.layout import KEYRING, LOCAL, SEP, SHARED, STORE, check_
 
 if TYPE_CHECKING:
     from sloth_runner.config_encryption import Encryption
+    from sloth_runner.config_fields import Agent
+    from sloth_runner.inventory import Inventory
     from sloth_runner.state.keyring import KeySource
     from sloth_runner.state.locks import Owner
     from sloth_runner.state.sealed import Sealed
     from sloth_runner.state.state import State
     from sloth_runner.state.store import Store
     from sloth_runner.state.writer import Writer
-    from sloth_runner.transport.base import Transport
+    from sloth_runner.transports import Transports
 
 PATIENCE = 30.0
 """Seconds that a commit waits for other processes."""
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PATTERN = frozenset("*?[")
 
 
 def settings_for(
@@ -67,6 +67,7 @@ class App:
         self.ask = ask
         self._store: Store | None = None
         self._key_source: KeySource | None = None
+        self._inventory: Inventory | None = None
 
     @property
     def store_name(self) -> str:
@@ -75,6 +76,15 @@ class App:
 
         url = self.settings.store
         return f"sqlite://{self.settings.state_folder}" if url in ("sqlite", "sqlite://") else public_url(url)
+
+    @property
+    def inventory(self) -> Inventory:
+        """The agents, made of the configuration at the first use."""
+        if self._inventory is None:
+            from sloth_runner.inventory import Inventory
+
+            self._inventory = Inventory(self.settings.agents, self.settings.groups)
+        return self._inventory
 
     def store(self) -> Store:
         """The store, opened at the first use."""
@@ -223,67 +233,25 @@ class App:
             next=[*did_you_mean(name, known), f"known: {', '.join(known)}"],
         )
 
-    def resolve_url(self, name: str) -> str:
-        """The URL of a configured agent (or of ``local``). Raises AgentUnknown, BadConfig."""
-        if name == LOCAL:
-            return "local://"
-        agent = self.settings.agents.get(check_agent_name(name))
-        if agent is None:
-            known = [LOCAL, *sorted(self.settings.agents)]
-            raise AgentUnknown(
-                f"how to reach the agent {name!r} is not known",
-                unchanged=["nothing was run on it"],
-                next=[*did_you_mean(name, known), f'add to sloth.toml under [agents]: {name} = "local://"'],
-            )
-        if agent.url != "local://":
-            raise agent.origin.problem(
-                f"the agent {name!r} is at {agent.url}: this version reaches local:// agents only",
-                f'{name} = "local://" runs its tasks on this machine',
-            )
-        return agent.url
+    def agent(self, name: str) -> Agent:
+        """How an agent is reached. Raises AgentUnknown, BadName."""
+        return self.inventory.agent(name)
 
-    def expand_agents(self, name: str) -> list[str]:
-        """The agents that a target names: an agent, ``@group``, a pattern, or a URL.
+    def expand_agents(self, *names: str) -> list[str]:
+        """The agents that targets mean: names, ``@group``, patterns, URLs, less those that begin with ``!``.
 
-        Raises AgentUnknown (none), BadName, BadConfig (an agent that this version can't reach).
+        Raises AgentUnknown (none), BadName, BadConfig (an address to which there is no way).
         """
-        agents = self.settings.agents
-        if "://" in name:
-            return [self._at(name)]
-        if name.startswith("@"):
-            found = [agent for agent in sorted(agents) if name[1:] in agents[agent].groups]
-            known = sorted({f"@{group}" for agent in agents.values() for group in agent.groups})
-        elif _PATTERN & set(name):
-            from fnmatch import fnmatchcase
-
-            found, known = [agent for agent in sorted(agents) if fnmatchcase(agent, name)], sorted(agents)
-        else:
-            found, known = [name], []
-        if not found:
-            raise AgentUnknown(
-                f"no configured agent is meant by {name!r}",
-                unchanged=["nothing was run"],
-                next=[*did_you_mean(name, known), f"known: {', '.join(known) or 'none'}"],
-            )
-        for agent in found:
-            self.resolve_url(agent)
-        return found
+        return self.inventory.expand(names)
 
     def values_for(self, agent: str) -> dict[str, Any]:
         """The ``values`` that configuration gives an agent: of its groups in order, then its own."""
-        from sloth_runner.values import merge
-
-        out: dict[str, Any] = {}
-        entry = self.settings.agents.get(agent)
-        if entry is not None:
-            for group in entry.groups:
-                if group in self.settings.groups:
-                    merge(out, dict(self.settings.groups[group].values))
-            merge(out, dict(entry.values))
-        return out
+        return self.inventory.values(agent)
 
     def transports(self) -> Transports:
-        """The ways to machines, for one run."""
+        """The ways to machines, for one run; its user closes them."""
+        from sloth_runner.transports import Transports
+
         return Transports(self)
 
     def jitter(self) -> float:
@@ -317,11 +285,6 @@ class App:
             self._store.close()
             self._store = None
 
-    def _at(self, url: str) -> str:
-        if url == "local://":
-            return LOCAL
-        raise BadConfig(f"{url}: this version reaches local:// agents only", unchanged=["nothing was run"])
-
     def _password(self) -> str | None:
         """The store's password or token. Raises BadConfig: the variable that should hold it does not."""
         name = self.settings.password_env
@@ -353,35 +316,6 @@ class App:
         except BaseException:
             store.close()
             raise
-
-
-class Transports:
-    """One transport for each agent, made when it is first needed."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._made: dict[str, Transport] = {}
-
-    def to(self, agent: str) -> Transport:
-        """The way to an agent. Raises AgentUnknown, BadConfig."""
-        made = self._made.get(agent)
-        if made is None:
-            from sloth_runner.transport.local import LocalTransport
-
-            self._app.resolve_url(agent)
-            made = self._made[agent] = LocalTransport(self._environment())
-        return made
-
-    def _environment(self) -> dict[str, str]:
-        """What programs get from us, before the task's own ``env``."""
-        found = {name: self._app.getenv(name) for name in ("PATH", "HOME", "LANG")}
-        return {"PATH": DEFAULT_PATH, **{name: text for name, text in found.items() if text}}
-
-    async def aclose(self) -> None:
-        """Give all of them back."""
-        for transport in self._made.values():
-            await transport.aclose()
-        self._made.clear()
 
 
 def _is_open(ring: bytes) -> bool:

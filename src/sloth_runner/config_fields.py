@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -12,17 +13,27 @@ from sloth_runner.names import did_you_mean
 from sloth_runner.plain import NamedTuple
 
 _SIZES = {"b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
+AGENT_KEYS: Final = (
+    "url", "groups", "tags", "values", "python", "password_env", "passphrase_env", "sudo_password_env",
+)  # fmt: skip
 SECTIONS: Final = ("state", "run", "agents", "groups")
 
 
 class Agent(NamedTuple):
-    """A machine by name: how it is reached, the groups it is in, and its own ``values``."""
+    """A machine by name: how it is reached, the groups it is in, and its own ``values``. ``tags`` choose it as groups
+    do; ``python`` is the interpreter to use there; the others name variables that hold passwords: that of the login,
+    of the key, and sudo's."""
 
     name: str
     url: str
     groups: tuple[str, ...]
     values: Mapping[str, Any]
     origin: Origin
+    tags: tuple[str, ...] = ()
+    python: str | None = None
+    password_env: str | None = None
+    passphrase_env: str | None = None
+    sudo_password_env: str | None = None
 
 
 class Group(NamedTuple):
@@ -53,19 +64,40 @@ def parse_agent(name: str, raw: object, origin: Origin, check: Callable[[str], s
             f"agent {name!r} is a URL or a table with url; not {_kind(raw)}", f'{name} = "local://"'
         )
     for key in table:
-        if key not in ("url", "groups", "values"):
+        if key not in AGENT_KEYS:
             raise origin.problem(
                 f"unknown key {key!r} of agent {name!r}",
-                *(did_you_mean(key, ("url", "groups", "values")) or ["keys: url, groups, values"]),
+                *(did_you_mean(key, AGENT_KEYS) or [f"keys: {', '.join(AGENT_KEYS)}"]),
             )
-    url, groups, values = table.get("url"), table.get("groups", []), table.get("values", {})
+    url, values = table.get("url"), table.get("values", {})
     if not isinstance(url, str) or "://" not in url:
-        raise origin.problem(f"agent {name!r} needs a URL such as local://", f'{name} = "local://"')
-    if not isinstance(groups, list) or not all(isinstance(group, str) and group for group in groups):
-        raise origin.problem(f"groups of agent {name!r} is a list of names")
+        raise origin.problem(f"agent {name!r} needs a URL such as ssh://host", f'{name} = "ssh://user@host"')
     if not isinstance(values, dict):
         raise origin.problem(f"values of agent {name!r} is a table")
-    return Agent(name, url, tuple(groups), values, origin)
+    labels = {key: _labels(name, key, table.get(key, []), origin) for key in ("groups", "tags")}
+    texts = {key: _one_text(name, key, table.get(key), origin) for key in AGENT_KEYS[4:]}
+    return Agent(name, url, labels["groups"], values, origin, labels["tags"], **texts)
+
+
+def _labels(name: str, key: str, raw: object, origin: Origin) -> tuple[str, ...]:
+    if not isinstance(raw, list) or not all(isinstance(label, str) and label for label in raw):
+        raise origin.problem(f"{key} of agent {name!r} is a list of names")
+    return tuple(raw)
+
+
+def _one_text(name: str, key: str, raw: object, origin: Origin) -> str | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, str) or not raw:
+        raise origin.problem(f"{key} of agent {name!r} is a text")
+    if key == "python":
+        if not re.fullmatch(r"[A-Za-z0-9._/+-]+", raw) or raw.startswith("-"):
+            raise origin.problem(f"python of agent {name!r} is a path such as /usr/bin/python3")
+        return raw
+    try:
+        return str(_variable(raw, False))
+    except ValueError as error:
+        raise origin.problem(f"{key} of agent {name!r}: {error}") from None
 
 
 def parse_group(name: str, raw: object, origin: Origin) -> Group:

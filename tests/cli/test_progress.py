@@ -191,13 +191,13 @@ def test_selection_values_and_stacks(cli: Cli) -> None:
 
 
 def test_targets(cli: Cli) -> None:
-    cli.file("sloth.toml", '[agents]\nweb1 = "local://"\nweb2 = "local://"\ndb = "ssh://db.example"\n')
+    cli.file("sloth.toml", '[agents]\nweb1 = "local://"\nweb2 = "local://"\ndb = "smoke://db.example"\n')
     cli.file("web.sloth", 'task({name = "t", run = function(this) print("on " .. this.agent) end})')
     result = cli("run", "web.sloth", "--delegate-to", "web*", "--limit", "web2")
     assert result.code == 0 and "[web2] t | on web2" in result.out and "on web1" not in result.out
-    ssh = cli("run", "web.sloth", "--delegate-to", "db")
-    assert ssh.code == 5 and "this version reaches local:// agents only" in ssh.err
-    assert "sloth.toml:4" in ssh.err
+    nowhere = cli("run", "web.sloth", "--delegate-to", "db")
+    assert nowhere.code == 5 and "there is no way to an agent called smoke://" in nowhere.err
+    assert "sloth.toml:4" in nowhere.err
     assert cli("run", "web.sloth", "--delegate-to", "@web").code == 4
 
 

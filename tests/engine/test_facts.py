@@ -34,6 +34,9 @@ class Target:
         await asyncio.sleep(0)
         return self._tell(op)
 
+    async def ready(self) -> None:
+        pass
+
     async def aclose(self) -> None:
         pass
 

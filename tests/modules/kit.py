@@ -42,6 +42,7 @@ class _Watched:
         self.is_local = True
         self.at_once = machine.transport.at_once
         self.do = machine.do
+        self.ready = machine.transport.ready
         self.aclose = machine.transport.aclose
 
 

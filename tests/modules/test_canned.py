@@ -80,6 +80,9 @@ class Canned:
         """Never needed: every answer is there at once."""
         raise AssertionError(op)
 
+    async def ready(self) -> None:
+        pass
+
     async def aclose(self) -> None:
         """Nothing is open."""
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +32,27 @@ def machine(tmp_path: Path) -> Machine:
 def undo(machine: Machine) -> None:
     """Bring back what was there before, as prune does: the last made first."""
     from sloth_runner.engine.solo import complete
+    from sloth_runner.transport.loop import Loop
 
-    for entry in sorted(entries(machine.store, "local"), key=lambda e: (e.order, e.address), reverse=True):
-        if entry.memory is not None or not entry.touched:
-            continue
-        kind: Kind = kinds()[entry.kind]
-        resource = Resource(entry.kind, entry.id, entry.params)
-        now: Observed = complete(machine.transport, kind.observe([Look(resource)]))[0]
-        assert not differing(now.attributes, entry.applied)
-        before = entry.before
-        content = machine.ledger.content(entry.before_content) if entry.before_content else None
-        options = {"undo": True, "replace": True}
-        change = Change(
-            resource, now, before, differing(now.attributes, before), content, options, entry.extra
-        )
-        complete(machine.transport, kind.converge([change]))
-        again: Observed = complete(machine.transport, kind.observe([Look(resource)]))[0]
-        assert not differing(again.attributes, before)
+    with closing(Loop()) as loop:
+        for entry in sorted(
+            entries(machine.store, "local"), key=lambda e: (e.order, e.address), reverse=True
+        ):
+            if entry.memory is not None or not entry.touched:
+                continue
+            kind: Kind = kinds()[entry.kind]
+            resource = Resource(entry.kind, entry.id, entry.params)
+            now: Observed = complete(machine.transport, kind.observe([Look(resource)]), loop)[0]
+            assert not differing(now.attributes, entry.applied)
+            before = entry.before
+            content = machine.ledger.content(entry.before_content) if entry.before_content else None
+            options = {"undo": True, "replace": True}
+            change = Change(
+                resource, now, before, differing(now.attributes, before), content, options, entry.extra
+            )
+            complete(machine.transport, kind.converge([change]), loop)
+            again: Observed = complete(machine.transport, kind.observe([Look(resource)]), loop)[0]
+            assert not differing(again.attributes, before)
 
 
 UNDONE: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {

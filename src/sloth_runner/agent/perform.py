@@ -5,12 +5,14 @@ Standard library only; runs on Python 3.8. Programs (Exec) and waiting (Pause) a
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.agent import looking, removing, writing
 from sloth_runner.agent.names import problem
 from sloth_runner.ops import (
     Batch,
+    Exec,
     Facts,
     Fetch,
     Glob,
@@ -18,6 +20,7 @@ from sloth_runner.ops import (
     MakeDir,
     MakeLink,
     OpError,
+    Pause,
     Reach,
     Read,
     Remove,
@@ -33,6 +36,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sloth_runner.ops import Op, Result
+
+SLOW_FACTS = frozenset(("services", "mounts", "users", "groups"))
+"""Sections whose gathering asks something that may be slow to answer: systemd, a file system, a directory."""
+LARGE = 32 << 20
+"""Files above this many bytes are read aside: hashing one takes long enough to keep others waiting."""
+LARGE_ARCHIVE = 64 << 10
+"""Archives above this many bytes are unpacked aside."""
+
+
+def takes_time(op: Op) -> bool:
+    """Whether an operation may take so long that it should not be waited for in place."""
+    kind = type(op)
+    if kind is Exec or kind is Fetch or kind is Reach or kind is Pause:
+        return True
+    if kind is Facts:
+        return op.section in SLOW_FACTS  # type: ignore[union-attr] # kind says so
+    if kind is Batch:
+        return any(map(takes_time, op.ops))  # type: ignore[union-attr] # kind says so
+    if kind is Unpack:
+        return op.content is None or len(op.content) > LARGE_ARCHIVE  # type: ignore[union-attr] # kind says so
+    if (kind is Stat and op.digest) or (kind is Read and op.limit > LARGE):  # type: ignore[union-attr] # kind says so
+        try:
+            return os.stat(op.path).st_size > LARGE  # type: ignore[union-attr] # pathlib costs tenfold
+        except (OSError, ValueError):
+            return False  # it comes up again, where it is raised
+    return False
 
 
 def perform(op: Op) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,21 +54,21 @@ def prune(
 
     path, stack = file_and_stack(target, file)
     options = run_options(shell, path, stack, **given)
-    pruning = Pruning(shell.app(options.file), options)
-    verdicts = pruning.verdicts()
-    taken = [verdict for verdict in verdicts if verdict.action != "keep"]
-    if check or not taken:
-        _show(shell, pruning, [(verdict, None) for verdict in verdicts], done=False)
-        return 0
-    if max_prune is not None and len(taken) > max_prune:
-        raise Declined(
-            f"{len(taken)} resources would be pruned, more than --max-prune {max_prune}",
-            unchanged=["nothing was changed"],
-            next=["see them: sloth-runner prune --check …"],
-        )
-    shell.confirm(_question(pruning, verdicts), f"Prune {len(taken)} of them?", yes=yes)
-    done = pruning.carry_out(verdicts)
-    _show(shell, pruning, done, done=True)
+    with closing(Pruning(shell.app(options.file), options)) as pruning:
+        verdicts = pruning.verdicts()
+        taken = [verdict for verdict in verdicts if verdict.action != "keep"]
+        if check or not taken:
+            _show(shell, pruning, [(verdict, None) for verdict in verdicts], done=False)
+            return 0
+        if max_prune is not None and len(taken) > max_prune:
+            raise Declined(
+                f"{len(taken)} resources would be pruned, more than --max-prune {max_prune}",
+                unchanged=["nothing was changed"],
+                next=["see them: sloth-runner prune --check …"],
+            )
+        shell.confirm(_question(pruning, verdicts), f"Prune {len(taken)} of them?", yes=yes)
+        done = pruning.carry_out(verdicts)
+        _show(shell, pruning, done, done=True)
     return 1 if any(error is not None for _, error in done) else 0
 
 

@@ -81,6 +81,8 @@ class Calls:
             return self._facts.call(context, call)
         if name == "engine.deadline":
             return self._set_deadline(context, call)
+        if name == "engine.begin":
+            return self._modules.begin(context)
         if name == "engine.end_attempt":
             self._locker.end(context)
             return None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sloth_runner.modules.base import Kind
     from sloth_runner.state.ledger_records import Entry
     from sloth_runner.transport.base import Transport
+    from sloth_runner.transport.loop import Loop
 
 OK, DRIFTED, MISSING, UNKNOWN = "ok", "drifted", "missing", "unknown"
 
@@ -44,6 +45,7 @@ def look_all(
     transport: Transport,
     entries: Sequence[Entry],
     content: Callable[[str], bytes | None],
+    loop: Loop,
 ) -> list[Found]:
     """Look at resources of one machine, those of one kind together. ``content`` gives a kept content by digest."""
     by_kind: dict[str, list[Entry]] = {}
@@ -56,24 +58,26 @@ def look_all(
             reason = f"this version has no kind of resource {name!r}"
             found.update({e.address: Found(e, UNKNOWN, reason=reason) for e in group})
             continue
-        for entry, seen in zip(group, _observe(kind, transport, group), strict=True):
+        for entry, seen in zip(group, _observe(kind, transport, group, loop), strict=True):
             if isinstance(seen, SlothError):
                 found[entry.address] = Found(entry, UNKNOWN, reason=seen.message)
             else:
-                found[entry.address] = _compare(kind, transport, entry, seen, content)
+                found[entry.address] = _compare(kind, transport, entry, seen, content, loop)
     return [found[entry.address] for entry in entries]
 
 
-def _observe(kind: Kind, transport: Transport, group: Sequence[Entry]) -> Sequence[Observed | SlothError]:
+def _observe(
+    kind: Kind, transport: Transport, group: Sequence[Entry], loop: Loop
+) -> Sequence[Observed | SlothError]:
     """One look at all; if that fails, one at each, so that one failure hides no other resource."""
     looks = [_look(entry) for entry in group]
     try:
-        seen: Sequence[Observed] = complete(transport, kind.observe(looks))
+        seen: Sequence[Observed] = complete(transport, kind.observe(looks), loop)
         return seen
     except SlothError as error:
         if len(looks) == 1:
             return [error]
-    return [one for entry in group for one in _observe(kind, transport, [entry])]
+    return [one for entry in group for one in _observe(kind, transport, [entry], loop)]
 
 
 def _look(entry: Entry) -> Look:
@@ -87,6 +91,7 @@ def _compare(
     entry: Entry,
     seen: Observed,
     content: Callable[[str], bytes | None],
+    loop: Loop,
 ) -> Found:
     applied, actual = entry.applied, seen.attributes
     if applied is None:
@@ -105,12 +110,12 @@ def _compare(
             rows.append((name, recorded, now))
     if not rows:
         return Found(entry, OK, observed=seen)
-    diff = _diff(kind, transport, entry, content) if any(row[0] == "content" for row in rows) else None
+    diff = _diff(kind, transport, entry, content, loop) if any(row[0] == "content" for row in rows) else None
     return Found(entry, DRIFTED, tuple(rows), diff, observed=seen)
 
 
 def _diff(
-    kind: Kind, transport: Transport, entry: Entry, content: Callable[[str], bytes | None]
+    kind: Kind, transport: Transport, entry: Entry, content: Callable[[str], bytes | None], loop: Loop
 ) -> str | None:
     if entry.salt:
         return HIDDEN
@@ -118,7 +123,9 @@ def _diff(
     if kind.content is None or recorded is None:
         return None
     try:
-        actual: bytes | None = complete(transport, kind.content(Resource(entry.kind, entry.id, entry.params)))
+        actual: bytes | None = complete(
+            transport, kind.content(Resource(entry.kind, entry.id, entry.params)), loop
+        )
     except TaskFailed:
         return None
     return None if actual is None else difference(entry.id, recorded, actual)

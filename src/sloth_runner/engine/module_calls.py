@@ -68,6 +68,13 @@ class ModuleCalls:
         self.sources = Sources(world.folder)
         self._begun: dict[object, Any] = {}
 
+    def begin(self, context: Context) -> object:
+        """An attempt of a task begins: its machine has to be there. Raises Unreachable."""
+        transport = self.world.transport(context.agent)
+        if transport.is_local:
+            return None
+        return Wait(transport.ready, gentle=True)
+
     def call(self, context: Context, strand: Strand, call: Call) -> object:
         """Perform one call; local files at once, anything that takes time as a Wait."""
         module = self.world.modules.get(call.name)

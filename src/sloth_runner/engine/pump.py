@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from sloth_runner.model import Body, Call
     from sloth_runner.state.writer import Mutation
+    from sloth_runner.transport.loop import Loop
 
 STRETCH = 500
 """Calls that one body gets answered in a row before the others have their turn."""
@@ -88,7 +89,8 @@ class Pump:
     """Runs strands. ``serve`` answers a call: a value, one of the replies above, or a raised SlothError;
     ``flush`` commits gathered mutations and returns their results in order, errors in place; Busy ones are
     tried again by ``slow_flush``, which may wait and be called from another thread. ``settle`` ends a round;
-    ``before`` is told whose turn it is."""
+    ``before`` is told whose turn it is; ``loop`` is where it waits (None: on
+    one of its own)."""
 
     def __init__(
         self,
@@ -98,7 +100,9 @@ class Pump:
         settle: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
         before: Callable[[Strand], None] | None = None,
+        loop: Loop | None = None,
     ) -> None:
+        self._waiting_on = loop
         self._serve = serve
         self._flush = flush
         self._slow_flush = slow_flush
@@ -170,9 +174,15 @@ class Pump:
         while self._work():
             pass
         if self._alive:
-            import asyncio
+            self._run_waits()
 
-            asyncio.run(self._drive())
+    def _run_waits(self) -> None:
+        if self._waiting_on is not None:
+            self._waiting_on.run(self._drive())
+            return
+        import asyncio
+
+        asyncio.run(self._drive())
 
     async def _drive(self) -> None:
         import asyncio

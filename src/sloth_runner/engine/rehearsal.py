@@ -169,6 +169,10 @@ class Rehearsal:
         result = self._local(op)
         return result if result is not None else await self._inner.do(op, on_output)
 
+    async def ready(self) -> None:
+        """Have the way to the machine open. Raises Unreachable."""
+        await self._inner.ready()
+
     async def aclose(self) -> None:
         """The machine's own transport stays open: its owner closes it."""
 

@@ -178,6 +178,7 @@ class Runner:
         result: object = None
         yield Call("engine.deadline", (True, task.timeout), task.site)
         try:
+            yield Call("engine.begin", (), task.site)
             for name in sorted(set(task.locks)):
                 entered = yield Call("state.lock_enter", (None, name, None, None, None), task.site)
                 assert isinstance(entered, Returned)

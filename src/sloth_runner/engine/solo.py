@@ -12,18 +12,17 @@ from sloth_runner.transport.base import discard
 if TYPE_CHECKING:
     from sloth_runner.ops import Op
     from sloth_runner.transport.base import Transport
+    from sloth_runner.transport.loop import Loop
 
 
-def complete(transport: Transport, steps: Generator[Any, Any, Any]) -> Any:
-    """Perform steps to their end; returns what they return. An event loop is started only if something waits.
+def complete(transport: Transport, steps: Generator[Any, Any, Any], loop: Loop) -> Any:
+    """Perform steps to their end; returns what they return. The loop is started only if something waits.
 
     Raises what the steps raise; an OpError that they let pass as TaskFailed.
     """
     drive = Drive(steps, transport.at_once, Desk(_no, _no, _no, _no, _no, _no, _no))
     op = drive.advance()
     if op is not None:
-        import asyncio
-
         first = op
 
         async def wait() -> None:
@@ -31,7 +30,7 @@ def complete(transport: Transport, steps: Generator[Any, Any, Any]) -> Any:
             while following is not None:
                 following = await drive.perform(transport, following, discard)
 
-        asyncio.run(wait())
+        loop.run(wait())
     return drive.outcome
 
 

@@ -63,9 +63,10 @@ class Bench:
         self._whose_values = ""
         before = self._use_values if self._layers else None
         writers = basis.writers
-        self.pump = Pump(self._serve, self._flush, writers.late, basis.settle, before=before)
-        self.locker = basis.make_locker(self.pump)
         self._transports = app.transports()
+        loop = self._transports.loop
+        self.pump = Pump(self._serve, self._flush, writers.late, basis.settle, before=before, loop=loop)
+        self.locker = basis.make_locker(self.pump)
         self.ledgers: dict[str, Ledger] = {}
         self.rehearsals: dict[str, Rehearsal] = {}
         self._calls = self._make_calls(options)
@@ -94,6 +95,10 @@ class Bench:
             if ledger.unseen:
                 look_again(ledger, self._transports.to(agent))
                 ledger.flush()
+
+    def close(self) -> None:
+        """Hang up everywhere."""
+        self._transports.close()
 
     def rehearsal(self, agent: str) -> Rehearsal | None:
         """The picture of a machine in check mode."""

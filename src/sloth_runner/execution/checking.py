@@ -76,13 +76,10 @@ class Checking:
 
     def run(self) -> Document:
         """Run all bodies in check mode; the document."""
-        self.bench.take_over()
-        self.runner.start()
-        self.bench.pump.run()
-        program = self.loading.program
-        if all(ended.error is None for ended in self.runner.ended.values()):
-            handlers = Handlers(self.bench, program.handlers, self.plan.targets, self._runner)
-            handlers.run(len(self.plan.instances), self.runner)
+        try:
+            self._work()
+        finally:
+            self.bench.close()
         tasks = self.plan_tasks()
         return {
             "stack": self.stack.name,
@@ -91,6 +88,15 @@ class Checking:
             "summary": _summary(tasks),
             "tasks": tasks,
         }
+
+    def _work(self) -> None:
+        self.bench.take_over()
+        self.runner.start()
+        self.bench.pump.run()
+        program = self.loading.program
+        if all(ended.error is None for ended in self.runner.ended.values()):
+            handlers = Handlers(self.bench, program.handlers, self.plan.targets, self._runner)
+            handlers.run(len(self.plan.instances), self.runner)
 
     def plan_tasks(self) -> list[Document]:
         """What became of each task instance, in order."""

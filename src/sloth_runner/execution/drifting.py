@@ -28,17 +28,20 @@ def drift(app: App, agents: Sequence[str], ignored: Sequence[str], prefix: str =
     rows: list[Document] = []
     unreachable: list[str] = []
     known = kinds()
-    for agent in agents:
-        recorded = [entry for entry in entries(store, agent, prefix) if watched(entry)]
-        if not recorded:
-            continue
-        ledger = Ledger(store, agent, tuple)
-        try:
-            found = look_all(known, transports.to(agent), recorded, ledger.content)
-        except (Lost, AgentUnknown, BadConfig):
-            unreachable.append(agent)
-            continue
-        rows += [_row(agent, one, ignored) for one in found]
+    try:
+        for agent in agents:
+            recorded = [entry for entry in entries(store, agent, prefix) if watched(entry)]
+            if not recorded:
+                continue
+            ledger = Ledger(store, agent, tuple)
+            try:
+                found = look_all(known, transports.to(agent), recorded, ledger.content, transports.loop)
+            except (Lost, AgentUnknown, BadConfig):
+                unreachable.append(agent)
+                continue
+            rows += [_row(agent, one, ignored) for one in found]
+    finally:
+        transports.close()
     return {
         "checked": len(rows),
         "drifted": sum(row["status"] not in (OK, UNKNOWN) for row in rows),

@@ -95,7 +95,7 @@ class Loading:
         if not names:
             return (LOCAL,)
         try:
-            return list(dict.fromkeys(agent for name in names for agent in self.app.expand_agents(name)))
+            return self.app.expand_agents(*names)
         except AgentUnknown as error:
             if self.options.delegate_to:
                 raise

@@ -66,6 +66,10 @@ class Pruning:
         finally:
             loading.close()
 
+    def close(self) -> None:
+        """Hang up everywhere."""
+        self._transports.close()
+
     def verdicts(self) -> list[Verdict]:
         """What would be done, in that order: the reverse of creation; what is kept last."""
         out: list[Verdict] = []
@@ -88,7 +92,9 @@ class Pruning:
         ledger = Ledger(self._app.store(), agent, tuple)
         looked = [entry for entry, _ in taken if watched(entry)]
         try:
-            found = look_all(self._kinds, self._transports.to(agent), looked, ledger.content)
+            found = look_all(
+                self._kinds, self._transports.to(agent), looked, ledger.content, self._transports.loop
+            )
         except SlothError as error:
             return kept + [Verdict(agent, e, KEEP, f"can't be looked at: {error.message}") for e, _ in taken]
         by_address = {one.entry.address: one for one in found}
@@ -136,7 +142,9 @@ class Pruning:
         """Whether it was put back already: by a prune that was killed before it could say so, or by hand."""
         if entry.before is None or entry.salt:
             return False
-        now: Observed = complete(self._transports.to(agent), kind.observe([_look(entry)]))[0]
+        now: Observed = complete(
+            self._transports.to(agent), kind.observe([_look(entry)]), self._transports.loop
+        )[0]
         return not differing(now.attributes, entry.before)
 
     def _can_restore(self, entry: Entry, ledger: Ledger) -> bool:
@@ -192,7 +200,7 @@ class Pruning:
 
     def _undo(self, entry: Entry, ledger: Ledger, transport: Transport) -> None:
         kind = self._kinds[entry.kind]
-        now: Observed = complete(transport, kind.observe([_look(entry)]))[0]
+        now: Observed = complete(transport, kind.observe([_look(entry)]), self._transports.loop)[0]
         resumed = now.attributes is None and ledger.intent(entry.address) is not None
         if differing(now.attributes, entry.applied) and not resumed:
             raise Conflict("it was changed just now", keys=[entry.address])
@@ -200,7 +208,7 @@ class Pruning:
         intent = Intent(entry.before, entry.extra, entry.before_content, True, (), self._app.clock(), run)
         ledger.begin({entry.address: intent}, {})
         try:
-            complete(transport, kind.converge([self._change(entry, now, ledger)]))
+            complete(transport, kind.converge([self._change(entry, now, ledger)]), self._transports.loop)
         except Conflict:
             ledger.withdraw(entry.address)
             raise

@@ -96,6 +96,7 @@ class Execution:
                 status = "interrupted" if self.runner.interrupted else "failed" if code else "ok"
                 return self.journal.end(status, code)
         finally:
+            self.bench.close()
             self.renewer.close()
             self.writers.close()
 

@@ -31,6 +31,10 @@ class Transport(Protocol):
         what it started, before it returns. Raises OpError, TimedOut, Unreachable."""
         ...
 
+    async def ready(self) -> None:
+        """Have the way open. Raises Unreachable."""
+        ...
+
     async def aclose(self) -> None:
         """Give everything back."""
         ...

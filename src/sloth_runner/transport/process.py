@@ -12,8 +12,8 @@ import os
 import signal
 from collections.abc import Callable
 
+from sloth_runner.agent.output import Capture
 from sloth_runner.model import Sink
-from sloth_runner.transport.output import Capture
 
 POLL = 0.02
 """Seconds between two looks whether a process group is empty; the system tells nobody."""

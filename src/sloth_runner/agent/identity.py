@@ -1,0 +1,84 @@
+"""Why: a command may have to run as another user, which root may do directly and others only through sudo."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from sloth_runner.ops import OpError
+from sloth_runner.plain import NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Spawn(NamedTuple):
+    """What to start: ``argv`` in ``env``; ``how`` are subprocess's own arguments for another user; ``script``
+    is given to standard input (None: there is none); ``sudo`` names the user if sudo lies between."""
+
+    argv: list[str]
+    env: dict[str, str]
+    how: Mapping[str, Any] = {}
+    script: bytes | None = None
+    sudo: str | None = None
+
+
+def spawn_as(
+    user: str | None,
+    argv: list[str],
+    base: Mapping[str, str],
+    env: Mapping[str, str],
+    password: bytes | None = None,
+) -> Spawn:
+    """How to run ``argv`` as ``user`` (None: as we are) with ``base`` and then ``env`` as its environment.
+
+    Another user gets their own HOME. ``password`` is for sudo (None: it must not ask). Raises OpError ``no-user``.
+    """
+    if user is None:
+        return Spawn(argv, {**base, **env})
+    import pwd
+
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+    except (KeyError, ValueError, OverflowError):
+        raise OpError("no-user", user, "there is no such user on this machine") from None
+    if entry.pw_uid == os.geteuid():
+        return Spawn(argv, {**base, **env})
+    if os.geteuid() == 0:
+        groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+        how = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
+        return Spawn(argv, {**base, "HOME": entry.pw_dir, **env}, how)
+    return through_sudo(entry.pw_name, argv, base, env, password)
+
+
+def through_sudo(
+    user: str,
+    argv: list[str],
+    base: Mapping[str, str],
+    env: Mapping[str, str],
+    password: bytes | None = None,
+) -> Spawn:
+    """The same by way of sudo. sudo drops the environment, and arguments can be read by everyone on the machine: so
+    variables are set by a script that a shell reads from its standard input, and so comes the password."""
+    import shlex
+
+    wanted = {key: value for key, value in base.items() if key != "HOME"}
+    lines = [f"export {key}={shlex.quote(value)}" for key, value in {**wanted, **env}.items()]
+    words = " ".join(shlex.quote(word) for word in argv)
+    script = "\n".join([*lines, f"exec {words} </dev/null", ""]).encode("utf-8", "surrogateescape")
+    command, first = sudo_command(user, password)
+    return Spawn([*command, "/bin/sh"], {**base, **env}, {}, first + script, user)
+
+
+def sudo_command(user: str, password: bytes | None) -> tuple[list[str], bytes]:
+    """The words in front of a command that is to run as ``user``, and what has to come first on its standard input.
+
+    Whether sudo takes the password or needs none can't be known before: a line that it has left there is skipped by a
+    shell, up to a mark, before the command begins to read.
+    """
+    if password is None:
+        return ["sudo", "-n", "-H", "-u", user, "--"], b""
+    mark = os.urandom(16).hex()
+    skip = 'm=$1; shift; while IFS= read -r line && [ "$line" != "$m" ]; do :; done; exec "$@"'
+    command = ["sudo", "-S", "-p", "", "-H", "-u", user, "--", "/bin/sh", "-c", skip, "sh", mark]
+    return command, password + b"\n" + mark.encode() + b"\n"

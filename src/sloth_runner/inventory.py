@@ -1,0 +1,138 @@
+"""Why: which machines a name means is said once: an agent, several, a group or tag, a pattern, an address.
+
+A target is a name, ``@group`` (or tag), a pattern, or a URL; of several, one that begins with ``!`` takes away.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from sloth_runner.config_fields import Agent
+from sloth_runner.config_file import Origin
+from sloth_runner.errors import AgentUnknown, BadConfig
+from sloth_runner.names import did_you_mean
+from sloth_runner.state.layout import LOCAL, check_agent_name
+from sloth_runner.transports import check_agent, check_url
+from sloth_runner.values import merge
+
+if TYPE_CHECKING:
+    from sloth_runner.config_fields import Group
+
+_PATTERN = frozenset("*?[")
+_HERE = Origin("this machine")
+
+
+class Inventory:
+    """The agents of a configuration. Addresses that are used without a name get one of their own."""
+
+    def __init__(self, agents: Mapping[str, Agent], groups: Mapping[str, Group]) -> None:
+        self.agents = dict(agents)
+        self.groups = groups
+        self._addresses: dict[str, Agent] = {}
+
+    def agent(self, name: str) -> Agent:
+        """How an agent is reached. Raises AgentUnknown, BadName."""
+        found = self.agents.get(name) or self._addresses.get(name)
+        if found is not None:
+            return found
+        if name == LOCAL:
+            return Agent(LOCAL, "local://", (), {}, _HERE)
+        known = [LOCAL, *sorted(self.agents)]
+        raise AgentUnknown(
+            f"how to reach the agent {check_agent_name(name)!r} is not known",
+            unchanged=["nothing was run on it"],
+            next=[
+                *did_you_mean(name, known),
+                f'add to sloth.toml under [agents]: {name} = "ssh://user@host"',
+            ],
+        )
+
+    def expand(self, names: Iterable[str]) -> list[str]:
+        """The agents that targets mean together, each once. Raises AgentUnknown, BadName, BadConfig."""
+        found: dict[str, None] = {}
+        gone: set[str] = set()
+        only_without = True
+        for name in names:
+            if name.startswith("!"):
+                gone.update(self._meant(name[1:]))
+            else:
+                only_without = False
+                found.update(dict.fromkeys(self._meant(name)))
+        if only_without and gone:
+            found = dict.fromkeys(sorted(self.agents))
+        return [name for name in found if name not in gone]
+
+    def values(self, name: str) -> dict[str, Any]:
+        """The ``values`` that configuration gives an agent: of its groups in order, then its own."""
+        out: dict[str, Any] = {}
+        entry = self.agents.get(name)
+        if entry is not None:
+            for group in entry.groups:
+                if group in self.groups:
+                    merge(out, dict(self.groups[group].values))
+            merge(out, dict(entry.values))
+        return out
+
+    def _meant(self, name: str) -> list[str]:
+        agents = self.agents
+        if "://" in name:
+            return [self._at(name)]
+        if name.startswith("@"):
+            label = name[1:]
+            found = [
+                one for one in sorted(agents) if label in agents[one].groups or label in agents[one].tags
+            ]
+            known = sorted({f"@{label}" for one in agents.values() for label in (*one.groups, *one.tags)})
+        elif _PATTERN & set(name):
+            from fnmatch import fnmatchcase
+
+            found, known = [one for one in sorted(agents) if fnmatchcase(one, name)], sorted(agents)
+        else:
+            found, known = [self.agent(name).name], []
+        if not found:
+            raise AgentUnknown(
+                f"no configured agent is meant by {name!r}",
+                unchanged=["nothing was run"],
+                next=[*did_you_mean(name, known), f"known: {', '.join(known) or 'none'}"],
+            )
+        for one in found:
+            check_agent(self.agent(one))
+        return found
+
+    def _at(self, url: str) -> str:
+        """The agent at an address: the configured one, or a new one that is called by its host."""
+        if url == "local://":
+            return LOCAL
+        check_url(url)
+        for name, entry in self.agents.items():
+            if entry.url == url:
+                return name
+        name = address_name(url)
+        known = self.agents.get(name) or self._addresses.get(name)
+        if known is not None and known.url != url:
+            raise BadConfig(
+                f"{url} would be called {name!r}, but that is {known.url}",
+                unchanged=["nothing was run"],
+                next=[f'give it a name in sloth.toml under [agents]: other = "{url}"'],
+            )
+        self._addresses[name] = Agent(name, url, (), {}, Origin(url))
+        return name
+
+
+def address_name(url: str) -> str:
+    """What an agent without a name is called: its host, and its port if the address names one. Its state is kept
+    under this name. Raises BadConfig for an address of which no name can be made."""
+    parts = urlsplit(url)
+    place = parts.hostname or re.sub(r"[^a-z0-9._-]+", "-", f"{parts.scheme}{parts.path}".lower()).strip("-")
+    name = place if parts.port is None else f"{place}-{parts.port}"
+    try:
+        return check_agent_name(name, reserved=True)
+    except Exception as error:
+        raise BadConfig(
+            f"{url}: no name can be made of this address",
+            unchanged=["nothing was run"],
+            next=[f'give it one in sloth.toml under [agents]: web1 = "{url}"'],
+        ) from error

@@ -1,0 +1,103 @@
+"""Why: a pipe, SSH and gRPC carry the same frames; what differs is how a line to the agent is opened, and no more."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Protocol
+
+from sloth_runner.errors import Unreachable
+
+if TYPE_CHECKING:
+    from sloth_runner.agent.pack import Packed
+
+NOISE = 256 << 10
+"""Bytes that a login shell may print before the agent's first word."""
+NEEDS = b"\n\x00sloth-runner needs its agent\x00\n"
+OLD = b"\n\x00sloth-runner python is too old\x00\n"
+NONE = b"\n\x00sloth-runner finds no python\x00\n"
+
+
+class Channel(Protocol):
+    """An open line to one agent, on which only frames are sent."""
+
+    def send(self, data: bytes) -> None:
+        """Send; what can't be sent now is kept."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until not too much is kept. Raises ConnectionError."""
+        ...
+
+    async def receive(self) -> bytes:
+        """Some bytes; none at the end."""
+        ...
+
+    async def aclose(self) -> None:
+        """Hang up, and wait for the agent's end where it ends with the line."""
+        ...
+
+    def why(self) -> str:
+        """Why the line has ended, as far as is known, in words."""
+        ...
+
+
+class Line(Protocol):
+    """A way to one agent. ``address`` is for people: ``ssh://web1:22``."""
+
+    @property
+    def address(self) -> str: ...
+
+    async def open(self) -> Channel:
+        """Open it, up to the agent's first frame. Raises Unreachable."""
+        ...
+
+
+async def greet(channel: Channel, agent: Packed, address: str) -> bytes:
+    """Get an agent that is started by a command to its first frame: give it what it needs, skip what a login shell
+    prints. Returns the bytes of the first frame that have come already. Raises Unreachable."""
+    from sloth_runner.agent.stdio import MAGIC
+
+    heard = b""
+    while True:
+        piece = await channel.receive()
+        heard += piece
+        for word in (MAGIC, NEEDS, OLD, NONE):
+            _, found, after = heard.partition(word)
+            if found:
+                break
+        if found and word == MAGIC:
+            return after
+        if found and word == NEEDS:
+            data = zlib.compress(agent.data, 6)
+            channel.send(len(data).to_bytes(4, "big") + data)
+            await channel.drain()
+            heard = after
+        elif found:
+            raise _no_python(address, word, after)
+        elif not piece:
+            raise _not_started(address, heard, channel.why())
+        elif len(heard) > NOISE:
+            raise _not_started(address, heard, "the login shell prints without end")
+
+
+def _no_python(address: str, word: bytes, after: bytes) -> Unreachable:
+    version = after.decode("ascii", "replace").strip()
+    what = "there is none" if word == NONE else f"the newest there is {version or 'older'}"
+    return Unreachable(
+        f"{address}: Python 3.8 or later is needed on the machine, and {what}",
+        unchanged=["nothing was done there"],
+        next=[
+            "install it there (package python3)",
+            'or name it: python = "/a/path/python3" in the agent\'s table',
+        ],
+    )
+
+
+def _not_started(address: str, heard: bytes, why: str) -> Unreachable:
+    last = heard.decode("utf-8", "replace").replace("\0", "").strip().splitlines()[-3:]
+    return Unreachable(
+        f"{address}: the agent could not be started{': ' + why if why else ''}",
+        system="\n".join(last) or None,
+        unchanged=["nothing was done there"],
+        next=["the account needs a login shell that runs commands"],
+    )

@@ -1,0 +1,293 @@
+"""Why: a machine that has an SSH server and Python needs nothing else, neither a daemon nor an installation.
+
+One connection and one agent for each machine, its frames on the standard input and output of one command. Host keys
+are checked against known_hosts, always: a key that is not in there is told, never accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from sloth_runner.errors import BadConfig, Unreachable
+from sloth_runner.plain import NamedTuple
+from sloth_runner.transport.line import Channel, greet
+from sloth_runner.transport.ssh_hosts import HostKeys, told_host_key
+from sloth_runner.transport.ssh_settings import Target, load_target
+
+if TYPE_CHECKING:
+    import asyncssh
+
+CONNECTING = 10.0
+"""Seconds within which a server has to accept the connection."""
+LOGIN = 20.0
+"""Seconds within which keys are exchanged and the user is known."""
+ENDING = 10.0
+"""Seconds that an agent that was at work may take to end."""
+WINDOW = 4 << 20
+PIECE = 256 << 10
+LAST_WORDS = 4096
+
+
+class Way(NamedTuple):
+    """What the URL of an agent says, and its table: where to, as whom, with which Python and secrets."""
+
+    host: str
+    port: int | None = None
+    user: str | None = None
+    python: str | None = None
+    password: str | None = None
+    passphrase: str | None = None
+
+
+def parse(url: str) -> Way:
+    """``ssh://[user@]host[:port]``. Raises BadConfig."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise BadConfig(f"{url}: {error}", next=["ssh://user@host:22"]) from None
+    if parts.password is not None:
+        raise BadConfig(
+            "the URL of an agent holds a password, which would be shown in many places",
+            next=[
+                'leave it out, and name the variable that holds it: password_env = "NAME"',
+                "better: use a key",
+            ],
+        )
+    if (
+        parts.scheme != "ssh"
+        or not parts.hostname
+        or parts.path not in ("", "/")
+        or parts.query
+        or parts.fragment
+    ):
+        raise BadConfig(f"{url}: an address such as ssh://user@host:22 is needed, and nothing behind it")
+    if parts.hostname.startswith("-") or (parts.username or "").startswith("-"):
+        raise BadConfig(f"{url}: neither user nor host begins with a dash")
+    return Way(parts.hostname, port, None if parts.username is None else unquote(parts.username))
+
+
+class Jumps:
+    """Connections to jump hosts, one for each, whoever needs them. ``home`` is that of the user we work for;
+    ``environ`` names the key agent's socket."""
+
+    def __init__(self, home: Path, environ: Mapping[str, str]) -> None:
+        self.home = home
+        self.environ = environ
+        self._made: dict[tuple[str, int | None, str | None], asyncio.Task[asyncssh.SSHClientConnection]] = {}
+
+    async def through(self, target: Target) -> asyncssh.SSHClientConnection | None:
+        """The connection to the last of the jump hosts of a target; None: it has none."""
+        jump = None
+        for host, port, user in target.jumps:
+            key = (host, port, user)
+            task = self._made.get(key)
+            if task is None or (
+                task.done() and (task.cancelled() or task.exception() or task.result().is_closed())
+            ):
+                task = self._made[key] = asyncio.ensure_future(self._jump(Way(host, port, user), jump))
+            jump = await asyncio.shield(task)
+        return jump
+
+    async def _jump(
+        self, way: Way, jump: asyncssh.SSHClientConnection | None
+    ) -> asyncssh.SSHClientConnection:
+        return await connect(load_target(way.host, way.port, way.user, self.home, self.environ), way, jump)
+
+    async def aclose(self) -> None:
+        """Hang up."""
+        made, self._made = list(self._made.values()), {}
+        for task in reversed(made):
+            with contextlib.suppress(Exception):
+                connection = await task
+                connection.close()
+                await connection.wait_closed()
+
+
+async def connect(
+    target: Target, way: Way, jump: asyncssh.SSHClientConnection | None
+) -> asyncssh.SSHClientConnection:
+    """A connection, logged in. Raises Unreachable."""
+    import asyncssh
+
+    keys = HostKeys(target)
+
+    class Client(asyncssh.SSHClient):
+        def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+            keys.offered = key
+            return False
+
+    try:
+        return await asyncssh.connect(
+            target.host,
+            target.port,
+            username=target.user,
+            config=target.config,
+            known_hosts=keys.known,
+            tunnel=jump,
+            client_factory=Client,
+            agent_path=target.agent,
+            password=way.password,
+            passphrase=way.passphrase,
+            client_version="sloth-runner",
+            compression_algs=["none"],
+            connect_timeout=target.timeout or CONNECTING,
+            login_timeout=LOGIN,
+            keepalive_interval=15,
+            keepalive_count_max=3,
+            x509_trusted_certs=None,
+        )
+    except (OSError, TimeoutError, asyncssh.Error, ValueError, asyncssh.KeyImportError) as error:
+        raise _told(target, error, keys) from error
+
+
+def _told(target: Target, error: Exception, keys: HostKeys) -> Unreachable:
+    """Why a machine can't be reached, and what to do."""
+    import asyncssh
+
+    address, by_hand = target.address, f"try it by hand: {target.command} true"
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        return told_host_key(target, keys, error)
+    if isinstance(error, asyncssh.PermissionDenied):
+        return Unreachable(
+            f"{address}: the server lets {target.user} not in: no key or password was accepted",
+            system=error.reason,
+            unchanged=["nothing was done there"],
+            next=[by_hand, f"install a key: ssh-copy-id {target.words}", *target.remarks],
+        )
+    if isinstance(error, TimeoutError):
+        what, next_ = "does not answer in time", ["is it up, and does a firewall let us through?", by_hand]
+    elif isinstance(error, ConnectionRefusedError):
+        what, next_ = (
+            "refuses the connection",
+            [f"does an SSH server listen on port {target.port} there?", by_hand],
+        )
+    elif isinstance(error, socket.gaierror):
+        what, next_ = "the name is not known", ["check its spelling in sloth.toml or ~/.ssh/config"]
+    else:
+        what, next_ = "can't be reached", [by_hand, *target.remarks]
+    words = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or None
+    return Unreachable(f"{address}: {what}", system=words, unchanged=["nothing was done there"], next=next_)
+
+
+class SSHChannel:
+    """The standard input and output of an agent at the other end."""
+
+    def __init__(
+        self, connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes]
+    ) -> None:
+        self._connection = connection
+        self._process = process
+        self._rest = b""
+        self._said = b""
+        self._listening = asyncio.create_task(self._listen())
+
+    def unread(self, data: bytes) -> None:
+        """These bytes come first."""
+        self._rest = data
+
+    def send(self, data: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError):  # whoever waits for an answer hears of it
+            self._process.stdin.write(data)
+
+    async def drain(self) -> None:
+        await self._process.stdin.drain()
+
+    async def receive(self) -> bytes:
+        import asyncssh
+
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            return rest
+        try:
+            return await self._process.stdout.read(PIECE)
+        except (asyncssh.Error, OSError) as error:
+            self._said += f"\n{getattr(error, 'reason', None) or error}".encode()
+            return b""
+
+    def why(self) -> str:
+        """The last that came on the agent's standard error."""
+        lines = self._said.decode("utf-8", "replace").strip().splitlines()[-3:]
+        code = self._process.exit_status
+        return "; ".join([*([] if code is None else [f"it ended with status {code}"]), *lines])
+
+    async def aclose(self) -> None:
+        with contextlib.suppress(OSError):
+            self._process.stdin.write_eof()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ENDING):
+                await self._process.wait_closed()
+        self._connection.close()
+        self._listening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._listening
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ENDING):
+                await self._connection.wait_closed()
+
+    async def _listen(self) -> None:
+        import asyncssh
+
+        with contextlib.suppress(asyncssh.Error, OSError):
+            while piece := await self._process.stderr.read(LAST_WORDS):
+                self._said = (self._said + piece)[-LAST_WORDS:]
+
+
+class SSHLine:
+    """Starts an agent at the other end of an SSH connection."""
+
+    def __init__(self, way: Way, jumps: Jumps) -> None:
+        self._way = way
+        self._jumps = jumps
+
+    @property
+    def address(self) -> str:
+        """For people."""
+        way = self._way
+        user = "" if way.user is None else f"{way.user}@"
+        host = f"[{way.host}]" if ":" in way.host else way.host
+        return f"ssh://{user}{host}" + ("" if way.port is None else f":{way.port}")
+
+    async def open(self) -> Channel:
+        """Connect, log in, start the agent (and bring it there, the first time). Raises Unreachable."""
+        from sloth_runner.agent.pack import command, packed
+
+        way, jumps = self._way, self._jumps
+        target = load_target(way.host, way.port, way.user, jumps.home, jumps.environ)
+        connection = await connect(target, way, await jumps.through(target))
+        try:
+            import asyncssh
+
+            agent = packed()
+            try:
+                process = await connection.create_process(
+                    command(agent.name, way.python), encoding=None, window=WINDOW, max_pktsize=32768
+                )
+            except (asyncssh.Error, OSError) as error:
+                raise _told(target, error, HostKeys(target)) from error
+            channel = SSHChannel(connection, process)
+            try:
+                async with asyncio.timeout(LOGIN):
+                    channel.unread(await greet(channel, agent, self.address))
+            except TimeoutError as error:
+                raise Unreachable(
+                    f"{self.address}: the agent did not start within {LOGIN:g} seconds",
+                    system=channel.why() or None,
+                    unchanged=["nothing was done there"],
+                    next=[f"does a command run there at once? {target.command} true"],
+                ) from error
+        except BaseException:
+            connection.abort()
+            raise
+        return channel
+
+
+def line(url: str, jumps: Jumps, **table: Any) -> SSHLine:
+    """The line that an agent's URL and table describe. Raises BadConfig."""
+    return SSHLine(parse(url)._replace(**table), jumps)

@@ -1,0 +1,26 @@
+"""Why: what a machine says went wrong is told the same way whichever way led to that machine."""
+
+from __future__ import annotations
+
+from sloth_runner.errors import TaskFailed, TimedOut
+
+
+def timed_out(label: str, timeout: float, said: bytes) -> TimedOut:
+    """A program took too long and was stopped; ``said`` is the last that it wrote."""
+    from sloth_runner.durations import human
+
+    last = said.decode("utf-8", "replace").strip().splitlines()[-3:]
+    return TimedOut(
+        f"{label} took longer than its timeout of {human(timeout)} and was stopped",
+        system="\n".join(last) or None,
+        next=["give it longer: timeout = …", "what it had done by then stays done"],
+    )
+
+
+def unstoppable(label: str, user: str, group: int, system: str) -> TaskFailed:
+    """A program has to be stopped and can't be; ``group`` is its process group."""
+    return TaskFailed(
+        f"{label} has to be stopped, but runs as {user}, whose processes we may not signal: it may still be running",
+        system=system,
+        next=[f"look for it: ps -s {group} -f"],
+    )

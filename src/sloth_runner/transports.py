@@ -1,0 +1,159 @@
+"""Why: the URL of an agent becomes a way to a machine in one place, where a new scheme is one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sloth_runner.config_fields import Agent
+from sloth_runner.errors import BadConfig
+from sloth_runner.names import did_you_mean
+from sloth_runner.plain import NamedTuple
+from sloth_runner.transport.loop import Loop
+
+if TYPE_CHECKING:
+    from sloth_runner.app import App
+    from sloth_runner.transport.base import Transport
+    from sloth_runner.transport.remote import Remote
+    from sloth_runner.transport.ssh import Jumps
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Transports:
+    """One transport for each agent, made when it is first needed, and the loop on which they wait."""
+
+    def __init__(self, app: App) -> None:
+        self.loop = Loop()
+        self.app = app
+        self._made: dict[str, Transport] = {}
+        self._jumps: Jumps | None = None
+
+    def to(self, agent: str) -> Transport:
+        """The way to an agent. Raises AgentUnknown, BadConfig."""
+        made = self._made.get(agent)
+        if made is None:
+            entry = self.app.agent(agent)
+            check_agent(entry)
+            made = self._made[agent] = SCHEMES[_scheme(entry.url)].make(self, entry)
+        return made
+
+    def remotes(self) -> dict[str, Remote]:
+        """Those made so far that lead to other machines."""
+        from sloth_runner.transport.remote import Remote
+
+        return {name: made for name, made in self._made.items() if isinstance(made, Remote)}
+
+    def environment(self) -> dict[str, str]:
+        """What programs here get from us, before the task's own ``env``."""
+        found = {name: self.app.getenv(name) for name in ("PATH", "HOME", "LANG")}
+        return {"PATH": DEFAULT_PATH, **{name: text for name, text in found.items() if text}}
+
+    def jumps(self) -> Jumps:
+        """The connections to jump hosts."""
+        if self._jumps is None:
+            from sloth_runner.transport.ssh import Jumps
+
+            home = Path(self.app.getenv("HOME") or "/")
+            socket = self.app.getenv("SSH_AUTH_SOCK")
+            self._jumps = Jumps(home, {"SSH_AUTH_SOCK": socket} if socket else {})
+        return self._jumps
+
+    def secret(self, entry: Agent, name: str | None, what: str) -> str | None:
+        """A password that a variable holds. Raises BadConfig: the variable is not set."""
+        if name is None:
+            return None
+        found = self.app.getenv(name)
+        if not found:
+            raise entry.origin.problem(
+                f"the variable {name}, which should hold {what} of agent {entry.name!r}, is not set",
+                f"export {name}=…",
+            )
+        return found
+
+    def close(self) -> None:
+        """Hang up everywhere, all at once."""
+        if self.loop.used:
+            self.loop.run(self._aclose())
+        self.loop.close()
+
+    async def _aclose(self) -> None:
+        import asyncio
+
+        made, self._made = list(self._made.values()), {}
+        await asyncio.gather(*(one.aclose() for one in made), return_exceptions=True)
+        if self._jumps is not None:
+            await self._jumps.aclose()
+
+
+class Scheme(NamedTuple):
+    """How URLs of a scheme are checked (without connecting; raises BadConfig) and become transports."""
+
+    check: Callable[[str], None]
+    make: Callable[[Transports, Agent], Transport]
+
+
+def _local(transports: Transports, entry: Agent) -> Transport:
+    from sloth_runner.transport.local import LocalTransport
+
+    return LocalTransport(transports.environment())
+
+
+def _check_local(url: str) -> None:
+    if url != "local://":
+        raise BadConfig(f"{url}: nothing may stand behind local://")
+
+
+def _ssh(transports: Transports, entry: Agent) -> Transport:
+    try:
+        import asyncssh  # noqa: F401 - whether it is there
+    except ImportError as error:
+        raise entry.origin.problem(
+            f"agent {entry.name!r}: SSH needs a package that is not installed ({error.name})",
+            "pip install 'sloth-runner[ssh]'",
+        ) from error
+    from sloth_runner.transport.remote import Remote
+    from sloth_runner.transport.ssh import line
+
+    table = {
+        "python": entry.python,
+        "password": transports.secret(entry, entry.password_env, "the password"),
+        "passphrase": transports.secret(entry, entry.passphrase_env, "the passphrase of the key"),
+    }
+    sudo = transports.secret(entry, entry.sudo_password_env, "sudo's password")
+    return Remote(entry.name, line(entry.url, transports.jumps(), **table), password=sudo)
+
+
+def _check_ssh(url: str) -> None:
+    from sloth_runner.transport.ssh import parse
+
+    parse(url)
+
+
+SCHEMES: Final = {"local": Scheme(_check_local, _local), "ssh": Scheme(_check_ssh, _ssh)}
+"""By the scheme of the URL."""
+
+
+def check_url(url: str) -> None:
+    """Raise BadConfig unless there is a way to such an address."""
+    scheme = _scheme(url)
+    if scheme not in SCHEMES:
+        raise BadConfig(
+            f"there is no way to an agent called {scheme}://",
+            unchanged=["nothing was run"],
+            next=[*did_you_mean(scheme, SCHEMES), f"there are: {', '.join(f'{one}://' for one in SCHEMES)}"],
+        )
+    SCHEMES[scheme].check(url)
+
+
+def check_agent(entry: Agent) -> None:
+    """The same for a configured agent, blaming its place."""
+    try:
+        check_url(entry.url)
+    except BadConfig as error:
+        raise entry.origin.problem(f"agent {entry.name!r}: {error.message}", *error.next) from None
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0]

@@ -1,0 +1,260 @@
+"""Why: the agent is tried as a process, by the frames that every line carries, and hurt in all the ways a line can
+be."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sloth_runner.agent.pack import command, packed
+from sloth_runner.errors import TimedOut
+from sloth_runner.ops import (
+    Batch,
+    Content,
+    Done,
+    Exec,
+    Found,
+    MakeDir,
+    OpError,
+    Pause,
+    Ran,
+    Read,
+    Remove,
+    Stat,
+    WhoAmI,
+    Write,
+)
+from sloth_runner.transport.pipe import PipeLine
+from sloth_runner.transport.remote import Remote
+
+
+def line(folder: Path) -> PipeLine:
+    """An agent of our own user, kept in a cache of its own."""
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8"}
+    return PipeLine("pipe://", ["/bin/sh", "-c", command(packed().name)], env)
+
+
+@contextlib.asynccontextmanager
+async def remote(folder: Path) -> AsyncIterator[Remote]:
+    made = Remote("web1", line(folder))
+    try:
+        yield made
+    finally:
+        await made.aclose()
+
+
+def test_files_and_programs(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with remote(tmp_path) as there:
+            path = str(tmp_path / "a")
+            assert await there.do(Write(path, b"x" * 10, 0o640)) == Done(True)
+            found = await there.do(Stat(path, digest=True))
+            assert isinstance(found, Found)
+            assert (found.mode, found.size, found.digest) == (
+                0o640,
+                10,
+                hashlib.sha256(b"x" * 10).hexdigest(),
+            )
+            assert await there.do(Read(path, 100)) == Content(b"x" * 10)
+            heard: list[tuple[str, bytes]] = []
+            ran = await there.do(
+                Exec("it", line="echo out; echo err >&2; pwd; exit 3"), lambda *piece: heard.append(piece)
+            )
+            assert isinstance(ran, Ran)
+            assert (ran.exit_code, ran.stdout, ran.stderr) == (3, f"out\n{tmp_path}\n".encode(), b"err\n")
+            assert b"".join(piece for stream, piece in heard if stream == "stdout") == ran.stdout
+            with pytest.raises(OpError) as caught:
+                await there.do(
+                    Batch((MakeDir(str(tmp_path / "d"), 0o755), Read(str(tmp_path / "no"), 1), WhoAmI()))
+                )
+            assert (caught.value.kind, caught.value.results) == ("missing", (Done(True),))
+            assert await there.do(Remove(path)) == Done(True)
+            assert not Path(path).exists()
+
+    asyncio.run(go())
+
+
+def test_the_agent_travels_once(tmp_path: Path) -> None:
+    async def go() -> list[int]:
+        sent = []
+        for _ in range(2):
+            async with remote(tmp_path) as there:
+                await there.do(WhoAmI())
+                sent.append(there.traffic.lines)
+        return sent
+
+    assert asyncio.run(go()) == [1, 1]
+    folder = tmp_path / ".cache" / "sloth-runner"
+    (kept,) = folder.iterdir()
+    assert kept.name.startswith(packed().name)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_others_may_write_to_is_not_trusted(tmp_path: Path) -> None:
+    folder = tmp_path / ".cache" / "sloth-runner"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+
+    async def go() -> Any:
+        async with remote(tmp_path) as there:
+            return await there.do(Stat("/"))
+
+    assert asyncio.run(go()).kind == "folder"
+    assert list(folder.iterdir()) == []
+
+
+def test_a_program_that_is_cancelled_is_gone_with_all_it_started(tmp_path: Path) -> None:
+    mark = f"30.{os.getpid()}"
+
+    async def go() -> None:
+        async with remote(tmp_path) as there:
+            started = asyncio.Event()
+            running = asyncio.create_task(
+                there.do(Exec("it", line=f"sleep {mark} & echo on; sleep {mark}"), lambda *_: started.set())
+            )
+            await started.wait()
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            assert not processes(mark)
+            assert isinstance(await there.do(Stat("/")), Found)
+
+    asyncio.run(go())
+
+
+def test_a_program_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with remote(tmp_path) as there:
+            with pytest.raises(TimedOut) as caught:
+                await there.do(Exec("it", line="echo last words; sleep 60", timeout=0.5))
+            assert caught.value.system == "last words"
+
+    asyncio.run(go())
+
+
+def test_what_takes_time_holds_nothing_else(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with remote(tmp_path) as there:
+            fifo = str(tmp_path / "fifo")
+            os.mkfifo(fifo)
+            waiting = asyncio.create_task(there.do(Exec("it", line=f"cat {fifo}")))
+            assert isinstance(await there.do(Stat("/")), Found)
+            ran = await there.do(Exec("other", line=f"echo go > {fifo}"))
+            assert isinstance(ran, Ran)
+            done = await waiting
+            assert isinstance(done, Ran) and done.stdout == b"go\n"
+
+    asyncio.run(go())
+
+
+def test_output_is_not_gathered_in_the_agent(tmp_path: Path) -> None:
+    """A program that writes a hundred megabytes is slowed down to what is read, and what is kept has a limit."""
+    total = 0
+
+    def count(stream: str, piece: bytes) -> None:
+        nonlocal total
+        total += len(piece)
+
+    async def go() -> Any:
+        async with remote(tmp_path) as there:
+            ran = await there.do(Exec("it", line="head -c 100000000 /dev/zero", output_limit=1000), count)
+            memory = await there.do(Exec("m", line="grep VmHWM /proc/$PPID/status"))
+            return ran, memory
+
+    ran, memory = asyncio.run(go())
+    assert total == 100_000_000
+    assert ran.cut == (99_999_000, 0)
+    assert int(memory.stdout.split()[1]) < 60_000
+
+
+def test_a_content_travels_once_whatever_its_size(tmp_path: Path) -> None:
+    content = os.urandom(3 << 20)
+
+    async def go() -> int:
+        async with remote(tmp_path) as there:
+            await there.do(WhoAmI())
+            before = there.traffic.sent
+            for name in ("a", "b", "c"):
+                await there.do(Write(str(tmp_path / name), content))
+            await there.do(Batch(tuple([Write(str(tmp_path / name), b"y" * 5000) for name in ("d", "e")])))
+            return there.traffic.sent - before
+
+    sent = asyncio.run(go())
+    assert len(content) < sent < len(content) * 1.01 + 3000
+    assert [(tmp_path / name).read_bytes() == content for name in "abc"] == [True] * 3
+    assert [(tmp_path / name).read_bytes() for name in "de"] == [b"y" * 5000] * 2
+
+
+def test_pauses_are_waited_for_here(tmp_path: Path) -> None:
+    async def go() -> int:
+        async with remote(tmp_path) as there:
+            await there.do(Pause(0.01))
+            return there.traffic.lines
+
+    assert asyncio.run(go()) == 0
+
+
+def test_what_was_asked_ahead_is_answered_at_once_until_something_changes(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with remote(tmp_path) as there:
+            looks = [Stat(str(tmp_path / name)) for name in "abc"]
+            await there.look_ahead([*looks, Read(str(tmp_path / "missing"), 10), Stat("/")])
+            trips = there.traffic.trips
+            assert there.at_once(looks[0]) is not None
+            assert there.at_once(looks[0]) is None, "an answer is good for one question"
+            assert there.at_once(Batch((looks[1], Stat("/")))) is not None
+            assert await there.do(looks[2]) is not None
+            assert there.traffic.trips == trips
+            await there.look_ahead(looks)
+            await there.do(Write(str(tmp_path / "a"), b""))
+            assert there.at_once(looks[0]) is None
+
+    asyncio.run(go())
+
+
+def processes(mark: str) -> list[str]:
+    """The command lines that hold a mark, of all processes."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if mark in line and folder.name != str(os.getpid()):
+                    found.append(line)
+    return found
+
+
+def wait_until(holds: Any, seconds: float = 15.0) -> None:
+    """Return once ``holds()`` is true; a test fails that waits too long."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it does not come true"
+        time.sleep(0.02)
+
+
+def test_the_agent_ends_with_its_input_and_leaves_nothing(tmp_path: Path) -> None:
+    mark = f"40.{os.getpid()}"
+
+    async def go() -> None:
+        there = Remote("web1", line(tmp_path))
+        started = asyncio.Event()
+        running = asyncio.create_task(
+            there.do(Exec("it", line=f"sleep {mark} & echo on; sleep {mark}"), lambda *_: started.set())
+        )
+        await started.wait()
+        await there.aclose()
+        with pytest.raises(Exception, match="whether it was done is not known"):
+            await running
+
+    asyncio.run(go())
+    wait_until(lambda: not processes(mark))
+    assert not processes(packed().name)
