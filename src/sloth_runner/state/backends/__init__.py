@@ -17,10 +17,12 @@ SCHEMES: Final[Mapping[str, str]] = {
     "sqlite": "sqlite",
     "memory": "memory",
     "etcd": "etcd",
+    "postgres": "postgres",
+    "postgresql": "postgres",
     "s3": "s3",
 }
 """Scheme -> module of this package, whose ``open_store(url, options)`` makes a handle."""
-_LATER = ("postgres", "postgresql", "consul")
+_LATER = ("consul",)
 
 
 class Options(NamedTuple):

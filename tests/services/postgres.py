@@ -1,0 +1,159 @@
+"""Why: the PostgreSQL store is tested on a PostgreSQL of its own: a cluster in a folder, on a port of loopback.
+
+Debian's binaries; as root, the server runs as Debian's user ``postgres``. Roles: ``sloth`` (owner of the database
+``state``, trusted), ``scram`` (by the password ``PASSWORD``), ``certified`` (by a certificate, over TLS). The
+authority of all certificates is ``ca.pem`` in the folder, the client's are ``client.pem`` and ``client.key``.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from tests.services.base import Server, free_port
+
+PASSWORD = "correct horse: battery/staple?"
+ROLES = ("sloth", "scram", "certified")
+
+HBA = """\
+local all all trust
+hostssl all certified 127.0.0.1/32 cert
+host all scram 127.0.0.1/32 scram-sha-256
+host all sloth 127.0.0.1/32 trust
+host all postgres 127.0.0.1/32 trust
+host all +visitors 127.0.0.1/32 trust
+"""
+CONF = """\
+listen_addresses = '127.0.0.1'
+max_connections = 300
+fsync = off
+ssl = on
+ssl_cert_file = '{folder}/server.pem'
+ssl_key_file = '{folder}/server.key'
+ssl_ca_file = '{folder}/ca.pem'
+password_encryption = 'scram-sha-256'
+"""
+
+
+class Postgres(Server):
+    """A cluster; each of its backends leads a group of processes of its own, so signals go to each."""
+
+    def signal(self, number: signal.Signals) -> None:
+        """See Server. The first is held meanwhile, so that it starts no others."""
+        assert self.pid is not None
+        if number == signal.SIGKILL:
+            os.kill(self.pid, signal.SIGSTOP)
+        children = [self.pid] if number == signal.SIGSTOP else []
+        children += [*_children(self.pid)]
+        if number != signal.SIGSTOP:
+            children.append(self.pid)
+        for one in children:
+            try:
+                os.kill(one, number)
+            except ProcessLookupError:
+                continue  # ended by itself
+
+
+def binaries() -> Path:
+    """The folder of the newest PostgreSQL's programs."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
+    if found:
+        return found[-1].parent
+    initdb = shutil.which("initdb")
+    if initdb is None:
+        raise RuntimeError("no PostgreSQL server here: apt-get install postgresql")
+    return Path(initdb).resolve().parent
+
+
+def as_server(argv: list[str]) -> list[str]:
+    """``argv`` as the server's user, if we are root, whom PostgreSQL refuses; it may pass through root's folders."""
+    if os.geteuid() != 0:
+        return argv
+    caps = "+dac_override"
+    user = ["--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    return ["setpriv", *user, f"--inh-caps={caps}", f"--ambient-caps={caps}", "--", *argv]
+
+
+def make(folder: Path, settings: str = "") -> Postgres:
+    """A cluster in ``folder``; ``settings`` are added to its postgresql.conf."""
+    data, port, programs = folder / "data", free_port(), binaries()
+
+    def prepare() -> None:
+        if (data / "PG_VERSION").exists():
+            (data / "postmaster.pid").unlink(missing_ok=True)
+            return
+        data.mkdir()
+        _certificates(folder)
+        _own(data)
+        _run([str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8"])
+        conf = CONF.format(folder=folder) + f"unix_socket_directories = '{data}'\n" + settings
+        with (data / "postgresql.conf").open("a") as file:
+            file.write(conf)
+        (data / "pg_hba.conf").write_text(HBA)
+        _single(programs, data, [_role(role) for role in ROLES])
+        _single(programs, data, ["CREATE ROLE visitors", "CREATE DATABASE state OWNER sloth"])
+
+    def ready() -> bool:
+        argv = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port), "-d", "state"]
+        return subprocess.run(argv, check=False).returncode == 0
+
+    argv = as_server([str(programs / "postgres"), "-D", str(data), "-p", str(port)])
+    url = f"postgres://sloth@127.0.0.1:{port}/state"
+    return Postgres("postgres", folder, argv, url, ready, prepare=prepare, stop_signal=signal.SIGINT)
+
+
+def _role(name: str) -> str:
+    return f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'"
+
+
+def _single(programs: Path, data: Path, statements: list[str]) -> None:
+    """Run SQL without a server: the way to the first roles and databases."""
+    argv = as_server([str(programs / "postgres"), "--single", "-D", str(data), "postgres"])
+    _run(argv, "\n".join(statements) + "\n", wrapped=True)
+
+
+def _run(argv: list[str], text: str = "", *, wrapped: bool = False) -> None:
+    done = subprocess.run(
+        argv if wrapped else as_server(argv),
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )
+    if done.returncode != 0 or "ERROR" in done.stderr:
+        raise RuntimeError(f"{argv[0]} failed:\n{done.stdout}\n{done.stderr}")
+
+
+def _certificates(folder: Path) -> None:
+    import trustme
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    server = authority.issue_cert("127.0.0.1", "localhost")
+    client = authority.issue_cert("certified", common_name="certified")
+    other = trustme.CA().issue_cert("certified", common_name="certified")
+    for name, issued in (("server", server), ("client", client), ("stranger", other)):
+        issued.private_key_pem.write_to_path(folder / f"{name}.key")
+        (folder / f"{name}.key").chmod(0o600)
+        issued.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
+    trustme.CA().cert_pem.write_to_path(folder / "another-ca.pem")
+    _own(folder / "server.key")
+
+
+def _own(path: Path) -> None:
+    if os.geteuid() == 0:
+        owner = pwd.getpwnam("postgres")
+        os.chown(path, owner.pw_uid, owner.pw_gid)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
