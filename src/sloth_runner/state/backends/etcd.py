@@ -2,159 +2,18 @@
 
     [state] store = "etcd://h1:2379,h2:2379,h3:2379/prefix?ca=/etc/ssl/etcd-ca.pem"
 
-A store key is ``prefix/`` and the key's UTF-8, whose byte order is the order of code points. An entry's Rev is
-etcd's mod revision, which no key sees twice. A commit is one transaction (``etcd_txn``); a leased entry has an etcd
-lease of its own. Leases last whole seconds and, on most clusters, at least two: less is rounded up.
+The store itself is ``etcd_store``; it needs gRPC, which is loaded when a store is opened.
 """
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
-from sloth_runner.errors import Conflict, Indeterminate, TooLarge
 from sloth_runner.state.backends import needs
-from sloth_runner.state.backends.etcd_errors import FULL, Fault
-from sloth_runner.state.store import Change, Check, Reader, Rev, Traits, check_commit
 
 if TYPE_CHECKING:
     from sloth_runner.state.backends import Options
-    from sloth_runner.state.backends.etcd_link import Link
-    from sloth_runner.state.backends.etcd_url import Settings
-
-HEADROOM: Final = 16 << 10
-"""Bytes of a request that are kept for what is around one value: keys, records, etcd's own header."""
-ENVELOPE: Final = 1 << 10
-"""Bytes that etcd itself adds to a request before it compares it with its limit."""
-FAREWELL: Final = 1.0
-"""Seconds that closing waits for leases to be given back. What is not given back runs out."""
-CONCURRENCY: Final = 64
-
-
-class EtcdStore:
-    """A handle, with a connection of its own. ``rpc``: the module grpc."""
-
-    def __init__(self, settings: Settings, timeout: float, rpc: Any) -> None:
-        from sloth_runner.state.backends.etcd_link import Link
-        from sloth_runner.state.backends.etcd_read import Reading
-
-        self._link: Link = Link(settings, timeout, rpc)
-        self._prefix = settings.prefix.encode()
-        self._most = settings.max_bytes - ENVELOPE
-        self._reading = Reading(self._link, self._prefix)
-        self._leaving: list[Any] = []
-        self.get = self._reading.get
-        self.scan = self._reading.scan
-        self.traits = Traits(
-            embedded=False,
-            concurrency=CONCURRENCY,
-            max_changes=settings.max_ops,
-            max_value=settings.max_bytes - HEADROOM,
-            snapshot=self._snapshot,
-        )
-
-    def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
-        """See Store."""
-        from sloth_runner.state.backends import etcd_txn as txn
-
-        if not changes:
-            return []
-        check_commit(changes, self.traits)
-        request = txn.transaction(changes, self._name)
-        size = request.ByteSize()
-        if size > self._most:
-            raise TooLarge(
-                f"a commit has {size:,} bytes; this store takes {self._most:,} (max-request-bytes)",
-                unchanged=["nothing was stored"],
-            )
-        granted = self._grant(changes, request)
-        try:
-            reply = self._send(changes, request)
-        except Indeterminate:
-            raise  # its leases may be in use
-        except BaseException:
-            self._give_back(granted)
-            raise
-        if not reply.succeeded:
-            self._give_back(granted)
-            raise Conflict("the store changed meanwhile", keys=txn.failed(changes, reply))
-        self._give_back(txn.leases_left(reply))
-        return txn.revs(changes, reply)
-
-    def close(self) -> None:
-        """See Store."""
-        end = time.monotonic() + FAREWELL
-        for future in self._leaving:
-            if self._link.serves():
-                try:
-                    future.exception(timeout=max(end - time.monotonic(), 0.0))
-                except Exception:  # noqa: S112 - late, or cancelled: the lease runs out
-                    continue
-        self._leaving.clear()
-        self._link.close()
-
-    def _name(self, key: str) -> bytes:
-        return self._prefix + key.encode()
-
-    def _send(self, changes: Sequence[Change | Check], request: Any) -> Any:
-        from sloth_runner.state.backends import etcd_pb as pb
-        from sloth_runner.state.backends import etcd_txn as txn
-
-        if not any(isinstance(change, Change) for change in changes):
-            return self._link.read(_txn, request)  # nothing is written, so nothing can be lost
-        look = pb.RangeRequest(key=self._name(changes[0].key), keys_only=True)
-        try:
-            return self._link.write(request, look)
-        except Fault as fault:
-            if fault.fate == FULL and not txn.unapplied(
-                changes, self._link.read(_txn, txn.look_again(request))
-            ):
-                raise Indeterminate(
-                    f"etcd at {fault.host} filled up meanwhile ({fault.reason}): whether this was stored is unknown",
-                    next=fault.row.next,
-                ) from None
-            raise fault.error() from None
-
-    def _grant(self, changes: Sequence[Change | Check], request: Any) -> list[int]:
-        """Each leased put gets a lease of its own, begun before the commit, so that it can't end too early."""
-        if not any(isinstance(change, Change) and change.lease is not None for change in changes):
-            return []
-        from sloth_runner.state.backends import etcd_pb as pb
-
-        granted: list[int] = []
-        puts = (op.request_put for op in request.success if op.HasField("request_put"))
-        for change in changes:
-            if not isinstance(change, Change) or change.value is None:
-                continue
-            put = next(puts)
-            if change.lease is not None:
-                ask = pb.LeaseGrantRequest(TTL=math.ceil(change.lease))
-                try:
-                    put.lease = self._link.read(_grant, ask).ID
-                except Fault as fault:
-                    raise fault.error() from None
-                granted.append(put.lease)
-        return granted
-
-    def _give_back(self, leases: Sequence[int]) -> None:
-        """Revoke leases that nothing is attached to any more, without waiting for it; else they run out."""
-        if not leases or not self._link.serves():
-            return
-        from sloth_runner.state.backends import etcd_pb as pb
-
-        node, metadata = self._link.node()
-        self._leaving = [future for future in self._leaving if not future.done()]
-        for lease in leases:
-            request = pb.LeaseRevokeRequest(ID=lease)
-            self._leaving.append(node.revoke.future(request, timeout=self._link.timeout, metadata=metadata))
-
-    @contextmanager
-    def _snapshot(self, namespace: str) -> Iterator[Reader]:
-        """See Traits: the revision of now is read at, however often; etcd must not compact it meanwhile."""
-        yield self._reading.pinned()
+    from sloth_runner.state.backends.etcd_store import EtcdStore
 
 
 def open_store(url: str, options: Options) -> EtcdStore:
@@ -163,17 +22,10 @@ def open_store(url: str, options: Options) -> EtcdStore:
 
     settings = settings_from(url, options)
     try:
-        from sloth_runner.state.backends.etcd_link import load
+        from sloth_runner.state.backends.etcd_grpc import load
 
         rpc = load(options.environ)
+        from sloth_runner.state.backends.etcd_store import EtcdStore
     except ImportError as error:
         raise needs("etcd", error) from None
     return EtcdStore(settings, options.timeout, rpc)
-
-
-def _txn(node: Any) -> Any:
-    return node.txn
-
-
-def _grant(node: Any) -> Any:
-    return node.grant

@@ -128,6 +128,17 @@ def row_for(code: str, details: str) -> Row:
     return _OTHERWISE
 
 
+def fault_of(host: str, reason: str) -> Fault:
+    """The fault that a text inside an answer means, such as why etcd ended a watch."""
+    text = reason.partition("desc = ")[2] or reason
+    for row in TABLE:
+        if row.text and text.startswith(row.text):
+            return Fault(host, row.code, text)
+    if "permission denied" in text:
+        return Fault(host, "PERMISSION_DENIED", text)
+    return Fault(host, "UNAUTHENTICATED" if "invalid auth token" in text else "UNKNOWN", text)
+
+
 def _reason(code: str, details: str) -> str:
     if code == "DEADLINE_EXCEEDED":
         return "no answer in time"

@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sloth_runner.errors import BadConfig, Indeterminate, SlothError, StoreDown
-from sloth_runner.state.backends.etcd_errors import ELSEWHERE, REFUSED, TOKEN, UNKNOWN, Fault
+from sloth_runner.errors import Indeterminate, SlothError, StoreDown
+from sloth_runner.state.backends import etcd_pb as pb
+from sloth_runner.state.backends.etcd_errors import COMPACTED, ELSEWHERE, FULL, REFUSED, TOKEN, UNKNOWN, Fault
+from sloth_runner.state.backends.etcd_grpc import LOGIN, RANGE, TXN, Dialer
 
 if TYPE_CHECKING:
-    import grpc
+    from sloth_runner.state.backends.etcd_grpc import Node, Verb
+    from sloth_runner.state.backends.etcd_url import Settings
 
-    from sloth_runner.state.backends import etcd_pb as pb
-    from sloth_runner.state.backends.etcd_url import Settings, Tls
-
-    Q = TypeVar("Q")
-    R = TypeVar("R")
-    Verb = Callable[["Node"], grpc.UnaryUnaryMultiCallable[Q, R]]
+Q = TypeVar("Q")
+R = TypeVar("R")
 
 STAGGER: Final = 0.4
 """Seconds that one endpoint is given before the next is asked, too."""
@@ -34,38 +33,6 @@ PAUSE: Final = 0.1
 """Seconds between two rounds over all endpoints."""
 RENEWALS: Final = 3
 """How often one request may find its token unknown."""
-KEEPALIVE: Final = (6.0, 4.0)
-"""Seconds of silence, while something is under way, until the connection is tried; seconds for the answer. (etcd
-takes more than one such try in five seconds for an attack.)"""
-
-
-class Node:
-    """One endpoint, its connection (made at the first request) and what can be asked over it."""
-
-    def __init__(self, address: str, channel: grpc.Channel) -> None:
-        from sloth_runner.state.backends import etcd_pb as pb
-
-        def unary(path: str, request: type[Q], reply: type[R]) -> grpc.UnaryUnaryMultiCallable[Q, R]:
-            return channel.unary_unary(
-                f"/etcdserverpb.{path}",
-                request_serializer=request.SerializeToString,  # type: ignore[attr-defined] # a Message
-                response_deserializer=reply.FromString,  # type: ignore[attr-defined] # a Message
-            )
-
-        self.address = address
-        self.range = unary("KV/Range", pb.RangeRequest, pb.RangeResponse)
-        self.txn = unary("KV/Txn", pb.TxnRequest, pb.TxnResponse)
-        self.grant = unary("Lease/LeaseGrant", pb.LeaseGrantRequest, pb.LeaseGrantResponse)
-        self.revoke = unary("Lease/LeaseRevoke", pb.LeaseRevokeRequest, pb.LeaseRevokeResponse)
-        self.ttl = unary("Lease/LeaseTimeToLive", pb.LeaseTimeToLiveRequest, pb.LeaseTimeToLiveResponse)
-        self.login = unary("Auth/Authenticate", pb.AuthenticateRequest, pb.AuthenticateResponse)
-        self.status = unary("Maintenance/Status", pb.StatusRequest, pb.StatusResponse)
-        self.watch: grpc.StreamStreamMultiCallable[pb.WatchRequest, pb.WatchResponse] = channel.stream_stream(
-            "/etcdserverpb.Watch/Watch",
-            request_serializer=pb.WatchRequest.SerializeToString,
-            response_deserializer=pb.WatchResponse.FromString,
-        )
-        self.close = channel.close
 
 
 class Link:
@@ -74,8 +41,7 @@ class Link:
     def __init__(self, settings: Settings, timeout: float, rpc: Any) -> None:
         self.settings = settings
         self.timeout = timeout
-        self._rpc = rpc
-        self._credentials = _credentials(rpc, settings.tls) if settings.tls else None
+        self._dialer = Dialer(rpc, settings.tls)
         self._order = list(settings.endpoints)
         self._node: Node | None = None
         self._served = False
@@ -117,11 +83,11 @@ class Link:
         renewals = 0
         while True:
             if self._node is None or (self._token is None and self.settings.user is not None):
-                self.read(_range, look, end - time.monotonic() - reserve)
+                self.read(RANGE, look, end - time.monotonic() - reserve)
             node = self._node
             assert node is not None
             try:
-                return self._ask(node, _txn, request, max(end - time.monotonic(), reserve))
+                return self._ask(node, TXN, request, max(end - time.monotonic(), reserve))
             except Fault as fault:
                 if fault.fate == TOKEN and renewals < RENEWALS:
                     renewals += 1
@@ -135,6 +101,11 @@ class Link:
                 if time.monotonic() + PAUSE + reserve > end:
                     raise self._down([fault]) from None
                 time.sleep(PAUSE)
+
+    def everyone(self, verb: Verb[Q, R], request: Q) -> list[tuple[str, R | Fault]]:
+        """What each endpoint answers, or why it does not."""
+        end = time.monotonic() + self.timeout / 3
+        return [(node.address, answer) for node, answer in self._round(verb, request, end)]
 
     def node(self) -> tuple[Node, tuple[tuple[str, str], ...]]:
         """The node that served last, and what each request to it carries: for what is no plain question."""
@@ -161,26 +132,24 @@ class Link:
             raise StoreDown("a store can't be used in a forked process: open it there anew")
         try:
             return verb(node)(request, timeout=max(seconds, 0.01), metadata=self._metadata)
-        except self._rpc.RpcError as error:
+        except self._dialer.failure as error:
             raise _fault(node, error) from None
 
     def _log_in(self, end: float) -> None:
         """Get a token: from the node in use, or from the first that answers, which is then in use. Raises Fault."""
-        from sloth_runner.state.backends import etcd_pb as pb
-
         name, password = self.settings.user, self.settings.password
         request = pb.AuthenticateRequest(name=name, password=password)
         self._metadata = self._metadata[:1]
         reply = None
         if self._node is not None:
             try:
-                reply = self._ask(self._node, _login, request, min(end - time.monotonic(), self.timeout / 3))
+                reply = self._ask(self._node, LOGIN, request, min(end - time.monotonic(), self.timeout / 3))
             except Fault as fault:
                 if fault.fate not in (ELSEWHERE, REFUSED, UNKNOWN):
                     raise
                 self._drop()
         if reply is None:
-            reply = self._elect(_login, request, end)
+            reply = self._elect(LOGIN, request, end)
         self._token = reply.token
         self._metadata = (*self._metadata[:1], ("token", reply.token))
 
@@ -206,13 +175,14 @@ class Link:
     def _round(self, verb: Verb[Q, R], request: Q, end: float) -> Iterator[tuple[Node, R | Fault]]:
         """Answers as they come. The nodes are closed, but for one that has become the node in use."""
         answers: SimpleQueue[tuple[Node, Any]] = SimpleQueue()
-        waiting, asked = list(self._order), list[Node]()
+        waiting = list(self._order)
+        asked: list[Node] = []
         outstanding: set[Node] = set()
         try:
             while waiting or outstanding:
                 now = time.monotonic()
                 if waiting:
-                    node = Node(waiting[0], self._channel(waiting.pop(0)))
+                    node = self._dialer.node(waiting.pop(0))
                     asked.append(node)
                     outstanding.add(node)
                     future = verb(node).future(request, timeout=max(end - now, 0.01), metadata=self._metadata)
@@ -231,25 +201,6 @@ class Link:
             for node in asked:
                 if node is not self._node:
                     node.close()
-
-    def _channel(self, address: str) -> Any:
-        settings = self.settings
-        silence, patience = KEEPALIVE
-        options: list[tuple[str, object]] = [
-            ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.enable_retries", 0),
-            ("grpc.enable_http_proxy", 0),
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.keepalive_time_ms", int(silence * 1000)),
-            ("grpc.keepalive_timeout_ms", int(patience * 1000)),
-            ("grpc.http2.max_pings_without_data", 0),
-        ]
-        if self._credentials is None:
-            return self._rpc.insecure_channel(address, options)
-        if settings.tls is not None and settings.tls.server_name is not None:
-            options.append(("grpc.ssl_target_name_override", settings.tls.server_name))
-        return self._rpc.secure_channel(address, self._credentials, options)
 
     def _drop(self) -> None:
         """Close the connection; the next request begins with the endpoints after this one."""
@@ -272,47 +223,6 @@ class Link:
         )
 
 
-def load(environ: Any) -> Any:
-    """gRPC, kept from writing to standard error what errors say anyway (unless the user wants its log).
-
-    It reads its settings from the process's environment while it is imported. Raises ImportError.
-    """
-    name = "GRPC_VERBOSITY"
-    quiet = name not in environ and name not in os.environ
-    if quiet:
-        os.environ[name] = "NONE"
-    try:
-        import google.protobuf.message_factory  # noqa: F401 - part of the same extra
-        import grpc
-    finally:
-        if quiet:
-            del os.environ[name]
-    return grpc
-
-
-def _credentials(rpc: Any, tls: Tls) -> Any:
-    """What connections are secured with. Raises BadConfig: a file can't be read."""
-    files: list[bytes | None] = []
-    for path in (tls.ca or _system_authorities(), tls.key, tls.cert):
-        try:
-            files.append(None if path is None else path.read_bytes())
-        except OSError as error:
-            raise BadConfig(
-                f"the etcd store's file {path} can't be read: {error.strerror}",
-                unchanged=["nothing was read or written"],
-            ) from error
-    return rpc.ssl_channel_credentials(*files)
-
-
-def _system_authorities() -> Any:
-    """The file of this system's certificate authorities, if it has one; else gRPC uses its own list."""
-    from pathlib import Path
-    from ssl import get_default_verify_paths
-
-    found = get_default_verify_paths().cafile
-    return None if found is None else Path(found)
-
-
 def _put(answers: SimpleQueue[tuple[Node, Any]], node: Node, done: Any) -> None:
     answers.put((node, done))
 
@@ -329,18 +239,4 @@ def _unknown(fault: Fault) -> Indeterminate:
 
 def _told(fault: Fault) -> Exception:
     """What a final answer is raised as: the caller's to judge where what it asked for makes the difference."""
-    from sloth_runner.state.backends.etcd_errors import COMPACTED, FULL
-
     return fault if fault.fate in (COMPACTED, FULL) else fault.error()
-
-
-def _range(node: Node) -> grpc.UnaryUnaryMultiCallable[pb.RangeRequest, pb.RangeResponse]:
-    return node.range
-
-
-def _txn(node: Node) -> grpc.UnaryUnaryMultiCallable[pb.TxnRequest, pb.TxnResponse]:
-    return node.txn
-
-
-def _login(node: Node) -> grpc.UnaryUnaryMultiCallable[pb.AuthenticateRequest, pb.AuthenticateResponse]:
-    return node.login

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Final
 from sloth_runner.errors import Busy
 from sloth_runner.state.backends import etcd_pb as pb
 from sloth_runner.state.backends.etcd_errors import Fault
+from sloth_runner.state.backends.etcd_grpc import RANGE
 from sloth_runner.state.store import Entry
 
 if TYPE_CHECKING:
-    import grpc
-
-    from sloth_runner.state.backends.etcd_link import Link, Node
+    from sloth_runner.state.backends.etcd_link import Link
 
 FIRST: Final = 128
 """Entries of a scan's first page."""
@@ -50,8 +49,7 @@ class Reading:
         self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
     ) -> Iterator[Entry]:
         """See Store; a snapshot. Raises Busy as well."""
-        start = self._prefix + prefix.encode()
-        end = start[:-1] + bytes([start[-1] + 1])
+        start, end = self.span(prefix)
         if after and reverse:
             end = min(end, self._prefix + after.encode())
         elif after:
@@ -60,6 +58,11 @@ class Reading:
             return iter(())
         found = self._backward(start, end, limit) if reverse else self._forward(start, end, limit)
         return found if limit is None else islice(found, limit)
+
+    def span(self, prefix: str) -> tuple[bytes, bytes]:
+        """The first name in etcd that begins so, and the first beyond. (The last byte of UTF-8 is never the last.)"""
+        start = self._prefix + prefix.encode()
+        return start, start[:-1] + bytes([start[-1] + 1])
 
     def pinned(self) -> Reading:
         """The same as of this moment."""
@@ -115,7 +118,7 @@ class Reading:
 
     def _range(self, request: pb.RangeRequest) -> pb.RangeResponse:
         try:
-            return self._link.read(_range, request)
+            return self._link.read(RANGE, request)
         except Fault as fault:
             raise Busy(
                 f"etcd at {fault.host} compacted its history while it was being read",
@@ -132,7 +135,3 @@ def _next_page(reply: pb.RangeResponse) -> int:
     """How many entries of the size of these make a page."""
     size = sum(len(kv.value) for kv in reply.kvs)
     return max(1, min(MOST, 4 * len(reply.kvs), BYTES * len(reply.kvs) // max(size, 1)))
-
-
-def _range(node: Node) -> grpc.UnaryUnaryMultiCallable[pb.RangeRequest, pb.RangeResponse]:
-    return node.range
