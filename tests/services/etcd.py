@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.services.base import Server, free_port
+from tests.services.base import PATIENCE, Server, free_port
+from tests.services.proxy import Proxy, every
 
 BINARY = "etcd"
 
@@ -24,11 +27,13 @@ def make_node(folder: Path, *arguments: str) -> Server:
 
 
 class Cluster:
-    """Nodes of one cluster; ``url`` names all of them. Each is a Server: kill, stop or SIGSTOP it, start it again."""
+    """Nodes of one cluster; ``url`` names all of them. Each is a Server: kill, stop or SIGSTOP it, start it again.
+    With ``proxies`` between the nodes, a node can be cut off from the others while clients still reach it."""
 
-    def __init__(self, nodes: Sequence[Server]) -> None:
+    def __init__(self, nodes: Sequence[Server], proxies: Sequence[Proxy] = ()) -> None:
         self.nodes = list(nodes)
         self.url = "etcd://" + ",".join(node.url.removeprefix("etcd://") for node in nodes)
+        self._proxies = list(proxies)
 
     def start(self) -> None:
         """Start all; they answer only together."""
@@ -40,13 +45,54 @@ class Cluster:
         for node in self.nodes:
             if node.pid is not None:
                 node.kill()
+        for proxy in self._proxies:
+            proxy.close()
+
+    def leader(self) -> Server:
+        """The node that leads now, by its own word. Waits for an election."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            for node in self.nodes:
+                if (found := status(node)) is not None and found[0] == found[1]:
+                    return node
+            time.sleep(0.05)
+        raise RuntimeError("no node leads")
+
+    def cut_off(self, node: Server) -> None:
+        """Let nothing through between this node and the others, either way, until ``mend``."""
+        assert self._proxies, "make_cluster(…, partitions=True)"
+        found = status(node)
+        assert found is not None
+        sender = f"X-Server-From: {found[0]:x}\r\n".encode()
+        for other, proxy in zip(self.nodes, self._proxies, strict=True):
+            proxy.hold(every if other is node else lambda first: sender in first)
+
+    def mend(self) -> None:
+        """Let everything through again."""
+        for proxy in self._proxies:
+            proxy.mend()
 
 
-def make_cluster(folder: Path, count: int = 3) -> Cluster:
+def make_cluster(folder: Path, count: int = 3, *, partitions: bool = False) -> Cluster:
     """A cluster of ``count`` nodes, not started yet."""
     names = [chr(ord("a") + number) for number in range(count)]
-    peers = {name: free_port() for name in names}
-    return Cluster([_node(name, folder / name, peers, free_port(), ()) for name in names])
+    ports = {name: free_port() for name in names}
+    proxies = [Proxy(ports[name]) for name in names] if partitions else []
+    told = {name: proxy.port for name, proxy in zip(names, proxies, strict=True)} if proxies else ports
+    nodes = [_node(name, folder / name, told, free_port(), (), listens=ports[name]) for name in names]
+    return Cluster(nodes, proxies)
+
+
+def status(node: Server) -> tuple[int, int] | None:
+    """A node's own id and its leader's (0: it knows of none); None: it does not answer."""
+    port = node.url.rpartition(":")[2]
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v3/maintenance/status", b"{}")
+    try:
+        with urllib.request.urlopen(request, timeout=1) as reply:
+            row = json.load(reply)
+    except OSError:
+        return None
+    return int(row["header"]["member_id"]), int(row.get("leader", 0))
 
 
 def health(port: int) -> bool:
@@ -58,12 +104,20 @@ def health(port: int) -> bool:
         return False
 
 
-def _node(name: str, folder: Path, peers: Mapping[str, int], port: int, more: Sequence[str]) -> Server:
+def _node(
+    name: str,
+    folder: Path,
+    peers: Mapping[str, int],
+    port: int,
+    more: Sequence[str],
+    *,
+    listens: int | None = None,
+) -> Server:
     client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peers[name]}"
     argv = [
         BINARY, "--name", name, "--data-dir", str(folder / "data"), "--log-level", "warn", "--logger", "zap",
         "--listen-client-urls", client, "--advertise-client-urls", client,
-        "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+        "--listen-peer-urls", f"http://127.0.0.1:{listens or peers[name]}", "--initial-advertise-peer-urls", peer,
         "--initial-cluster", ",".join(f"{key}=http://127.0.0.1:{value}" for key, value in peers.items()), *more,
     ]  # fmt: skip
     return Server("etcd", folder, argv, f"etcd://127.0.0.1:{port}", lambda: health(port))

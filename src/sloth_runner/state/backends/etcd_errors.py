@@ -41,6 +41,8 @@ _ACCESS: Final = (
     "see who may do what: etcdctl user get USER --detail",
     "docs/stores/etcd.md has the commands",
 )
+_DOWN: Final = ("is etcd running, and reachable from here?",)
+_TLS: Final = ("do the server's TLS and the URL's (tls=, ca=, cert=, key=, server-name=) fit each other?",)
 _LIMITS: Final = ("larger servers are told by max-request-bytes= and max-txn-ops= in the store's URL",)
 _SPACE: Final = (
     "free space: etcdctl compact REVISION, then etcdctl defrag on each node",
@@ -49,8 +51,8 @@ _SPACE: Final = (
 )
 
 TABLE: Final[tuple[Row, ...]] = (
-    Row("UNAVAILABLE", "failed to connect to all addresses", REFUSED),
-    Row("UNAVAILABLE", "errors resolving ", REFUSED),
+    Row("UNAVAILABLE", "failed to connect to all addresses", REFUSED, next=_DOWN),
+    Row("UNAVAILABLE", "errors resolving ", REFUSED, next=("is the host's name right?",)),
     Row("UNAVAILABLE", "etcdserver: no leader", ELSEWHERE),
     Row("UNAVAILABLE", "etcdserver: not capable", ELSEWHERE),
     Row("UNAVAILABLE", "etcdserver: rpc not supported for learner", ELSEWHERE),
@@ -116,7 +118,7 @@ class Fault(Exception):
             f"etcd at {self.host}: {self.reason}",
             operation="etcd",
             unchanged=["nothing was stored"],
-            next=self.row.next,
+            next=_TLS if "andshake" in self.reason else self.row.next,
         )
 
 
@@ -143,7 +145,8 @@ def _reason(code: str, details: str) -> str:
     if code == "DEADLINE_EXCEEDED":
         return "no answer in time"
     text = details.partition("last error: ")[2] or details
-    text = text.removeprefix("UNKNOWN: ").removeprefix("etcdserver: ").removeprefix("mvcc: ")
+    for prefix in ("UNKNOWN: ", "UNAVAILABLE: ", "etcdserver: ", "mvcc: "):
+        text = text.removeprefix(prefix)
     if "Connection refused" in text:
         return "connection refused"
     return text.strip() or code.lower().replace("_", " ")
