@@ -35,7 +35,9 @@ class Recorder:
         self.clock = clock
         self.ops: list[Op] = []
         self.failed: list[tuple[Op, str]] = []
-        self._guard = threading.Lock()
+        self.ended = 0
+        """Calls that have come to an end, of whatever kind."""
+        self._guard = threading.Condition()
 
     def call(self, client: int, mind: Client, perform: Callable[[Request], Outcome]) -> float:
         """Have a client make its next request; note it. Seconds until it has thought of another."""
@@ -49,7 +51,14 @@ class Recorder:
                 self.failed.append((op, outcome.why))
             elif op.known or not self.workload.model.reads(op):  # an unanswered read says nothing
                 self.ops.append(op)
+            self.ended += 1
+            self._guard.notify_all()
         return mind.saw(request, outcome)
+
+    def wait(self, calls: int, seconds: float) -> bool:
+        """Wait until so many calls have ended, at most that long; whether they have."""
+        with self._guard:
+            return self._guard.wait_for(lambda: self.ended >= calls, seconds)
 
     def judge(self, seconds: float = 60.0) -> Found:
         """Ask the checker."""

@@ -1,0 +1,62 @@
+"""Why: what may happen to a server, its network and its clients is the same for all stores."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+from tests.linearizability.proxy import MODES, Proxy
+from tests.linearizability.real import Around, Fault
+from tests.services.base import Server
+
+
+def kill_client(around: Around) -> None:
+    """kill -9 of a client; its next request is made by another process."""
+    around.random.choice(around.far).signal(signal.SIGKILL)
+
+
+def stop_client(around: Around) -> None:
+    """SIGSTOP of a client, in the midst of whatever it does."""
+    one = around.random.choice(around.far)
+    one.signal(signal.SIGSTOP)
+    around.during(12, around.random.uniform(0.05, 0.3))
+    one.signal(signal.SIGCONT)
+
+
+def kill_server(server: Server) -> Fault:
+    """kill -9 of the server, which then comes back with what it had."""
+
+    def fault(around: Around) -> None:
+        server.kill()
+        server.start()
+
+    return fault
+
+
+def stop_server(server: Server, longest: float) -> Fault:
+    """SIGSTOP of the server for up to ``longest`` seconds."""
+
+    def fault(around: Around) -> None:
+        server.signal(signal.SIGSTOP)
+        around.during(100, around.random.uniform(0.1, 1.0) * longest)
+        server.signal(signal.SIGCONT)
+
+    return fault
+
+
+def network(proxies: Sequence[Proxy], timeout: float) -> dict[str, tuple[int, Fault]]:
+    """All that a proxy can do, to one or to all of them. ``timeout``: seconds that clients wait for a reply."""
+
+    def make(kind: str) -> Fault:
+        def fault(around: Around) -> None:
+            chosen = list(proxies) if around.random.random() < 0.5 else [around.random.choice(proxies)]
+            for proxy in chosen:
+                proxy.arm(kind, {"late": 1.3 * timeout, "slow": 0.05}.get(kind, 0.0))
+            quick = kind in ("cut", "slow", "refuse")
+            around.during(20 if quick else 6, 0.5 if quick else 2 * timeout)
+            for proxy in chosen:
+                proxy.heal()
+
+        return fault
+
+    return {kind: (8 if kind == "cut" else 3, make(kind)) for kind in MODES}
