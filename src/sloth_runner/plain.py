@@ -1,31 +1,82 @@
-"""Why: start-up is a feature, and typing's NamedTuple compiles the text of every annotation: a tenth of the time.
+"""Why: start-up is a feature, and a hundred named tuples of the standard library's are a fifth of a small run's time:
+typing's compiles the text of every annotation, and that of collections compiles a function for every class.
 
-``NamedTuple`` here is typing's to a type checker, and makes the same classes without reading their annotations.
-Standard library only, as all that is sent to bare machines.
+``NamedTuple`` here is typing's to a type checker, and makes classes that do the same; ``__new__`` is compiled once
+for each number of fields, and gets its parameters' names from the class. Standard library only, as all that is sent
+to bare machines.
 """
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import NamedTuple
 else:
-    from collections import namedtuple
+    try:
+        from _collections import _tuplegetter
+    except ImportError:  # another Python than CPython
+        from operator import itemgetter
 
-    _OWN = frozenset(("__module__", "__qualname__", "__annotations__"))
+        def _tuplegetter(index, doc):
+            return property(itemgetter(index), doc=doc)
+
+    _TEMPLATES = {}
+
+    def _constructor(fields):
+        """``lambda _cls, a, b: tuple.__new__(_cls, (a, b))`` with these names."""
+        count = len(fields)
+        if count not in _TEMPLATES:
+            names = "".join(f"_{number}, " for number in range(count))
+            source = f"lambda _cls, {names}: new(_cls, ({names}))"
+            _TEMPLATES[count] = eval(source, {"new": tuple.__new__, "__builtins__": {}})  # noqa: S307 - our own text
+        template = _TEMPLATES[count]
+        code = template.__code__.replace(co_varnames=("_cls", *fields), co_name="__new__")
+        return FunctionType(code, template.__globals__, "__new__")
+
+    def _make(cls, iterable):
+        """A new one from a sequence or an iterable."""
+        result = tuple.__new__(cls, iterable)
+        if len(result) != len(cls._fields):
+            raise TypeError(f"expected {len(cls._fields)} arguments, got {len(result)}")
+        return result
+
+    def _replace(self, /, **given):
+        """A new one with other values of some fields."""
+        result = tuple.__new__(type(self), map(given.pop, self._fields, self))
+        if given:
+            raise TypeError(f"there are no fields {sorted(given)}")
+        return result
+
+    def _asdict(self):
+        """Field names and values."""
+        return dict(zip(self._fields, self))  # noqa: B905 - Python 3.8 has no strict
+
+    def _repr(self):
+        return f"{type(self).__name__}({', '.join(f'{f}={v!r}' for f, v in self._asdict().items())})"
+
+    def _getnewargs(self):
+        return tuple(self)
+
+    _SHARED = {
+        "__slots__": (),
+        "_make": classmethod(_make),
+        "_replace": _replace,
+        "_asdict": _asdict,
+        "__repr__": _repr,
+        "__getnewargs__": _getnewargs,
+    }
 
     class _Maker(type):
         def __new__(cls, name, bases, body):
             fields = tuple(body.get("__annotations__", ()))
-            defaults = [body[field] for field in fields if field in body]
-            made = namedtuple(name, fields, defaults=defaults, module=body["__module__"])
-            made.__annotations__ = body.get("__annotations__", {})
-            made.__qualname__ = body["__qualname__"]
-            for key, value in body.items():
-                if key not in _OWN and key not in fields:
-                    setattr(made, key, value)
-            return made
+            defaults = {field: body[field] for field in fields if field in body}
+            new = _constructor(fields)
+            new.__defaults__ = tuple(defaults.values())
+            getters = {field: _tuplegetter(index, None) for index, field in enumerate(fields)}
+            own = {"_fields": fields, "_field_defaults": defaults, "__new__": new, "__match_args__": fields}
+            return type(name, (tuple,), {**_SHARED, **own, **body, **getters})
 
     NamedTuple = type.__new__(_Maker, "NamedTuple", (), {})
 
