@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ from sloth_runner.state.layout import KEYRING, LOCAL, SEP, SHARED, STORE, check_
 if TYPE_CHECKING:
     from sloth_runner.config_encryption import Encryption
     from sloth_runner.config_fields import Agent
+    from sloth_runner.errors import SlothError
     from sloth_runner.inventory import Inventory
     from sloth_runner.state.keyring import KeySource
     from sloth_runner.state.locks import Owner
+    from sloth_runner.state.patience import Contact
     from sloth_runner.state.sealed import Sealed
     from sloth_runner.state.state import State
     from sloth_runner.state.store import Store
@@ -45,7 +48,10 @@ def settings_for(
 class App:
     """What commands and runs share. ``clock``: seconds since the epoch; ``new_id``: 128 random bits in hex;
     ``getenv``: a variable of this process's environment, for task files; ``environ``: all of it, for programs that
-    print keys and secrets; ``ask``: asks the user for a secret (None: nobody can be asked)."""
+    print keys and secrets; ``ask``: asks the user for a secret (None: nobody can be asked); ``sleep`` waits seconds.
+
+    ``hurry`` set: nothing waits any more for a server that does not answer; ``trouble`` hears of each that is waited
+    for."""
 
     def __init__(
         self,
@@ -57,6 +63,7 @@ class App:
         environ: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         ask: Callable[[str, bool], str] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -65,6 +72,10 @@ class App:
         self.environ = environ or {}
         self.cwd = cwd or settings.home
         self.ask = ask
+        self.hurry = False
+        self.trouble: Callable[[SlothError], None] = lambda error: None
+        self._sleep = sleep
+        self._contact: Contact | None = None
         self._store: Store | None = None
         self._key_source: KeySource | None = None
         self._inventory: Inventory | None = None
@@ -174,9 +185,26 @@ class App:
             options = Options(
                 settings.state_folder, patience, settings.request_timeout, self._password(), self.environ
             )
-            return open_store(settings.store, options)
+            store = open_store(settings.store, options)
         except BadConfig as error:
             raise settings.origins["state.store"].problem(error.message, *error.next) from None
+        return store if store.traits.embedded else self._patient(store, patience)
+
+    def _patient(self, store: Store, patience: float) -> Store:
+        """A handle that waits for a server which was there before and is away just now, and for others."""
+        from sloth_runner.state.patience import Contact, Patience
+        from sloth_runner.state.patient import Patient
+
+        self._contact = self._contact or Contact()
+        made = Patience(
+            min(patience, self.settings.request_timeout),
+            patience,
+            contact=self._contact,
+            sleep=self._sleep,
+            stopped=lambda: self.hurry,
+            told=lambda error: self.trouble(error),
+        )
+        return Patient(store, made)
 
     def writer(self, store: Store | None = None) -> Writer:
         """The path of every change, on ``store`` or the app's own."""

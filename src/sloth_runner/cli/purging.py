@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from sloth_runner.documents.keys import flags
 from sloth_runner.errors import Conflict, TooLarge, UsageError
 from sloth_runner.state import tags
+from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, place, prefix_of, revisions_of
+from sloth_runner.state.patience import CONTENTION, Tries
 from sloth_runner.state.record import decode_record
 from sloth_runner.state.store import Change
-from sloth_runner.state.writer import TRIES
 
 if TYPE_CHECKING:
     from sloth_runner.state.state import State
@@ -82,17 +83,19 @@ def _erasure(store: Store, namespace: str, name: str) -> list[Change]:
 
 def _commit(store: Store, namespace: str, batch: list[Change], names: list[str]) -> None:
     try:
-        store.commit(batch)
+        settle(store, batch)
         return
     except (Conflict, TooLarge):
         pass  # others wrote meanwhile, or it is too much at once: key by key
     for name in names:
-        for attempt in range(TRIES):
+        tries: Tries | None = None
+        while True:
             try:
                 _commit_key(store, _erasure(store, namespace, name))
                 break
-            except Conflict:
-                if attempt == TRIES - 1:
+            except Conflict as conflict:
+                tries = tries or Tries(store.traits.patience, CONTENTION)
+                if not tries.again(conflict):
                     raise
 
 
@@ -100,4 +103,4 @@ def _commit_key(store: Store, changes: list[Change]) -> None:
     """One key: in one commit if the store takes so many changes, else its oldest revisions first."""
     most = store.traits.max_changes
     for start in range(0, len(changes), most):
-        store.commit(changes[start : start + most])
+        settle(store, changes[start : start + most])

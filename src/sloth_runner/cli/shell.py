@@ -81,6 +81,7 @@ class Shell:
                 environ=world.environ,
                 cwd=self.cwd,
                 ask=self.ask_secret,
+                sleep=world.sleep,
             )
         return self._app
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sloth_runner.documents import who
 from sloth_runner.moments import iso
+from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import AUDIT, SEP, revisions_of, store_key
 from sloth_runner.state.store import ABSENT, Change
 
@@ -55,4 +56,4 @@ def _write(view: State, keys: dict[str, list[str]]) -> None:
         ]
         most = min(AT_ONCE, store.traits.max_changes)
         for start in range(0, len(changes), most):
-            store.commit(changes[start : start + most])
+            settle(store, changes[start : start + most])

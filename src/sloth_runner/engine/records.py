@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadStack, Conflict, KeyMissing
 from sloth_runner.names import did_you_mean
+from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import (
     RUN,
     RUN_LIVE,
@@ -24,6 +25,7 @@ from sloth_runner.state.layout import (
     revisions_of,
     store_key,
 )
+from sloth_runner.state.patience import CONTENTION, Tries
 from sloth_runner.state.store import ABSENT, Change, Check, Store
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 KEEP_DAYS = 90
-TRIES = 10
 CALLS = 500
 """Calls of one task that its record keeps; one that changed something always."""
 LOG_LIMIT = 256 * 1024
@@ -61,7 +62,8 @@ def encode(document: Document) -> bytes:
 def write(store: Store, rows: Sequence[tuple[str, Document | None]], fences: Sequence[Fence] = ()) -> None:
     """Commit records, new or again (None: deleted), under the stack's lock. Raises Conflict when that was lost."""
     checks = [check for fence in fences for check in fence.checks]
-    for attempt in range(TRIES):
+    tries: Tries | None = None
+    while True:
         changes: list[Change | Check] = []
         for key, document in rows:
             entry = store.get(key)
@@ -69,11 +71,12 @@ def write(store: Store, rows: Sequence[tuple[str, Document | None]], fences: Seq
                 data = None if document is None else encode(document)
                 changes.append(Change(key, data, entry.rev if entry else ABSENT))
         try:
-            store.commit([*changes, *checks])
+            settle(store, [*changes, *checks])
             return
         except Conflict as conflict:
             # Records of a run are its own: what moved them is a migration of the store, which keeps their content.
-            if attempt == TRIES - 1 or not conflict.keys <= {key for key, _ in rows}:
+            tries = tries or Tries(store.traits.patience, CONTENTION)
+            if not conflict.keys <= {key for key, _ in rows} or not tries.again(conflict):
                 raise
 
 
@@ -114,19 +117,33 @@ def show_run(store: Store, run: str) -> Document:
     return document
 
 
+def forget_expired(store: Store, now: float) -> None:
+    """Delete the records of the oldest runs, if they are beyond what is kept; some at a time."""
+    gone = expired(store, now, min(20, store.traits.max_changes // 2))
+    try:
+        if gone:
+            settle(store, gone)
+    except Conflict:
+        pass  # another run is at it, too
+
+
 def expired(store: Store, now: float, most: int = 20) -> list[Change]:
-    """Deletions of about ``most`` records of the oldest runs, those beyond what is kept."""
+    """Deletions of the oldest runs' records, those beyond what is kept: about ``most``, or of one run twice as many,
+    its head last."""
     horizon = now - KEEP_DAYS * 86400
     out: list[Change] = []
-    for entry in store.scan(prefix_of(SHARED, RUN)):
+    for entry in store.scan(prefix_of(SHARED, RUN), limit=most):
         if len(out) >= most or json.loads(entry.value)["began"] > horizon:
             break
-        out.append(Change(entry.key, None, entry.rev))
-        tasks = store.scan(revisions_of(SHARED, RUN_TASK, place(entry.key).name))
+        room = 2 * most - len(out)
+        tasks = list(store.scan(revisions_of(SHARED, RUN_TASK, place(entry.key).name), limit=room))
         out.extend(Change(task.key, None, task.rev) for task in tasks)
+        if len(tasks) == room:
+            break
         live = store.get(live_key(place(entry.key).name))
         if live is not None:
             out.append(Change(live.key, None, live.rev))
+        out.append(Change(entry.key, None, entry.rev))
     return out
 
 
@@ -150,11 +167,12 @@ def rename_stack(store: Store, old: str, new: str) -> None:
         raise BadStack(
             f"there is a stack {new!r} already", next=["choose another name, or forget that one first"]
         )
-    store.commit(
+    settle(
+        store,
         [
             Change(store_key(SHARED, STACK, new), encode(found[0]), ABSENT),
             Change(store_key(SHARED, STACK, old), None, found[1]),
-        ]
+        ],
     )
 
 
@@ -163,7 +181,7 @@ def forget_stack(store: Store, name: str) -> None:
     found = find_stack(store, name)
     if found is None:
         raise _no_stack(store, name)
-    store.commit([Change(store_key(SHARED, STACK, name), None, found[1])])
+    settle(store, [Change(store_key(SHARED, STACK, name), None, found[1])])
 
 
 def cut_calls(calls: list[Document]) -> list[Document]:

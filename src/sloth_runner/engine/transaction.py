@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Conflict, TransactionSpan
+from sloth_runner.state.commits import settle
 from sloth_runner.state.overlay import Overlay
 from sloth_runner.state.state import State
 from sloth_runner.state.store import Change, Check
-from sloth_runner.state.writer import Writer
+from sloth_runner.state.writer import Writer, written
 
 if TYPE_CHECKING:
     from sloth_runner.model import Site
@@ -60,8 +61,9 @@ class Transaction:
         fences = [check for fence in self._fences for check in fence.checks if check.key not in seen]
         if not changes:
             return True
+        store = self._outer.writer.store
         try:
-            self._outer.writer.store.commit([*changes, *fences])
+            settle(store, [*changes, *fences], lambda: written(store, changes))
         except Conflict as conflict:
             fenced = {check.key for check in fences} & conflict.keys
             if fenced:

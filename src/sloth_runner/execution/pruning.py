@@ -20,7 +20,7 @@ from sloth_runner.execution.stack_lock import StackLock
 from sloth_runner.modules.base import Change, Observed, Resource, differing
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import SHARED
-from sloth_runner.state.ledger import Ledger, claimed, entries, released, unused_contents
+from sloth_runner.state.ledger import Ledger, claimed, entries, released, sweep
 from sloth_runner.state.ledger_records import Entry, Intent
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Pruning:
                     error.target = error.target or agent
                     done.append((verdict, error))
             for agent in ledgers:
-                self._sweep(agent)
+                sweep(self._app.store(), agent)
         return done
 
     def _carry_out(self, verdict: Verdict, ledger: Ledger, transport: Transport) -> None:
@@ -236,11 +236,6 @@ class Pruning:
         resource = Resource(entry.kind, entry.id, entry.params)
         options = {"undo": True, "replace": True}
         return Change(resource, now, wanted, differing(now.attributes, wanted), content, options, entry.extra)
-
-    def _sweep(self, agent: str) -> None:
-        stale = unused_contents(self._app.store(), agent)
-        if stale:
-            self._app.store().commit(stale)
 
 
 def _look(entry: Entry) -> Any:

@@ -160,9 +160,7 @@ class Execution:
             records.write(self.store, [(key, document)], self.lock.fences())
 
     def _forget_old_runs(self) -> None:
-        gone = records.expired(self.store, self.app.clock())
-        if gone:
-            self.store.commit(gone)
+        records.forget_expired(self.store, self.app.clock())
 
     def _earlier(self) -> dict[str, dict[str, Any]]:
         if self.options.resume is None:

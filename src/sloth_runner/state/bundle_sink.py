@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from sloth_runner.errors import Conflict, Indeterminate
+from sloth_runner.errors import Conflict
+from sloth_runner.state.commits import as_left, settle
 from sloth_runner.state.layout import place
 from sloth_runner.state.store import ABSENT, Change
-from sloth_runner.state.writer import TRIES
 
 if TYPE_CHECKING:
     from sloth_runner.state.store import Bulk, Store
@@ -97,25 +97,14 @@ class CommitSink:
             self._commit_part(changes[start : start + self._most])
 
     def _commit_part(self, part: list[Change]) -> None:
-        for attempt in range(TRIES):
-            try:
-                self._store.commit(part)
+        try:
+            settle(self._store, part)
+        except Conflict as conflict:
+            if as_left(self._store, part):
                 return
-            except Indeterminate:
-                if self._is_there(part):
-                    return
-                if attempt == TRIES - 1:
-                    raise
-            except Conflict as conflict:
-                if self._is_there(part):
-                    return
-                names = sorted({place(key).name for key in conflict.keys})
-                raise Conflict(
-                    f"others changed {', '.join(map(repr, names[:3]))} during the import",
-                    keys=conflict.keys,
-                    next=["run the import again: it goes on where it stopped"],
-                ) from conflict
-
-    def _is_there(self, part: list[Change]) -> bool:
-        found = [self._store.get(change.key) for change in part]
-        return all(e is not None and e.value == c.value for e, c in zip(found, part, strict=True))
+            names = sorted({place(key).name for key in conflict.keys})
+            raise Conflict(
+                f"others changed {', '.join(map(repr, names[:3]))} during the import",
+                keys=conflict.keys,
+                next=["run the import again: it goes on where it stopped"],
+            ) from conflict

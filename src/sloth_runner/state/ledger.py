@@ -13,6 +13,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Conflict, Corrupt, LockLost
+from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import CONTENT, INTENT, LEDGER, PENDING, place, prefix_of, store_key
 from sloth_runner.state.ledger_records import (
     CALL_PREFIX,
@@ -26,12 +27,12 @@ from sloth_runner.state.ledger_records import (
     encode,
     escaped,
 )
+from sloth_runner.state.patience import CONTENTION, Tries
 from sloth_runner.state.store import ABSENT, Change, Check, Store
 
 if TYPE_CHECKING:
     from sloth_runner.state.writer import Fence
 
-TRIES = 10
 AHEAD_FROM, AHEAD_MOST = 16, 20_000
 """After so many questions the ledger is read ahead, up to so many entries."""
 
@@ -175,15 +176,13 @@ class Ledger:
             self._commit(items[start : start + most])
         if self._letting_go:
             self._letting_go = False
-            stale = unused_contents(self._store, self.namespace)
-            for change in stale:
-                self._revs.pop(change.key, None)
-            if stale:
-                self._store.commit(stale)
+            for key in sweep(self._store, self.namespace):
+                self._revs.pop(key, None)
 
     def _commit(self, items: list[tuple[str, bytes | None]]) -> None:
         fences = [check for fence in self._fences() for check in fence.checks]
-        for _ in range(TRIES):
+        tries: Tries | None = None
+        while True:
             changes: list[Change | Check] = []
             for key, data in items:
                 rev = self._rev(key)
@@ -192,7 +191,7 @@ class Ledger:
             if not changes:
                 return
             try:
-                revs = self._store.commit([*changes, *fences])
+                revs = settle(self._store, [*changes, *fences])
             except Conflict as conflict:
                 if conflict.keys & {check.key for check in fences}:
                     raise LockLost(
@@ -200,14 +199,18 @@ class Ledger:
                         next=["see who has it: sloth-runner lock list --shared", "run again"],
                     ) from conflict
                 self._revs.clear()  # another stack works on the same resources: what we did last is true
-                continue
-            for change, rev in zip(changes, revs, strict=False):
+                tries = tries or Tries(self._store.traits.patience, CONTENTION)
+                if tries.again(conflict):
+                    continue
+                raise Conflict(
+                    f"the ledger of {self.namespace!r} was changed by others each time it was tried",
+                    keys=[key for key, _ in items],
+                ) from conflict
+            for change, rev in zip(changes, revs or (), strict=False):
                 self._revs[change.key] = rev
+            if revs is None:
+                self._revs.clear()
             return
-        raise Conflict(
-            f"the ledger of {self.namespace!r} was changed by others at each of {TRIES} tries",
-            keys=[key for key, _ in items],
-        )
 
     def _keep(self, digest: str, content: bytes) -> None:
         key = store_key(self.namespace, CONTENT, digest)
@@ -280,6 +283,18 @@ def intents(store: Store, namespace: str) -> Iterator[str]:
     """The (escaped) addresses of resources whose change was begun and not recorded."""
     for found in store.scan(prefix_of(namespace, INTENT)):
         yield place(found.key).name
+
+
+def sweep(store: Store, namespace: str) -> list[str]:
+    """Delete kept contents that nothing refers to; the store keys of those. What others use or delete at this moment
+    stays until the next time."""
+    stale = unused_contents(store, namespace)
+    try:
+        if stale:
+            settle(store, stale)
+    except Conflict:
+        pass
+    return [change.key for change in stale]
 
 
 def unused_contents(store: Store, namespace: str, most: int = 500) -> list[Change]:

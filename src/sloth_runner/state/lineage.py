@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Conflict, Corrupt
 from sloth_runner.plain import NamedTuple
+from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import (
     CONTENT,
     HEAD,
@@ -66,7 +67,7 @@ def ensure_lineage(store: Store, namespace: str, new_id: Callable[[], str]) -> s
         if found is not None:
             return found
         try:
-            store.commit([Change(lineage_key(namespace), encode(new_id()), ABSENT)])
+            settle(store, [Change(lineage_key(namespace), encode(new_id()), ABSENT)])
         except Conflict:
             continue  # another process made it
 

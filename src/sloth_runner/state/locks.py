@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 from sloth_runner.errors import BadName, BadValue, Conflict, Corrupt, LockLost
 from sloth_runner.model import By
 from sloth_runner.plain import NamedTuple
+from sloth_runner.state.commits import Unknowable, settle
 from sloth_runner.state.layout import FENCE, LEASE, check_key, place, prefix_of, store_key
+from sloth_runner.state.patience import CONTENTION, Tries
 from sloth_runner.state.store import ABSENT, PRESENT, Change, Check
-from sloth_runner.state.writer import TRIES, Fence
+from sloth_runner.state.writer import Fence
 
 if TYPE_CHECKING:
-    from sloth_runner.state.store import Store
+    from sloth_runner.state.store import Entry, Store
 
 
 class Owner(NamedTuple):
@@ -91,27 +93,35 @@ def held(store: Store, namespace: str) -> Iterator[Info]:
 
 
 def acquire(store: Store, namespace: str, name: str, owner: Owner, ttl: float, now: float) -> Held | Info:
-    """Take the lock for ``ttl`` seconds: Held, or Info about whoever has it. One try, no waiting."""
+    """Take the lock for ``ttl`` seconds: Held, or Info about whoever has it. One try, no waiting for its holder."""
     if not ttl > 0:
         raise BadValue(f"the ttl of lock {name!r} must be more than 0 seconds, not {ttl!r}")
     fence_key, lease_key = store_key(namespace, FENCE, name), store_key(namespace, LEASE, name)
-    for _ in range(TRIES):
+    tries: Tries | None = None
+    while True:
         fence = store.get(fence_key)
         other = info(store, namespace, name)
         if other is not None:
             return other
         token = _token(fence.value) + 1 if fence else 1
-        lease = Info(namespace, name, token, owner, ttl, now, now + ttl)
+        note = _fence(token, "acquire", owner.by, now, owner=owner.identity, before=_op(fence))
+        lease = _encode(Info(namespace, name, token, owner, ttl, now, now + ttl))
         changes = [
-            Change(fence_key, _fence(token, "acquire", owner.by, now), fence.rev if fence else ABSENT),
-            Change(lease_key, _encode(lease), ABSENT, ttl),
+            Change(fence_key, note, fence.rev if fence else ABSENT),
+            Change(lease_key, lease, ABSENT, ttl),
         ]
         try:
-            revs = store.commit(changes)
-        except Conflict:
-            continue
-        return Held(namespace, name, token, owner, ttl, now, revs[0])
-    raise Conflict(f"the lock {name!r} was taken by others at each of {TRIES} tries", keys=[lease_key])
+            rev = _settled(store, changes)
+        except Conflict as conflict:
+            tries = tries or Tries(store.traits.patience, CONTENTION)
+            if tries.again(conflict):
+                continue
+            raise Conflict(
+                f"the lock {name!r} was taken by others each time it was tried", keys=[lease_key]
+            ) from conflict
+        if rev is not None:
+            return Held(namespace, name, token, owner, ttl, now, rev)
+        # It was ours, and is not any more: the reply was lost for longer than the lease lasts.
 
 
 def renew(store: Store, lock: Held, now: float, ttl: float | None = None) -> Held:
@@ -120,7 +130,8 @@ def renew(store: Store, lock: Held, now: float, ttl: float | None = None) -> Hel
     lease = Info(lock.namespace, lock.name, lock.token, lock.owner, length, lock.acquired, now + length)
     fence, present = lock.fence.checks
     try:
-        store.commit([fence, Change(present.key, _encode(lease), PRESENT, length)])
+        # Whoever holds it may do this any number of times: a Conflict says that nobody of us holds it.
+        settle(store, [fence, Change(present.key, _encode(lease), PRESENT, length)], lambda: False)
     except Conflict as conflict:
         raise _lost(lock) from conflict
     return lock._replace(ttl=length)
@@ -129,16 +140,31 @@ def renew(store: Store, lock: Held, now: float, ttl: float | None = None) -> Hel
 def release(store: Store, lock: Held, now: float) -> bool:
     """Let go; False when the lease had ended or the lock was broken (then nothing is written)."""
     fence, present = lock.fence.checks
+    note = _fence(lock.token, "release", lock.owner.by, now, owner=lock.owner.identity)
     try:
-        store.commit(
-            [
-                Change(fence.key, _fence(lock.token, "release", lock.owner.by, now), fence.expect),
-                Change(present.key, None, PRESENT),
-            ]
+        settle(
+            store,
+            [Change(fence.key, note, fence.expect), Change(present.key, None, PRESENT)],
+            lambda: _was_released(store, lock),
         )
     except Conflict:
         return False
     return True
+
+
+def _was_released(store: Store, lock: Held) -> bool:
+    """Whether the lock was let go by its holder, and not lost: its next holder has noted which."""
+    fence = store.get(store_key(lock.namespace, FENCE, lock.name))
+    if fence is None:
+        return False
+    found = _token(fence.value)
+    if found == lock.token:
+        return _op(fence) == "release"
+    if found == lock.token + 1:
+        return bool(json.loads(fence.value).get("before") == "release")
+    raise Unknowable(
+        f"whether the lock {lock.name!r} was still ours when it was let go can't be found out: others had it since"
+    )
 
 
 def adopt(store: Store, lock: Info) -> Held | None:
@@ -158,9 +184,11 @@ def break_lock(store: Store, lock: Info, by: By, reason: str, now: float) -> boo
     fence = store.get(fence_key)
     if fence is None or _token(fence.value) != lock.token:
         return False
-    note = _fence(lock.token + 1, "break", by, now, reason=reason, holder=lock.owner.holder)
+    before = _op(fence)
+    note = _fence(lock.token + 1, "break", by, now, reason=reason, holder=lock.owner.holder, before=before)
+    changes = [Change(fence_key, note, fence.rev), Change(lease_key, None, PRESENT)]
     try:
-        store.commit([Change(fence_key, note, fence.rev), Change(lease_key, None, PRESENT)])
+        settle(store, changes, lambda: _is(store, fence_key, note))
     except Conflict:
         return False
     return True
@@ -180,6 +208,27 @@ def is_stale(lock: Info, host: str, boot: str, started: int | None) -> bool:
 def fence_token(data: bytes) -> int:
     """The token that a fence's record holds. Raises Corrupt."""
     return _token(data)
+
+
+def _settled(store: Store, changes: list[Change]) -> int | None:
+    """The Rev of the fence that was put with a lease; None if both were put and the lease has ended again."""
+    (fence, lease) = changes
+    revs = settle(store, changes, lambda: _is(store, fence.key, fence.value))
+    if revs is not None:
+        return revs[0]
+    entry = store.get(fence.key)
+    ours = entry is not None and entry.value == fence.value and _is(store, lease.key, lease.value)
+    return entry.rev if ours and entry is not None else None
+
+
+def _is(store: Store, key: str, value: bytes | None) -> bool:
+    entry = store.get(key)
+    return entry is not None and entry.value == value
+
+
+def _op(fence: Entry | None) -> str:
+    """What was done last to a lock."""
+    return "" if fence is None else str(json.loads(fence.value).get("op", ""))
 
 
 def _lost(lock: Held) -> LockLost:

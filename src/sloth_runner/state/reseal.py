@@ -15,6 +15,7 @@ from typing import Final
 from sloth_runner.errors import Conflict, Corrupt, KeyWrong, LockHeld, UsageError
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state import keyring
+from sloth_runner.state.commits import settle
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED, SEALING, KeySource, Ring
 from sloth_runner.state.layout import FENCE, KEYRING, LEASE, SEAL, SEP, STORE, place, prefix_of, store_key
 from sloth_runner.state.marks import mark_value, spaces
@@ -132,7 +133,7 @@ def decrypt(store: Sealed, random: Callable[[int], bytes], progress: Progress) -
         for namespace in spaces(store.inner):
             mark = store.mark(namespace)
             if mark.rev != ABSENT:
-                store.inner.commit([Change(namespace + SEAL, None, mark.rev)])
+                settle(store.inner, [Change(namespace + SEAL, None, mark.rev)])
     return done
 
 
@@ -197,7 +198,7 @@ def _put(store: Sealed, ring: Ring, expect: int, random: Callable[[int], bytes])
 
 def _put_if(store: Sealed, ring: Ring, expect: int, random: Callable[[int], bytes]) -> bool:
     try:
-        store.inner.commit([Change(KEYRING, keyring.encode(ring, random), expect)])
+        settle(store.inner, [Change(KEYRING, keyring.encode(ring, random), expect)])
     except Conflict:
         return False
     return True
@@ -232,8 +233,9 @@ def _tell(store: Sealed) -> None:
             if guard is not None:
                 guard(namespace, b"" if ring.mode == OPENING else MARK)
             try:
-                store.inner.commit(
-                    [Change(namespace + SEAL, mark_value(ring), mark.rev), Check(KEYRING, store.ring_rev)]
+                settle(
+                    store.inner,
+                    [Change(namespace + SEAL, mark_value(ring), mark.rev), Check(KEYRING, store.ring_rev)],
                 )
             except Conflict:
                 continue
@@ -274,7 +276,7 @@ def _commit(store: Store, batch: list[Change | Check], waiting: list[str]) -> _P
     total = sum(isinstance(change, Change) for change in batch)
     try:
         if batch:
-            store.commit(batch)
+            settle(store, batch)
         return _Part(total, total, waiting)
     except Conflict:
         pass  # others wrote meanwhile: those records are looked at again in the next round
@@ -284,7 +286,7 @@ def _commit(store: Store, batch: list[Change | Check], waiting: list[str]) -> _P
             continue
         checks = [one for one in batch[index + 1 : index + 2] if isinstance(one, Check)]
         try:
-            store.commit([change, *checks])
+            settle(store, [change, *checks])
             done += 1
         except Conflict:
             if checks and store.get(checks[0].key) is not None:

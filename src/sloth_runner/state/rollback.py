@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
-from sloth_runner.errors import Compacted, Conflict, Indeterminate, SlothError, TooLarge
+from sloth_runner.errors import Compacted, Conflict, SlothError, TooLarge
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state import edits, history, tags
+from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import HEAD, HISTORY, place, prefix_of, store_key
+from sloth_runner.state.patience import CONTENTION, Tries
 from sloth_runner.state.record import Record, decode_record
 from sloth_runner.state.store import walk
-from sloth_runner.state.writer import KEEP_ALL, TRIES, Batch, Mutation, Writer
+from sloth_runner.state.writer import KEEP_ALL, Batch, Mutation, Writer, written
 
 if TYPE_CHECKING:
     from sloth_runner.model import By
@@ -171,32 +174,24 @@ def _mutation(store: Store, namespace: str, step: Step, by: By) -> Mutation:
 
 def _together(writer: Writer, namespace: str, group: list[Mutation]) -> None:
     """All of the mutations in one commit, or none. Unlike ``Writer.apply`` none fails or succeeds alone."""
-    exclusive = writer.store.traits.exclusive
-    with exclusive([namespace]) if exclusive else nullcontext():
-        for _ in range(TRIES):
+    traits = writer.store.traits
+    with traits.exclusive([namespace]) if traits.exclusive else nullcontext():
+        tries: Tries | None = None
+        while True:
             batch = Batch(writer, guess=False)
             for mutation in group:
                 batch.add(mutation)
-            if _commit(writer.store, batch):
+            changes = batch.changes()
+            try:
+                settle(writer.store, changes, partial(written, writer.store, changes))
                 return
-    raise Conflict(f"keys of {namespace} were changed by others at each of {TRIES} tries")
-
-
-def _commit(store: Store, batch: Batch) -> bool:
-    """Whether the batch is in the store. False: others changed something, so that it must be made anew."""
-    changes = batch.changes()
-    unknown: Indeterminate | None = None
-    for _ in range(TRIES):
-        try:
-            store.commit(changes)
-        except Indeterminate as error:
-            unknown = error
-            continue
-        except Conflict:
-            return unknown is not None and batch.was_applied()
-        return True
-    assert unknown is not None
-    raise unknown
+            except Conflict as conflict:
+                tries = tries or Tries(traits.patience, CONTENTION)
+                if not tries.again(conflict):
+                    raise Conflict(
+                        f"keys of {namespace} were changed by others each time it was tried",
+                        keys=conflict.keys,
+                    ) from conflict
 
 
 def _kept(store: Store, namespace: str, last: Record, row: tags.Row, moment: float) -> Record | None:

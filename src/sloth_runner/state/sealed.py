@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from sloth_runner.errors import Conflict, Corrupt, Foreign, KeyWrong
 from sloth_runner.state import faults, keyring
+from sloth_runner.state.commits import settle
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED, SEALING, KeySource, Ring
 from sloth_runner.state.layout import KEYRING, SEAL, STORE
 from sloth_runner.state.marks import Mark, in_plaintext, is_own, mark_in, mark_value, without_own
@@ -260,7 +261,7 @@ class Sealed:
             self.ready()
             ring = keyring.make(self.source, self._random, None, 0)
             try:
-                self.inner.commit([Change(KEYRING, keyring.encode(ring, self._random), ABSENT)])
+                settle(self.inner, [Change(KEYRING, keyring.encode(ring, self._random), ABSENT)])
             except Conflict:
                 pass  # another process was first
             self._load()

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from sloth_runner.errors import Bug, TooLarge
 from sloth_runner.plain import NamedTuple
+
+if TYPE_CHECKING:
+    from sloth_runner.state.patience import Patience
 
 Rev: TypeAlias = int
 """A store's version of one entry: at least 1, never used twice for a key, growing with every write to it."""
@@ -93,6 +96,9 @@ class Traits(NamedTuple):
     probe: Callable[[], list[Proof]] | None = None
     """Proves by trying, on records of its own, that the server is what this store relies on. None where nothing is
     taken on trust: there is no server."""
+    patience: Patience | None = None
+    """How this handle waits between tries, when others change the same keys or the server does not answer. None for
+    one that never waits: it queues (``exclusive``), or has to answer at once. Backends leave it alone."""
 
 
 class Doorbell(Protocol):

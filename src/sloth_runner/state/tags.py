@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from sloth_runner.errors import BadName, Conflict, Corrupt, Indeterminate, KeyMissing
+from sloth_runner.errors import BadName, Conflict, Corrupt, KeyMissing
 from sloth_runner.model import By
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import NamedTuple
+from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, SEP, TAG, place, prefix_of, store_key
 from sloth_runner.state.record import decode_record, digest
 from sloth_runner.state.store import ABSENT, Change, Check, walk
@@ -28,7 +29,6 @@ FORMAT = 1
 CHUNK = 24 * 1024
 """Bytes of rows in one chunk, about."""
 MAKING, DONE, DROPPING = "making", "done", "dropping"
-TRIES = 10
 _MARK = "="
 _PAST = ">"
 """Sorts behind all chunks of a tag, before the next tag."""
@@ -255,20 +255,18 @@ def _commit(store: Store, changes: Sequence[Change | Check]) -> int:
 
     Raises Conflict, Indeterminate. A record says who makes the tag and when, so nobody else's looks like ours.
     """
-    unknown: Indeterminate | None = None
     first = changes[0]
-    for _ in range(TRIES):
-        try:
-            return store.commit(changes)[0]
-        except Indeterminate as error:
-            unknown = error
-        except Conflict:
-            now = store.get(first.key)
-            if unknown is None or not isinstance(first, Change) or (now and now.value) != first.value:
-                raise
-            return now.rev if now else ABSENT
-    assert unknown is not None
-    raise unknown
+    assert isinstance(first, Change)
+
+    def applied() -> bool:
+        now = store.get(first.key)
+        return (None if now is None else now.value) == first.value
+
+    revs = settle(store, changes, applied)
+    if revs is not None:
+        return revs[0]
+    now = store.get(first.key)
+    return now.rev if now else ABSENT
 
 
 def _decode(name: str, data: bytes, rev: int) -> Tag:

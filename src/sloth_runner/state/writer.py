@@ -7,15 +7,17 @@ reply is resolved: the same write id is retried with the same expectation, never
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 
-from sloth_runner.errors import Conflict, Corrupt, Indeterminate, LockLost, SlothError, StoreDown, TooLarge
+from sloth_runner.errors import Conflict, Corrupt, LockLost, SlothError, TooLarge
 from sloth_runner.model import By
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state import edits
+from sloth_runner.state.commits import Unknowable, settle
 from sloth_runner.state.heads import Head, Heads
-from sloth_runner.state.layout import BLOB, HEAD, HISTORY, namespace_of, store_key
+from sloth_runner.state.layout import BLOB, HEAD, HISTORY, namespace_of, place, store_key
+from sloth_runner.state.patience import CONTENTION, Tries
 from sloth_runner.state.record import (
     Record,
     decode_record,
@@ -27,8 +29,6 @@ from sloth_runner.state.record import (
 )
 from sloth_runner.state.store import ABSENT, Change, Check, Reader, Rev, Store
 from sloth_runner.state.value import decode, size_of
-
-TRIES = 10
 
 
 class Retention(NamedTuple):
@@ -63,18 +63,24 @@ class Mutation(NamedTuple):
 
 
 class Writer:
-    """Applies mutations. ``clock``: seconds since the epoch; ``new_id``: 128 random bits in hex."""
+    """Applies mutations. ``clock``: seconds since the epoch; ``new_id``: 128 random bits in hex; ``heads`` are shared
+    by the writers of one process."""
 
     __slots__ = ("clock", "heads", "new_id", "retention", "store")
 
     def __init__(
-        self, store: Store, clock: Callable[[], float], new_id: Callable[[], str], retention: Retention
+        self,
+        store: Store,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+        retention: Retention,
+        heads: Heads | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
         self.new_id = new_id
         self.retention = retention
-        self.heads = Heads()
+        self.heads = Heads() if heads is None else heads
 
     def apply(self, mutations: Sequence[Mutation]) -> list[object]:
         """Commit the mutations; the list holds each one's result, or the SlothError that it met.
@@ -114,18 +120,34 @@ class Writer:
             except _Again:
                 for mutation in group:
                     self.heads.forget(store_key(namespace, HEAD, mutation.key))
-            for _ in range(TRIES):
+            tries: Tries | None = None
+            while True:
                 try:
                     return self._attempt(group, guess=False)
                 except _Again as again:
-                    if len(group) > 1:  # let the one that can't be applied fail alone
-                        return [result for one in group for result in self._group(namespace, [one])]
-                    last = again
-        lost = last.lost
-        if lost is not None:
-            return [lost]
-        key = group[0].key
-        return [Conflict(f"{key!r} was changed by others at each of {TRIES} tries", keys=[key])]
+                    if len(group) > 1:
+                        return self._apart(namespace, group, again.keys)
+                    tries = tries or Tries(traits.patience, CONTENTION)
+                    if tries.again():
+                        continue
+                    if again.lost is not None:
+                        return [again.lost]
+                    key = group[0].key
+                    why = f"{key!r} was changed by others each time it was tried"
+                    return [Conflict(why, keys=[key], next=["try again when fewer write to it"])]
+
+    def _apart(self, namespace: str, group: list[Mutation], keys: Collection[str]) -> list[object]:
+        """Let what can't be applied just now, or at all, keep nothing else from being applied: the rest goes
+        together, the others one by one. What concerns one key stays in order."""
+        names = {place(key).name for key in keys}
+        hot = [m.key in names or any(c.key in keys for f in m.fences for c in f.checks) for m in group]
+        if all(hot) or not any(hot):
+            return [result for one in group for result in self._group(namespace, [one])]
+        rest = iter(self._group(namespace, [m for m, is_hot in zip(group, hot, strict=True) if not is_hot]))
+        return [
+            self._group(namespace, [mutation])[0] if is_hot else next(rest)
+            for mutation, is_hot in zip(group, hot, strict=True)
+        ]
 
     def _attempt(self, group: list[Mutation], *, guess: bool) -> list[object]:
         """One try; with ``guess`` on the heads that are remembered, without reading. Raises _Again."""
@@ -141,15 +163,15 @@ class Writer:
             raise _Again(None)
         if changes:
             try:
-                batch.remember(self.store.commit(changes))
+                revs = settle(self.store, changes, lambda: written(self.store, changes))
             except Conflict as conflict:
-                raise _Again(None if guess else _lost_lock(group, conflict)) from conflict
+                raise _Again(None if guess else _lost_lock(group, conflict), conflict.keys) from conflict
             except TooLarge as large:
                 if len(group) == 1:
                     return [large]
                 raise _Again(None) from large
-            except Indeterminate as unknown:
-                self._resolve(changes, batch, unknown)
+            if revs is not None:
+                batch.remember(revs)
         if edits.NEW_REVISION in results:
             last = batch.last_revision
             results = [
@@ -157,35 +179,14 @@ class Writer:
             ]
         return results
 
-    def _resolve(self, changes: list[Change | Check], batch: Batch, unknown: Indeterminate) -> None:
-        """Find out what became of a commit whose reply was lost: retry it as it was, then look for its id.
-
-        Raises ``unknown`` again when the store can't be asked: that the retry was surely not applied says nothing of
-        the commit itself.
-        """
-        for _ in range(TRIES):
-            try:
-                self.store.commit(changes)
-                return
-            except Indeterminate:
-                continue
-            except StoreDown:
-                break
-            except Conflict:
-                try:
-                    applied = batch.was_applied()
-                except StoreDown:
-                    break
-                if applied:
-                    return
-                raise _Again(None) from unknown
-        raise unknown
-
 
 class _Again(Exception):
-    def __init__(self, lost: LockLost | None) -> None:
+    """Try again, after a Conflict on ``keys``; ``lost`` if it was a lock that is no longer held."""
+
+    def __init__(self, lost: LockLost | None, keys: Collection[str] = ()) -> None:
         super().__init__()
         self.lost = lost
+        self.keys = keys
 
 
 class _Key:
@@ -290,30 +291,15 @@ class Batch:
 
     @property
     def unproven(self) -> bool:
-        """Whether anything rests on a head that no commit would check."""
-        return any(slot.place < 0 for slot in self._keys.values())
+        """Whether anything rests on a head that no commit would check; or on one that may have been stale from the
+        start, where a flag alone is written: were the reply lost, that could not be told from our own write."""
+        return not all(slot.added for slot in self._keys.values())
 
     def remember(self, revs: list[Rev]) -> None:
         """The commit was made, and these are its Revs."""
         for slot in self._keys.values():
             if slot.place >= 0 and slot.last is not None:
                 self._heads.keep(slot.store_key, Head(revs[slot.place], slot.last, slot.data))
-
-    def was_applied(self) -> bool:
-        """After a Conflict: whether the store holds what this batch wrote (commits are atomic)."""
-        for key, slot in self._keys.items():
-            if slot.added:
-                written = slot.added[0]
-                entry = self._store.get(store_key(self._namespace, HISTORY, key, written.number))
-                if entry is None:
-                    raise Indeterminate(
-                        f"whether {key!r} was written can't be found out: its history is compacted"
-                    )
-                return decode_record(entry.value).write_id == written.write_id
-            if slot.touched and slot.last is not None:
-                entry = self._store.get(store_key(self._namespace, HEAD, key))
-                return entry is not None and decode_record(entry.value).touch == slot.last.touch
-        return False
 
     def _read(self, key: str) -> _Key:
         name = store_key(self._namespace, HEAD, key)
@@ -392,6 +378,42 @@ class Batch:
         kept = head.number - head.first + 1
         old = head.first_time < self._now - rule.days * 86400
         return kept > rule.most or (kept > rule.keep and (old or head.kept > rule.bytes))
+
+
+def written(store: Store, changes: Sequence[Change | Check]) -> bool:
+    """Whether the store shows that this commit of revisions was made: commits are atomic, so one of them tells.
+
+    Raises Unknowable: what it wrote is compacted already, or was no more than a flag that has been set anew.
+    """
+    puts = [change for change in changes if isinstance(change, Change) and change.value is not None]
+    for change in puts:
+        where = place(change.key)
+        if where.kind == HISTORY and change.expect == ABSENT:
+            entry = store.get(change.key)
+            if entry is not None:
+                return decode_record(entry.value).write_id == decode_record(change.value or b"").write_id
+            head = store.get(store_key(where.namespace, HEAD, where.name))
+            if head is None or decode_record(head.value).number < (where.revision or 0):
+                return False
+            raise _untold(where.name, "its history is compacted")
+    for change in puts:
+        where = place(change.key)
+        if where.kind == HEAD:
+            entry = store.get(change.key)
+            found = None if entry is None else decode_record(entry.value)
+            if found is not None and found.touch == decode_record(change.value or b"").touch:
+                return True
+            if entry is None or entry.rev == change.expect:
+                return False
+            raise _untold(where.name, "others changed it since")
+    return False
+
+
+def _untold(key: str, why: str) -> Unknowable:
+    return Unknowable(
+        f"the reply to a write of {key!r} was lost, and whether it was done can't be found out: {why}",
+        next=[f"look: sloth-runner state history {key}"],
+    )
 
 
 def load_blob(store: Reader, namespace: str, key: str, record: Record) -> Record:

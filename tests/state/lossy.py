@@ -1,0 +1,80 @@
+"""Why: networks lose requests and replies, delay them, and let others act in between; this one does so on demand."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from sloth_runner.errors import Conflict, Indeterminate, StoreDown
+from sloth_runner.state.patience import Patience
+from sloth_runner.state.store import Change, Check, Entry, Rev, Store
+
+FATES = (
+    "fine",
+    "lost before",
+    "lost after",
+    "late",
+    "down",
+    "rival, then lost after",
+    "lost after, then rival",
+)
+"""What may happen to a commit. ``late``: it is made after its sender has given up waiting, before the next one."""
+
+
+class Lossy:
+    """``inner`` behind a bad network. ``fates`` say what becomes of the next commits, then all is fine; ``rival`` is
+    somebody else's turn."""
+
+    def __init__(self, inner: Store, rival: Callable[[], object] = lambda: None) -> None:
+        self.inner = inner
+        self.traits = inner.traits._replace(embedded=False, patience=Patience(1e9, 1e9, sleep=lambda _: None))
+        self.rival = rival
+        self.fates: deque[str] = deque()
+        self._late: list[list[Change | Check]] = []
+
+    def suffer(self, fates: Iterable[str]) -> None:
+        """These are the fates of the next commits."""
+        self.fates = deque(fates)
+
+    def get(self, key: str) -> Entry | None:
+        """See Store."""
+        return self.inner.get(key)
+
+    def scan(
+        self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Entry]:
+        """See Store."""
+        return self.inner.scan(prefix, after=after, limit=limit, reverse=reverse)
+
+    def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
+        """See Store."""
+        self.arrive()
+        fate = self.fates.popleft() if self.fates else "fine"
+        if fate in ("rival", "rival, then lost after"):
+            self.rival()
+        if fate in ("fine", "rival"):
+            return self.inner.commit(changes)
+        if fate == "down":
+            raise StoreDown("the server does not answer")
+        if fate == "late":
+            self._late.append(list(changes))
+        elif fate != "lost before":
+            try:
+                self.inner.commit(changes)
+            except Conflict:
+                pass  # that reply is lost, too
+        if fate == "lost after, then rival":
+            self.rival()
+        raise Indeterminate("the reply was lost")
+
+    def arrive(self) -> None:
+        """What is late arrives."""
+        late, self._late = self._late, []
+        for changes in late:
+            try:
+                self.inner.commit(changes)
+            except Conflict:
+                pass
+
+    def close(self) -> None:
+        """See Store."""
