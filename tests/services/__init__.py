@@ -16,7 +16,7 @@ import pytest
 from tests.services.base import Server
 
 ROOT = Path(__file__).parents[2] / ".services"
-NAMES: tuple[str, ...] = ("etcd", "postgres", "s3")
+NAMES: tuple[str, ...] = ("consul", "etcd", "postgres", "s3")
 """The servers that ``up`` starts; each is the module of this package of that name, which has ``make(folder)``."""
 
 

@@ -12,8 +12,10 @@ import time
 from tests.services import NAMES, ROOT, make
 
 
-def up(names: list[str]) -> None:
+def up(names: list[str]) -> bool:
+    """Start them; what can't be started is told, and does not keep the others from it."""
     ROOT.mkdir(exist_ok=True)
+    good = True
     for name in names:
         file = ROOT / f"{name}.json"
         if file.exists():
@@ -22,10 +24,16 @@ def up(names: list[str]) -> None:
                 continue
             file.unlink()
         shutil.rmtree(ROOT / name, ignore_errors=True)
-        server = make(name, ROOT / name)
-        server.start()
+        try:
+            server = make(name, ROOT / name)
+            server.start()
+        except (RuntimeError, OSError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            good = False
+            continue
         file.write_text(json.dumps({"pid": server.pid, "url": server.url}))
         print(f"{name}: started, {server.url}")
+    return good
 
 
 def down(names: list[str]) -> None:
@@ -66,7 +74,7 @@ def main() -> None:
         sys.exit(f"no such server: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     chosen = names or list(NAMES)
     if verb == "up":
-        up(chosen)
+        sys.exit(0 if up(chosen) else 1)
     elif verb == "down":
         down(chosen)
     else:

@@ -20,9 +20,9 @@ SCHEMES: Final[Mapping[str, str]] = {
     "postgres": "postgres",
     "postgresql": "postgres",
     "s3": "s3",
+    "consul": "consul",
 }
 """Scheme -> module of this package, whose ``open_store(url, options)`` makes a handle."""
-_LATER = ("consul",)
 
 
 class Options(NamedTuple):
@@ -79,10 +79,9 @@ def _from_entry_point(scheme: str, url: str, options: Options) -> Store:
         if point.name == scheme:
             store: Store = point.load()(url, options)
             return store
-    why = "is not in this version" if scheme in _LATER else "is not known"
     known = sorted({*SCHEMES, *(point.name for point in points)})
     raise BadConfig(
-        f"the store {scheme!r} {why}; there are {', '.join(known)}",
+        f"the store {scheme!r} is not known; there are {', '.join(known)}",
         unchanged=["nothing was read or written"],
         next=['[state] store = "sqlite"'],
     )

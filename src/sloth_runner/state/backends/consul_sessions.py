@@ -1,0 +1,110 @@
+"""Why: a leased entry hangs on a session of Consul's; this keeps track of ours, so that few are made and none left.
+
+A session ends when it was not renewed for its TTL (a lower bound: up to twice as long), and takes its entries with it
+(behaviour ``delete``; lock-delay 0, so that others may take them at once). It is not tied to the health of a node.
+Each lease has a session of its own: renewing one must not lengthen another.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sloth_runner.errors import SlothError, TooLarge
+from sloth_runner.plain import NamedTuple
+from sloth_runner.state.backends.consul_http import Http
+from sloth_runner.state.backends.consul_txn import Lease
+
+LEAST: Final = 10.0
+MOST: Final = 86400.0
+SPARE: Final = 4
+"""Sessions without an entry that are kept for the next lease."""
+
+
+class Held(NamedTuple):
+    """A session and its TTL in seconds."""
+
+    session: str
+    ttl: float
+
+
+class Sessions:
+    """The sessions that one handle made: those that hold an entry, by its key, and those that hold none."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+        self._held: dict[str, Held] = {}
+        self._wanted: dict[str, Held] = {}
+        self._spare: list[Held] = []
+
+    def lease(self, key: str, seconds: float) -> Lease:
+        """A session for the entry ``key``, good for ``seconds`` from now (at least ``LEAST``).
+
+        Afterwards ``settled``, ``unused`` or ``doubted`` says what became of the entry. Raises TooLarge, StoreDown.
+        """
+        if seconds > MOST:
+            raise TooLarge(
+                f"a lease of {seconds:,.0f} s; Consul's last {MOST:,.0f} s at most",
+                unchanged=["nothing was stored"],
+            )
+        while len(self._spare) > SPARE:
+            self._end(self._spare.pop(0))
+        ttl = max(LEAST, seconds)
+        held = self._held.get(key)
+        if held is not None and held.ttl == ttl and self._renewed(held):
+            return Lease(held.session, ours=True)
+        for spare in [one for one in self._spare if one.ttl == ttl]:
+            self._spare.remove(spare)
+            if self._renewed(spare):
+                self._wanted[key] = spare
+                return Lease(spare.session)
+        made = self._wanted[key] = Held(self._made(ttl), ttl)
+        return Lease(made.session)
+
+    def settled(self, key: str, lease: Lease | None) -> None:
+        """The entry was put under the lease's session, or (None) for good, or deleted."""
+        if lease is not None and lease.ours:
+            return
+        before = self._held.pop(key, None)
+        if before is not None:
+            self._spare.append(before)
+        if lease is not None:
+            self._held[key] = self._wanted.pop(key)
+
+    def unused(self, key: str) -> None:
+        """Nothing was put."""
+        wanted = self._wanted.pop(key, None)
+        if wanted is not None:
+            self._spare.append(wanted)
+
+    def doubted(self, key: str) -> None:
+        """Nobody knows what was put: the session is not used for another entry, and ends by itself."""
+        self._wanted.pop(key, None)
+
+    def lost(self, key: str) -> None:
+        """The entry does not hang on the session it was put under: somebody else put it since."""
+        self._held.pop(key, None)
+
+    def close(self) -> None:
+        """End the sessions that hold nothing. What is leased lasts as long as it was to."""
+        while self._spare:
+            try:
+                self._end(self._spare.pop())
+            except SlothError:
+                return  # they end by themselves
+
+    def _made(self, ttl: float) -> str:
+        body = {
+            "Name": f"sloth-runner {self._http.address.prefix}",
+            "TTL": f"{ttl:.3f}s",
+            "Behavior": "delete",
+            "LockDelay": "0s",
+            "NodeChecks": [],
+        }
+        made: str = self._http.read("session/create?", put=body).body["ID"]
+        return made
+
+    def _renewed(self, held: Held) -> bool:
+        return self._http.read(f"session/renew/{held.session}?", put=b"").status == 200
+
+    def _end(self, held: Held) -> None:
+        self._http.read(f"session/destroy/{held.session}?", put=b"")
