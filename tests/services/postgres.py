@@ -7,13 +7,17 @@ authority of all certificates is ``ca.pem`` in the folder, the client's are ``cl
 
 from __future__ import annotations
 
+import itertools
 import os
 import pwd
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from tests.services import shared_url
 from tests.services.base import Server, free_port
 
 PASSWORD = "correct horse: battery/staple?"
@@ -104,6 +108,21 @@ def make(folder: Path, settings: str = "") -> Postgres:
     argv = as_server([str(programs / "postgres"), "-D", str(data), "-p", str(port)])
     url = f"postgres://sloth@127.0.0.1:{port}/state"
     return Postgres("postgres", folder, argv, url, ready, prepare=prepare, stop_signal=signal.SIGINT)
+
+
+_numbers = itertools.count()
+
+
+@contextmanager
+def schema(base: str | None = None) -> Iterator[str]:
+    """The URL of a schema (of the shared server, or of that at ``base``) that is nobody else's; dropped afterwards."""
+    import psycopg
+
+    server = base or shared_url("postgres")
+    name = f"t{os.getpid()}_{next(_numbers)}"
+    yield f"{server}{'&' if '?' in server else '?'}schema={name}"
+    with psycopg.connect(server, autocommit=True, options="-c client_min_messages=warning") as connection:
+        connection.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
 
 
 def _role(name: str) -> str:

@@ -71,7 +71,7 @@ class Sealed:
             max_value=inside.max_value - MARGIN,
             exclusive=self._exclusive if inside.exclusive else None,
             snapshot=self._snapshot if inside.snapshot else None,
-            bulk=self._bulk if inside.bulk and inside.exclusive else None,
+            bulk=self._bulk if inside.bulk else None,
             guard=None,
             scrub=None,
         )
@@ -253,6 +253,16 @@ class Sealed:
         if guard is not None and ring.mode != OPENING:
             guard(namespace, MARK)
         return [Change(namespace + SEAL, mark_value(ring), ABSENT), mine], ring.mode == OPENING
+
+    def mark_first(self, namespace: str) -> None:
+        """Mark a namespace by a commit of nothing else, so that whoever turns keys over sees it from now on."""
+        self.ready()
+        extra, _ = self._conditions(namespace)
+        try:
+            self.inner.commit(extra)
+        except Conflict:
+            self._load()  # somebody else marked it, or the keyring was changed
+        self.mark(namespace)
 
     def begin(self) -> Ring:
         """The keyring as it is now, made if the state is empty."""

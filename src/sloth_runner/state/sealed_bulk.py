@@ -3,7 +3,8 @@
 A bulk change decides once, in its own transaction, what a commit decides each time. Where the namespace has its mark,
 that is read by what the change reads by: as long as the change lasts nobody moves it on, and what turns keys over
 waits for it, and looks at all of it afterwards. Where there is none yet, the keyring's turn is held, too, from before
-the keyring is read until the records are there, with their mark and the guard of their file, for whoever comes next.
+the keyring is read until the records are there, with their mark and the guard of their file, for whoever comes next;
+a store that has no turns gets the mark first, by a commit that checks the keyring.
 """
 
 from __future__ import annotations
@@ -112,13 +113,16 @@ def bulk(store: Sealed, namespace: str) -> Iterator[Bulk]:
 
 def _begun(store: Sealed, namespace: str, stack: ExitStack) -> Bulk:
     make, turns = store.inner.traits.bulk, store.inner.traits.exclusive
-    assert make is not None and turns is not None
+    assert make is not None
     for _ in range(TRIES):
         store.begin()
         fresh = store.mark(namespace).rev == ABSENT
+        if fresh and turns is None:
+            store.mark_first(namespace)
+            continue
         try:
             with ExitStack() as attempt:
-                if fresh:
+                if fresh and turns is not None:
                     attempt.enter_context(turns(sorted({namespace, STORE})))
                 change = attempt.enter_context(make(namespace))
                 plain = _decide(store, namespace, change, fresh=fresh)

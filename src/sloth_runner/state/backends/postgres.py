@@ -12,15 +12,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from struct import pack, unpack_from
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Conflict, Foreign, StoreDown
 from sloth_runner.state.backends import postgres_schema as schema
+from sloth_runner.state.backends.postgres_bulk import entries
+from sloth_runner.state.backends.postgres_commit import int8s, packed
 from sloth_runner.state.backends.postgres_errors import AGAIN, ALREADY, NOT_MADE, Refused, Said, translated
 from sloth_runner.state.backends.postgres_link import (
     BOOL_ARRAY,
-    BYTEA,
     BYTEA_ARRAY,
     FLOAT8_ARRAY,
     INT2_ARRAY,
@@ -34,13 +35,26 @@ from sloth_runner.state.backends.postgres_link import (
     Statement,
 )
 from sloth_runner.state.backends.postgres_url import Target, target
-from sloth_runner.state.layout import SEP
-from sloth_runner.state.store import Change, Check, Entry, Rev, Traits, beyond, check_commit
+from sloth_runner.state.layout import SEP, SHARED, STORE, check_agent_name, namespace_of
+from sloth_runner.state.store import (
+    Bulk,
+    Change,
+    Check,
+    Doorbell,
+    Entry,
+    Proof,
+    Reader,
+    Rev,
+    Traits,
+    beyond,
+    check_commit,
+)
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
     from sloth_runner.state.backends import Options
+    from sloth_runner.state.backends.postgres_bulk import Place
 
 MAX_CHANGES: Final = 10_000
 MAX_VALUE: Final = 16 << 20
@@ -73,9 +87,18 @@ class PostgresStore:
         )
         self._scans: dict[tuple[bool, bool, bool, bool], Statement] = {}
         self._link: Link | None = None
+        self._by_hand = False
         self._pid = os.getpid()
         self.traits = Traits(
-            embedded=False, concurrency=CONCURRENCY, max_changes=MAX_CHANGES, max_value=MAX_VALUE
+            embedded=False,
+            concurrency=CONCURRENCY,
+            max_changes=MAX_CHANGES,
+            max_value=MAX_VALUE,
+            snapshot=self._snapshot,
+            bulk=self._bulk,
+            guard=self._guard,
+            watch=self._watch,
+            probe=self._probe,
         )
 
     def get(self, key: str) -> Entry | None:
@@ -108,14 +131,14 @@ class PostgresStore:
         if limit is not None:
             params.append(b"%d" % limit)
         found = self._read(statement, params)
-        return iter(()) if found is None else _entries(found)
+        return iter(()) if found is None else entries(found)
 
     def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
         """See Store."""
         if not changes:
             return []
         namespace = check_commit(changes, self.traits)
-        params = _packed(self._names.schema, namespace, changes)
+        params = packed(self._names.schema, namespace, changes)
         revs = self._write(params)
         if -1 in revs:
             failed = [change.key for change, rev in zip(changes, revs, strict=True) if rev == -1]
@@ -154,11 +177,93 @@ class PostgresStore:
             wait = max(1, min(round((end - time.monotonic()) * 1000), round(self._timeout * 500)))
             params[0] = b"%d" % wait
             try:
-                found = link.run(self._commit, params, self._timeout)
-                return _int8s(found.get_value(0, 0) or b"")
+                return int8s(self._call(link, params).get_value(0, 0) or b"")
             except Refused as refused:
+                if refused.state == schema.WRONG_ISOLATION and not self._by_hand:
+                    self._by_hand = True
+                    continue
                 if refused.state not in AGAIN or time.monotonic() >= end:
                     raise translated(refused, self._target.where, committing=True) from refused
+
+    def _call(self, link: Link, params: Sequence[Param]) -> PGresult:
+        """The function, in a transaction of its own; begun ``by hand`` where the server's default is not ours."""
+        if not self._by_hand:
+            return link.run(self._commit, params, self._timeout)
+        link.script("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", self._timeout)
+        try:
+            found = link.run(self._commit, params, self._timeout)
+        except Refused as refused:
+            if refused.lost:
+                raise Refused(None, str(refused)) from refused  # no COMMIT was sent
+            link.script("ROLLBACK", self._timeout)
+            raise
+        link.script("COMMIT", self._timeout)
+        return found
+
+    def namespaces(self) -> list[str]:
+        """The namespaces that have entries, in order: one look at the index for each."""
+        sql = schema.namespaces_sql(self._names.quoted)
+        found = self._read(Statement(sql), [])
+        return (
+            []
+            if found is None
+            else [(found.get_value(row, 0) or b"").decode() for row in range(found.ntuples)]
+        )
+
+    def _snapshot(self, namespace: str) -> AbstractContextManager[Reader]:
+        from sloth_runner.state.backends.postgres_bulk import snapshot
+
+        return snapshot(self._place(namespace), namespace)
+
+    def _bulk(self, namespace: str) -> AbstractContextManager[Bulk]:
+        from sloth_runner.state.backends.postgres_bulk import bulk
+
+        return bulk(self._place(namespace), namespace, MAX_VALUE)
+
+    def _guard(self, namespace: str, mark: bytes) -> None:
+        from sloth_runner.state.backends.postgres_bulk import rule
+
+        rule(self._place(namespace), "guard", namespace, mark)
+
+    def _place(self, namespace: str) -> Place:
+        from sloth_runner.state.backends.postgres_bulk import Place
+
+        if namespace not in (SHARED, STORE):
+            check_agent_name(namespace)  # it becomes a part of SQL
+        return Place(self._names, self._target.where, self._fresh, self._timeout, self._patience)
+
+    def _watch(self, prefix: str) -> AbstractContextManager[Doorbell]:
+        from sloth_runner.state.backends.postgres_watch import watch
+
+        if SEP in prefix:
+            self._place(namespace_of(prefix))
+        return watch(self._names, self._target.where, prefix, lambda: self._fresh(True), self._timeout)
+
+    def _probe(self) -> list[Proof]:
+        from sloth_runner.state.backends.postgres_probe import probe
+
+        def another() -> PostgresStore:
+            return PostgresStore(self._target, self._timeout, self._patience)
+
+        def ask(sql: str) -> tuple[str, ...]:
+            try:
+                (row,) = self._linked().ask(sql, self._timeout)
+            except Refused as refused:
+                raise translated(refused, self._target.where) from refused
+            return tuple((value or b"").decode() for value in row)
+
+        return list(probe(self, another, ask))
+
+    def _fresh(self, writing: bool) -> Link:
+        """Another connection; ``writing``: to tables that are there."""
+        link = self._connect()
+        try:
+            if writing and not link.ready:
+                link.ready = self._make(link)
+        except BaseException:
+            link.close()
+            raise
+        return link
 
     def _linked(self, *, writing: bool = False) -> Link:
         """A connection behind which our tables are (``writing``), or may be. Raises StoreDown, Foreign."""
@@ -211,7 +316,7 @@ class PostgresStore:
         """What is there in place of our tables: nothing (False), or something else; or ours, made just now."""
         names = self._names
         asked = f"SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace({names.literal}) "
-        asked += "AND relname IN ('entry', 'meta', 'rev', 'watcher')"
+        asked += "AND relname IN ('entry', 'meta', 'rev', 'rule')"
         try:
             ((count,),) = link.ask(asked, self._timeout)
         except Refused as refused:
@@ -244,81 +349,6 @@ def _foreign(where: str, name: str, why: str) -> Foreign:
             "or name another schema in the URL: ?schema=NAME",
         ],
     )
-
-
-def _packed(name: str, namespace: str, changes: Sequence[Change | Check]) -> list[Param]:
-    """The parameters of ``commit`` but for the first."""
-    keys: list[bytes] = []
-    values: list[bytes | None] = []
-    ops, expects, leases = [], [], []
-    for change in changes:
-        keys.append(change.key.encode())
-        expects.append(str(change.expect))
-        if isinstance(change, Check):
-            ops.append("0")
-            values.append(None)
-            leases.append("NULL")
-            continue
-        ops.append("2" if change.value is None else "1")
-        values.append(change.value)
-        lease = None if change.value is None else change.lease
-        leases.append("NULL" if lease is None else repr(float(min(lease, schema.LONGEST_LEASE))))
-    locks = _locks(name, changes)
-    return [
-        b"",
-        _text([str(lock) for lock in locks]),
-        _text(["t" if alone else "f" for alone in locks.values()]),
-        namespace.encode(),
-        _binary(TEXT, keys),
-        _text(ops),
-        _binary(BYTEA, values),
-        _text(expects),
-        _text(leases),
-    ]
-
-
-def _locks(name: str, changes: Sequence[Change | Check]) -> dict[int, bool]:
-    """The locks that a commit takes, in order, each shared or alone (see ``postgres_schema``)."""
-    many = len(changes) > schema.MANY
-    spaces = sorted({schema.lock_id(name, change.key.partition(SEP)[0]) for change in changes})
-    locks = dict.fromkeys(spaces, many)
-    if many:
-        return locks
-    keys: dict[int, bool] = {}
-    for change in changes:
-        lock = schema.lock_id(name, change.key, "key")
-        keys[lock] = keys.get(lock, False) or isinstance(change, Change)
-    for lock in sorted(keys):
-        locks[lock] = keys[lock]
-    return locks
-
-
-def _text(items: Sequence[str]) -> bytes:
-    """An array of what needs no quoting, in text form."""
-    return f"{{{','.join(items)}}}".encode()
-
-
-def _binary(kind: int, items: Sequence[bytes | None]) -> bytes:
-    """An array in binary form: dimensions, whether there are nulls, type, length, first index; then the items."""
-    parts = [pack("!iiiii", 1, 1, kind, len(items), 1)]
-    for item in items:
-        parts.append(pack("!i", -1 if item is None else len(item)))
-        if item:
-            parts.append(item)
-    return b"".join(parts)
-
-
-def _int8s(data: bytes) -> list[int]:
-    """The items of an array of bigint, none of them null."""
-    (count,) = unpack_from("!i", data, 12)
-    return list(unpack_from("!" + "4xq" * count, data, 20))
-
-
-def _entries(found: PGresult) -> Iterator[Entry]:
-    value = found.get_value
-    for row in range(found.ntuples):
-        key, rev, data = value(row, 0), value(row, 1), value(row, 2)
-        yield Entry((key or b"").decode(), data or b"", int.from_bytes(rev or b"", "big"))
 
 
 def open_store(url: str, options: Options) -> PostgresStore:

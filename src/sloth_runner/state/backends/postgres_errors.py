@@ -7,9 +7,24 @@ from __future__ import annotations
 
 from typing import Final
 
-from sloth_runner.errors import Busy, Corrupt, Foreign, Indeterminate, SlothError, StoreDown, TooLarge
+from sloth_runner.errors import (
+    Busy,
+    Corrupt,
+    Foreign,
+    Indeterminate,
+    KeyWrong,
+    SlothError,
+    StoreDown,
+    TooLarge,
+)
 from sloth_runner.plain import NamedTuple
-from sloth_runner.state.backends.postgres_schema import ON_A_REPLICA, WRONG_ISOLATION
+from sloth_runner.state.backends.postgres_schema import (
+    MOVED,
+    ON_A_REPLICA,
+    TAKES_NO_PLAINTEXT,
+    UNKNOWN_RULE,
+    WRONG_ISOLATION,
+)
 
 UNCHANGED: Final = ["nothing was changed"]
 AGAIN: Final = ("40001", "40P01", "55P03")
@@ -99,6 +114,17 @@ _TABLE: Final[dict[str, tuple[type[SlothError], str, str]]] = {
         "name the primary; for a role that may write: ALTER ROLE … RESET default_transaction_read_only",
     ),
     WRONG_ISOLATION: (StoreDown, "runs our function under another isolation level", ""),
+    TAKES_NO_PLAINTEXT: (
+        KeyWrong,
+        "was told, while this program used it, that this state is sealed",
+        "start it again with [state.encryption] configured",
+    ),
+    MOVED: (Foreign, "holds this state no more", "use the store that it was moved to"),
+    UNKNOWN_RULE: (
+        Foreign,
+        "has a rule for commits that this version can't obey",
+        "use a newer sloth-runner",
+    ),
     "28": (StoreDown, "does not let us in", "check user, password (password_env) and pg_hba.conf"),
     "3D000": (StoreDown, "has no such database", "createdb NAME, or name another in the URL"),
     "42501": (

@@ -102,6 +102,31 @@ class Link:
         self._never = True  # a pooler gave us another session; nothing was done there
         return self._ask(statement, params, end)
 
+    def begin(self, statement: Statement, params: Sequence[Param]) -> None:
+        """Send a statement, and what fits of its parameters; ``finish`` waits for the result. Raises Refused."""
+        try:
+            self._pgconn.send_query_params(statement.sql, params, statement.types, statement.formats, 1)
+            self._pgconn.flush()
+        except BaseException as error:
+            raise self._given_up(error) from None
+
+    def finish(self, seconds: float) -> PGresult:
+        """The result of what was begun. Raises Refused."""
+        try:
+            return self._result(time.monotonic() + seconds)
+        except BaseException as error:
+            raise self._given_up(error) from None
+
+    def heard(self, seconds: float) -> list[tuple[str, str]]:
+        """Channel and payload of notifications that came, or come within ``seconds``. Raises Refused."""
+        pgconn = self._pgconn
+        try:
+            if seconds > 0 and self._poll.poll(seconds * 1000):
+                pgconn.consume_input()
+            return [(note.relname.decode(), note.extra.decode()) for note in iter(pgconn.notifies, None)]
+        except BaseException as error:
+            raise self._given_up(error) from None
+
     def ask(self, sql: str, seconds: float) -> list[tuple[bytes | None, ...]]:
         """The rows of a query without parameters, as text. Raises Refused."""
         found = self._whole(sql, seconds)

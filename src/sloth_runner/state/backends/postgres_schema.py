@@ -4,11 +4,11 @@ One table holds all entries, by their whole key (``COLLATE "C"``: ordered by cod
 Rev comes from one sequence: it never returns, whatever is deleted. A commit is one call of one function, in a
 transaction of its own:
 
-1. It takes *advisory locks that end with the transaction*, one for each key named (shared for a Check) and a shared
-   one for each namespace, in one order that all clients keep. More than ``MANY`` keys, and bulk changes, take the
-   namespaces' locks alone, exclusively. Row locks would not do: what is absent has no row, and a shared row lock on a
-   fence writes to the table for each fenced write. SERIALIZABLE would do, at the price of failures that must be
-   retried although nothing conflicts.
+1. It takes *advisory locks that end with the transaction*: the store's and those of each namespace, shared, then
+   one for each key named (shared for a Check), in one order that all clients keep. More than ``MANY`` keys, and bulk
+   changes, take the namespaces' locks exclusively instead; who sets a rule, that of its scope. Row locks would not
+   do: what is absent has no row, and a shared row lock on a fence writes to the table for each fenced write.
+   SERIALIZABLE would do, at the price of failures that must be retried although nothing conflicts.
 2. Only then it looks. Under READ COMMITTED each statement of a function sees all that was committed before it began,
    and nobody else can change what is locked: so what was found holds until the transaction ends. Any two commits
    that share a key, of which one writes it, happen one after the other; that makes all of them serializable, in an
@@ -16,6 +16,9 @@ transaction of its own:
    function refuses, and the client begins the transaction itself.
 3. It changes everything, or reports which expectations failed and changes nothing. A conflict is a result, not an
    error: the server's log stays clean.
+
+*Rules* say what else a commit has to do: tell watchers, refuse plaintext, refuse everything once the state has moved
+away. Who sets one holds the lock of its scope alone, so whoever commits later obeys it, however old its program is.
 
 Nothing here is kept in a session, so a pooler that gives each transaction another one does no harm.
 """
@@ -33,6 +36,10 @@ MANY: Final = 64
 """Keys of one commit that are locked one by one: the server has room for some thousand locks altogether."""
 WRONG_ISOLATION: Final = "SR001"
 """SQLSTATE of our own: the function was called under an isolation level that it can't be right under."""
+TAKES_NO_PLAINTEXT: Final = "SR002"
+MOVED: Final = "SR003"
+UNKNOWN_RULE: Final = "SR004"
+"""SQLSTATEs of our own: rules that a commit met."""
 LONGEST_LEASE: Final = 3e9
 """Seconds; beyond a century a lease is for good, and PostgreSQL's clock has an end."""
 ON_A_REPLICA: Final = "22012"
@@ -54,14 +61,38 @@ CREATE TABLE {s}.entry (
     value bytea NOT NULL
 ) WITH (fillfactor = 90);
 CREATE INDEX entry_until ON {s}.entry (until) WHERE until IS NOT NULL;
-CREATE TABLE {s}.watcher (id bigint PRIMARY KEY, scope text NOT NULL, until timestamptz NOT NULL);
+CREATE TABLE {s}.rule (
+    kind text NOT NULL, scope text NOT NULL, id text NOT NULL, data bytea NOT NULL DEFAULT '', until timestamptz,
+    PRIMARY KEY (scope, kind, id)
+);
 COMMENT ON TABLE {s}.entry IS
     'State of sloth-runner, changed by the function commit only. The parts of a key are separated by U+001F.';
-CREATE VIEW {s}.current_value AS
-    SELECT split_part(key, U&'\\001F', 1) AS namespace, split_part(key, U&'\\001F', 3) AS key,
-           convert_from(value, 'UTF8')::jsonb AS record
-    FROM {s}.entry
-    WHERE split_part(key, U&'\\001F', 2) = 'k' AND get_byte(value, 0) = 123;
+"""
+
+_VIEWS: Final = """
+CREATE VIEW {s}.state_keys AS
+    SELECT part[1] AS namespace, part[3] AS key, (r ->> 'n')::bigint AS revision,
+           CASE WHEN r IS NULL THEN '(sealed)' WHEN r ->> 's' = '1' THEN '(sensitive)'
+                WHEN r ->> 'b' <> '' THEN '(long)' ELSE r ->> 'v' END AS value,
+           to_timestamp((r ->> 't')::float8) AS time, r ->> 'u' AS "user", r ->> 'm' AS host, r ->> 'r' AS run,
+           r ->> 'k' AS task, to_timestamp((r ->> 'x')::float8) AS expires
+    FROM (
+        SELECT string_to_array(key, U&'\001F') AS part,
+               CASE WHEN substr(value, 1, 1) = '{{' THEN convert_from(value, 'UTF8')::json END AS r
+        FROM {s}.entry WHERE split_part(key, U&'\001F', 2) = 'k'
+    ) AS head
+    WHERE r IS NULL OR r -> 'v' IS NOT NULL OR r ->> 'b' IS NOT NULL;
+CREATE VIEW {s}.state_history AS
+    SELECT part[1] AS namespace, part[3] AS key, part[4]::bigint AS revision, r ->> 'o' AS operation,
+           CASE WHEN r IS NULL THEN '(sealed)' WHEN r ->> 's' = '1' THEN '(sensitive)'
+                WHEN r ->> 'b' <> '' THEN '(long)' ELSE r ->> 'v' END AS value,
+           to_timestamp((r ->> 't')::float8) AS time, r ->> 'u' AS "user", r ->> 'm' AS host, r ->> 'r' AS run,
+           r ->> 'k' AS task
+    FROM (
+        SELECT string_to_array(key, U&'\001F') AS part,
+               CASE WHEN substr(value, 1, 1) = '{{' THEN convert_from(value, 'UTF8')::json END AS r
+        FROM {s}.entry WHERE split_part(key, U&'\001F', 2) = 'h'
+    ) AS revision;
 """
 
 _COMMIT: Final = """
@@ -79,7 +110,7 @@ DECLARE
     fresh bigint := 0;
     ends timestamptz;
     leased boolean := false;
-    puts integer := 0;
+    watched boolean := false;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'commit needs READ COMMITTED' USING ERRCODE = 'SR001';
@@ -87,14 +118,17 @@ BEGIN
     IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
-    PERFORM set_config('lock_timeout', wait::text, true);
+    IF set_config('lock_timeout', wait::text, true) IS NULL THEN END IF;  -- an expression: a tenth of PERFORM's cost
     FOR i IN 1 .. cardinality(locks) LOOP
         IF alone[i] THEN
-            PERFORM pg_advisory_xact_lock(locks[i]);
+            IF pg_advisory_xact_lock(locks[i]) IS NULL THEN END IF;
         ELSE
-            PERFORM pg_advisory_xact_lock_shared(locks[i]);
+            IF pg_advisory_xact_lock_shared(locks[i]) IS NULL THEN END IF;
         END IF;
     END LOOP;
+    IF space <> '' AND EXISTS (SELECT FROM {s}.rule WHERE scope IN ('', space)) THEN
+        watched := {s}.obey(space, keys, ops, vals);
+    END IF;
     moment := clock_timestamp();
     FOR i IN 1 .. cardinality(keys) LOOP
         SELECT rev, until IS NULL OR until > moment INTO now_at, living FROM {s}.entry WHERE key = keys[i];
@@ -113,7 +147,6 @@ BEGIN
     END IF;
     FOR i IN 1 .. cardinality(keys) LOOP
         CONTINUE WHEN ops[i] = 0;
-        puts := puts + 1;
         IF ops[i] = 2 THEN
             DELETE FROM {s}.entry WHERE key = keys[i];
             revs[i] := 0;
@@ -141,20 +174,46 @@ BEGIN
             SELECT key FROM {s}.entry WHERE until <= moment ORDER BY until LIMIT 100 FOR UPDATE SKIP LOCKED
         );
     END IF;
-    IF puts > 0 AND EXISTS (
-        SELECT FROM {s}.watcher w WHERE w.scope IN ('', space) AND w.until > clock_timestamp()
-    ) THEN
-        PERFORM {s}.ring(keys, ops, puts);
+    IF watched THEN
+        PERFORM {s}.ring(keys, ops);
     END IF;
     RETURN revs;
 END
 $commit$;
 """
 
-_RING: Final = """
-CREATE FUNCTION {s}.ring(keys text[], ops smallint[], puts integer) RETURNS void LANGUAGE plpgsql VOLATILE AS $ring$
+_OBEY: Final = """
+CREATE FUNCTION {s}.obey(space text, keys text[], ops smallint[], vals bytea[]) RETURNS boolean
+LANGUAGE plpgsql VOLATILE AS $obey$
+DECLARE
+    one record;
+    watched boolean := false;
 BEGIN
-    IF puts > 100 THEN
+    FOR one IN
+        SELECT kind, data FROM {s}.rule WHERE scope IN ('', space) AND (until IS NULL OR until > clock_timestamp())
+    LOOP
+        IF one.kind = 'watch' THEN
+            watched := true;
+        ELSIF one.kind = 'moved' THEN
+            RAISE EXCEPTION '%', convert_from(one.data, 'UTF8') USING ERRCODE = 'SR003';
+        ELSIF one.kind = 'guard' THEN
+            FOR i IN 1 .. cardinality(keys) LOOP
+                IF ops[i] = 1 AND substr(vals[i], 1, octet_length(one.data)) <> one.data
+                    AND keys[i] <> space || U&'\\001Fm\\001Fseal'
+                THEN
+                    RAISE EXCEPTION 'this state is sealed, and takes no plaintext' USING ERRCODE = 'SR002';
+                END IF;
+            END LOOP;
+        ELSE
+            RAISE EXCEPTION 'a rule of kind %', one.kind USING ERRCODE = 'SR004';
+        END IF;
+    END LOOP;
+    RETURN watched;
+END
+$obey$;
+CREATE FUNCTION {s}.ring(keys text[], ops smallint[]) RETURNS void LANGUAGE plpgsql VOLATILE AS $ring$
+BEGIN
+    IF cardinality(keys) > 100 THEN
         PERFORM pg_notify('{channel}', '');
         RETURN;
     END IF;
@@ -165,6 +224,16 @@ BEGIN
     END LOOP;
 END
 $ring$;
+CREATE FUNCTION {s}.load(space text, fresh bigint, keys text[], vals bytea[]) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $load$
+BEGIN
+    IF EXISTS (SELECT FROM {s}.rule WHERE scope IN ('', space)) THEN
+        PERFORM {s}.obey(space, keys, array_fill(1::smallint, ARRAY[cardinality(keys)]), vals);
+    END IF;
+    INSERT INTO {s}.entry (key, rev, value) SELECT k, fresh, v FROM unnest(keys, vals) AS new (k, v)
+    ON CONFLICT (key) DO UPDATE SET rev = excluded.rev, until = NULL, value = excluded.value;
+END
+$load$;
 """
 
 
@@ -175,6 +244,8 @@ class Names(NamedTuple):
     quoted: str
     literal: str
     """The quoted name as a string of SQL, for to_regnamespace."""
+    twice: str
+    """The quoted name within a string of SQL."""
     channel: str
     get: str
     look: str
@@ -196,12 +267,12 @@ def names(schema: str) -> Names:
         "SELECT pg_is_in_recovery(), current_setting('server_encoding'), "
         f"(SELECT value FROM {s}.meta WHERE name = 'format')"
     )
-    made = "".join(part.format(**fill) for part in (_TABLES, _COMMIT, _RING))
+    made = "".join(part.format(**fill) for part in (_TABLES, _VIEWS, _OBEY, _COMMIT))
     made += f"INSERT INTO {s}.meta VALUES ('format', '{FORMAT}');"
     commit = f"SELECT {s}.commit($1, $2, $3, $4, $5, $6, $7, $8, $9)"
     new = f"CREATE SCHEMA {s};"
     first = lock_id(schema, "first use", "")
-    return Names(schema, s, f"'{quoted}'", channel, get, look, commit, new, made, first)
+    return Names(schema, s, f"'{quoted}'", quoted, channel, get, look, commit, new, made, first)
 
 
 def lock_id(schema: str, *what: str) -> int:
@@ -222,4 +293,17 @@ def scan_sql(quoted: str, high: bool, after: bool, reverse: bool, limit: bool) -
         f"SELECT key, rev, value FROM {quoted}.entry WHERE {where} "
         f"AND {_VALID} ORDER BY key{' DESC' if reverse else ''}"
         + (f" LIMIT ${next(numbers)}" if limit else "")
+    )
+
+
+def namespaces_sql(quoted: str) -> str:
+    """The namespaces that have entries: one look at the index for each."""
+    first = (
+        f"SELECT split_part(key, U&'\\001F', 1) FROM {quoted}.entry WHERE {{}}{_VALID} ORDER BY key LIMIT 1"
+    )
+    beyond = "key > walk.space || ' ' COLLATE \"C\" AND "  # a space follows U+001F
+    return (
+        f"WITH RECURSIVE walk (space) AS (({first.format('')}) UNION ALL "
+        f"SELECT ({first.format(beyond)}) FROM walk WHERE space IS NOT NULL) "
+        "SELECT space FROM walk WHERE space IS NOT NULL"
     )
