@@ -29,6 +29,7 @@ hostssl all certified 127.0.0.1/32 cert
 host all scram 127.0.0.1/32 scram-sha-256
 host all sloth 127.0.0.1/32 trust
 host all postgres 127.0.0.1/32 trust
+host replication postgres 127.0.0.1/32 trust
 host all +visitors 127.0.0.1/32 trust
 """
 CONF = """\
@@ -115,14 +116,51 @@ _numbers = itertools.count()
 
 @contextmanager
 def schema(base: str | None = None) -> Iterator[str]:
-    """The URL of a schema (of the shared server, or of that at ``base``) that is nobody else's; dropped afterwards."""
+    """The URL of a schema, of the shared server or of that at ``base``, that nobody else has; dropped afterwards."""
     import psycopg
 
     server = base or shared_url("postgres")
     name = f"t{os.getpid()}_{next(_numbers)}"
-    yield f"{server}{'&' if '?' in server else '?'}schema={name}"
-    with psycopg.connect(server, autocommit=True, options="-c client_min_messages=warning") as connection:
+    yield f"{server}?schema={name}"
+    quiet = "-c client_min_messages=warning"
+    with psycopg.connect(server.replace("sloth@", "postgres@"), autocommit=True, options=quiet) as connection:
         connection.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
+
+
+def replica(primary: Postgres, folder: Path) -> Postgres:
+    """A hot standby of a primary that runs by the time it is started."""
+    data, port, programs = folder / "data", free_port(), binaries()
+    source = primary.url.replace("sloth@", "postgres@").removesuffix("/state")
+
+    def prepare() -> None:
+        if data.exists():
+            return
+        data.mkdir(mode=0o700)
+        _own(data)
+        _run(
+            [
+                str(programs / "pg_basebackup"),
+                "-d",
+                source,
+                "-D",
+                str(data),
+                "-R",
+                "-c",
+                "fast",
+                "-X",
+                "stream",
+            ]
+        )
+        with (data / "postgresql.conf").open("a") as file:
+            file.write(f"unix_socket_directories = '{data}'\n")
+
+    def ready() -> bool:
+        argv = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port), "-d", "state"]
+        return subprocess.run(argv, check=False).returncode == 0
+
+    argv = as_server([str(programs / "postgres"), "-D", str(data), "-p", str(port)])
+    url = f"postgres://sloth@127.0.0.1:{port}/state"
+    return Postgres("replica", folder, argv, url, ready, prepare=prepare, stop_signal=signal.SIGINT)
 
 
 def _role(name: str) -> str:

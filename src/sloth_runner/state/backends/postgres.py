@@ -267,13 +267,13 @@ class PostgresStore:
 
     def _linked(self, *, writing: bool = False) -> Link:
         """A connection behind which our tables are (``writing``), or may be. Raises StoreDown, Foreign."""
+        if self._pid != os.getpid():
+            raise StoreDown("a store can't be used in a forked process: open it there anew")
         link = self._link
         if link is not None and (link.broken or (writing and not link.quiet())):
             link.close()
             link = self._link = None
         if link is None:
-            if self._pid != os.getpid():
-                raise StoreDown("a store can't be used in a forked process: open it there anew")
             link = self._link = self._connect()
         if writing and not link.ready:
             link.ready = self._make(link)

@@ -77,9 +77,9 @@ CREATE VIEW {s}.state_keys AS
            to_timestamp((r ->> 't')::float8) AS time, r ->> 'u' AS "user", r ->> 'm' AS host, r ->> 'r' AS run,
            r ->> 'k' AS task, to_timestamp((r ->> 'x')::float8) AS expires
     FROM (
-        SELECT string_to_array(key, U&'\001F') AS part,
+        SELECT string_to_array(key, chr(31)) AS part,
                CASE WHEN substr(value, 1, 1) = '{{' THEN convert_from(value, 'UTF8')::json END AS r
-        FROM {s}.entry WHERE split_part(key, U&'\001F', 2) = 'k'
+        FROM {s}.entry WHERE split_part(key, chr(31), 2) = 'k'
     ) AS head
     WHERE r IS NULL OR r -> 'v' IS NOT NULL OR r ->> 'b' IS NOT NULL;
 CREATE VIEW {s}.state_history AS
@@ -89,9 +89,9 @@ CREATE VIEW {s}.state_history AS
            to_timestamp((r ->> 't')::float8) AS time, r ->> 'u' AS "user", r ->> 'm' AS host, r ->> 'r' AS run,
            r ->> 'k' AS task
     FROM (
-        SELECT string_to_array(key, U&'\001F') AS part,
+        SELECT string_to_array(key, chr(31)) AS part,
                CASE WHEN substr(value, 1, 1) = '{{' THEN convert_from(value, 'UTF8')::json END AS r
-        FROM {s}.entry WHERE split_part(key, U&'\001F', 2) = 'h'
+        FROM {s}.entry WHERE split_part(key, chr(31), 2) = 'h'
     ) AS revision;
 """
 
@@ -199,7 +199,7 @@ BEGIN
         ELSIF one.kind = 'guard' THEN
             FOR i IN 1 .. cardinality(keys) LOOP
                 IF ops[i] = 1 AND substr(vals[i], 1, octet_length(one.data)) <> one.data
-                    AND keys[i] <> space || U&'\\001Fm\\001Fseal'
+                    AND keys[i] <> space || chr(31) || 'm' || chr(31) || 'seal'
                 THEN
                     RAISE EXCEPTION 'this state is sealed, and takes no plaintext' USING ERRCODE = 'SR002';
                 END IF;
@@ -298,9 +298,7 @@ def scan_sql(quoted: str, high: bool, after: bool, reverse: bool, limit: bool) -
 
 def namespaces_sql(quoted: str) -> str:
     """The namespaces that have entries: one look at the index for each."""
-    first = (
-        f"SELECT split_part(key, U&'\\001F', 1) FROM {quoted}.entry WHERE {{}}{_VALID} ORDER BY key LIMIT 1"
-    )
+    first = f"SELECT split_part(key, chr(31), 1) FROM {quoted}.entry WHERE {{}}{_VALID} ORDER BY key LIMIT 1"
     beyond = "key > walk.space || ' ' COLLATE \"C\" AND "  # a space follows U+001F
     return (
         f"WITH RECURSIVE walk (space) AS (({first.format('')}) UNION ALL "

@@ -1,0 +1,748 @@
+"""What the PostgreSQL store does beyond the laws: URLs, logins, TLS, replicas, poolers, connections that break."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import errors, sql
+
+from sloth_runner.errors import (
+    BadConfig,
+    Busy,
+    Conflict,
+    Corrupt,
+    Foreign,
+    Indeterminate,
+    KeyWrong,
+    SlothError,
+    StoreDown,
+    TooLarge,
+)
+from sloth_runner.state.backends import Options, open_store
+from sloth_runner.state.backends.postgres import PostgresStore
+from sloth_runner.state.backends.postgres_errors import Refused, Said, translated
+from sloth_runner.state.backends.postgres_url import target
+from sloth_runner.state.store import ABSENT, ANY, Change, Check
+from tests.services import ROOT, postgres
+from tests.services.base import free_port
+from tests.services.proxy import Proxy
+
+Open = Callable[..., PostgresStore]
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with postgres.schema() as url:
+        yield url
+
+
+@pytest.fixture
+def opened(tmp_path: Path, url: str) -> Iterator[Open]:
+    made: list[PostgresStore] = []
+
+    def one(
+        at: str = url,
+        *,
+        timeout: float = 10.0,
+        patience: float = 10.0,
+        password: str | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> PostgresStore:
+        store = open_store(at, Options(tmp_path, patience, timeout, password, environ or {}))
+        assert isinstance(store, PostgresStore)
+        made.append(store)
+        return store
+
+    yield one
+    for store in made:
+        store.close()
+
+
+@pytest.fixture
+def admin(url: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    with psycopg.connect(url.partition("?")[0].replace("sloth@", "postgres@"), autocommit=True) as server:
+        yield server
+
+
+def key(name: str, namespace: str = "local") -> str:
+    return f"{namespace}\x1fk\x1f{name}"
+
+
+def options(tmp_path: Path, password: str | None = None, environ: Mapping[str, str] | None = None) -> Options:
+    return Options(tmp_path, 10.0, 10.0, password, environ or {})
+
+
+# URLs
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgres://h/d?schem=x", "did you mean 'schema'"),
+        ("postgres://h/d?sslmod=require", "did you mean 'sslmode'"),
+        ("postgres://h/d?schema=", "can't name a schema"),
+        ("postgres://h/d?schema=pg_x", "can't name a schema"),
+        ("postgres://h/d?schema=" + "x" * 64, "can't name a schema"),
+        ("postgres://h/d?client_encoding=LATIN1", "UTF8"),
+        ("postgres://h/d?replication=true", "replication"),
+        ("postgres://h/d?target_session_attrs=standby", "replica"),
+        ("postgres://h:port%zz/d", "percent-encoded"),
+    ],
+)
+def test_a_url_that_would_not_do_is_refused(tmp_path: Path, url: str, words: str) -> None:
+    with pytest.raises(BadConfig) as caught:
+        open_store(url, options(tmp_path))
+    assert words in " ".join([caught.value.message, *caught.value.next])
+
+
+def test_a_password_in_a_bad_url_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig) as caught:
+        open_store("postgres://u:hunter2%zz@h/d", options(tmp_path))
+    assert "hunter2" not in str(caught.value.document()) and caught.value.__cause__ is None
+
+
+def test_two_passwords_are_one_too_many(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="password_env"):
+        open_store("postgres://u:one@h/d", options(tmp_path, password="two"))
+
+
+def test_the_url_is_libpqs_but_for_the_schema(tmp_path: Path) -> None:
+    environ = {
+        "PGSSLMODE": "require",
+        "PGUSER": "other",
+        "PGTARGETSESSIONATTRS": "any",
+        "PGCONNECT_TIMEOUT": "7",
+    }
+    found = target(
+        "postgres://u%40x@h1:1,h2/d?schema=a%20b&options=-c%20x%3D1+2", options(tmp_path, environ=environ)
+    )
+    assert found.schema == "a b"
+    assert found.where == "PostgreSQL at h1:1, h2:5432 (database d)"
+    params = found.params
+    assert (params["user"], params["host"], params["dbname"]) == ("u@x", "h1,h2", "d")
+    assert params["options"] == "-c x=1+2"
+    assert (params["sslmode"], params["connect_timeout"]) == ("require", "7")
+    assert params["target_session_attrs"] == "any"
+    assert (
+        target("postgresql:///d?host=/run/pg", options(tmp_path)).params["target_session_attrs"] == "primary"
+    )
+
+
+def test_a_service_file_is_left_to_libpq(tmp_path: Path) -> None:
+    environ = {"PGSERVICE": "x", "PGUSER": "other"}
+    found = target("postgres:///", options(tmp_path, environ=environ))
+    assert "user" not in found.params
+
+
+# Logins and TLS
+
+
+def secured(url: str, role: str, **params: str) -> str:
+    base, _, rest = url.partition("?")
+    more = "&".join(f"{name}={value}" for name, value in params.items())
+    return f"{base.replace('sloth@', role + '@')}?{rest}&{more}"
+
+
+def permit(admin: psycopg.Connection[tuple[object, ...]], url: str, role: str) -> None:
+    name = url.partition("schema=")[2]
+    admin.execute(
+        sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(sql.Identifier(name), sql.Identifier(role))
+    )
+
+
+@pytest.fixture
+def files() -> Path:
+    return ROOT / "postgres"
+
+
+def test_scram_with_the_password_that_a_variable_holds(
+    opened: Open, url: str, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    permit(admin, url, "scram")
+    at = secured(url, "scram", require_auth="scram-sha-256", channel_binding="require", sslmode="require")
+    store = opened(at, password=postgres.PASSWORD)
+    store.commit([Change(key("a"), b"1")])
+    assert store.get(key("a")) is not None
+    with pytest.raises(StoreDown) as caught:
+        opened(at, password="wr0ng").get(key("a"))
+    assert "password authentication failed" in caught.value.message
+    assert "wr0ng" not in str(caught.value.document())
+    with pytest.raises(StoreDown, match="password"):
+        opened(at).get(key("a"))
+
+
+def test_a_password_file_and_variables_are_libpqs_own(
+    opened: Open, url: str, tmp_path: Path, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    permit(admin, url, "scram")
+    escaped = postgres.PASSWORD.replace(":", "\\:")
+    (tmp_path / "pgpass").write_text(f"*:*:*:scram:{escaped}\n")
+    (tmp_path / "pgpass").chmod(0o600)
+    environ = {"PGPASSFILE": str(tmp_path / "pgpass"), "PGUSER": "scram"}
+    store = opened(url.replace("sloth@", ""), environ=environ)
+    store.commit([Change(key("a"), b"1")])
+    assert store.get(key("a")) is not None
+
+
+def test_the_servers_certificate_is_checked(opened: Open, url: str, files: Path) -> None:
+    good = secured(url, "sloth", sslmode="verify-full", sslrootcert=str(files / "ca.pem"))
+    store = opened(good)
+    store.commit([Change(key("a"), b"1")])
+    assert store.get(key("a")) is not None
+    with pytest.raises(StoreDown, match="certificate verify failed"):
+        opened(secured(url, "sloth", sslmode="verify-full", sslrootcert=str(files / "another-ca.pem"))).get(
+            key("a")
+        )
+
+
+def test_a_client_certificate_lets_in_and_a_strangers_does_not(
+    opened: Open, url: str, files: Path, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    permit(admin, url, "certified")
+    shared = {"sslmode": "verify-full", "sslrootcert": str(files / "ca.pem")}
+    pair = {"sslcert": str(files / "client.pem"), "sslkey": str(files / "client.key")}
+    store = opened(secured(url, "certified", **shared, **pair))
+    store.commit([Change(key("a"), b"1")])
+    assert store.get(key("a")) is not None
+    with pytest.raises(StoreDown):
+        opened(secured(url, "certified", **shared)).get(key("a"))
+    pair = {"sslcert": str(files / "stranger.pem"), "sslkey": str(files / "stranger.key")}
+    with pytest.raises(StoreDown):
+        opened(secured(url, "certified", **shared, **pair)).get(key("a"))
+
+
+# What is there, and who may use it
+
+
+def test_reading_makes_nothing_and_writing_makes_the_tables(
+    opened: Open, url: str, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    store = opened()
+    assert store.get(key("a")) is None and list(store.scan()) == [] and store.namespaces() == []
+    name = url.partition("schema=")[2]
+    assert admin.execute("SELECT to_regnamespace(%s)", (name,)).fetchone() == (None,)
+    with pytest.raises(Conflict):
+        store.commit([Check(key("a"), 1)])
+    store.commit([Change(key("a"), b"1"), Check(key("b", "web1"), ABSENT)])
+    store.commit([Change(key("b", "web.1"), b"1")])
+    store.commit([Change(key("b", "web"), b"1", ANY, 0.1)])
+    time.sleep(0.15)
+    assert store.namespaces() == ["local", "web.1"]
+
+
+def test_a_role_that_owns_its_schema_alone_writes_and_an_auditor_reads(
+    opened: Open, url: str, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    """The grants of docs/stores/postgresql.md."""
+    name = url.partition("schema=")[2]
+    for role in (f"{name}_owner", f"{name}_auditor", f"{name}_stranger"):
+        admin.execute(f"CREATE ROLE {role} LOGIN IN ROLE visitors")
+    try:
+        admin.execute(f"CREATE SCHEMA {name} AUTHORIZATION {name}_owner")
+        owner = opened(url.replace("sloth@", f"{name}_owner@"))
+        owner.commit([Change(key("a"), b"1")])
+        admin.execute(f"GRANT USAGE ON SCHEMA {name} TO {name}_auditor")
+        admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {name} TO {name}_auditor")
+        auditor = opened(url.replace("sloth@", f"{name}_auditor@"))
+        assert auditor.get(key("a")) is not None and len(list(auditor.scan())) == 1
+        assert auditor.traits.snapshot is not None
+        with auditor.traits.snapshot("local") as view:
+            assert view.get(key("a")) is not None
+        stranger = opened(url.replace("sloth@", f"{name}_stranger@"))
+        for refused in (
+            lambda: auditor.commit([Change(key("a"), b"2")]),
+            lambda: stranger.get(key("a")),
+            lambda: stranger.commit([Change(key("a"), b"2")]),
+            lambda: opened(url.replace("sloth@", f"{name}_stranger@") + "x").commit([Change(key("a"), b"2")]),
+        ):
+            with pytest.raises(StoreDown, match="permission denied") as caught:
+                refused()
+            assert "docs/stores/postgresql.md" in caught.value.next[0]
+    finally:
+        admin.execute(f"DROP SCHEMA {name} CASCADE")
+        for role in (f"{name}_owner", f"{name}_auditor", f"{name}_stranger"):
+            admin.execute(f"DROP ROLE {role}")
+
+
+def test_another_format_is_foreign(
+    opened: Open, url: str, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    opened().commit([Change(key("a"), b"1")])
+    name = url.partition("schema=")[2]
+    admin.execute(f"UPDATE {name}.meta SET value = '2' WHERE name = 'format'")
+    for use in (lambda: opened().get(key("a")), lambda: opened().commit([Change(key("a"), b"2")])):
+        with pytest.raises(Foreign, match="format 2"):
+            use()
+
+
+def test_tables_of_our_names_that_are_not_ours_are_foreign(
+    opened: Open, url: str, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    name = url.partition("schema=")[2]
+    admin.execute(f"CREATE SCHEMA {name}")
+    admin.execute(f"CREATE TABLE {name}.entry (id integer)")
+    admin.execute(f"GRANT ALL ON SCHEMA {name} TO sloth")
+    for use in (lambda: opened().get(key("a")), lambda: opened().commit([Change(key("a"), b"2")])):
+        with pytest.raises(Foreign, match="not ours"):
+            use()
+
+
+def test_a_database_that_is_not_utf8_is_foreign(
+    opened: Open, url: str, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    name = url.partition("schema=")[2] + "_latin"
+    admin.execute(f"CREATE DATABASE {name} OWNER sloth ENCODING LATIN1 LOCALE 'C' TEMPLATE template0")
+    try:
+        store = opened(url.replace("/state?", f"/{name}?"))
+        with pytest.raises(Foreign, match="LATIN1"):
+            store.commit([Change(key("a"), b"2")])
+        store.close()
+    finally:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_people_read_the_views(opened: Open, admin: psycopg.Connection[tuple[object, ...]], url: str) -> None:
+    from tests.state.kit import make_state
+
+    store = opened()
+    state = make_state(store)
+    state.set("a", "one")
+    state.set("a", 2)
+    state.set("secret", "hidden", sensitive=True)
+    state.set("gone", 1)
+    state.delete("gone")
+    store.commit([Change(key("sealed"), b"\xffSL\x00\xff")])
+    name = url.partition("schema=")[2]
+    rows = admin.execute(
+        f'SELECT namespace, key, revision, value, "user" FROM {name}.state_keys ORDER BY key'
+    )
+    assert rows.fetchall() == [
+        ("local", "a", 2, "2", "ann"),
+        ("local", "sealed", None, "(sealed)", None),
+        ("local", "secret", 1, "(sensitive)", "ann"),
+    ]
+    rows = admin.execute(
+        f"SELECT key, revision, operation, value FROM {name}.state_history ORDER BY key, revision"
+    )
+    assert rows.fetchall()[:2] == [("a", 1, "set", "one"), ("a", 2, "set", "2")]
+
+
+# Isolation, durability, replicas
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_another_default_isolation_changes_nothing(opened: Open, url: str, level: str) -> None:
+    store = opened(f"{url}&options=-c%20default_transaction_isolation%3D{level.replace(' ', '%5C%20')}")
+    other = opened()
+    (rev,) = store.commit([Change(key("a"), b"1")])
+    (rev,) = other.commit([Change(key("a"), b"2", rev)])
+    with pytest.raises(Conflict):
+        store.commit([Change(key("a"), b"3", 1)])
+    assert store.commit([Change(key("a"), b"3", rev)]) > [rev]
+    with pytest.raises(TooLarge):
+        store.commit([Change(key(os.urandom(9000).hex()), b"1")])
+    store.commit([Change(key("b"), b"1", ABSENT)])
+
+
+def test_commits_wait_for_the_disk_whatever_the_session_says(opened: Open, url: str) -> None:
+    """Asked of the server, within the transaction of a commit, by a rule that fires in it."""
+    store = opened(f"{url}&options=-c%20synchronous_commit%3Doff")
+    store.commit([Change(key("a"), b"1")])
+    name = url.partition("schema=")[2]
+    with psycopg.connect(url.partition("?")[0], autocommit=True) as server:
+        server.execute(
+            f"CREATE FUNCTION {name}.spy() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'at %', current_setting('synchronous_commit'); END $$"
+        )
+        server.execute(
+            f"CREATE CONSTRAINT TRIGGER spy AFTER INSERT ON {name}.entry DEFERRABLE INITIALLY DEFERRED "
+            f"FOR EACH ROW EXECUTE FUNCTION {name}.spy()"
+        )
+    with pytest.raises(StoreDown, match="at on"):
+        store.commit([Change(key("b"), b"1")])
+    assert store.get(key("b")) is None
+
+
+def test_a_replica_is_refused(tmp_path: Path) -> None:
+    primary = postgres.make(tmp_path / "primary")
+    replica = postgres.replica(primary, tmp_path / "replica")
+    try:
+        primary.start()
+        store = open_store(f"{primary.url}?schema=s", Options(tmp_path, 10.0))
+        store.commit([Change(key("a"), b"1")])
+        replica.start()
+        for attrs in ("", "&target_session_attrs=any"):
+            lagging = open_store(f"{replica.url}?schema=s{attrs}", Options(tmp_path, 10.0))
+            with pytest.raises(StoreDown, match=r"replica|standby"):
+                lagging.get(key("a"))
+            with pytest.raises(StoreDown, match=r"replica|standby"):
+                lagging.commit([Change(key("a"), b"2")])
+            lagging.close()
+        ports = [server.url.partition("@")[2] for server in (replica, primary)]
+        both = f"postgres://sloth@{ports[0].partition('/')[0]},{ports[1]}?schema=s"
+        found = open_store(both, Options(tmp_path, 10.0))
+        assert found.get(key("a")) is not None
+        found.close()
+        asked_after = open_store(f"{primary.url}?schema=s", Options(tmp_path, 10.0))
+        assert asked_after.get(key("b")) is None
+        store.close()
+        asked_after.close()
+    finally:
+        replica.stop()
+        primary.stop()
+
+
+def test_a_pooler_that_hands_us_to_a_replica_is_noticed(tmp_path: Path) -> None:
+    """The reads themselves refuse, not only the first look: behind a pooler the server may change unseen."""
+    primary = postgres.make(tmp_path / "primary")
+    replica = postgres.replica(primary, tmp_path / "replica")
+    try:
+        primary.start()
+        store = open_store(f"{primary.url}?schema=s", Options(tmp_path, 10.0))
+        store.commit([Change(key("a"), b"1")])
+        replica.start()
+        assert isinstance(store, PostgresStore)
+        names = store._names
+        with psycopg.connect(replica.url, autocommit=True) as server:
+            from sloth_runner.state.backends.postgres_schema import scan_sql
+
+            get = names.get.replace("$1", "%s")
+            scan = scan_sql(names.quoted, False, False, False, False).replace("$1", "%s")
+            for text, wanted in ((get, key("a")), (get, key("nothing")), (scan, "zzz")):
+                with pytest.raises(errors.DivisionByZero):
+                    server.execute(text, (wanted,)).fetchall()
+        store.close()
+    finally:
+        replica.stop()
+        primary.stop()
+
+
+# Others in the way
+
+
+def test_who_waits_too_long_for_others_is_told_so(opened: Open, url: str) -> None:
+    store = opened(patience=0.3)
+    store.commit([Change(key("a"), b"1")])
+    name = url.partition("schema=")[2]
+    with psycopg.connect(url.partition("?")[0]) as other:
+        other.execute(f"LOCK TABLE {name}.entry IN EXCLUSIVE MODE")
+        began = time.monotonic()
+        with pytest.raises(Busy, match="locked by other commits"):
+            store.commit([Change(key("a"), b"2")])
+        assert time.monotonic() - began < 5
+    store.commit([Change(key("a"), b"3")])
+
+
+def test_a_deadlock_with_a_stranger_is_waited_out(opened: Open, url: str) -> None:
+    """Commits can't deadlock with each other: they lock in one order. Somebody who writes by hand can."""
+    store = opened()
+    store.commit([Change(key("a"), b"1"), Change(key("b"), b"1")])
+    name = url.partition("schema=")[2]
+    other = psycopg.connect(url.partition("?")[0])
+    other.execute(f"UPDATE {name}.entry SET until = NULL WHERE key = %s", (key("b"),))
+    done: list[list[int]] = []
+    thread = threading.Thread(
+        target=lambda: done.append(store.commit([Change(key("a"), b"2"), Change(key("b"), b"2")]))
+    )
+    thread.start()
+    while not other.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()[0]:  # type: ignore[index]
+        time.sleep(0.02)
+    try:
+        other.execute(f"UPDATE {name}.entry SET until = NULL WHERE key = %s", (key("a"),))
+        other.commit()
+    except errors.DeadlockDetected:
+        other.rollback()
+    thread.join()
+    other.close()
+    assert len(done) == 1
+
+
+def test_a_row_that_somebody_swept_meanwhile_is_put_anew(opened: Open) -> None:
+    """A put over an entry whose lease has ended, while commits of others sweep."""
+    stores = [opened() for _ in range(4)]
+    stores[0].commit([Change(key("x"), b"")])
+    failed: list[BaseException] = []
+
+    def run(number: int) -> None:
+        try:
+            for turn in range(60):
+                stores[number].commit([Change(key(f"l{turn % 3}-{number}"), b"%d" % turn, ANY, 0.01)])
+                stores[number].commit([Change(key(f"l{turn % 3}-{(number + 1) % 4}"), b"x", ANY, 0.01)])
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    time.sleep(0.05)
+    stores[0].commit([Change(key("other"), b"", ANY, 0.01)])
+    time.sleep(0.05)
+    assert [e.key for e in stores[1].scan()] == [key("x")]
+
+
+def test_a_commit_of_very_many_keys_excludes_all_others(opened: Open) -> None:
+    store, other = opened(), opened()
+    many = [Change(key(f"{number:05}"), b"x", ABSENT) for number in range(10_000)]
+    outcome: list[object] = []
+
+    def run(handle: PostgresStore) -> None:
+        try:
+            outcome.append(len(handle.commit(many)))
+        except Conflict as conflict:
+            outcome.append(len(conflict.keys))
+
+    threads = [threading.Thread(target=run, args=(handle,)) for handle in (store, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcome == [10_000, 10_000]
+    assert len(list(store.scan())) == 10_000
+    assert len({entry.rev for entry in store.scan()}) == 1
+
+
+# Connections that break
+
+
+@pytest.fixture
+def proxied(url: str) -> Iterator[tuple[Proxy, str]]:
+    port = int(url.partition("127.0.0.1:")[2].partition("/")[0])
+    proxy = Proxy(port)
+    yield proxy, url.replace(f":{port}/", f":{proxy.port}/") + "&sslmode=disable"
+    proxy.close()
+
+
+def test_a_read_is_asked_again_and_a_commit_not_sent_is_sent_anew(
+    opened: Open, proxied: tuple[Proxy, str]
+) -> None:
+    proxy, at = proxied
+    store = opened(at)
+    store.commit([Change(key("a"), b"1")])
+    proxy.cut()
+    entry = store.get(key("a"))
+    assert entry is not None and entry.value == b"1"
+    proxy.cut()
+    store.commit([Change(key("a"), b"2", entry.rev)])
+    proxy.refuse()
+    with pytest.raises(StoreDown, match=r"127\.0\.0\.1"):
+        store.get(key("a"))
+    with pytest.raises(StoreDown) as caught:
+        store.commit([Change(key("a"), b"3")])
+    assert not isinstance(caught.value, Busy) and caught.value.unchanged
+    proxy.mend()
+    assert [e.value for e in store.scan()] == [b"2"]
+
+
+@pytest.mark.parametrize(("count", "to", "applied"), [(40, "to server", False), (0, "to client", True)])
+def test_a_commit_whose_reply_is_lost_is_indeterminate(
+    opened: Open, proxied: tuple[Proxy, str], count: int, to: str, applied: bool
+) -> None:
+    proxy, at = proxied
+    store = opened(at)
+    (rev,) = store.commit([Change(key("a"), b"1")])
+    proxy.cut_after(count, to)
+    with pytest.raises(Indeterminate):
+        store.commit([Change(key("a"), b"2", rev)])
+    proxy.mend()
+    found = opened().get(key("a"))
+    assert found is not None and found.value == (b"2" if applied else b"1")
+    entry = store.get(key("a"))
+    assert entry == found
+
+
+def test_a_silent_server_costs_no_more_than_the_time_out(opened: Open, proxied: tuple[Proxy, str]) -> None:
+    proxy, at = proxied
+    store = opened(at, timeout=0.5)
+    store.commit([Change(key("a"), b"1")])
+    proxy.hold()
+    for use, error in (
+        (lambda: store.get(key("a")), StoreDown),
+        (lambda: store.commit([Change(key("a"), b"2")]), (StoreDown)),
+    ):
+        began = time.monotonic()
+        with pytest.raises(error):
+            use()
+        assert time.monotonic() - began < 8
+    proxy.mend()
+
+
+def test_a_commit_that_gets_no_answer_in_time_is_indeterminate(
+    opened: Open, proxied: tuple[Proxy, str]
+) -> None:
+    proxy, at = proxied
+    store = opened(at, timeout=0.5)
+    (rev,) = store.commit([Change(key("a"), b"1")])
+    proxy.hold()
+    with pytest.raises(Indeterminate, match="did not answer in time"):
+        store.commit([Change(key("a"), b"2", rev)])
+    proxy.mend()
+
+
+def test_a_server_that_ends_our_session_between_two_calls_does_no_harm(
+    opened: Open, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    store = opened()
+    store.commit([Change(key("a"), b"1")])
+    for _ in range(2):
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sloth-runner'"
+        )
+        time.sleep(0.1)
+        (rev,) = store.commit([Change(key("a"), b"2")])
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sloth-runner'"
+        )
+        time.sleep(0.1)
+        found = store.get(key("a"))
+        assert found is not None and found.rev == rev
+
+
+def test_a_server_that_is_killed_is_back_with_all_that_was_acknowledged(tmp_path: Path) -> None:
+    server = postgres.make(tmp_path / "pg")
+    server.start()
+    try:
+        store = open_store(f"{server.url}?schema=s", Options(tmp_path, 10.0, 2.0))
+        for number in range(3):
+            (rev,) = store.commit([Change(key("a"), b"%d" % number)])
+            server.kill()
+            began = time.monotonic()
+            with pytest.raises(StoreDown):
+                store.get(key("a"))
+            with pytest.raises(StoreDown):
+                store.commit([Change(key("a"), b"x")])
+            assert time.monotonic() - began < 8
+            server.start()
+            found = store.get(key("a"))
+            assert found is not None and (found.value, found.rev) == (b"%d" % number, rev)
+        server.signal(signal.SIGSTOP)
+        with pytest.raises(Indeterminate):
+            store.commit([Change(key("a"), b"slept")])
+        server.signal(signal.SIGCONT)
+        assert store.commit([Change(key("b"), b"1")]) > [rev]
+        store.close()
+    finally:
+        server.stop()
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    store = open_store(f"postgres://u@127.0.0.1:{free_port()}/d", Options(tmp_path, 10.0))
+    with pytest.raises(StoreDown, match="refused") as caught:
+        store.get(key("a"))
+    assert "127.0.0.1" in caught.value.message and caught.value.exit_code == 6
+
+
+def test_a_handle_is_not_carried_over_fork(opened: Open) -> None:
+    store = opened()
+    store.commit([Change(key("a"), b"1")])
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            store.get(key("a"))
+        except StoreDown:
+            os.write(writing, b"refused")
+        os._exit(0)
+    os.close(writing)
+    assert os.read(reading, 10) == b"refused"
+    os.close(reading)
+    os.waitpid(child, 0)
+    assert store.get(key("a")) is not None
+
+
+# Poolers
+
+
+def test_a_session_that_forgets_what_was_prepared_does_no_harm(opened: Open) -> None:
+    """What a pooler does that gives each transaction another session."""
+    store = opened()
+    for number in range(12):
+        store.commit([Change(key("a"), b"%d" % number)])
+        found = store.get(key("a"))
+        assert found is not None and found.value == b"%d" % number
+        if number in (4, 8):
+            link = store._link
+            assert link is not None
+            link.script("DEALLOCATE ALL", 5.0)
+
+
+def test_a_session_in_which_others_prepared_the_same_does_no_harm(opened: Open) -> None:
+    store, other = opened(), opened()
+    for handle in (store, other):
+        for _ in range(5):
+            handle.commit([Change(key("a"), b"1")])
+    store._link, other._link = other._link, store._link
+    assert store._link is not None
+    store._link._uses.clear()
+    for _ in range(5):
+        store.commit([Change(key("a"), b"1")])
+
+
+# Errors
+
+
+def _every_state() -> list[str]:
+    return sorted(
+        {
+            state
+            for error in vars(errors).values()
+            if isinstance(error, type) and issubclass(error, psycopg.Error) and (state := error.sqlstate)
+        }
+    )
+
+
+def test_every_error_of_the_server_becomes_one_of_ours() -> None:
+    states = _every_state()
+    assert len(states) > 200
+    for state in states:
+        for fatal in (False, True):
+            found = translated(Refused(Said(state, "words", fatal)), "PostgreSQL at h:1")
+            assert isinstance(found, SlothError)
+            assert "PostgreSQL at h:1" in found.message and state in (found.system or "")
+            assert found.unchanged == ["nothing was changed"]
+        lost = translated(Refused(Said(state, "words", True)), "PostgreSQL at h:1", committing=True)
+        assert isinstance(lost, Indeterminate), "a session that ended while it committed"
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("40001", Busy), ("40P01", Busy), ("55P03", Busy), ("25006", StoreDown), ("22012", StoreDown),
+        ("28P01", StoreDown), ("3D000", StoreDown), ("42501", StoreDown), ("42P01", Foreign), ("42883", Foreign),
+        ("53100", StoreDown), ("53300", StoreDown), ("54000", TooLarge), ("57014", StoreDown), ("57P01", StoreDown),
+        ("XX001", Corrupt), ("XX002", Corrupt), ("SR002", KeyWrong), ("SR003", Foreign), ("P0001", StoreDown),
+    ],
+)  # fmt: skip
+def test_errors_by_their_state(state: str, kind: type[SlothError]) -> None:
+    assert type(translated(Refused(Said(state, "words", False)), "PostgreSQL", committing=True)) is kind
+
+
+def test_real_errors_meet_the_table(opened: Open, url: str) -> None:
+    store = opened()
+    with pytest.raises(TooLarge):
+        store.commit([Change(key("x" * 4000 + os.urandom(2000).hex()), b"1")])
+    name = url.partition("schema=")[2]
+    store.commit([Change(key("a"), b"1")])
+    slow = opened(f"{url}&options=-c%20statement_timeout%3D100")
+    with psycopg.connect(url.partition("?")[0]) as other:
+        other.execute(f"LOCK TABLE {name}.entry IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(StoreDown, match="statement timeout") as caught:
+            slow.get(key("a"))
+        assert "statement_timeout" in caught.value.next[0]
+        with pytest.raises(StoreDown, match="statement timeout"):
+            slow.commit([Change(key("a"), b"2")])
+    with psycopg.connect(url.partition("?")[0], autocommit=True) as other:
+        other.execute(f"DROP SCHEMA {name} CASCADE")
+    with pytest.raises(Foreign):
+        store.get(key("a"))
+    with pytest.raises(Foreign):
+        store.commit([Change(key("a"), b"2")])
