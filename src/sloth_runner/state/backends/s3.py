@@ -9,8 +9,9 @@ somebody else was faster: replay, evaluate, try again. One create is one atomic 
 change any number of keys.
 
 The parts: ``s3_url``, ``s3_login`` (settings), ``s3_client`` (requests, and what their errors mean), ``s3_log``
-(objects of the log), ``s3_state`` (the replayed state), ``s3_replica`` (replaying and committing, shared by a
-process's handles), ``s3_lease`` (the server's clock), ``s3_proof`` (what is not taken on trust).
+(objects of the log), ``s3_state`` (the replayed state), ``s3_tail`` (replaying), ``s3_replica`` (reads and
+commits of all handles of a process), ``s3_checkpoint``, ``s3_segment`` (checkpoints, read), ``s3_keeping`` (and
+made), ``s3_lease`` (the server's clock), ``s3_proof`` (what is not taken on trust).
 
 **Lost replies.** A create whose answer did not come can only ever land at its own number. So that number is
 read: an object with our id in it means done, another's means never; as long as there is none the same object is
@@ -31,9 +32,12 @@ from weakref import WeakValueDictionary
 
 from sloth_runner.errors import BadConfig, TooLarge
 from sloth_runner.state.backends.s3_client import Objects, World
+from sloth_runner.state.backends.s3_keeping import GRACE, Keeper
 from sloth_runner.state.backends.s3_login import find_login
 from sloth_runner.state.backends.s3_replica import Replica
-from sloth_runner.state.backends.s3_state import Nothing, Pending, State
+from sloth_runner.state.backends.s3_segment import SIZES, Segments, Sizes
+from sloth_runner.state.backends.s3_state import Pending
+from sloth_runner.state.backends.s3_tail import Tail
 from sloth_runner.state.backends.s3_url import Settings, endpoint_of, read_url
 from sloth_runner.state.store import Change, Check, Entry, Rev, Traits, check_commit
 
@@ -87,12 +91,11 @@ class S3Store:
                 f"a commit has {pending.size:,} bytes; this store takes {MAX_COMMIT:,}",
                 unchanged=["nothing was stored"],
             )
-        self._doubted = None
         self._replica.commit([pending])
+        self._doubted = pending if pending.slot and pending.made is None else None
         if pending.error is not None:
-            if pending.slot:
-                self._doubted = pending
             raise copy.copy(pending.error) from pending.error
+        self._replica.keep()
         assert pending.made is not None
         return pending.made
 
@@ -129,8 +132,11 @@ def system_world() -> World:
     return World(lambda: time.clock_gettime(kind), time.sleep, chance.random, lambda: os.urandom(16).hex())
 
 
-def make_replica(url: str, options: Options, world: World) -> Replica:
-    """A replica of one's own. Raises BadConfig."""
+def make_replica(
+    url: str, options: Options, world: World, *, sizes: Sizes = SIZES, grace: float = GRACE
+) -> Replica:
+    """A replica of one's own. ``sizes`` of what checkpoints are made of; ``grace``: seconds that what nobody
+    needs any more is kept. Raises BadConfig."""
     try:
         import obstore as _  # noqa: F401
     except ImportError as error:
@@ -144,7 +150,9 @@ def make_replica(url: str, options: Options, world: World) -> Replica:
         Objects(_bucket(settings, options, share * seconds), place, share * seconds, world)
         for share in (0.75, 0.25)
     )
-    return Replica(main, quick, seconds, world, lambda: State(Nothing(), None, {}))
+    segments = Segments(main, settings.cache)
+    keeper = Keeper(main, segments, settings.checkpoint, sizes, grace)
+    return Replica(Tail(main, segments, seconds, world), main, quick, seconds, world, keeper)
 
 
 def _bucket(settings: Settings, options: Options, seconds: float) -> Bucket:

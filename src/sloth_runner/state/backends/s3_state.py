@@ -92,7 +92,7 @@ class Pending:
         """The answer, once it is applied."""
         self.error: SlothError | None = None
         self.slot = 0
-        """The log object that it may be in, if that is not known."""
+        """The log object that it was, or may have been, put into."""
 
     @property
     def done(self) -> bool:
