@@ -117,6 +117,8 @@ class Proof(NamedTuple):
     name: str
     good: bool
     message: str
+    vital: bool = True
+    """Whether a store is refused where this is not good; otherwise that is only worth knowing."""
 
 
 class Reader(Protocol):

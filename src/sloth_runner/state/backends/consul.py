@@ -11,15 +11,27 @@ import os
 from base64 import b64decode
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.errors import Busy, Conflict, Indeterminate, SlothError, StoreDown, TooLarge
 from sloth_runner.state.backends.consul_http import Http, Reply, denied
-from sloth_runner.state.backends.consul_keys import SEPARATOR, fits, fitting, read, written
+from sloth_runner.state.backends.consul_keys import SEPARATOR, fits, fitting, quoted, read, written
 from sloth_runner.state.backends.consul_rows import rows
 from sloth_runner.state.backends.consul_sessions import Sessions
 from sloth_runner.state.backends.consul_txn import MOST_BYTES, MOST_OPERATIONS, Lease, Request, request, revs
-from sloth_runner.state.store import ABSENT, ANY, Change, Check, Entry, Rev, Traits, check_commit
+from sloth_runner.state.store import (
+    ABSENT,
+    ANY,
+    Change,
+    Check,
+    Doorbell,
+    Entry,
+    Proof,
+    Rev,
+    Traits,
+    check_commit,
+)
 
 if TYPE_CHECKING:
     from sloth_runner.state.backends import Options
@@ -31,6 +43,7 @@ MOST_VALUE: Final = 360 << 10
 """In base64 480 KiB, which leaves 32 KiB of a transaction for what is committed with it."""
 TRIES: Final = 10
 TRAITS: Final = Traits(embedded=False, concurrency=16, max_changes=MOST_CHANGES, max_value=MOST_VALUE)
+_ENDED: Final = "invalid session"
 _UNMET: Final = (
     "index is stale",
     "exist",
@@ -38,6 +51,7 @@ _UNMET: Final = (
     "session check",
     "check session",
     "already held",
+    _ENDED,
 )
 """Words of the errors that mean: an expectation did not hold."""
 
@@ -49,7 +63,7 @@ class ConsulStore:
         self, address: Address, timeout: float, *, random: Callable[[int], bytes] = os.urandom
     ) -> None:
         self.address = address
-        self.traits = TRAITS
+        self.traits = TRAITS._replace(watch=self._watch, probe=self._probe)
         self._http = Http(address, timeout)
         self._sessions = Sessions(self._http)
         self._prefix = address.prefix
@@ -59,8 +73,10 @@ class ConsulStore:
         """See Store."""
         path = self._prefix + written(key)
         if fits(path):
-            reply = self._http.read(f"kv/{_quoted(path)}?consistent")
-            return None if reply.body is None else self._entry(reply.body[0])
+            reply = self._http.read(f"kv/{quoted(path)}?consistent")
+            if reply.status == 404:
+                return None
+            return self._http.understood(reply, lambda rows: self._entry(rows[0]))
         return next(iter(self._values([path])), None)
 
     def scan(
@@ -93,8 +109,32 @@ class ConsulStore:
 
     def namespaces(self) -> list[str]:
         """The namespaces that there are, in order."""
-        keys = self._http.read(f"kv/{_quoted(self._prefix)}?keys&separator={SEPARATOR}&consistent").body or []
-        return [read(key[len(self._prefix) :].removesuffix(SEPARATOR)) for key in keys]
+        reply = self._http.read(f"kv/{quoted(self._prefix)}?keys&separator={SEPARATOR}&consistent")
+        if not self._http.listed(reply):
+            return []
+        size = len(self._prefix)
+        return self._http.understood(
+            reply, lambda keys: [read(key[size:].removesuffix(SEPARATOR)) for key in keys]
+        )
+
+    def session_of(self, key: str) -> str | None:
+        """The session that this handle put an entry under, as far as it knows."""
+        return self._sessions.of(key)
+
+    @contextmanager
+    def _watch(self, prefix: str) -> Iterator[Doorbell]:
+        from sloth_runner.state.backends.consul_watch import Bell
+
+        http = Http(self.address, self._http.timeout)
+        try:
+            yield Bell(http, self._prefix + written(prefix), len(self._prefix))
+        finally:
+            http.close()
+
+    def _probe(self) -> list[Proof]:
+        from sloth_runner.state.backends.consul_probe import proofs
+
+        return proofs(self, self._http)
 
     def _found(self, check: Change | Check) -> Check:
         """A check that takes anything, as one of what is there: its Rev is wanted."""
@@ -118,7 +158,7 @@ class ConsulStore:
                 raise
             if reply.status == 200:
                 self._settled(changes, leases)
-                return revs(changes, self._prefix, reply.body["Results"] or ())
+                return self._revs(changes, reply)
             self._unused(leases)
             failed, unclear = self._judged(made, reply)
             if not unclear:
@@ -129,6 +169,14 @@ class ConsulStore:
                 else:
                     anew |= {number}
         raise Busy("the leases that a commit puts end all the time", unchanged=["nothing was stored"])
+
+    def _revs(self, changes: Sequence[Change | Check], reply: Reply) -> list[Rev]:
+        try:
+            return revs(changes, self._prefix, reply.body["Results"] or ())
+        except (KeyError, TypeError) as error:
+            raise Indeterminate(
+                f"Consul at {self.address.name} answered a commit in a way that is not understood: {error!r}"
+            ) from error
 
     def _leases(self, changes: Sequence[Change | Check]) -> dict[str, Lease]:
         """A session for each put with a lease."""
@@ -168,14 +216,13 @@ class ConsulStore:
         unclear: set[int] = set()
         for error in self._errors(reply):
             index = error["OpIndex"]
-            (failed if made.asserts[index] and "invalid session" not in error["What"] else unclear).add(
-                made.owners[index]
-            )
+            clear = made.asserts[index] and _ENDED not in error["What"]
+            (failed if clear else unclear).add(made.owners[index])
         return failed, unclear - failed
 
     def _errors(self, reply: Reply) -> list[Any]:
         """Why a transaction failed, if it is by unmet expectations. Raises StoreDown for another reason."""
-        errors: list[Any] = reply.body["Errors"]
+        errors: list[Any] = self._http.understood(reply, lambda body: list(body["Errors"]))
         for error in errors:
             if not any(words in error["What"] for words in _UNMET):
                 if "enied" in error["What"] or "ACL" in error["What"]:
@@ -193,7 +240,9 @@ class ConsulStore:
             body = [{"KV": {"Verb": "get", "Key": path}} for path in wanted]
             reply = self._http.read("txn?consistent", put=body)
             if reply.status == 200:
-                return [self._entry(result["KV"]) for result in reply.body["Results"]]
+                return self._http.understood(
+                    reply, lambda body: [self._entry(result["KV"]) for result in body["Results"]]
+                )
             missing = {error["OpIndex"] for error in self._errors(reply)}
             wanted = [path for number, path in enumerate(wanted) if number not in missing]
         return []
@@ -206,8 +255,8 @@ class ConsulStore:
     def _all(self, prefix: str, after: str, reverse: bool) -> Iterator[Entry]:
         """The entries in order, all as of the moment that they were asked for."""
         path = self._prefix + written(prefix)
-        reply, pieces = self._http.stream(f"kv/{_quoted(fitting(path))}?recurse&consistent")
-        if reply.status == 404:
+        reply, pieces = self._http.stream(f"kv/{quoted(fitting(path))}?recurse&consistent")
+        if not self._http.listed(reply):
             return iter(())
         mark = self._prefix + written(after)
         return self._sifted(
@@ -216,18 +265,27 @@ class ConsulStore:
         )
 
     def _sifted(self, pieces: Iterator[bytes], wanted: Callable[[str], bool]) -> Iterator[Entry]:
-        try:
-            for row in rows(pieces):
-                if wanted(row["Key"]):
-                    yield self._entry(row)
-        except ValueError as error:
-            raise StoreDown(f"what Consul at {self.address.name} sent is not whole: {error}") from error
+        source = rows(pieces)
+        while True:
+            try:
+                row = next(source, None)
+                entry = None if row is None or not wanted(row["Key"]) else self._entry(row)
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                raise StoreDown(
+                    f"what Consul at {self.address.name} sent is not whole, or not Consul's: {error!r}"
+                ) from error
+            if row is None:
+                return
+            if entry is not None:
+                yield entry
 
     def _some(self, prefix: str, after: str, limit: int, reverse: bool) -> Iterator[Entry]:
         """At most ``limit`` entries: the keys as of one moment, each entry as of a later one."""
         path = self._prefix + written(prefix)
-        keys = self._http.read(f"kv/{_quoted(fitting(path))}?keys&consistent").body or []
-        keys = [key for key in keys if key.startswith(path)]
+        reply = self._http.read(f"kv/{quoted(fitting(path))}?keys&consistent")
+        if not self._http.listed(reply):
+            return iter(())
+        keys = self._http.understood(reply, lambda keys: [key for key in keys if key.startswith(path)])
         if after:
             mark = self._prefix + written(after)
             keys = keys[: bisect_left(keys, mark)] if reverse else keys[bisect_right(keys, mark) :]
@@ -240,12 +298,6 @@ class ConsulStore:
             found += self._values(keys[start : start + count])
             start += count
         return iter(found)
-
-
-def _quoted(path: str) -> str:
-    from urllib.parse import quote
-
-    return quote(path, safe="/!$'()*+,;=:@~")
 
 
 def open_store(url: str, options: Options) -> ConsulStore:

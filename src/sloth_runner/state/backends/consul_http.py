@@ -36,6 +36,10 @@ _NOT_APPLIED: Final = (
 _DENIED: Final = ("Permission denied", "ACL not found", "lacks permission", "token does not exist")
 
 
+class Denied(StoreDown):
+    """Consul's access rules forbid a request."""
+
+
 class Reply(NamedTuple):
     """What came back; ``body`` is parsed JSON, None where there is none."""
 
@@ -50,14 +54,18 @@ class Reply(NamedTuple):
 
 
 class Http:
-    """Connections to one agent; used from one thread at a time. ``timeout``: seconds for one request."""
+    """Connections to one agent; used from one thread at a time. ``timeout``: seconds for one request.
+
+    Raises BadConfig when a file that TLS needs can't be used.
+    """
 
     def __init__(self, address: Address, timeout: float) -> None:
         self.address = address
         self.timeout = timeout
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
-        self._context: ssl.SSLContext | None = None
+        self._readable = False
+        self._context = _context(address) if address.tls else None
         token = "" if address.token is None else f"X-Consul-Token: {address.token}\r\n"
         self._common = f" HTTP/1.1\r\nHost: {address.name}\r\nUser-Agent: sloth-runner\r\n{token}"
         self._datacenter = f"&dc={address.datacenter}" if address.datacenter else ""
@@ -75,6 +83,28 @@ class Http:
         )
         return self._judged(status, headers, data, target)
 
+    def listed(self, reply: Reply) -> bool:
+        """Whether a listing found anything. Raises Denied: the token may not see all that there is.
+
+        Without permission a listing is not refused but filtered; so one that found nothing is only believed once a
+        single key below the prefix could be asked for. (Later releases say in a header that they filtered.)
+        """
+        if reply.headers.get("x-consul-results-filtered-by-acls", "false") != "false":
+            raise denied(self.address, "a listing was filtered: the token may not read all keys")
+        if reply.status == 404 and not self._readable:
+            self.read(f"kv/{self.address.prefix}?consistent")
+            self._readable = True
+        return reply.status != 404
+
+    def understood(self, reply: Reply, take: Callable[[Any], T]) -> T:
+        """What ``take`` finds in a reply's body. Raises StoreDown: the body is not like Consul's."""
+        try:
+            return take(reply.body)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise self._down(
+                f"what answers there is not Consul: its reply is not understood ({error!r})"
+            ) from error
+
     def stream(self, target: str) -> tuple[Reply, Iterator[bytes]]:
         """Get what may be long: the reply without its body, and the body in pieces, the first of ``WHOLE`` bytes.
 
@@ -89,12 +119,15 @@ class Http:
         """Put ``body``, once; 409 is an answer. Raises StoreDown, BadConfig, TooLarge (no change), Indeterminate."""
         request = self._request("PUT", target, body)
         connection = self._taken(time.monotonic() + self.timeout)
+        new = connection.fresh
         try:
             connection.send(request)
             status, headers = connection.head()
             data = b"".join(connection.body(status, headers))
         except OSError as error:
             self._dropped(connection)
+            if new and _unwelcome(error):
+                raise self._down(_why(error, self.timeout)) from error
             raise _unknown(f"{self._name}: {_why(error, self.timeout)}") from error
         except BaseException:
             self._dropped(connection)
@@ -181,11 +214,8 @@ class Http:
                 connection.end = end
                 return connection
             connection.close()
-        address = self.address
-        if address.tls and self._context is None:
-            self._context = _context(address)
         try:
-            return Connection(address.host, address.port, self._context, end)
+            return Connection(self.address.host, self.address.port, self._context, end)
         except OSError as error:
             raise self._down(_why(error, self.timeout)) from error
 
@@ -203,12 +233,13 @@ class Http:
         self, status: int, headers: Mapping[str, str], data: bytes, target: str, *, commit: bool = False
     ) -> Reply:
         """The reply, if it is one that means something; else what it means."""
-        if status in (200, 409):
+        known = "x-consul-index" in headers or not target.startswith("kv/")
+        if status in (200, 409) and known:
             try:
                 return Reply(status, headers, json.loads(data) if data else None)
             except ValueError:
                 pass
-        elif status == 404 and ("x-consul-index" in headers or target.startswith("session/")):
+        elif status == 404 and known and target.startswith(("kv/", "session/renew/")):
             return Reply(status, headers, None)
         raise self._refused(
             status, headers, data[:300].decode("utf-8", "replace").strip(), target, commit=commit
@@ -238,16 +269,18 @@ class Http:
             hint = ["it does not speak TLS there: Consul has another port for that, often 8501"]
         elif "CERTIFICATE_VERIFY_FAILED" in why:
             hint = ["name the authority that signed its certificate: ca=FILE in the store's URL"]
+        elif "CERTIFICATE" in why or "certificate" in why:
+            hint = ["it may want a client certificate: cert=FILE&key=FILE in the store's URL"]
         return StoreDown(f"{self._name} can't be used: {why}", unchanged=["nothing was changed"], next=hint)
 
 
-def denied(address: Address, text: str) -> StoreDown:
+def denied(address: Address, text: str) -> Denied:
     """The error for a request that Consul's access rules forbid, with the rules that are needed."""
     if address.token is None:
         why = "it wants a token: [state] password_env, or CONSUL_HTTP_TOKEN"
     else:
         why = "the token may not do this"
-    return StoreDown(
+    return Denied(
         f"Consul at {address.name} refuses: {text or 'permission denied'}",
         unchanged=["nothing was changed"],
         next=[
@@ -274,6 +307,11 @@ def _chained(first: bytes, rest: Iterator[bytes] | None) -> Iterator[bytes]:
         yield first
     if rest is not None:
         yield from rest
+
+
+def _unwelcome(error: OSError) -> bool:
+    """Whether the other side refused the client's certificate: in TLS 1.3 it says so after the first request."""
+    return type(error).__name__ == "SSLError" and "ALERT" in str(error)
 
 
 def _why(error: OSError, timeout: float) -> str:

@@ -42,3 +42,10 @@ def fitting(path: str) -> str:
     while (found := _UNFIT.search(path)) is not None:
         path = path[: found.start() + (path[found.start()] == "/")]
     return path
+
+
+def quoted(path: str) -> str:
+    """A fitting Consul key as it stands in a URL."""
+    from urllib.parse import quote
+
+    return quote(path, safe="/!$'()*+,;=:@~")

@@ -36,6 +36,11 @@ class Sessions:
         self._wanted: dict[str, Held] = {}
         self._spare: list[Held] = []
 
+    def of(self, key: str) -> str | None:
+        """The session that holds an entry, as far as this handle knows."""
+        held = self._held.get(key)
+        return None if held is None else held.session
+
     def lease(self, key: str, seconds: float) -> Lease:
         """A session for the entry ``key``, good for ``seconds`` from now (at least ``LEAST``).
 
@@ -100,8 +105,8 @@ class Sessions:
             "LockDelay": "0s",
             "NodeChecks": [],
         }
-        made: str = self._http.read("session/create?", put=body).body["ID"]
-        return made
+        reply = self._http.read("session/create?", put=body)
+        return self._http.understood(reply, lambda row: str(row["ID"]))
 
     def _renewed(self, held: Held) -> bool:
         return self._http.read(f"session/renew/{held.session}?", put=b"").status == 200

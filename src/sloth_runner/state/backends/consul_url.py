@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 FORM: Final = "consul://HOST[:PORT]/PREFIX[?tls=1&ca=FILE&cert=FILE&key=FILE&dc=NAME]"
 QUERY: Final = ("ca", "cert", "dc", "key", "tls")
-_HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:\[\]@/,\s]+)(?::(?P<port>\d+))?")
+_HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,253})(?::(?P<port>\d{1,5}))?")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9._~+-]+(?:/[A-Za-z0-9._~+-]+)*")
+_DATACENTER: Final = re.compile(r"[A-Za-z0-9_-]+")
 _ELSEWHERE: Final = {
     "token": ("a token must not stand in a URL", '[state] password_env = "CONSUL_HTTP_TOKEN"'),
     "ns": ("namespaces are of Consul Enterprise, and not supported", "choose another prefix instead"),
@@ -44,6 +45,11 @@ class Address(NamedTuple):
         """Host and port as errors name them."""
         return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
+    @property
+    def local(self) -> bool:
+        """Whether the agent is on this machine, so that nobody can listen in on the way."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
 
 def parse(url: str, options: Options) -> Address:
     """The address that ``url`` names. Raises BadConfig; a token never stands in what it says."""
@@ -52,9 +58,10 @@ def parse(url: str, options: Options) -> Address:
     if "@" in host:
         raise _bad(*_ELSEWHERE["token"])
     found = _HOST.fullmatch(host)
+    if "," in host:
+        raise _bad("several hosts are not supported: name one agent, best the one on this machine", FORM)
     if found is None or not 0 < int(found["port"] or 1) < 65536:
-        why = "several hosts are not supported: name the agent on this machine" if "," in host else "no host"
-        raise _bad(f"{why}: {host!r}" if host else "the URL names no host", FORM)
+        raise _bad(f"{host!r} is no host and port" if host else "the URL names no host", FORM)
     settings = _settings(query)
     environ = options.environ
     prefix = _unquoted(prefix).strip("/")
@@ -68,12 +75,15 @@ def parse(url: str, options: Options) -> Address:
     tls = settings.get("tls", "1" if "ca" in settings or "cert" in settings else "0")
     if tls not in ("0", "1"):
         raise _bad(f"tls={tls}: 0 or 1 is wanted", FORM)
+    token = options.password or _token(environ)
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise _bad("the token holds characters that no token has")
     return Address(
         found["host"].strip("[]"),
         int(found["port"] or (8501 if tls == "1" else 8500)),
         prefix + "/",
         settings.get("dc"),
-        options.password or _token(environ),
+        token,
         tls == "1",
         settings.get("ca") or environ.get("CONSUL_CACERT") or None,
         settings.get("cert") or environ.get("CONSUL_CLIENT_CERT") or None,
@@ -94,6 +104,11 @@ def _settings(query: str) -> dict[str, str]:
                 f"the setting {name!r} in the URL {'occurs twice' if name in out else 'has no value'}", FORM
             )
         out[name] = _unquoted(text)
+    if not _DATACENTER.fullmatch(out.get("dc", "dc1")):
+        raise _bad(f"dc={out['dc']}: that is no name of a datacenter", FORM)
+    for name in ("ca", "cert", "key"):
+        if not out.get(name, "/").startswith("/"):
+            raise _bad(f"{name}={out[name]}: a file is named by its whole path", FORM)
     if ("cert" in out) != ("key" in out):
         raise _bad("a client certificate needs both, cert= and key=", FORM)
     if out.get("tls") == "0" and (named := sorted({"ca", "cert"} & out.keys())):

@@ -11,7 +11,7 @@ import select
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import ssl
@@ -38,7 +38,10 @@ class Connection:
         self.reusable = False
         """The last reply was read whole, and another request may follow."""
         self._buffer = bytearray()
-        self._socket = socket.create_connection((host, port), self._left())
+        name: Any = (
+            host.encode()
+        )  # of a text, the standard library would load the tables of international names
+        self._socket = socket.create_connection((name, port), self._left())
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if context is not None:
