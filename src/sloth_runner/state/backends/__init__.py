@@ -64,11 +64,18 @@ def needs(extra: str, error: ImportError) -> BadConfig:
 
 
 def public_url(url: str) -> str:
-    """``url`` as it may be shown: without the password that may stand in it."""
+    """``url`` as it may be shown: without the password that may stand in it, before its host or as a parameter."""
+    url, mark, query = url.partition("?")
     scheme, separator, rest = url.partition("://")
     place, slash, path = rest.partition("/")
     login, at, host = place.rpartition("@")
-    return f"{scheme}{separator}{login.partition(':')[0]}{at}{host}{slash}{path}"
+    shown = "&".join(pair for pair in query.split("&") if not _is_secret(pair))
+    return f"{scheme}{separator}{login.partition(':')[0]}{at}{host}{slash}{path}{mark if shown else ''}{shown}"
+
+
+def _is_secret(pair: str) -> bool:
+    name = pair.partition("=")[0].lower()
+    return any(word in name for word in ("password", "secret", "token"))
 
 
 def _from_entry_point(scheme: str, url: str, options: Options) -> Store:
