@@ -23,7 +23,8 @@ The tree (code, exit status)::
     │   ├── FileMissing       E-FILE-MISSING    └── Compacted    E-COMPACTED
     ├── Lost                  6
     │   ├── Unreachable       E-UNREACHABLE     ├── StoreDown    E-STORE-DOWN
-    │   │                                       │   └── Busy     (another process holds the store just now)
+    │   │                                       │   ├── Busy     (another process holds the store just now)
+    │   │                                       │   └── Forbidden (it answers, and does not let us)
     │   ├── Indeterminate     E-INDETERMINATE
     │   └── OutputLost        E-OUTPUT
     ├── Distrust              7
@@ -247,6 +248,10 @@ class StoreDown(Lost):
 
 class Busy(StoreDown):
     """Another process holds the store and did not let go within the time this handle waits."""
+
+
+class Forbidden(StoreDown):
+    """The store answers, and does not let us do this: waiting does not help."""
 
 
 class Indeterminate(Lost):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from sloth_runner.errors import Indeterminate, LockLost, SlothError, StoreDown
+from sloth_runner.errors import Forbidden, Indeterminate, LockLost, SlothError, StoreDown
 from sloth_runner.state import edits, lineage, locks, rollback, tags
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.commits import settle
@@ -369,6 +369,20 @@ def test_a_server_that_stays_away_leaves_a_commit_unknown_and_not_undone() -> No
     with pytest.raises(Indeterminate):
         settle(store, [Change(store_key("local", "k", "a"), b"1", ABSENT)])
     assert 5 <= clock.now <= 10.5
+
+
+def test_who_is_not_let_in_does_not_wait() -> None:
+    def refuse() -> None:
+        raise Forbidden("may not write")
+
+    lossy = Lossy(MemoryStore())
+    lossy.rival = refuse
+    store = Patient(lossy, Patience(1e9, 1e9, sleep=lambda seconds: pytest.fail("waited")))
+    change = [Change(store_key("local", "k", "a"), b"1")]
+    store.commit(change)
+    lossy.suffer(["rival"])
+    with pytest.raises(Forbidden):
+        store.commit(change)
 
 
 def test_only_a_server_that_was_there_is_waited_for() -> None:

@@ -18,6 +18,7 @@ from sloth_runner.errors import (
     Busy,
     Conflict,
     Corrupt,
+    Forbidden,
     Foreign,
     Indeterminate,
     KeyWrong,
@@ -262,7 +263,7 @@ def test_a_role_that_owns_its_schema_alone_writes_and_an_auditor_reads(
             lambda: stranger.commit([Change(key("a"), b"2")]),
             lambda: opened(url.replace("sloth@", f"{name}_stranger@") + "x").commit([Change(key("a"), b"2")]),
         ):
-            with pytest.raises(StoreDown, match="permission denied") as caught:
+            with pytest.raises(Forbidden, match="permission denied") as caught:
                 refused()
             assert "docs/stores/postgresql.md" in caught.value.next[0]
     finally:
@@ -717,7 +718,7 @@ def test_every_error_of_the_server_becomes_one_of_ours() -> None:
     ("state", "kind"),
     [
         ("40001", Busy), ("40P01", Busy), ("55P03", Busy), ("25006", StoreDown), ("22012", StoreDown),
-        ("28P01", StoreDown), ("3D000", StoreDown), ("42501", StoreDown), ("42P01", Foreign), ("42883", Foreign),
+        ("28P01", Forbidden), ("3D000", Forbidden), ("42501", Forbidden), ("42P01", Foreign), ("42883", Foreign),
         ("53100", StoreDown), ("53300", StoreDown), ("54000", TooLarge), ("57014", StoreDown), ("57P01", StoreDown),
         ("XX001", Corrupt), ("XX002", Corrupt), ("SR002", KeyWrong), ("SR003", Foreign), ("P0001", StoreDown),
     ],

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sloth_runner.errors import Busy, StoreDown
+from sloth_runner.errors import Busy, Forbidden, StoreDown
 from sloth_runner.state.patience import CONTENTION, OUTAGE, Patience, Tries
 from sloth_runner.state.store import Change, Check, Entry, Rev, Store
 
@@ -76,7 +76,7 @@ class Patient:
 
     def _again(self, error: StoreDown, work: Callable[[], T]) -> T:
         tries = Tries(self._patience, CONTENTION if isinstance(error, Busy) else OUTAGE)
-        while tries.again(error):
+        while not isinstance(error, Forbidden) and tries.again(error):
             try:
                 return work()
             except StoreDown as next_error:

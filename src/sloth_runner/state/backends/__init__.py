@@ -70,7 +70,9 @@ def public_url(url: str) -> str:
     place, slash, path = rest.partition("/")
     login, at, host = place.rpartition("@")
     shown = "&".join(pair for pair in query.split("&") if not _is_secret(pair))
-    return f"{scheme}{separator}{login.partition(':')[0]}{at}{host}{slash}{path}{mark if shown else ''}{shown}"
+    return (
+        f"{scheme}{separator}{login.partition(':')[0]}{at}{host}{slash}{path}{mark if shown else ''}{shown}"
+    )
 
 
 def _is_secret(pair: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 from sloth_runner.errors import (
     Busy,
     Corrupt,
+    Forbidden,
     Foreign,
     Indeterminate,
     KeyWrong,
@@ -125,10 +126,10 @@ _TABLE: Final[dict[str, tuple[type[SlothError], str, str]]] = {
         "has a rule for commits that this version can't obey",
         "use a newer sloth-runner",
     ),
-    "28": (StoreDown, "does not let us in", "check user, password (password_env) and pg_hba.conf"),
-    "3D000": (StoreDown, "has no such database", "createdb NAME, or name another in the URL"),
+    "28": (Forbidden, "does not let us in", "check user, password (password_env) and pg_hba.conf"),
+    "3D000": (Forbidden, "has no such database", "createdb NAME, or name another in the URL"),
     "42501": (
-        StoreDown,
+        Forbidden,
         "does not permit this role to do that",
         "see the grants in docs/stores/postgresql.md",
     ),
