@@ -10,6 +10,7 @@ import json
 import os
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,9 @@ NAMES: tuple[str, ...] = ("consul", "etcd", "postgres", "s3")
 """The servers that ``up`` starts; each is the module of this package of that name, which has ``make(folder)``."""
 
 
-def make(name: str, folder: Path) -> Server:
-    """A server of one's own, not started yet."""
-    server: Server = import_module(f"{__name__}.{name}").make(folder)
+def make(name: str, folder: Path, **settings: Any) -> Server:
+    """A server of one's own, not started yet; ``settings`` are its module's own."""
+    server: Server = import_module(f"{__name__}.{name}").make(folder, **settings)
     return server
 
 
