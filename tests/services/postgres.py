@@ -18,9 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.services import shared_url
-from tests.services.base import Server, free_port
+from tests.services.base import Server, free_port, listens
 
 PASSWORD = "correct horse: battery/staple?"
+PGBOUNCER = "/usr/sbin/pgbouncer"
 ROLES = ("sloth", "scram", "certified")
 
 HBA = """\
@@ -161,6 +162,23 @@ def replica(primary: Postgres, folder: Path) -> Postgres:
     argv = as_server([str(programs / "postgres"), "-D", str(data), "-p", str(port)])
     url = f"postgres://sloth@127.0.0.1:{port}/state"
     return Postgres("replica", folder, argv, url, ready, prepare=prepare, stop_signal=signal.SIGINT)
+
+
+def pooler(port: int, folder: Path, connections: int) -> Server:
+    """PgBouncer before the server on ``port``: each transaction gets any of so many sessions."""
+    own = free_port()
+
+    def prepare() -> None:
+        (folder / "users").write_text('"sloth" ""\n')
+        (folder / "pgbouncer.ini").write_text(
+            f"[databases]\n* = host=127.0.0.1 port={port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+            f"listen_port = {own}\nauth_type = trust\nauth_file = {folder}/users\npool_mode = transaction\n"
+            f"default_pool_size = {connections}\nserver_round_robin = 1\nunix_socket_dir =\n"
+        )
+
+    argv = as_server([PGBOUNCER, str(folder / "pgbouncer.ini")])
+    url = f"postgres://sloth@127.0.0.1:{own}/state"
+    return Server("pgbouncer", folder, argv, url, lambda: listens(own), prepare=prepare)
 
 
 def _role(name: str) -> str:

@@ -688,6 +688,68 @@ def test_a_session_in_which_others_prepared_the_same_does_no_harm(opened: Open) 
         store.commit([Change(key("a"), b"1")])
 
 
+@pytest.fixture
+def pooled(url: str, tmp_path: Path) -> Iterator[str]:
+    """The URL of the schema through a pooler that gives each transaction another session."""
+    port = int(url.partition("127.0.0.1:")[2].partition("/")[0])
+    if not os.path.exists(postgres.PGBOUNCER):  # noqa: PTH110 - a program's place
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no pooler here: apt-get install pgbouncer")
+    pooler = postgres.pooler(port, tmp_path / "pooler", 3)
+    pooler.start()
+    yield f"{pooler.url}?schema={url.partition('schema=')[2]}"
+    pooler.stop()
+
+
+def test_a_pooler_may_give_each_transaction_another_session(opened: Open, pooled: str) -> None:
+    stores = [opened(pooled) for _ in range(4)]
+    failed: list[BaseException] = []
+    stores[0].commit([Change(key("count"), b"0")])
+
+    def run(store: PostgresStore) -> None:
+        try:
+            for _ in range(25):
+                add(store)
+                assert len(list(store.scan(key("")))) == 1
+        except BaseException as error:
+            failed.append(error)
+
+    def add(store: PostgresStore) -> None:
+        while True:
+            entry = store.get(key("count"))
+            assert entry is not None
+            try:
+                store.commit([Change(key("count"), b"%d" % (int(entry.value) + 1), entry.rev)])
+                return
+            except Conflict:
+                continue
+
+    threads = [threading.Thread(target=run, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    found = stores[0].get(key("count"))
+    assert found is not None and found.value == b"100"
+
+
+def test_all_that_takes_longer_than_a_commit_works_through_a_pooler(opened: Open, pooled: str) -> None:
+    store, direct = opened(pooled), opened()
+    traits = store.traits
+    assert traits.bulk is not None and traits.snapshot is not None and traits.watch is not None
+    with traits.bulk("local") as bulk:
+        bulk.put([(key(f"{number:04}"), b"1") for number in range(1000)])
+    with traits.snapshot("local") as view:
+        direct.commit([Change(key("0000"), None)])
+        assert len(list(view.scan("local\x1f"))) == 1000
+    with traits.watch(key("")) as bell:
+        for number in range(10):
+            direct.commit([Change(key("0001"), b"%d" % number)])
+            assert bell(0) is None, "which, can't be known there; that it may be so, is said"
+        began = time.monotonic()
+        assert bell(60) is None and time.monotonic() - began < 10
+
+
 # Errors
 
 

@@ -74,6 +74,11 @@ class Link:
         self.ready = False
         """For the store's own use: whether what is behind the connection was looked at."""
 
+    @property
+    def session(self) -> int:
+        """The process that serves us, as it said when we connected; a pooler says anything."""
+        return self._pgconn.backend_pid
+
     def close(self) -> None:
         """Give the connection back."""
         self.broken = True

@@ -3,8 +3,9 @@
 To notify is part of the commit, so none is missed, and costs all commits of a database one queue; so they notify only
 while somebody watches. A watcher says so by a rule with an end, which it renews; it sets the rule alone in its scope,
 so every later commit sees it. Each call ends with a question to the server: once that is answered, all that was
-committed before it was asked has been told. A session that can't listen any more (a broken connection, a pooler's
-other session) makes the bell ring for something that can't be said.
+committed before it was asked has been told. A connection that broke makes the bell ring for something that can't be
+said. Behind a pooler no session is ours, and what it was told while it was idle is lost: there the bell rings every
+``POLL`` seconds, for something that can't be said.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ LASTS: Final = 120.0
 RENEW: Final = 30.0
 MARGIN: Final = 20.0
 """Seconds before its end from which on a rule counts as ended: a commit may look at it a little later."""
+POLL: Final = 2.0
+
+POOLED: Final = -1
+"""In place of a session's number: it is not ours."""
 
 
 class Bell:
@@ -43,7 +48,11 @@ class Bell:
         self._id = os.urandom(12).hex()
         self._link: Link | None = None
         self._renewed = 0.0
-        self._listening = Statement("SELECT $1 IN (SELECT pg_listening_channels())", TEXT)
+        self._session = 0
+        self._listening = Statement(
+            "SELECT pg_backend_pid(), $1 IN (SELECT pg_listening_channels())",
+            TEXT,
+        )
         self._listen()
 
     def __call__(self, seconds: float) -> Sequence[str] | None:
@@ -51,7 +60,11 @@ class Bell:
         end = time.monotonic() + seconds
         try:
             while True:
-                found = self._look(min(RENEW / 2, max(0.0, end - time.monotonic())))
+                left = max(0.0, end - time.monotonic())
+                if self._session == POOLED:
+                    time.sleep(min(POLL, left))
+                    return None
+                found = self._look(min(RENEW / 2, left))
                 if found is None or found or time.monotonic() >= end:
                     return found
         except Refused as refused:
@@ -85,7 +98,8 @@ class Bell:
             return None
         heard = link.heard(seconds)
         found = link.run(self._listening, [self._names.channel.encode()], self._timeout)
-        if found.get_value(0, 0) != b"\x01":  # a pooler gave us another session
+        session = int.from_bytes(found.get_value(0, 0) or b"", "big")
+        if session != self._session or found.get_value(0, 1) != b"\x01":
             self._listen()
             return None
         return self._told(heard + link.heard(0))
@@ -117,6 +131,10 @@ class Bell:
             link = self._link
             if link is None or link.broken:
                 link = self._link = self._connect()
+            ((session,),) = link.ask("SELECT pg_backend_pid()", self._timeout)
+            self._session = int(session or 0) if int(session or 0) == link.session else POOLED
+            if self._session == POOLED:
+                return
             link.script(f'LISTEN "{self._names.channel}"', self._timeout)
             self._renewed = time.monotonic()
             self._set_rule(link)
