@@ -95,7 +95,7 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("UNIMPLEMENTED", "", FINAL, next=("is this an etcd server of version 3.4 or later?",)),
     Row("INVALID_ARGUMENT", "etcdserver: duplicate key given in txn request", FINAL, Bug),
 )
-_OTHERWISE: Final = Row("", "", UNKNOWN)
+OTHERWISE: Final = Row("", "", UNKNOWN)
 
 
 class Fault(Exception):
@@ -127,7 +127,7 @@ def row_for(code: str, details: str) -> Row:
     for row in TABLE:
         if row.code == code and details.startswith(row.text):
             return row
-    return _OTHERWISE
+    return OTHERWISE
 
 
 def fault_of(host: str, reason: str) -> Fault:

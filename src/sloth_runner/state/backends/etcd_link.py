@@ -15,7 +15,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sloth_runner.errors import Indeterminate, SlothError, StoreDown
+from sloth_runner.errors import Foreign, Indeterminate, SlothError, StoreDown
 from sloth_runner.state.backends import etcd_pb as pb
 from sloth_runner.state.backends.etcd_errors import COMPACTED, ELSEWHERE, FULL, REFUSED, TOKEN, UNKNOWN, Fault
 from sloth_runner.state.backends.etcd_grpc import LOGIN, RANGE, TXN, Dialer
@@ -45,13 +45,27 @@ class Link:
         self._order = list(settings.endpoints)
         self._node: Node | None = None
         self._served = False
+        self._latest = 0
         self._token: str | None = None
         self._metadata: tuple[tuple[str, str], ...] = (("hasleader", "true"),)
         self._pid = os.getpid()
 
+    def look(self, request: pb.RangeRequest, patience: float | None = None) -> pb.RangeResponse:
+        """Read entries as of now. Raises as ``read``, and Foreign."""
+        reply = self.read(RANGE, request, patience)
+        now, self._latest = self._latest, max(self._latest, reply.header.revision)
+        if reply.header.revision < now:
+            raise Foreign(
+                f"etcd's revision went back, from {now} to {reply.header.revision}: a backup was restored, or "
+                "another cluster stands in this one's place",
+                unchanged=["nothing was stored"],
+                next=["start again: what this program has read is no longer what is there"],
+            )
+        return reply
+
     def read(self, verb: Verb[Q, R], request: Q, patience: float | None = None) -> R:
-        """Ask something that may be asked twice. Raises StoreDown; Fault where a revision is no longer kept, or the
-        database is full; and what the table of errors says."""
+        """Ask something that may be asked twice. Raises StoreDown; Fault where a revision is no longer kept; and what
+        the table of errors says."""
         end = time.monotonic() + (self.timeout if patience is None else patience)
         renewals = 0
         while True:
@@ -67,7 +81,7 @@ class Link:
                     renewals += 1
                     self._token = None
                 elif fault.fate not in (ELSEWHERE, REFUSED, UNKNOWN):
-                    raise _told(fault) from None
+                    raise (fault if fault.fate == COMPACTED else fault.error()) from None
                 else:
                     self._drop()
                     if time.monotonic() >= end:
@@ -83,18 +97,20 @@ class Link:
         renewals = 0
         while True:
             if self._node is None or (self._token is None and self.settings.user is not None):
-                self.read(RANGE, look, end - time.monotonic() - reserve)
+                self.look(look, end - time.monotonic() - reserve)
             node = self._node
             assert node is not None
             try:
-                return self._ask(node, TXN, request, max(end - time.monotonic(), reserve))
+                reply = self._ask(node, TXN, request, max(end - time.monotonic(), reserve))
+                self._latest = max(self._latest, reply.header.revision)
+                return reply
             except Fault as fault:
                 if fault.fate == TOKEN and renewals < RENEWALS:
                     renewals += 1
                     self._token = None
                     continue
                 if fault.fate not in (ELSEWHERE, REFUSED, UNKNOWN):
-                    raise _told(fault) from None
+                    raise (fault if fault.fate == FULL else fault.error()) from None
                 self._drop()
                 if fault.fate == UNKNOWN:
                     raise _unknown(fault) from None
@@ -235,8 +251,3 @@ def _unknown(fault: Fault) -> Indeterminate:
     return Indeterminate(
         f"etcd at {fault.host} did not say whether it committed: {fault.reason}", operation="etcd"
     )
-
-
-def _told(fault: Fault) -> Exception:
-    """What a final answer is raised as: the caller's to judge where what it asked for makes the difference."""
-    return fault if fault.fate in (COMPACTED, FULL) else fault.error()

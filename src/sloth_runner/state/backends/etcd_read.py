@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from sloth_runner.errors import Busy
 from sloth_runner.state.backends import etcd_pb as pb
 from sloth_runner.state.backends.etcd_errors import Fault
-from sloth_runner.state.backends.etcd_grpc import RANGE
 from sloth_runner.state.store import Entry
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ class Reading:
 
     def _range(self, request: pb.RangeRequest) -> pb.RangeResponse:
         try:
-            return self._link.read(RANGE, request)
+            return self._link.look(request)
         except Fault as fault:
             raise Busy(
                 f"etcd at {fault.host} compacted its history while it was being read",

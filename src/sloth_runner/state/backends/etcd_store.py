@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from sloth_runner.errors import Conflict, Indeterminate, TooLarge
+from sloth_runner.errors import Conflict, Indeterminate, Lost, TooLarge
 from sloth_runner.state.backends import etcd_pb as pb
 from sloth_runner.state.backends import etcd_txn as txn
-from sloth_runner.state.backends.etcd_errors import FULL, Fault
+from sloth_runner.state.backends.etcd_errors import Fault
 from sloth_runner.state.backends.etcd_grpc import GRANT, TXN
 from sloth_runner.state.backends.etcd_link import Link
 from sloth_runner.state.backends.etcd_read import Reading
@@ -98,23 +98,28 @@ class EtcdStore:
     def _name(self, key: str) -> bytes:
         return self._prefix + key.encode()
 
-    def _send(self, changes: Sequence[Change | Check], request: Any) -> Any:
+    def _send(self, changes: Sequence[Change | Check], request: pb.TxnRequest) -> pb.TxnResponse:
         if not any(isinstance(change, Change) for change in changes):
             return self._link.read(TXN, request)  # nothing is written, so nothing can be lost
         look = pb.RangeRequest(key=self._name(changes[0].key), keys_only=True)
         try:
             return self._link.write(request, look)
         except Fault as fault:
-            if fault.fate == FULL and not txn.unapplied(
-                changes, self._link.read(TXN, txn.look_again(request))
-            ):
-                raise Indeterminate(
-                    f"etcd at {fault.host} filled up meanwhile ({fault.reason}): whether this was stored is unknown",
-                    next=fault.row.next,
-                ) from None
-            raise fault.error() from None
+            if self._surely_unapplied(changes, request):
+                raise fault.error() from None
+            raise Indeterminate(
+                f"etcd at {fault.host} filled up meanwhile ({fault.reason}): whether this was stored is unknown",
+                next=fault.row.next,
+            ) from None
 
-    def _grant(self, changes: Sequence[Change | Check], request: Any) -> list[int]:
+    def _surely_unapplied(self, changes: Sequence[Change | Check], request: pb.TxnRequest) -> bool:
+        """After etcd said that its database is full, which it may say of the last commit that it did apply."""
+        try:
+            return txn.unapplied(changes, self._link.read(TXN, txn.look_again(request)))
+        except Lost:
+            return False
+
+    def _grant(self, changes: Sequence[Change | Check], request: pb.TxnRequest) -> list[int]:
         """Each leased put gets a lease of its own, begun before the commit, so that it can't end too early."""
         if not any(isinstance(change, Change) and change.lease is not None for change in changes):
             return []
@@ -126,11 +131,7 @@ class EtcdStore:
                 continue
             put = next(puts)
             if change.lease is not None:
-                ask = pb.LeaseGrantRequest(TTL=math.ceil(change.lease))
-                try:
-                    put.lease = self._link.read(GRANT, ask).ID
-                except Fault as fault:
-                    raise fault.error() from None
+                put.lease = self._link.read(GRANT, pb.LeaseGrantRequest(TTL=math.ceil(change.lease))).ID
                 granted.append(put.lease)
         return granted
 
