@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -21,9 +22,17 @@ def make(folder: Path) -> Server:
     return make_node(folder)
 
 
-def make_node(folder: Path, *arguments: str) -> Server:
+def make_node(folder: Path, *arguments: str, port: int | None = None) -> Server:
     """One node on its own, with more of etcd's own arguments."""
-    return _node("a", folder, {"a": free_port()}, free_port(), arguments)
+    return _node("a", folder, {"a": free_port()}, port or free_port(), arguments)
+
+
+def make_secure(folder: Path, keys: Path, *arguments: str) -> Server:
+    """One node that speaks TLS to its clients; ``keys`` has the certificates with which its health is looked at."""
+    port = free_port()
+    context = ssl.create_default_context(cafile=keys / "ca.pem")
+    context.load_cert_chain(keys / "client.pem", keys / "client-key.pem")
+    return _node("a", folder, {"a": free_port()}, port, arguments, context=context)
 
 
 class Cluster:
@@ -95,10 +104,13 @@ def status(node: Server) -> tuple[int, int] | None:
     return int(row["header"]["member_id"]), int(row.get("leader", 0))
 
 
-def health(port: int) -> bool:
+def health(port: int, context: ssl.SSLContext | None = None) -> bool:
     """Whether the node on this port of loopback can serve, which takes a majority."""
+    scheme = "https" if context else "http"
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as reply:
+        with urllib.request.urlopen(
+            f"{scheme}://127.0.0.1:{port}/health", timeout=2, context=context
+        ) as reply:
             return b'"true"' in reply.read()
     except (urllib.error.URLError, OSError):
         return False
@@ -112,12 +124,14 @@ def _node(
     more: Sequence[str],
     *,
     listens: int | None = None,
+    context: ssl.SSLContext | None = None,
 ) -> Server:
-    client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peers[name]}"
+    client = f"{'https' if context else 'http'}://127.0.0.1:{port}"
+    peer = f"http://127.0.0.1:{peers[name]}"
     argv = [
         BINARY, "--name", name, "--data-dir", str(folder / "data"), "--log-level", "warn", "--logger", "zap",
         "--listen-client-urls", client, "--advertise-client-urls", client,
         "--listen-peer-urls", f"http://127.0.0.1:{listens or peers[name]}", "--initial-advertise-peer-urls", peer,
         "--initial-cluster", ",".join(f"{key}=http://127.0.0.1:{value}" for key, value in peers.items()), *more,
     ]  # fmt: skip
-    return Server("etcd", folder, argv, f"etcd://127.0.0.1:{port}", lambda: health(port))
+    return Server("etcd", folder, argv, f"etcd://127.0.0.1:{port}", lambda: health(port, context))
