@@ -113,7 +113,8 @@ def test_a_user_does_all_and_no_more(guarded: Server, opened: Open) -> None:
         assert bell(5)
     for prefix in ("sloth-runner2", "other"):
         elsewhere = opened(url(guarded, "sloth-runner", prefix), PASSWORD)
-        for action in (*using(elsewhere), partial(listening, elsewhere)):
+        actions: list[Callable[[], object]] = [*using(elsewhere), partial(listening, elsewhere)]
+        for action in actions:
             with pytest.raises(StoreDown, match="permission denied") as caught:
                 action()
             assert caught.value.next

@@ -12,7 +12,6 @@ from sloth_runner.state.backends.etcd_errors import (
     ELSEWHERE,
     FINAL,
     FULL,
-    REFUSED,
     TABLE,
     TOKEN,
     UNKNOWN,
@@ -22,8 +21,8 @@ from sloth_runner.state.backends.etcd_errors import (
 )
 
 CASES: list[tuple[str, str, str, type[SlothError]]] = [
-    ("UNAVAILABLE", "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1: x", REFUSED, StoreDown),
-    ("UNAVAILABLE", "errors resolving h1:2379: [field:hostname lookup error:x]", REFUSED, StoreDown),
+    ("UNAVAILABLE", "failed to connect to all addresses; last error: UNKNOWN: ipv4:1.2.3.4: x", ELSEWHERE, StoreDown),
+    ("UNAVAILABLE", "errors resolving h1:2379: [field:hostname lookup error:x]", ELSEWHERE, StoreDown),
     ("UNAVAILABLE", "etcdserver: no leader", ELSEWHERE, StoreDown),
     ("UNAVAILABLE", "etcdserver: not capable", ELSEWHERE, StoreDown),
     ("FAILED_PRECONDITION", "etcdserver: not capable", ELSEWHERE, StoreDown),

@@ -13,8 +13,6 @@ from sloth_runner.plain import NamedTuple
 
 ELSEWHERE: Final = "elsewhere"
 """Not applied; another node, or the same one a little later, may serve it."""
-REFUSED: Final = "refused"
-"""As ELSEWHERE: nobody listens there, or nobody that is who we think."""
 UNKNOWN: Final = "unknown"
 """The answer was lost, or the node does not know either."""
 TOKEN: Final = "token"  # noqa: S105 - no secret
@@ -51,8 +49,8 @@ _SPACE: Final = (
 )
 
 TABLE: Final[tuple[Row, ...]] = (
-    Row("UNAVAILABLE", "failed to connect to all addresses", REFUSED, next=_DOWN),
-    Row("UNAVAILABLE", "errors resolving ", REFUSED, next=("is the host's name right?",)),
+    Row("UNAVAILABLE", "failed to connect to all addresses", ELSEWHERE, next=_DOWN),
+    Row("UNAVAILABLE", "errors resolving ", ELSEWHERE, next=("is the host's name right?",)),
     Row("UNAVAILABLE", "etcdserver: no leader", ELSEWHERE),
     Row("UNAVAILABLE", "etcdserver: not capable", ELSEWHERE),
     Row("UNAVAILABLE", "etcdserver: rpc not supported for learner", ELSEWHERE),

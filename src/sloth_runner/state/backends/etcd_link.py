@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sloth_runner.errors import Foreign, Indeterminate, SlothError, StoreDown
 from sloth_runner.state.backends import etcd_pb as pb
-from sloth_runner.state.backends.etcd_errors import COMPACTED, ELSEWHERE, FULL, REFUSED, TOKEN, UNKNOWN, Fault
+from sloth_runner.state.backends.etcd_errors import COMPACTED, ELSEWHERE, FULL, TOKEN, UNKNOWN, Fault
 from sloth_runner.state.backends.etcd_grpc import LOGIN, RANGE, TXN, Dialer
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ R = TypeVar("R")
 
 STAGGER: Final = 0.4
 """Seconds that one endpoint is given before the next is asked, too."""
-PAUSE: Final = 0.1
-"""Seconds between two rounds over all endpoints."""
+PASSING: Final = (ELSEWHERE, UNKNOWN)
+"""Fates that another node, or another moment, may spare us."""
 RENEWALS: Final = 3
 """How often one request may find its token unknown."""
 
@@ -44,7 +44,6 @@ class Link:
         self._dialer = Dialer(rpc, settings.tls)
         self._order = list(settings.endpoints)
         self._node: Node | None = None
-        self._served = False
         self._latest = 0
         self._token: str | None = None
         self._metadata: tuple[tuple[str, str], ...] = (("hasleader", "true"),)
@@ -64,44 +63,43 @@ class Link:
         return reply
 
     def read(self, verb: Verb[Q, R], request: Q, patience: float | None = None) -> R:
-        """Ask something that may be asked twice. Raises StoreDown; Fault where a revision is no longer kept; and what
-        the table of errors says."""
+        """Ask something that may be asked twice: the node in use, then, if it fails, all of them.
+
+        Raises StoreDown; Fault where a revision is no longer kept; and what the table of errors says.
+        """
         end = time.monotonic() + (self.timeout if patience is None else patience)
         renewals = 0
         while True:
             try:
                 if self._token is None and self.settings.user is not None:
                     self._log_in(end)
-                node = self._node
-                if node is None:
+                if self._node is None:
                     return self._elect(verb, request, end)
-                return self._ask(node, verb, request, min(end - time.monotonic(), self.timeout / 3))
+                return self._ask(self._node, verb, request, min(end - time.monotonic(), self.timeout / 3))
             except Fault as fault:
                 if fault.fate == TOKEN and renewals < RENEWALS:
                     renewals += 1
                     self._token = None
-                elif fault.fate not in (ELSEWHERE, REFUSED, UNKNOWN):
-                    raise (fault if fault.fate == COMPACTED else fault.error()) from None
-                else:
+                elif fault.fate in PASSING:
                     self._drop()
-                    if time.monotonic() >= end:
-                        raise self._down([fault]) from None
+                else:
+                    raise (fault if fault.fate == COMPACTED else fault.error()) from None
 
     def write(self, request: pb.TxnRequest, look: pb.RangeRequest) -> pb.TxnResponse:
-        """Commit, once. ``look``: what to read where no connection is proved yet.
+        """Commit, once; where a node surely did not, once more at another. ``look``: what to read where no connection
+        is proved yet.
 
         Raises Indeterminate (nobody knows), StoreDown and others (surely not applied); Fault where the database is
         full: the commit may have been applied."""
         reserve = self.timeout / 4
         end = time.monotonic() + self.timeout
-        renewals = 0
+        renewals = failures = 0
         while True:
             if self._node is None or (self._token is None and self.settings.user is not None):
                 self.look(look, end - time.monotonic() - reserve)
-            node = self._node
-            assert node is not None
+            assert self._node is not None
             try:
-                reply = self._ask(node, TXN, request, max(end - time.monotonic(), reserve))
+                reply = self._ask(self._node, TXN, request, max(end - time.monotonic(), reserve))
                 self._latest = max(self._latest, reply.header.revision)
                 return reply
             except Fault as fault:
@@ -109,14 +107,13 @@ class Link:
                     renewals += 1
                     self._token = None
                     continue
-                if fault.fate not in (ELSEWHERE, REFUSED, UNKNOWN):
-                    raise (fault if fault.fate == FULL else fault.error()) from None
-                self._drop()
+                if fault.fate in PASSING:
+                    self._drop()
                 if fault.fate == UNKNOWN:
                     raise _unknown(fault) from None
-                if time.monotonic() + PAUSE + reserve > end:
-                    raise self._down([fault]) from None
-                time.sleep(PAUSE)
+                failures += 1
+                if fault.fate not in PASSING or failures > 1:
+                    raise (fault if fault.fate == FULL else fault.error()) from None
 
     def everyone(self, verb: Verb[Q, R], request: Q) -> list[tuple[str, R | Fault]]:
         """What each endpoint answers, or why it does not."""
@@ -161,7 +158,7 @@ class Link:
             try:
                 reply = self._ask(self._node, LOGIN, request, min(end - time.monotonic(), self.timeout / 3))
             except Fault as fault:
-                if fault.fate not in (ELSEWHERE, REFUSED, UNKNOWN):
+                if fault.fate not in PASSING:
                     raise
                 self._drop()
         if reply is None:
@@ -171,22 +168,18 @@ class Link:
 
     def _elect(self, verb: Verb[Q, R], request: Q, end: float) -> R:
         """Ask all endpoints, one after the other started a little later, until one answers: that is the node from
-        then on. Again and again until ``end``, unless nobody ever listened. Raises StoreDown, Fault."""
+        then on. Raises StoreDown when none does, Fault for an answer that all would give."""
         if self._pid != os.getpid():
             raise StoreDown("a store can't be used in a forked process: open it there anew")
-        faults: dict[str, Fault] = {}
-        while True:
-            for node, answer in self._round(verb, request, end):
-                if not isinstance(answer, Fault):
-                    self._node, self._served = node, True
-                    return answer
-                faults[node.address] = answer
-                if answer.fate not in (ELSEWHERE, REFUSED, UNKNOWN):
-                    raise answer
-            hopeless = not self._served and all(fault.fate == REFUSED for fault in faults.values())
-            if hopeless or time.monotonic() + PAUSE > end:
-                raise self._down(list(faults.values()))
-            time.sleep(PAUSE)
+        faults: list[Fault] = []
+        for node, answer in self._round(verb, request, end):
+            if not isinstance(answer, Fault):
+                self._node = node
+                return answer
+            if answer.fate not in PASSING:
+                raise answer
+            faults.append(answer)
+        raise self._down(faults)
 
     def _round(self, verb: Verb[Q, R], request: Q, end: float) -> Iterator[tuple[Node, R | Fault]]:
         """Answers as they come. The nodes are closed, but for one that has become the node in use."""

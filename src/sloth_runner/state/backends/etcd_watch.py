@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.state.backends import etcd_pb as pb
-from sloth_runner.state.backends.etcd_errors import ELSEWHERE, REFUSED, TOKEN, UNKNOWN, Fault, fault_of
+from sloth_runner.state.backends.etcd_errors import ELSEWHERE, TOKEN, UNKNOWN, Fault, fault_of
 from sloth_runner.state.backends.etcd_grpc import RANGE
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Bell:
     def _lost(self, fault: Fault, vain: int) -> None:
         """The stream ended: the next will be opened elsewhere. Raises what the fault means when that is in vain."""
         self._close()
-        if fault.fate not in (ELSEWHERE, REFUSED, UNKNOWN, TOKEN) or vain > REOPENINGS:
+        if fault.fate not in (ELSEWHERE, UNKNOWN, TOKEN) or vain > REOPENINGS:
             raise fault.error()
         if fault.fate != TOKEN:
             self._link.drop()
