@@ -177,7 +177,7 @@ def test_a_lost_message_is_resolved_and_never_applied_twice(server: Server, open
 
 
 def lose(proxy: Proxy, lost: str, store: Store) -> None:
-    """A commit whose fate is unknown. (HTTP/2 has messages of its own: if one of those is lost, the connection is gone
+    """A commit whose fate is unknown. (HTTP/2 has messages of its own: when one of those is lost, the connection ends
     before the commit is sent, and that is known.)"""
     for _ in range(50):
         proxy.cut_after(0, lost)
