@@ -29,6 +29,7 @@ from sloth_runner.errors import (
 from sloth_runner.state.backends import Options, open_store
 from sloth_runner.state.backends.postgres import PostgresStore
 from sloth_runner.state.backends.postgres_errors import Refused, Said, translated
+from sloth_runner.state.backends.postgres_schema import names, scan_sql
 from sloth_runner.state.backends.postgres_url import target
 from sloth_runner.state.store import ABSENT, ANY, Change, Check
 from tests.services import ROOT, postgres
@@ -238,38 +239,55 @@ def test_reading_makes_nothing_and_writing_makes_the_tables(
     assert store.namespaces() == ["local", "web.1"]
 
 
-def test_a_role_that_owns_its_schema_alone_writes_and_an_auditor_reads(
+def test_roles_of_the_documentation_can_do_what_they_should_and_no_more(
     opened: Open, url: str, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    """The grants of docs/stores/postgresql.md."""
+    """The grants of docs/stores/postgresql.md: an owner, an operator, an auditor; and one who was granted nothing."""
     name = url.partition("schema=")[2]
-    for role in (f"{name}_owner", f"{name}_auditor", f"{name}_stranger"):
-        admin.execute(f"CREATE ROLE {role} LOGIN IN ROLE visitors")
+    kinds = ("owner", "operator", "auditor", "stranger")
+
+    def at(kind: str) -> str:
+        return url.replace("sloth@", f"{name}_{kind}@")
+
+    for kind in kinds:
+        admin.execute(f"CREATE ROLE {name}_{kind} LOGIN IN ROLE visitors")
     try:
         admin.execute(f"CREATE SCHEMA {name} AUTHORIZATION {name}_owner")
-        owner = opened(url.replace("sloth@", f"{name}_owner@"))
-        owner.commit([Change(key("a"), b"1")])
-        admin.execute(f"GRANT USAGE ON SCHEMA {name} TO {name}_auditor")
-        admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {name} TO {name}_auditor")
-        auditor = opened(url.replace("sloth@", f"{name}_auditor@"))
-        assert auditor.get(key("a")) is not None and len(list(auditor.scan())) == 1
+        opened(at("owner")).commit([Change(key("a"), b"1")])
+        for grant in documented_grants():
+            admin.execute(grant.replace("sloth_runner", name).replace("sloth_", f"{name}_"))
+        operator, auditor, stranger = (opened(at(kind)) for kind in kinds[1:])
+        operator.commit([Change(key("a"), b"2")])
+        assert operator.traits.bulk is not None and operator.traits.watch is not None
+        with operator.traits.bulk("local") as bulk:
+            bulk.put([(key("b"), b"1")])
+        with operator.traits.watch("") as bell:
+            assert bell(0) == ()
+        assert auditor.get(key("a")) is not None and len(list(auditor.scan())) == 2
         assert auditor.traits.snapshot is not None
         with auditor.traits.snapshot("local") as view:
             assert view.get(key("a")) is not None
-        stranger = opened(url.replace("sloth@", f"{name}_stranger@"))
         for refused in (
             lambda: auditor.commit([Change(key("a"), b"2")]),
             lambda: stranger.get(key("a")),
             lambda: stranger.commit([Change(key("a"), b"2")]),
-            lambda: opened(url.replace("sloth@", f"{name}_stranger@") + "x").commit([Change(key("a"), b"2")]),
+            lambda: opened(at("stranger") + "x").commit([Change(key("a"), b"2")]),
         ):
             with pytest.raises(Forbidden, match="permission denied") as caught:
                 refused()
             assert "docs/stores/postgresql.md" in caught.value.next[0]
     finally:
         admin.execute(f"DROP SCHEMA {name} CASCADE")
-        for role in (f"{name}_owner", f"{name}_auditor", f"{name}_stranger"):
-            admin.execute(f"DROP ROLE {role}")
+        for kind in kinds:
+            admin.execute(f"DROP ROLE {name}_{kind}")
+
+
+def documented_grants() -> list[str]:
+    """The statements of the documentation that grant something on what is in the schema."""
+    text = (Path(__file__).parents[2] / "docs/stores/postgresql.md").read_text()
+    grants = [line for line in text.splitlines() if line.startswith("GRANT")]
+    assert len(grants) == 5
+    return grants
 
 
 def test_another_format_is_foreign(
@@ -391,17 +409,24 @@ def test_a_replica_is_refused(tmp_path: Path) -> None:
         found = open_store(both, Options(tmp_path, 10.0))
         assert found.get(key("a")) is not None
         found.close()
-        asked_after = open_store(f"{primary.url}?schema=s", Options(tmp_path, 10.0))
-        assert asked_after.get(key("b")) is None
         store.close()
-        asked_after.close()
+        reads_refuse(replica.url)
     finally:
         replica.stop()
         primary.stop()
 
 
-def test_a_pooler_that_hands_us_to_a_replica_is_noticed(tmp_path: Path) -> None:
-    """The reads themselves refuse, not only the first look: behind a pooler the server may change unseen."""
+def reads_refuse(url: str) -> None:
+    """Not only the first look does: behind a pooler the server may change unseen."""
+    get = names("s").get.replace("$1", "%s")
+    scan = scan_sql('"s"', False, False, False, False).replace("$1", "%s")
+    with psycopg.connect(url, autocommit=True) as server:
+        for text, wanted in ((get, key("a")), (get, key("nothing")), (scan, "zzz")):
+            with pytest.raises(errors.DivisionByZero):
+                server.execute(text, (wanted,)).fetchall()
+
+
+def test_a_rev_that_was_lost_with_its_server_never_returns(tmp_path: Path) -> None:
     primary = postgres.make(tmp_path / "primary")
     replica = postgres.replica(primary, tmp_path / "replica")
     try:
@@ -409,20 +434,44 @@ def test_a_pooler_that_hands_us_to_a_replica_is_noticed(tmp_path: Path) -> None:
         store = open_store(f"{primary.url}?schema=s", Options(tmp_path, 10.0))
         store.commit([Change(key("a"), b"1")])
         replica.start()
-        assert isinstance(store, PostgresStore)
-        names = store._names
-        with psycopg.connect(replica.url, autocommit=True) as server:
-            from sloth_runner.state.backends.postgres_schema import scan_sql
-
-            get = names.get.replace("$1", "%s")
-            scan = scan_sql(names.quoted, False, False, False, False).replace("$1", "%s")
-            for text, wanted in ((get, key("a")), (get, key("nothing")), (scan, "zzz")):
-                with pytest.raises(errors.DivisionByZero):
-                    server.execute(text, (wanted,)).fetchall()
+        replica.stop()
+        lost = [store.commit([Change(key("a"), b"%d" % number)])[0] for number in range(100)]
+        store.close()
+        primary.kill()
+        replica.start()
+        with psycopg.connect(replica.url.replace("sloth@", "postgres@"), autocommit=True) as server:
+            server.execute("SELECT pg_promote()")
+        store = open_store(f"{replica.url}?schema=s", Options(tmp_path, 10.0))
+        found = store.get(key("a"))
+        assert found is not None and found.value == b"1"
+        assert store.commit([Change(key("a"), b"2", found.rev)])[0] > max(lost)
+        assert isinstance(store, PostgresStore) and store.traits.bulk is not None
+        with store.traits.bulk("local") as bulk:
+            bulk.put([(key("a"), b"3")])
+        found = store.get(key("a"))
+        assert found is not None and found.rev > max(lost)
         store.close()
     finally:
         replica.stop()
         primary.stop()
+
+
+def test_a_server_that_does_not_know_its_timeline_will_do(
+    opened: Open, url: str, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    name = url.partition("schema=")[2]
+    admin.execute(f"CREATE DATABASE {name} OWNER sloth")
+    at = url.replace("/state?", f"/{name}?")
+    try:
+        with psycopg.connect(at.partition("?")[0].replace("sloth@", "postgres@"), autocommit=True) as server:
+            server.execute("REVOKE EXECUTE ON FUNCTION pg_current_wal_lsn() FROM public")
+        store = opened(at)
+        (one,) = store.commit([Change(key("a"), b"1")])
+        (two,) = store.commit([Change(key("a"), b"2", one)])
+        assert two == one + 1
+        store.close()
+    finally:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 # Others in the way

@@ -333,11 +333,22 @@ class PostgresStore:
         try:
             ((there,),) = link.ask(f"SELECT to_regnamespace({names.literal}) IS NOT NULL", self._timeout)
             first = f"SELECT pg_advisory_xact_lock({names.first});"
-            link.script(first + ("" if there == b"t" else names.new_schema) + names.make, self._timeout)
+            make = names.make.replace("TIMELINE", self._timeline(link))
+            link.script(first + ("" if there == b"t" else names.new_schema) + make, self._timeout)
         except Refused as refused:
             if refused.state not in ALREADY:
                 raise translated(refused, self._target.where) from refused
         return self._look(link)
+
+    def _timeline(self, link: Link) -> str:
+        """How Revs are kept from returning after a promotion that lost commits, as far as this server can."""
+        try:
+            link.ask(f"SELECT {schema.TIMELINE}", self._timeout)
+        except Refused as refused:
+            if refused.lost:
+                raise
+            return "1::bigint"
+        return schema.TIMELINE
 
 
 def _foreign(where: str, name: str, why: str) -> Foreign:

@@ -269,7 +269,7 @@ def _begin_writing(place: Place, namespace: str, link: Link) -> int:
         wait = max(1, min(round((end - time.monotonic()) * 1000), round(place.timeout * 500)))
         try:
             link.script(f"{_WRITE.format(wait=wait)}; {locks}", place.timeout)
-            ((fresh,),) = link.ask(f"SELECT nextval('{place.names.twice}.rev')", place.timeout)
+            ((fresh,),) = link.ask(f"SELECT {place.names.quoted}.fresh()", place.timeout)
         except Refused as refused:
             if refused.state not in AGAIN or time.monotonic() >= end:
                 raise translated(refused, place.where) from refused

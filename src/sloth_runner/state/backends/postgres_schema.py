@@ -1,8 +1,9 @@
 """Why: what the store is in the database, and how a change is made there, stands in one place: this SQL.
 
 One table holds all entries, by their whole key (``COLLATE "C"``: ordered by code point, as UTF-8's bytes are). A
-Rev comes from one sequence: it never returns, whatever is deleted. A commit is one call of one function, in a
-transaction of its own:
+Rev comes from one sequence: it never returns, whatever is deleted. Above it stand the bits of the server's timeline,
+which grows with each promotion and each recovery to a moment: a commit that was lost in one leaves no Rev to be used
+again. A commit is one call of one function, in a transaction of its own:
 
 1. It takes *advisory locks that end with the transaction*: the store's and those of each namespace, shared, then
    one for each key named (shared for a Check), in one order that all clients keep. More than ``MANY`` keys, and bulk
@@ -153,7 +154,7 @@ BEGIN
             CONTINUE;
         END IF;
         IF fresh = 0 THEN
-            fresh := nextval('{q}.rev');
+            fresh := {s}.fresh();
         END IF;
         ends := NULL;
         IF leases[i] IS NOT NULL THEN
@@ -181,6 +182,13 @@ BEGIN
 END
 $commit$;
 """
+
+_FRESH: Final = """
+CREATE FUNCTION {s}.fresh() RETURNS bigint LANGUAGE sql VOLATILE AS
+$fresh$ SELECT ({timeline} << 40) + nextval('{q}.rev') $fresh$;
+"""
+TIMELINE: Final = "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint"
+"""The server's timeline. (Some hosted servers have their own storage in place of the log, and can't say.)"""
 
 _OBEY: Final = """
 CREATE FUNCTION {s}.obey(space text, keys text[], ops smallint[], vals bytea[]) RETURNS boolean
@@ -252,6 +260,7 @@ class Names(NamedTuple):
     commit: str
     new_schema: str
     make: str
+    """With ``TIMELINE`` in it, for the constant of that name or 1."""
     first: int
     """The lock under which the schema is made."""
 
@@ -261,13 +270,13 @@ def names(schema: str) -> Names:
     s = '"' + schema.replace('"', '""') + '"'
     channel = f"{CHANNEL}_{blake2b(schema.encode(), digest_size=8).hexdigest()}"
     quoted = s.replace("'", "''")
-    fill = {"s": s, "q": quoted, "channel": channel}
+    fill = {"s": s, "q": quoted, "channel": channel, "timeline": "TIMELINE"}
     get = f"SELECT rev, value FROM {s}.entry WHERE key = $1 AND {_VALID}"
     look = (
         "SELECT pg_is_in_recovery(), current_setting('server_encoding'), "
         f"(SELECT value FROM {s}.meta WHERE name = 'format')"
     )
-    made = "".join(part.format(**fill) for part in (_TABLES, _VIEWS, _OBEY, _COMMIT))
+    made = "".join(part.format(**fill) for part in (_TABLES, _VIEWS, _FRESH, _OBEY, _COMMIT))
     made += f"INSERT INTO {s}.meta VALUES ('format', '{FORMAT}');"
     commit = f"SELECT {s}.commit($1, $2, $3, $4, $5, $6, $7, $8, $9)"
     new = f"CREATE SCHEMA {s};"
