@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sloth_runner.state.store import Store
     from sloth_runner.state.writer import Writer
     from sloth_runner.transports import Transports
+    from sloth_runner.trust.authority import Authority
 
 PATIENCE = 30.0
 """Seconds that a commit waits for other processes."""
@@ -281,6 +282,13 @@ class App:
         from sloth_runner.transports import Transports
 
         return Transports(self)
+
+    def authority(self) -> Authority:
+        """Who decides which agents are ours: a folder beside the state."""
+        from sloth_runner.trust.authority import Authority
+        from sloth_runner.trust.folder import Folder
+
+        return Authority(Folder(self.settings.home / "agents"), self.clock, self.new_id)
 
     def jitter(self) -> float:
         """A short random pause in seconds."""

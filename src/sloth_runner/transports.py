@@ -15,6 +15,7 @@ from sloth_runner.transport.loop import Loop
 if TYPE_CHECKING:
     from sloth_runner.app import App
     from sloth_runner.transport.base import Transport
+    from sloth_runner.transport.grpc import Access
     from sloth_runner.transport.remote import Remote
     from sloth_runner.transport.ssh import Jumps
 
@@ -131,7 +132,58 @@ def _check_ssh(url: str) -> None:
     parse(url)
 
 
-SCHEMES: Final = {"local": Scheme(_check_local, _local), "ssh": Scheme(_check_ssh, _ssh)}
+def _grpc(transports: Transports, entry: Agent) -> Transport:
+    from sloth_runner.trust.rpc import load
+
+    app = transports.app
+    try:
+        rpc = load(app.environ)
+    except ImportError as error:
+        raise entry.origin.problem(
+            f"agent {entry.name!r}: gRPC needs a package that is not installed ({error.name})",
+            "pip install 'sloth-runner[agent]'",
+        ) from error
+    from sloth_runner.transport.grpc import GrpcLine
+    from sloth_runner.transport.remote import Remote
+
+    line = GrpcLine(entry.url, lambda: access(app, entry.name), app.new_id, rpc)
+    return Remote(
+        entry.name, line, password=transports.secret(entry, entry.sudo_password_env, "sudo's password")
+    )
+
+
+def _check_grpc(url: str) -> None:
+    from sloth_runner.transport.grpc import parse
+
+    parse(url)
+
+
+def access(app: App, name: str) -> Access:
+    """What is needed to reach an enrolled agent now. Raises AgentUnknown, FileMissing, Corrupt."""
+    from sloth_runner.transport.grpc import Access
+
+    authority = app.authority()
+    enrolled = authority.find(name)
+    own = authority.credentials(app.settings.host)
+    void = authority.void()
+    return Access(
+        enrolled.identity.host,
+        own.key,
+        own.certificate,
+        own.authority,
+        authority.revocations(),
+        authority.number(),
+        lambda: void(enrolled.enrolment),
+        authority.due,
+        lambda request: authority.renew(name, request, f"the request of {name}").pem(),
+    )
+
+
+SCHEMES: Final = {
+    "local": Scheme(_check_local, _local),
+    "ssh": Scheme(_check_ssh, _ssh),
+    "grpc": Scheme(_check_grpc, _grpc),
+}
 """By the scheme of the URL."""
 
 

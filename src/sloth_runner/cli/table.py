@@ -59,6 +59,22 @@ RESOURCE: Final[Entries] = {
     "forget": ("resource:forget", "Forget resources; the machine stays as it is."),
 }
 
+AGENT: Final[Entries] = {
+    "ca": (
+        {
+            "init": ("agent_ca:init", "Make the authority that signs agents' certificates."),
+            "show": ("agent_ca:show", "Show the authority."),
+        },
+        "The authority that says which machines are ours.",
+        None,
+    ),
+    "enroll": ("agent_enroll:enroll", "Make a machine an agent, over SSH."),
+    "keygen": ("agent_serve:keygen", "Make this machine's key, and a request to sign."),
+    "sign": ("agent_ca:sign", "Sign a machine's request."),
+    "serve": ("agent_serve:serve", "Serve controllers on this machine."),
+    "revoke": ("agent_ca:revoke", "Take an agent's name away."),
+}
+
 ROOT: Final[Entries] = {
     "run": ("run:run", "Run a task file."),
     "plan": ("plan:plan", "Show what a run would do; do nothing."),
@@ -76,6 +92,7 @@ ROOT: Final[Entries] = {
         "ADDRESS is type:id, e.g. file:/etc/motd.",
     ),
     "ui": ("ui:ui", "Serve the web UI on this machine."),
+    "agent": (AGENT, "Manage the machines that tasks run on.", None),
     "config": (CONFIG, "Look at the configuration.", None),
     "init": ("init:init", "Begin a project: settings, values, a first task file."),
     "modules": ("modules:modules", "Show what task files may call."),
@@ -85,10 +102,5 @@ ROOT: Final[Entries] = {
     "version": ("version:version", "Print the version."),
 }
 
-LATER: Final = frozenset(
-    (
-        *("agent",),
-        *("watch", "migrate"),
-    )
-)
+LATER: Final = frozenset((*("watch", "migrate"),))
 """Names that the documentation knows and this version does not."""
