@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sloth_runner.config_fields import Agent
-from sloth_runner.errors import BadConfig
+from sloth_runner.errors import BadConfig, Missing, Unreachable
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import NamedTuple
 from sloth_runner.transport.loop import Loop
@@ -159,12 +159,15 @@ def _check_grpc(url: str) -> None:
 
 
 def access(app: App, name: str) -> Access:
-    """What is needed to reach an enrolled agent now. Raises AgentUnknown, FileMissing, Corrupt."""
+    """What is needed to reach an enrolled agent now. Raises Unreachable (it is not enrolled), Corrupt."""
     from sloth_runner.transport.grpc import Access
 
     authority = app.authority()
-    enrolled = authority.find(name)
-    own = authority.credentials(app.settings.host)
+    try:
+        enrolled = authority.find(name)
+        own = authority.credentials(app.settings.host)
+    except Missing as error:
+        raise Unreachable(error.message, unchanged=error.unchanged, next=error.next) from error
     void = authority.void()
     return Access(
         enrolled.identity.host,

@@ -22,6 +22,8 @@ PIECE = 256 << 10
 """Bytes of data in a message, at most."""
 WINDOW = 8 << 20
 """Bytes that are kept until the other end has them; whoever sends waits when there are more."""
+GOODBYE = b"goodbye"
+"""Instead of a message: the stream is over. The end of a connection says nothing of that."""
 TELL = 512 << 10
 """After so many received bytes the other end is told, even if there is nothing to send."""
 

@@ -145,17 +145,18 @@ class Service:
         requests: Iterator[bytes],
         trouble: list[BaseException],
     ) -> None:
-        """Take in what comes, in a thread of its own. The end of the requests is the controller's goodbye; a broken
-        connection raises instead."""
+        """Take in what comes, in a thread of its own."""
         try:
             for message in requests:
+                if message == resuming.GOODBYE:
+                    return self._links.drop(session)
                 if not link.take(connection, message):
-                    return
-            self._links.drop(session)
+                    return None
         except BadFrame as error:
             trouble.append(error)
-        except Exception:  # the connection has ended: gRPC has no class of its own for that
-            link.detach(connection)
+        except Exception:  # noqa: S110 - the connection has ended, as it may without one; gRPC has no class for that
+            pass
+        return link.detach(connection)
 
     def _about(self, request: bytes) -> bytes:
         return json.dumps(dict(self._status())).encode()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from sloth_runner.agent.frames import BadFrame
-from sloth_runner.agent.resuming import HEADER, PIECE, Resumable
+from sloth_runner.agent.resuming import GOODBYE, HEADER, PIECE, Resumable
 from sloth_runner.errors import BadConfig, Unreachable
 from sloth_runner.plain import NamedTuple
 
@@ -147,16 +147,21 @@ class Dialer:
 
 
 class GrpcChannel:
-    """The stream to an agent, over as many connections as it takes. ``session``: 128 random bits in hex."""
+    """The stream to an agent, over as many connections as it takes. ``session``: 128 random bits in hex;
+    ``patience``: seconds for which a lost connection is made anew."""
 
-    def __init__(self, rpc: Any, dialer: Dialer, session: str, revoked: Callable[[], bool]) -> None:
+    def __init__(
+        self, rpc: Any, dialer: Dialer, session: str, revoked: Callable[[], bool], patience: float
+    ) -> None:
         self._rpc = rpc
         self._dialer = dialer
         self._session = session
         self._revoked = revoked
+        self._patience = patience
         self._stream = Resumable()
         self._out: asyncio.Queue[bytes] = asyncio.Queue()
         self._in: asyncio.Queue[bytes] = asyncio.Queue(64)
+        self._writing = asyncio.Lock()
         self._room = asyncio.Event()
         self._room.set()
         self._closing = asyncio.Event()
@@ -225,13 +230,13 @@ class GrpcChannel:
             before = self.connections
             why, final = await self._once(first)
             if self.connections > before:
-                tries, until = 0, loop.time() + RECONNECT
+                tries, until = 0, loop.time() + self._patience
             if final:
                 self._end(why)
             elif self._revoked():
                 self._end("the agent was revoked")
             elif loop.time() > until:
-                self._end(f"{why}; and could not be reached again for {RECONNECT:g} seconds")
+                self._end(f"{why}; and could not be reached again for {self._patience:g} seconds")
             if self._ended:
                 return
             with contextlib.suppress(TimeoutError):
@@ -266,7 +271,7 @@ class GrpcChannel:
             await call.write(json.dumps(opening).encode())
             answer = await call.read()
             if not isinstance(answer, bytes):
-                raise await _failure(call)
+                return  # it was ended in order; a failure is raised
             told = _told(answer)
             self._out = asyncio.Queue()
             for message in self._stream.resume(told.received):
@@ -286,15 +291,15 @@ class GrpcChannel:
 
     async def _write(self, call: Any) -> None:
         while True:
-            await call.write(await self._out.get())
+            message = await self._out.get()
+            async with self._writing:
+                await call.write(message)
 
     async def _read(self, call: Any) -> None:
         while True:
             message = await call.read()
             if not isinstance(message, bytes):
-                if self._closing.is_set():
-                    return
-                raise await _failure(call)
+                return
             data = self._stream.take(message)
             if not self._stream.full:
                 self._room.set()
@@ -310,6 +315,8 @@ class GrpcChannel:
                 async with asyncio.timeout(LOOK):
                     await self._closing.wait()
             if self._closing.is_set():
+                await self._writing.acquire()
+                await call.write(GOODBYE)
                 await call.done_writing()
                 await asyncio.sleep(LOOK)
                 return
@@ -332,25 +339,23 @@ def _told(answer: bytes) -> Told:
     return told
 
 
-async def _failure(call: Any) -> Exception:
-    """The error of a call that has ended, as gRPC would raise it."""
-    import grpc.aio
-
-    code, details = await call.code(), await call.details()
-    return grpc.aio.AioRpcError(
-        code, await call.initial_metadata(), await call.trailing_metadata(), details, None
-    )
-
-
 class GrpcLine:
     """A way to an agent that is a service. ``access`` is asked for at each opening: certificates change."""
 
-    def __init__(self, url: str, access: Callable[[], Access], new_id: Callable[[], str], rpc: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        access: Callable[[], Access],
+        new_id: Callable[[], str],
+        rpc: Any,
+        patience: float = RECONNECT,
+    ) -> None:
         self.address = url
         self._place = parse(url)
         self._access = access
         self._new_id = new_id
         self._rpc = rpc
+        self._patience = patience
 
     def dialer(self) -> Dialer:
         """What makes connections to it. Raises AgentUnknown, FileMissing."""
@@ -360,7 +365,7 @@ class GrpcLine:
         """Open it. Raises Unreachable, AgentUnknown."""
         access = self._access()
         dialer = Dialer(self._rpc, self._place, access)
-        channel = GrpcChannel(self._rpc, dialer, self._new_id(), access.revoked)
+        channel = GrpcChannel(self._rpc, dialer, self._new_id(), access.revoked, self._patience)
         told = await channel.open()
         # What fails here is tried at the next opening: a third of the certificate's time is left, and its end is
         # shown by ``agent list``.

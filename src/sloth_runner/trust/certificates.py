@@ -109,12 +109,14 @@ def request_pem(key: EllipticCurvePrivateKey, identity: Identity) -> bytes:
 def load_request(data: bytes, what: str) -> tuple[x509.CertificateSigningRequest, Identity]:
     """A signing request, its own signature checked, and whom it is for. Raises Corrupt, Foreign."""
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
 
     try:
         found = x509.load_pem_x509_csr(data)
-    except ValueError as error:
+        good = found.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise Corrupt(f"{what} is no signing request: {error}") from error
-    if not found.is_signature_valid:
+    if not good:
         raise Corrupt(f"{what} is not signed by the key that it is for")
     return found, identity_of(found, what)
 
