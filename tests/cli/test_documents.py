@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import Any
 
 import pytest
@@ -131,6 +132,21 @@ def test_sealing_documents(filled: Cli) -> None:
     filled.file("sloth.toml", f'[state.encryption]\nsource = "command"\n{line}\n')
     for name, argv in SEALING.items():
         assert _document(filled, *argv)["format"] == f"sloth-runner/{name}"
+
+
+def test_agent_documents(cli: Cli) -> None:
+    """From no authority to an agent that was taken away; each step says what the next one needs."""
+    steps = {
+        "agent.ca": ("agent", "ca", "init"),
+        "agent.keygen": ("agent", "keygen", "web1", "--folder", "there"),
+        "agent.sign": ("agent", "sign", "there/agent.csr"),
+        "agent.revoke": ("agent", "revoke", "web1", "--reason", "sold", "--yes"),
+        "agent.enroll": ("agent", "enroll", "local://", "web1", "--no-service", "--python", sys.executable),
+    }
+    for name, argv in steps.items():
+        more = ("--folder", str(cli.work / "there")) if name == "agent.enroll" else ()
+        assert _document(cli, *argv, *more)["format"] == f"sloth-runner/{name}"
+    assert _document(cli, "agent", "ca", "show")["agents"] == 1
 
 
 @pytest.mark.parametrize("name", LOCKS)

@@ -52,7 +52,7 @@ def test_every_command_and_option_has_help(path: str) -> None:
 @pytest.mark.parametrize("path", [path for path in ALL if not isinstance(ALL[path], click.Group)])
 def test_every_command_that_prints_takes_a_form(path: str) -> None:
     forms = [param for param in ALL[path].params if param.name == "output"]
-    assert forms or path in ("sloth-runner completion", "sloth-runner lock run")
+    assert forms or path in ("sloth-runner completion", "sloth-runner lock run", "sloth-runner agent serve")
 
 
 def test_the_table_of_commands_is_the_tree() -> None:

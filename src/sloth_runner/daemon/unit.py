@@ -42,8 +42,14 @@ WantedBy=multi-user.target
 
 def unit(python: str, folder: str, listen: str) -> str:
     """The unit's text."""
-    quoted = [word.replace("%", "%%") for word in (python, folder, listen)]
+    quoted = [_quoted(word) for word in (python, folder, listen)]
     return _TEXT.format(python=quoted[0], folder=quoted[1], listen=quoted[2])
+
+
+def _quoted(word: str) -> str:
+    """A word of a command in a unit. Source: systemd.service(5), "Command lines"."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return escaped if escaped == word and word.isprintable() and " " not in word else f'"{escaped}"'
 
 
 def notify(environ: Mapping[str, str], word: str) -> None:

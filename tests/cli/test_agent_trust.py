@@ -1,0 +1,71 @@
+"""Why: making a machine an agent is done with care and by hand; each wrong step says what the right one is."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.kit import Cli
+
+
+def test_what_is_wrong_changes_nothing(cli: Cli) -> None:
+    assert "agent ca init" in cli("agent", "ca", "show").err
+    cli.ok("agent", "ca", "init")
+    cli.ok("agent", "keygen", "web1", "--folder", "one")
+    cli.ok("agent", "sign", "one/agent.csr")
+    before = (cli.home / "agents" / "agents.json").read_bytes()
+    for argv, code, words in (
+        (("agent", "ca", "init"), 64, "there is an authority already"),
+        (("agent", "keygen", "../web1"), 64, "agent"),
+        (("agent", "keygen", "local"), 64, "local"),
+        (("agent", "sign", "one/agent.csr"), 64, "enrolled already"),
+        (("agent", "sign", "nothing.csr"), 4, "can't be read"),
+        (("agent", "sign", "one/agent.key"), 7, "no signing request"),
+        (("agent", "revoke", "web2", "--yes"), 4, "no agent called 'web2'"),
+        (("agent", "revoke", "web1"), 8, "confirmed"),
+        (("agent", "serve", "--listen", "7443"), 64, "--listen"),
+        (("agent", "serve", "--folder", "nowhere"), 4, "agent keygen"),
+        (("agent", "enroll", "web1", "web1"), 64, "ssh://user@host"),
+    ):
+        result = cli(*argv)
+        assert (result.code, words in result.err) == (code, True), result.shown()
+    assert (cli.home / "agents" / "agents.json").read_bytes() == before
+
+
+def test_a_failed_enrolment_frees_the_name(cli: Cli) -> None:
+    cli.ok("agent", "ca", "init")
+    there = str(cli.work / "there")
+    argv = ("agent", "enroll", "local://", "web1", "--folder", there, "--python")
+    result = cli(*argv, "/nowhere/python", "--no-service")
+    assert (result.code, "not enrolled" in result.err) == (5, True), result.shown()
+    (cli.work / "there").mkdir()
+    (cli.work / "there" / "agent.pem").mkdir()  # what is to be written can't be
+    result = cli(*argv, sys.executable, "--no-service")
+    assert result.code != 0
+    (cli.work / "there" / "agent.pem").rmdir()
+    assert 'web1 = "grpc://127.0.0.1"' in cli.ok(*argv, sys.executable, "--no-service")
+
+
+@pytest.mark.parametrize("python", ["/opt/a b/python", "/usr/bin/python3"])
+def test_the_unit_is_one_that_systemd_takes(tmp_path: Path, python: str) -> None:
+    from sloth_runner.daemon.unit import unit
+
+    text = unit(python, "/var/lib/sloth-runner/agent", "[::]:7443")
+    assert "Type=notify" in text
+    word = f'"{python}"' if " " in python else python
+    assert f"ExecStart={word} -m sloth_runner agent serve" in text
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("there is no systemd here")
+    file = tmp_path / "sloth-runner-agent.service"
+    file.write_text(text.replace(word, sys.executable))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(file)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, [line for line in done.stderr.splitlines() if "sloth-runner-agent" in line]) == (
+        0,
+        [],
+    )
