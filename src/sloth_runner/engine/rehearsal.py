@@ -8,13 +8,13 @@ file in it, a command that makes a path in it" is told as it would happen, and n
 from __future__ import annotations
 
 import posixpath
-import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sloth_runner.engine.drive import Skipped
-from sloth_runner.errors import Unpredictable
+from sloth_runner.engine.picture import UNKNOWN, Node, Picture, pattern
+from sloth_runner.errors import Bug, Unpredictable
 from sloth_runner.ops import (
     ABSENT,
     FILE,
@@ -45,8 +45,8 @@ from sloth_runner.ops import (
     Unpacked,
     WhoAmI,
     Write,
+    mutates,
 )
-from sloth_runner.plain import NamedTuple
 from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:
@@ -55,30 +55,9 @@ if TYPE_CHECKING:
     from sloth_runner.ops import Op, Result
     from sloth_runner.transport.base import Transport
 
+    Asking: TypeAlias = Generator[Op, Result, Result]
+
 NEW = 0o644
-UNKNOWN = -1.0
-"""When something was modified that is only rehearsed."""
-
-
-class Node(NamedTuple):
-    """What the rehearsal has put at a path: like Found, with the content of a file. ``unknown`` says by whom it
-    would be made, if nothing else is known of it; ``packed``: the content is in an archive, only its digest known."""
-
-    found: Found
-    content: bytes | None = None
-    unknown: str = ""
-    packed: bool = False
-
-
-class Picture:
-    """What one machine would be like."""
-
-    __slots__ = ("nodes", "opaque", "predicted")
-
-    def __init__(self) -> None:
-        self.nodes: dict[str, Node] = {}
-        self.predicted: dict[str, Observed] = {}
-        self.opaque: str | None = None
 
 
 class Rehearsal:
@@ -119,55 +98,43 @@ class Rehearsal:
 
     def at_once(self, op: Op) -> Result | None:
         """What needs no waiting; changes of files in memory. Raises Skipped, OpError, Unpredictable."""
-        if isinstance(op, Exec | Fetch | Pause):
-            if isinstance(op, Pause) or op.mutating:
-                raise Skipped(op)
-            return None
-        if isinstance(op, Unpack):
-            self._foresee(op)
-            looked = self._inner.at_once(op._replace(look=True))
-            return looked if looked is None or op.look else self._unpack(op, looked)
-        if isinstance(op, Batch):
-            results = []
-            for inner in op.ops:
-                result = self.at_once(inner)
-                if result is None:
-                    return None
-                results.append(result)
-            return tuple(results)
-        if isinstance(op, Facts) or (not self._nodes and isinstance(op, Stat | Read | Glob | List)):
-            return self._inner.at_once(op)
-        asked = self._unresolved(op)
-        if asked is not None and not self._resolved(asked, self._inner.at_once(asked)):
-            return None
-        op = self._straight(op)
-        steps = self._local(op)
-        return steps if steps is not None else self._inner.at_once(op)
+        before = dict(self._nodes) if isinstance(op, Batch) and mutates(op) else None
+        steps = self._steps(op)
+        below: Result | None = None
+        error: OpError | None = None
+        while True:
+            try:
+                asked = steps.send(below) if error is None else steps.throw(error)  # type: ignore[arg-type]
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return] # what the steps return
+            below, error = None, None
+            try:
+                below = self._inner.at_once(asked)
+            except OpError as failure:
+                error = failure
+            if below is None and error is None:
+                break
+        steps.close()
+        if before is not None:  # it is rehearsed again, from its beginning
+            self._nodes.clear()
+            self._nodes.update(before)
+        return None
 
     async def do(self, op: Op, on_output: Sink = discard) -> Result:
         """The same, waiting."""
-        if isinstance(op, Batch):
-            return tuple([await self.do(inner, on_output) for inner in op.ops])
-        if isinstance(op, Unpack):
-            self._foresee(op)
-            looked = await self._inner.do(op._replace(look=True))
-            return looked if op.look else self._unpack(op, looked)
-        if isinstance(op, Exec | Fetch | Pause):
-            if isinstance(op, Pause) or op.mutating:
-                raise Skipped(op)
-            return await self._inner.do(op, on_output)
-        if isinstance(op, Facts):
-            return await self._inner.do(op, on_output)
-        asked = self._unresolved(op)
-        if asked is not None:
-            self._resolved(asked, await self._inner.do(asked))
-        op = self._straight(op)
-        needed = self._needed(op)
-        if needed is not None:
-            below = await self._inner.do(needed)
-            return self._apply(op, below)
-        result = self._local(op)
-        return result if result is not None else await self._inner.do(op, on_output)
+        steps = self._steps(op)
+        below: Result | None = None
+        error: OpError | None = None
+        while True:
+            try:
+                asked = steps.send(below) if error is None else steps.throw(error)  # type: ignore[arg-type]
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return] # what the steps return
+            below, error = None, None
+            try:
+                below = await self._inner.do(asked, on_output)
+            except OpError as failure:
+                error = failure
 
     async def ready(self) -> None:
         """Have the way to the machine open. Raises Unreachable."""
@@ -176,13 +143,73 @@ class Rehearsal:
     async def aclose(self) -> None:
         """The machine's own transport stays open: its owner closes it."""
 
-    def _foresee(self, op: Unpack) -> None:
+    def _steps(self, op: Op) -> Asking:
+        """Yields what the machine has to be asked for; the result. Nothing is changed in memory before the last
+        question has been answered."""
+        if isinstance(op, Exec | Fetch | Pause):
+            if isinstance(op, Pause) or op.mutating:
+                raise Skipped(op)
+            return (yield op)
+        if isinstance(op, Unpack):
+            yield from self._foresee(op)
+            looked: Result = yield op._replace(look=True)
+            return looked if op.look else self._unpack(op, looked)
+        if isinstance(op, Batch):
+            return (yield from self._together(op))
+        if isinstance(op, Facts | WhoAmI | Reach) or (
+            not self._nodes and isinstance(op, Stat | Read | Glob | List)
+        ):
+            return (yield op)
+        asked = self._unresolved(op)
+        if asked is not None:
+            self._resolved(asked, (yield asked))
+        op = self._straight(op)
+        needed = self._needed(op)
+        if needed is None:
+            return (yield from self._answer(op))
+        return (yield from self._apply(op, (yield needed)))
+
+    def _together(self, batch: Batch) -> Asking:
+        """A Batch. What only looks at paths of which nothing is rehearsed is asked for in one question."""
+        if not self._nodes and not mutates(batch):
+            return (yield batch)
+        looks = [op for op in batch.ops if isinstance(op, Stat | Read)]
+        if len(looks) < len(batch.ops):
+            return (yield from self._one_by_one(batch.ops, {}))
+        unresolved = dict.fromkeys(filter(None, map(self._unresolved, looks)))
+        if unresolved:
+            asked = tuple(unresolved)
+            found: Any = yield Batch(asked)
+            for one, result in zip(asked, found, strict=True):
+                self._resolved(one, result)
+        below = [op for op in map(self._straight, looks) if self._needed(op) is not None]
+        known: dict[Op, Result] = {}
+        if below:
+            try:
+                answers: Any = yield Batch(tuple(below))
+                known = dict(zip(below, answers, strict=True))
+            except OpError:
+                pass  # one by one, so that what was before the failing one is told
+        return (yield from self._one_by_one(tuple(map(self._straight, looks)), known))
+
+    def _one_by_one(self, ops: tuple[Op, ...], known: Mapping[Op, Result]) -> Asking:
+        """One after the other; of some the machine's answer is ``known``."""
+        results: list[Result] = []
+        for op in ops:
+            try:
+                results.append(known[op] if op in known else (yield from self._steps(op)))
+            except OpError as error:
+                error.results = (*results, *error.results)
+                raise
+        return tuple(results)
+
+    def _foresee(self, op: Unpack) -> Generator[Op, Result, None]:
         """An archive can be compared with what is on the machine, not with what would be there by then."""
         if op.source is not None and self._covered(op.source) is not None:
             raise Unpredictable(f"what {op.source} will be is not known: it is not there yet")
         node = self._nodes.get(op.path)
         made = node is not None and node.found.kind == FOLDER and node.content is not None
-        below = self._inner.at_once(Stat(op.path)) if made else None
+        below = (yield Stat(op.path)) if made else None
         if self._below(op.path) or (isinstance(below, Found) and below.kind != ABSENT):
             raise Unpredictable(f"what will be in {op.path} is not known: it would be changed before")
 
@@ -203,10 +230,9 @@ class Rehearsal:
         folder = posixpath.dirname(getattr(op, "path", ""))
         return Stat(folder, follow=True, names=False) if folder and folder not in self._real else None
 
-    def _resolved(self, asked: Stat, found: Result | None) -> bool:
+    def _resolved(self, asked: Stat, found: Result) -> None:
         if isinstance(found, Found):
             self._real[asked.path] = found.real or asked.path
-        return found is not None
 
     def _straight(self, op: Op) -> Op:
         """The same without links on the way, so that one file has one name."""
@@ -214,14 +240,6 @@ class Rehearsal:
         folder, name = posixpath.split(path)
         real = self._real.get(posixpath.dirname(path), folder)
         return op._replace(path=posixpath.join(real, name)) if real != folder and name else op  # type: ignore[call-arg]
-
-    def _local(self, op: Op) -> Result | None:
-        """The answer of the pictures in memory; None if only the machine can give it."""
-        needed = self._needed(op)
-        if needed is None:
-            return self._answer(op)
-        below = self._inner.at_once(needed)
-        return None if below is None else self._apply(op, below)
 
     def _needed(self, op: Op) -> Op | None:
         """What has to be known of the machine to answer ``op``; None if nothing."""
@@ -251,36 +269,34 @@ class Rehearsal:
             above = posixpath.dirname(above)
         return None
 
-    def _answer(self, op: Op) -> Result | None:
+    def _answer(self, op: Op) -> Asking:
         path = getattr(op, "path", "")
         node = self._covered(path)
         if node is None:
-            return None
+            raise Bug(f"nothing is rehearsed about {path!r}")
         if node.unknown:
             raise Unpredictable(f"what {path} will be is not known: {node.unknown} would make it")
         if isinstance(op, Stat):
-            return self._stat(op, node)
+            return (yield from self._stat(op, node))
         if isinstance(op, Read):
-            return self._read(op, node)
+            return (yield from self._read(op, node))
         if isinstance(op, List):
             return Listing(self._below(path))
-        return self._apply(op, node.found)
+        return (yield from self._apply(op, node.found))
 
-    def _stat(self, op: Stat, node: Node) -> Result:
+    def _stat(self, op: Stat, node: Node) -> Asking:
         found = node.found
         if op.follow and found.kind == LINK and found.target is not None:
             target = posixpath.normpath(posixpath.join(posixpath.dirname(op.path), found.target))
             below = self._covered(target)
             if below is None:
-                real = self._inner.at_once(Stat(target, op.digest, True))
-                assert isinstance(real, Found)
-                return real
-            return self._stat(op._replace(path=target), below)
+                return (yield Stat(target, op.digest, True))
+            return (yield from self._stat(op._replace(path=target), below))
         digest = sha256(node.content).hexdigest() if op.digest and node.content is not None else found.digest
         real_path = op.path if op.follow else None
         return found._replace(digest=digest if found.kind == FILE else None, real=real_path)
 
-    def _read(self, op: Read, node: Node) -> Result:
+    def _read(self, op: Read, node: Node) -> Asking:
         if node.found.kind == ABSENT:
             raise OpError("missing", op.path, "there is no such file or folder")
         if node.found.kind != FILE:
@@ -288,17 +304,13 @@ class Rehearsal:
         if node.packed:
             raise Unpredictable(f"what {op.path} will hold is not known: it is in an archive")
         if node.content is None:
-            result = self._inner.at_once(op)  # only its attributes would change
-            assert result is not None
-            return result
+            return (yield op)  # only its attributes would change
         if len(node.content) > op.limit:
             raise OpError("too-large", op.path, f"has more than {op.limit:,} bytes")
         return Content(node.content)
 
-    def _apply(self, op: Op, below: Result) -> Result:
+    def _apply(self, op: Op, below: Result) -> Asking:
         """The result of ``op`` where the machine (or an earlier picture) says ``below``."""
-        if isinstance(op, WhoAmI | Reach):
-            return below
         if isinstance(op, Stat | Read | List):
             return self._merged(op, below) if isinstance(op, List) else below
         if isinstance(op, Glob):
@@ -306,7 +318,7 @@ class Rehearsal:
             return self._glob(op, below)
         assert isinstance(below, Found)
         if isinstance(op, Remove):
-            return self._remove(op, below)
+            return (yield from self._remove(op, below))
         if isinstance(op, SetAttrs | SetTimes):
             return self._set(op, below)
         self._require_parent(op.path)  # type: ignore[union-attr] # what is left makes something
@@ -364,16 +376,16 @@ class Rehearsal:
         self._nodes[op.path] = Node(found, node.content if node else None, packed=bool(node and node.packed))
         return Done(found != below)
 
-    def _remove(self, op: Remove, below: Found) -> Result:
+    def _remove(self, op: Remove, below: Found) -> Asking:
         if below.kind == ABSENT:
             return Done(False)
-        if below.kind == FOLDER and not op.recursive and self._holds_something(op.path):
+        if below.kind == FOLDER and not op.recursive and (yield from self._holds_something(op.path)):
             raise OpError("not-empty", op.path, "is a folder that is not empty")
         self._forget(op.path)
         return Done(True)
 
-    def _holds_something(self, path: str) -> bool:
-        listed = self._inner.at_once(List(path)) if self._nodes.get(path) is None else Listing(())
+    def _holds_something(self, path: str) -> Generator[Op, Result, bool]:
+        listed: Result = (yield List(path)) if self._nodes.get(path) is None else Listing(())
         names = listed.entries if isinstance(listed, Listing) else ()
         real = [name for name, _ in names if self._covered(posixpath.join(path, name)) is None]
         return bool(real or self._below(path))
@@ -398,7 +410,7 @@ class Rehearsal:
 
     def _glob(self, op: Glob, below: Matches) -> Result:
         files = {path: digest for path, digest in below.files if self._covered(path) is None}
-        patterns = {pattern: _pattern(posixpath.join(op.base, pattern)) for pattern in op.patterns}
+        patterns = {name: pattern(posixpath.join(op.base, name)) for name in op.patterns}
         for path, node in self._nodes.items():
             if node.found.kind == FILE and any(p.fullmatch(path) for p in patterns.values()):
                 if node.unknown or node.content is None:
@@ -407,18 +419,3 @@ class Rehearsal:
         empty = [name for name, p in patterns.items() if not any(p.fullmatch(path) for path in files)]
         still = [name for name in empty if name in below.empty or name in patterns]
         return Matches(tuple(sorted(files.items())), tuple(still))
-
-
-def _pattern(path: str) -> re.Pattern[str]:
-    """A glob pattern as a regular expression: ``*`` stops at ``/``, ``**`` doesn't; a folder means all in it."""
-    out = ""
-    for part in re.split(r"(\*\*/?|\*|\?|\[[^]]*\])", posixpath.normpath(path)):
-        if part.startswith("**"):
-            out += "(?:.*/)?" if part.endswith("/") else ".*"
-        elif part in ("*", "?"):
-            out += "[^/]*" if part == "*" else "[^/]"
-        elif part.startswith("[") and part.endswith("]"):
-            out += part.replace("[!", "[^")
-        else:
-            out += re.escape(part)
-    return re.compile(out + "(?:/.*)?")
