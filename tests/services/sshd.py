@@ -25,7 +25,7 @@ UseDNS no
 MaxStartups 1000
 MaxSessions 1000
 LogLevel VERBOSE
-SetEnv XDG_CACHE_HOME={folder}/cache
+SetEnv HOME={folder}/there
 """
 
 
@@ -44,12 +44,12 @@ class SSHServer(Server):
     @property
     def cache(self) -> Path:
         """Where agents are kept on that machine."""
-        return self.folder / "cache" / "sloth-runner"
+        return self.folder / "there" / ".cache" / "sloth-runner"
 
     def _make_ready(self, config: str) -> None:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        (self.folder / "cache").mkdir(exist_ok=True)
+        (self.folder / "there").mkdir(exist_ok=True)
         if not (self.folder / "host_key").exists():
             make_key(self.folder / "host_key")
             ssh = self.home / ".ssh"

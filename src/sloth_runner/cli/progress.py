@@ -76,6 +76,8 @@ class Progress:
     def finish(self, document: Document, resume: str) -> None:
         """The end of the account: failures together, how to go on (``resume``), the summary last."""
         self.close()
+        for line in traffic_lines(document, self._color) if self._verbose else ():
+            self._line(line)
         for line in ending(document, resume, self._shell.columns, self._color):
             self._line(line)
 
@@ -189,6 +191,18 @@ def ending(document: Document, resume: str, columns: int, color: bool) -> list[s
     if lines:
         lines.append("")
     return [*lines, styled(summary(document), "bold", color)]
+
+
+def traffic_lines(document: Document, color: bool) -> list[str]:
+    """What went over the line to each other machine."""
+    lines = []
+    for target in document.get("targets", ()):
+        traffic = target["traffic"]
+        if traffic is not None:
+            bytes_ = f"{traffic['bytes_sent']:,} bytes there, {traffic['bytes_received']:,} back"
+            trips = count(traffic["round_trips"], "round trip")
+            lines.append(f"{head(target['agent'], target['address'], color)} {trips}, {bytes_}")
+    return lines
 
 
 def summary(document: Document) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sloth_runner.engine import records
@@ -158,12 +158,16 @@ class Journal:
             rows, self._rows = self._rows, []
             self._write(rows)
 
-    def end(self, status: str, code: int) -> Document:
-        """The run is over: the last records, and the whole document."""
+    def end(
+        self, status: str, code: int, targets: Sequence[tuple[str, str, Document | None]] = ()
+    ) -> Document:
+        """The run is over: the last records, and the whole document. ``targets``: each agent's name, address, and
+        what went over the line to it."""
         self.settle()
         tasks = [self._tasks[index] for index in sorted(self._tasks)]
         seconds = round(self._clock() - self._began, 6)
         head = self._head(status, code, seconds, _summary(tasks))
+        head["targets"] = [_target(tasks, *target) for target in targets]
         self._write([(records.run_key(self._title.run), head), (records.live_key(self._title.run), None)])
         document = {k: v for k, v in head.items() if k not in ("began", "stack_id", "process")}
         document["tasks"] = tasks
@@ -217,6 +221,18 @@ class Journal:
 
 def _value(text: object) -> object:
     return None if text is None else json.loads(str(text))
+
+
+def _target(tasks: list[Document], agent: str, address: str, traffic: Document | None) -> Document:
+    own = [task for task in tasks if task["agent"] == agent]
+    unreachable = any(task["status"] == "unreachable" for task in own)
+    return {
+        "agent": agent,
+        "address": address,
+        "summary": _summary(own),
+        "unreachable": unreachable,
+        "traffic": traffic,
+    }
 
 
 def _summary(tasks: list[Document]) -> Document:

@@ -13,7 +13,7 @@ from sloth_runner.errors import BadArgument, Bug
 from sloth_runner.model import Call, Site
 from sloth_runner.modules import Context as Setting
 from sloth_runner.modules import Sources, check_args
-from sloth_runner.ops import Stat
+from sloth_runner.ops import OpError, Stat
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.ledger_records import stamps
 
@@ -69,11 +69,23 @@ class ModuleCalls:
         self._begun: dict[object, Any] = {}
 
     def begin(self, context: Context) -> object:
-        """An attempt of a task begins: its machine has to be there. Raises Unreachable."""
+        """An attempt of a task begins: its machine has to be there, and is asked for what the task looked at last
+        time. Raises Unreachable."""
         transport = self.world.transport(context.agent)
         if transport.is_local:
             return None
-        return Wait(transport.ready, gentle=True)
+        return Wait(lambda: self._begin(context, transport), gentle=True)
+
+    async def _begin(self, context: Context, transport: Transport) -> None:
+        from sloth_runner.engine.expecting import look_ahead
+        from sloth_runner.transport.remote import Remote
+
+        await transport.ready()
+        world, task = self.world, context.task
+        if isinstance(transport, Remote) and task is not None and context.attempt == 1:
+            entries = world.ledger(context.agent).of_task(world.stack, task.name)
+            anew = world.paranoid or world.rehearsal(context.agent) is not None
+            await look_ahead(transport, world.kinds, entries, world.paranoid, anew=anew)
 
     def call(self, context: Context, strand: Strand, call: Call) -> object:
         """Perform one call; local files at once, anything that takes time as a Wait."""
@@ -83,10 +95,14 @@ class ModuleCalls:
         raw = self._raw(module, call)
         identity = self._identify(module, context, call, raw) if module.settles else ""
         if identity:
-            path = self._settled(module, context, raw, identity)
-            if path is not None:
-                report(context, call, context.agent, False, "", None)
-                return {"changed": False, "message": "", "path": path}
+            found = self._settled(context, identity)
+            if found is not None:
+                return self._settle(module, context, call, raw, identity, found)
+        return self._perform(module, context, call, raw, identity)
+
+    def _perform(
+        self, module: Module, context: Context, call: Call, raw: dict[str, Any], identity: str
+    ) -> object:
         common = self._common(call.name, context, raw)
         if not common.when:
             context.tally.named.append((common.target, "", self.site(call)))
@@ -111,19 +127,41 @@ class ModuleCalls:
         digest.update(repr(raw).encode("utf-8", "surrogatepass"))
         return str(digest.hexdigest())
 
-    def _settled(self, module: Module, context: Context, raw: Mapping[str, Any], identity: str) -> str | None:
-        """The path of the file that this very call found as wanted last time, if nobody has touched it since, nor
-        its source: a change of content, mode or owner shows in the stamp."""
-        world, agent = self.world, context.agent
-        found = world.ledger(agent).settled(identity) if world.rehearsal(agent) is None else None
-        if found is None:
-            return None
+    def _settled(self, context: Context, identity: str) -> tuple[str, str] | None:
+        """The path of the file that this very call found as wanted last time, and the stamps it had."""
+        agent = context.agent
+        return self.world.ledger(agent).settled(identity) if self.world.rehearsal(agent) is None else None
+
+    def _settle(
+        self,
+        module: Module,
+        context: Context,
+        call: Call,
+        raw: dict[str, Any],
+        identity: str,
+        found: tuple[str, str],
+    ) -> object:
+        """The call is not made again if nobody has touched the file since, nor its source: a change of content, mode
+        or owner shows in the stamp."""
         path, seen = found
-        target = world.transport(agent).at_once(Stat(path, names=False))
-        if target is None or target.stamp is None:  # type: ignore[union-attr] # a Stat finds a Found
-            return None
-        source = None if module.source is None else self.sources.stamp(str(raw[module.source]))
-        return path if stamps(target.stamp, source) == seen else None  # type: ignore[union-attr] # the same
+        transport, look = self.world.transport(context.agent), Stat(path, names=False)
+
+        def judge(target: Any) -> object:
+            source = None if module.source is None else self.sources.stamp(str(raw[module.source]))
+            if target.stamp is None or stamps(target.stamp, source) != seen:
+                return self._perform(module, context, call, raw, identity)
+            report(context, call, context.agent, False, "", None)
+            return {"changed": False, "message": "", "path": path}
+
+        async def wait() -> object:
+            try:
+                reply = judge(await transport.do(look))
+            except OpError:
+                reply = self._perform(module, context, call, raw, identity)
+            return await reply.start() if isinstance(reply, Wait) else reply
+
+        target = transport.at_once(look)
+        return Wait(wait, gentle=True) if target is None else judge(target)
 
     def test(self, context: Context, call: Call) -> object:
         """Whether a shell line succeeds on the task's target (``run_if``, ``unless``)."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.modules.base import Observed, Source
-from sloth_runner.ops import Found, Stat
+from sloth_runner.ops import Batch, Found, Stat
 from sloth_runner.state.ledger_records import (
     KEPT_CONTENT,
     Entry,
@@ -21,6 +21,7 @@ from sloth_runner.state.ledger_records import (
 if TYPE_CHECKING:
     from sloth_runner.engine.job import About, Job
     from sloth_runner.modules.base import Attributes
+    from sloth_runner.ops import Result
     from sloth_runner.state.ledger import Ledger
     from sloth_runner.transport.base import Transport
 
@@ -160,8 +161,20 @@ def look_again(ledger: Ledger, transport: Transport) -> None:
     """Files that were changed a moment ago have a stamp that can be trusted by now: where they still are as they were
     applied, the next run need not read them."""
     waiting, ledger.unseen = ledger.unseen, []
-    for entry, call, source in waiting:
-        found = transport.at_once(Stat(entry.id, digest=True, names=False))
+    found = [transport.at_once(Stat(one.entry.id, digest=True, names=False)) for one in waiting]
+    _seen_again(ledger, waiting, found)
+
+
+async def look_again_there(ledger: Ledger, transport: Transport) -> None:
+    """The same on another machine, in one question. Raises OpError, Unreachable: the next run looks closer, then."""
+    waiting, ledger.unseen = ledger.unseen, []
+    looks = tuple([Stat(one.entry.id, digest=True, names=False) for one in waiting])
+    found: Any = await transport.do(Batch(looks))
+    _seen_again(ledger, waiting, found)
+
+
+def _seen_again(ledger: Ledger, waiting: Sequence[Unseen], results: Sequence[Result | None]) -> None:
+    for (entry, call, source), found in zip(waiting, results, strict=True):
         if not isinstance(found, Found) or found.stamp is None:
             continue
         applied = entry.applied or {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.calls import Calls
@@ -16,7 +16,9 @@ from sloth_runner.engine.context import Context
 from sloth_runner.engine.module_calls import ModuleCalls, World
 from sloth_runner.engine.pump import Pump, Strand
 from sloth_runner.engine.rehearsal import Rehearsal
+from sloth_runner.errors import Lost
 from sloth_runner.model import By, Call, Site
+from sloth_runner.ops import OpError
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import LOCAL
 from sloth_runner.state.ledger import Ledger
@@ -91,10 +93,36 @@ class Bench:
         """At the end: make the looks of the next run cheaper."""
         from sloth_runner.engine.recording import look_again
 
-        for agent, ledger in self.ledgers.items():
-            if ledger.unseen:
+        unseen = {agent: ledger for agent, ledger in self.ledgers.items() if ledger.unseen}
+        there = {agent: ledger for agent, ledger in unseen.items() if not self._transports.to(agent).is_local}
+        for agent, ledger in unseen.items():
+            if agent not in there:
                 look_again(ledger, self._transports.to(agent))
-                ledger.flush()
+        if there:
+            self._transports.loop.run(self._look_again_there(there))
+        for ledger in unseen.values():
+            ledger.flush()
+
+    async def _look_again_there(self, ledgers: dict[str, Ledger]) -> None:
+        import asyncio
+
+        from sloth_runner.engine.recording import look_again_there
+
+        looks = (look_again_there(ledger, self._transports.to(agent)) for agent, ledger in ledgers.items())
+        for failure in await asyncio.gather(*looks, return_exceptions=True):
+            if isinstance(failure, BaseException) and not isinstance(failure, OpError | Lost):
+                raise failure
+
+    def traffic(self, agents: Sequence[str]) -> list[tuple[str, str, dict[str, Any] | None]]:
+        """Each agent's name, address, and what went over the line to it so far (None: there is no line)."""
+        remotes = self._transports.remotes()
+        rows: list[tuple[str, str, dict[str, Any] | None]] = []
+        for agent in agents:
+            there = remotes.get(agent)
+            rows.append(
+                (agent, self.app.agent(agent).url, None if there is None else there.traffic.document())
+            )
+        return rows
 
     def close(self) -> None:
         """Hang up everywhere."""

@@ -94,7 +94,7 @@ class Execution:
                     self.live.stop()
                 code = exit_code(self.runner, errors)
                 status = "interrupted" if self.runner.interrupted else "failed" if code else "ok"
-                return self.journal.end(status, code)
+                return self.journal.end(status, code, self.bench.traffic(self.plan.targets))
         finally:
             self.bench.close()
             self.renewer.close()

@@ -75,6 +75,17 @@ class Ledger:
             return None
         return found
 
+    def of_task(self, stack: str, task: str) -> list[Entry]:
+        """What a task of a stack named last time, in the order of creation."""
+        if self._ahead is None:
+            self._asked = max(self._asked, AHEAD_FROM)
+            self._read_ahead()
+        assert self._ahead is not None
+        found = (claimed(decode(data), stack) for data in self._ahead.values())
+        return sorted(
+            (one for one in found if one is not None and one.by[4] == task), key=lambda one: one.order
+        )
+
     def _count(self) -> None:
         self._asked += 1
         if self._asked == AHEAD_FROM:

@@ -1,13 +1,14 @@
 """Why: what a task is going to look at is mostly what it looked at last time, and one question takes as long as many.
 
-Answers that were asked for ahead are kept here until they are asked for, once each, for a short time, and only as
-long as nothing was changed on that machine since they were asked for.
+Questions that are expected are asked for together; each answer is good once, for a short time, and only as long as
+nothing has been changed on that machine since it was asked for. Then what is still expected is asked again, in fewer
+at once the more often that happens.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from sloth_runner.ops import Batch
@@ -17,49 +18,83 @@ if TYPE_CHECKING:
 
 FRESH = 10.0
 """Seconds for which an answer is good."""
+MOST = 1000
+"""Questions in one message at most."""
+LEAST = 4
 
 
 class Ahead:
-    """Answers for one machine. ``clock`` only goes forward."""
+    """Expected questions to one machine, and their answers. ``clock`` only goes forward."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._expected: dict[object, Op] = {}
         self._answers: dict[object, tuple[float, Result]] = {}
         self._changing = 0
+        self._window = MOST
+        self._used = 0
         self.epoch = 0
+
+    def expect(self, ops: Iterable[Op]) -> None:
+        """These are going to be asked, each once, in about this order."""
+        self._window = MOST
+        for op in ops:
+            self._expected.setdefault(key_of(op), op)
+
+    def expects(self, op: Op) -> bool:
+        """Whether that question is expected, and not answered."""
+        key = key_of(op) if self._expected else None
+        return key in self._expected and key not in self._answers
+
+    def due(self, first: Op | None = None) -> list[Op]:
+        """What is to be asked together now: ``first``, and expected ones that have no answer."""
+        rest = (op for key, op in self._expected.items() if key not in self._answers and op != first)
+        found = [] if first is None else [first]
+        return found + [op for _, op in zip(range(self._window - len(found)), rest, strict=False)]
 
     def keep(self, op: Op, result: Result, epoch: int) -> None:
         """An answer to a question that was asked in ``epoch``."""
         if epoch == self.epoch and not self._changing:
-            self._answers[_key(op)] = (self._clock() + FRESH, result)
+            self._answers[key_of(op)] = (self._clock() + FRESH, result)
 
     def take(self, op: Op) -> Result | None:
         """The answer, which is gone then; None if there is none. Of a Batch: of all its operations."""
         if not self._answers:
             return None
         ops = op.ops if isinstance(op, Batch) else (op,)
-        now, keys = self._clock(), [_key(one) for one in ops]
+        now, keys = self._clock(), list(dict.fromkeys(map(key_of, ops)))
         found = [self._answers.get(key) for key in keys]
-        if not all(one is not None and one[0] >= now for one in found):
+        if len(keys) < len(ops) or not all(one is not None and one[0] >= now for one in found):
             return None
-        results = tuple([self._answers.pop(key)[1] for key in dict.fromkeys(keys)])
-        if len(results) != len(keys):
-            return None  # one question twice: rare, and not worth more
-        return results if isinstance(op, Batch) else results[0]
+        self._used += len(keys)
+        results = []
+        for key in keys:
+            results.append(self._answers.pop(key)[1])
+            self._expected.pop(key, None)
+        return tuple(results) if isinstance(op, Batch) else results[0]
+
+    def forget(self, ops: Iterable[Op]) -> None:
+        """These are asked otherwise."""
+        for op in ops:
+            self._expected.pop(key_of(op), None)
 
     def begin_change(self) -> None:
         """Something is going to be changed: nothing that is known counts any more."""
         self._changing += 1
         self.epoch += 1
-        self._answers.clear()
+        if self._answers:
+            self._answers.clear()
+            self._window = max(LEAST, min(MOST, 2 * self._used))
+        self._used = 0
 
     def end_change(self) -> None:
         """It has been changed (or not): what was asked for meanwhile does not count either."""
         self._changing -= 1
         self.epoch += 1
+        self._answers.clear()
 
 
-def _key(op: Op) -> object:
+def key_of(op: Op) -> object:
     """What tells one question from another: equal fields of another class are another question."""
     try:
         hash(op)

@@ -18,7 +18,12 @@ NONE = b"\n\x00sloth-runner finds no python\x00\n"
 
 
 class Channel(Protocol):
-    """An open line to one agent, on which only frames are sent."""
+    """An open line to one agent, on which only frames are sent. ``sent`` and ``received`` count bytes, ``trips`` how
+    often an answer was waited for before the first frame."""
+
+    sent: int
+    received: int
+    trips: int
 
     def send(self, data: bytes) -> None:
         """Send; what can't be sent now is kept."""
@@ -70,6 +75,7 @@ async def greet(channel: Channel, agent: Packed, address: str) -> bytes:
         if found and word == NEEDS:
             data = zlib.compress(agent.data, 6)
             channel.send(len(data).to_bytes(4, "big") + data)
+            channel.trips += 1
             await channel.drain()
             heard = after
         elif found:

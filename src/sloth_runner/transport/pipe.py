@@ -19,6 +19,7 @@ class PipeChannel:
     """An agent's standard input and output."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.sent = self.received = self.trips = 0
         self._process = process
         self._rest = b""
         self._said = b""
@@ -31,6 +32,7 @@ class PipeChannel:
     def send(self, data: bytes) -> None:
         assert self._process.stdin is not None
         if not self._process.stdin.is_closing():
+            self.sent += len(data)
             self._process.stdin.write(data)
 
     async def drain(self) -> None:
@@ -42,7 +44,9 @@ class PipeChannel:
             rest, self._rest = self._rest, b""
             return rest
         assert self._process.stdout is not None
-        return await self._process.stdout.read(PIECE)
+        piece = await self._process.stdout.read(PIECE)
+        self.received += len(piece)
+        return piece
 
     def why(self) -> str:
         """The last that the agent has said on its standard error, and how it ended."""

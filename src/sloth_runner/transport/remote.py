@@ -52,6 +52,20 @@ class Traffic(NamedTuple):
     received: int = 0
     lines: int = 0
 
+    def more(self, sent: int, received: int) -> Traffic:
+        """The same with these bytes added."""
+        return self._replace(sent=self.sent + sent, received=self.received + received)
+
+    def document(self) -> dict[str, int]:
+        """The same as JSON documents show it."""
+        return {
+            "requests": self.requests,
+            "round_trips": self.trips,
+            "bytes_sent": self.sent,
+            "bytes_received": self.received,
+            "connections": self.lines,
+        }
+
 
 class _Cut(Exception):
     """The line has ended."""
@@ -64,13 +78,26 @@ class Remote:
 
     def __init__(self, agent: str, line: Line, *, password: str | None = None) -> None:
         self.agent = agent
-        self.traffic = Traffic()
+        self._traffic = Traffic()
         self.ahead = Ahead()
         self._line = line
         self._password = password
         self._wire: Wire | None = None
         self._turn: asyncio.Lock | None = None
         self._closed = False
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over the lines to it so far."""
+        open_ = self._wire
+        return self._traffic if open_ is None else self._traffic.more(*open_.bytes)
+
+    def note(self, requests: int = 0, trips: int = 0, lines: int = 0) -> None:
+        """Count these."""
+        now = self._traffic
+        self._traffic = now._replace(
+            requests=now.requests + requests, trips=now.trips + trips, lines=now.lines + lines
+        )
 
     def at_once(self, op: Op) -> Result | None:
         """What was asked for ahead, if nothing can have changed it since; else None."""
@@ -82,8 +109,7 @@ class Remote:
             await asyncio.sleep(op.seconds)
             return Paused(asyncio.get_running_loop().time())
         if not mutates(op):
-            known = self.ahead.take(op)
-            return known if known is not None else await self._ask(op, on_output)
+            return await self._look(op, on_output)
         self.ahead.begin_change()
         try:
             return await self._ask(op, on_output)
@@ -94,19 +120,40 @@ class Remote:
         """Have the line open. Raises Unreachable."""
         await self._open()
 
-    async def look_ahead(self, ops: Iterable[Op]) -> None:
-        """Ask for what will be asked for soon, all at once; each answer is good for one question. Operations that
-        fail are left to be asked again by whoever wants to know. Raises Unreachable."""
-        wanted = [op for op in ops if not mutates(op)]
+    async def look_ahead(self, ops: Iterable[Op]) -> list[tuple[Op, Result]]:
+        """Ask for what will be asked for soon, all at once; what came of those that succeeded. Each answer is good
+        for one question. Operations that fail are left to be asked again by whoever wants to know. Raises
+        Unreachable."""
+        self.ahead.expect(op for op in ops if not mutates(op))
+        done: list[tuple[Op, Result]] = []
+        while due := self.ahead.due():
+            done += await self._fetch(due)
+        return done
+
+    async def _look(self, op: Op, on_output: Sink) -> Result:
+        """The answer that is known; else ask, together with what else is expected to be asked soon."""
+        known = self.ahead.take(op)
+        if known is not None:
+            return known
+        if self.ahead.expects(op):
+            await self._fetch(self.ahead.due(op))
+            known = self.ahead.take(op)
+        return known if known is not None else await self._ask(op, on_output)
+
+    async def _fetch(self, ops: list[Op]) -> list[tuple[Op, Result]]:
         epoch = self.ahead.epoch
-        for answered, result in await self._each(wanted):
+        done = await self._each(ops)
+        for answered, result in done:
             self.ahead.keep(answered, result, epoch)
+        self.ahead.forget([op for op in ops if self.ahead.expects(op)])
+        return done
 
     async def aclose(self) -> None:
         """Hang up."""
         self._closed = True
         if self._wire is not None:
             await self._wire.aclose()
+            self._traffic = self._traffic.more(*self._wire.bytes)
             self._wire = None
 
     async def _each(self, ops: list[Op]) -> list[tuple[Op, Result]]:
@@ -140,8 +187,11 @@ class Remote:
         if self._turn is None:
             self._turn = asyncio.Lock()
         async with self._turn:
-            if self._wire is None or self._wire.ended:
+            if self._wire is not None and self._wire.ended:
+                await self._wire.aclose()
+                self._traffic = self._traffic.more(*self._wire.bytes)
                 self._wire = None
+            if self._wire is None:
                 channel = await self._line.open()
                 self._wire = await Wire.begin(channel, self._line.address, self._password, self)
             return self._wire
@@ -213,7 +263,7 @@ class Wire:
                     raise BadFrame(f"the agent speaks {said}, this is version {wire.VERSION} of the protocol")
                 start = wire.Start(wire.VERSION, os.urandom(16).hex(), PATIENCE, password)
                 self._send(frames.message(frames.START, 0, wire.dumps(start)))
-                self._note(trips=1, lines=1)
+                self._owner.note(trips=1 + self._channel.trips, lines=1)
                 return
 
     async def ask(self, op: Op, on_output: Sink) -> Result:
@@ -235,7 +285,7 @@ class Wire:
         self._number += 1
         number = self._number
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._note(requests=1, trips=0 if self._waiting else 1)
+        self._owner.note(requests=1, trips=0 if self._waiting else 1)
         self._waiting[number] = (future, on_output)
         payload = wire.dumps(wire.Request(op, self._seen))
         try:
@@ -334,17 +384,16 @@ class Wire:
     async def _receive(self) -> bytes:
         piece = await self._channel.receive()
         self._heard = asyncio.get_running_loop().time()
-        self._note(received=len(piece))
         return piece
 
     def _send(self, data: bytes) -> None:
-        self._note(sent=len(data))
         if not self.ended:
             self._channel.send(data)
 
-    def _note(self, **more: int) -> None:
-        now = self._owner.traffic
-        self._owner.traffic = now._replace(**{key: getattr(now, key) + value for key, value in more.items()})
+    @property
+    def bytes(self) -> tuple[int, int]:
+        """Bytes sent and received."""
+        return self._channel.sent, self._channel.received
 
     def _end(self, why: str) -> None:
         self.ended = True

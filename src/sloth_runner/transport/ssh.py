@@ -182,6 +182,7 @@ class SSHChannel:
     def __init__(
         self, connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes]
     ) -> None:
+        self.sent = self.received = self.trips = 0
         self._connection = connection
         self._process = process
         self._rest = b""
@@ -195,6 +196,7 @@ class SSHChannel:
     def send(self, data: bytes) -> None:
         with contextlib.suppress(BrokenPipeError):  # whoever waits for an answer hears of it
             self._process.stdin.write(data)
+            self.sent += len(data)
 
     async def drain(self) -> None:
         await self._process.stdin.drain()
@@ -206,7 +208,9 @@ class SSHChannel:
             rest, self._rest = self._rest, b""
             return rest
         try:
-            return await self._process.stdout.read(PIECE)
+            piece = await self._process.stdout.read(PIECE)
+            self.received += len(piece)
+            return piece
         except (asyncssh.Error, OSError) as error:
             self._said += f"\n{getattr(error, 'reason', None) or error}".encode()
             return b""
