@@ -83,6 +83,7 @@ def test_every_setting_from_a_file_and_from_a_variable(place: Place) -> None:
         "state.history.max": ("70", "70", 70),
         "state.history.bytes": ('"3MiB"', "3MiB", 3 << 20),
         "run.jobs": ("8", "8", 8),
+        "run.forks": ("50", "50", 50),
         "run.lock_timeout": ('"1m30s"', "1m30s", 90.0),
         "run.timeout": ('"1h"', "1h", 3600.0),
         "run.lua_time": ('"2s"', "2s", 2.0),

@@ -43,6 +43,7 @@ class Settings(NamedTuple):
     max: int
     bytes: int
     jobs: int
+    forks: int
     lock_timeout: float
     timeout: float | None
     lua_time: float

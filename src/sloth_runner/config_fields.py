@@ -229,6 +229,7 @@ FIELDS: Final[Mapping[str, Field]] = {
         _size(0, "0"), 64 << 20, "bytes of a key's values at most, beyond those always kept"
     ),
     "run.jobs": Field(_whole(1, 1000), 1, "tasks at once"),
+    "run.forks": Field(_whole(1, 10_000), 100, "machines of one task at once"),
     "run.lock_timeout": Field(_duration, 0.0, "seconds to wait for the stack's lock"),
     "run.timeout": Field(_positive_duration, None, "seconds that a run may take"),
     "run.lua_time": Field(_positive_duration, 10.0, "seconds of Lua without a call"),

@@ -6,7 +6,7 @@ A target is a name, ``@group`` (or tag), a pattern, or a URL; of several, one th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -65,6 +65,12 @@ class Inventory:
             found = dict.fromkeys(sorted(self.agents))
         return [name for name in found if name not in gone]
 
+    def limit(self, names: Sequence[str]) -> tuple[str, ...]:
+        """What ``--limit`` says, groups and patterns as the agents they mean; a plain name need not be an agent's."""
+        if all(_plain(name) for name in names):
+            return tuple(names)
+        return tuple(dict.fromkeys([*filter(_plain, names), *self.expand(n for n in names if not _plain(n))]))
+
     def values(self, name: str) -> dict[str, Any]:
         """The ``values`` that configuration gives an agent: of its groups in order, then its own."""
         out: dict[str, Any] = {}
@@ -120,6 +126,10 @@ class Inventory:
             )
         self._addresses[name] = Agent(name, url, (), {}, Origin(url))
         return name
+
+
+def _plain(name: str) -> bool:
+    return not (name.startswith(("@", "!")) or "://" in name or _PATTERN & set(name))
 
 
 def address_name(url: str) -> str:

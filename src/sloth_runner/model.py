@@ -83,8 +83,17 @@ Condition: TypeAlias = "bool | str | Start | None"
 """``run_if`` and ``unless``: a constant, a shell command on the target (true: exit 0), or a function."""
 
 
+class Share(NamedTuple):
+    """So many machines, or so many percent of them."""
+
+    amount: int
+    percent: bool = False
+
+
 class TaskDef(NamedTuple):
-    """One task as its file defines it. Durations are seconds."""
+    """One task as its file defines it. Durations are seconds. ``serial`` are the sizes of the batches in which its
+    machines have their turn (the last goes on; none: all at once), ``max_failures`` after how many no other
+    starts."""
 
     name: str
     run: Start
@@ -106,16 +115,21 @@ class TaskDef(NamedTuple):
     locks: tuple[str, ...] = ()
     params: Mapping[str, Value] = {}
     prune: bool = True
+    serial: tuple[Share, ...] = ()
+    max_failures: Share | None = None
     span: tuple[int, int] = (0, 0)
     """The first and last line of its function."""
 
 
 class Workflow(NamedTuple):
-    """A named set of tasks; ``on_complete`` gets (ok: bool, results: table of task name -> status)."""
+    """A named set of tasks; ``on_complete`` gets (ok: bool, results: table of task name -> status). ``serial`` and
+    ``max_failures`` are those of tasks that say nothing else."""
 
     name: str | None
     description: str = ""
     delegate_to: tuple[str, ...] = ()
+    serial: tuple[Share, ...] = ()
+    max_failures: Share | None = None
     on_complete: Start | None = None
 
 

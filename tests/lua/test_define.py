@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sloth_runner.errors import BadArgument, BadDependency, BadField, Duplicate, SlothError, TaskFailed
-from sloth_runner.model import TaskDef
+from sloth_runner.model import Share, TaskDef
 from tests.lua.driver import THIS, Desk, drive
 
 TABLE = """
@@ -15,13 +15,14 @@ task({
   retry_delay = "5s", timeout = "1m30s", run_if = "test -e x", unless = function(this) return this.name end,
   on_success = go, on_failure = go, env = {A = "1", PORT = 80}, workdir = "/srv", user = "me", tags = {"x"},
   locks = {"l"}, params = {n = 5, list = {1, 2}}, prune = false,
+  serial = {1, "25%"}, max_failures = 2,
 })"""
 BUILDER = """
 local function go() return cmd("x") end
 local b = task("all"):description("d"):command(go):depends_on("a", "b"):delegate_to("web1"):retries(2)
   :retry_delay("5s"):timeout("1m30s"):run_if("test -e x"):unless(function(this) return this.name end)
   :on_success(go):on_failure(go):env({A = "1", PORT = 80}):workdir("/srv"):user("me"):tags({"x"}):locks("l")
-  :params({n = 5, list = {1, 2}}):prune(false):build()
+  :params({n = 5, list = {1, 2}}):prune(false):serial({1, "25%"}):max_failures(2):build()
 assert(b.name == "all")"""
 
 
@@ -46,6 +47,8 @@ def test_every_field(desk: Desk, text: str) -> None:
         "locks": ("l",),
         "params": {"n": 5, "list": [1, 2]},
         "prune": False,
+        "serial": (Share(1), Share(25, True)),
+        "max_failures": Share(2),
         "span": (2, 2),
     }
     assert task.site.line == 3 and task.site.file == str(desk.file)

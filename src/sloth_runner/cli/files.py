@@ -81,7 +81,7 @@ def run_options(shell: Shell, file: Path, stack: str | None, **given: Any) -> Ru
     }
     files = tuple(shell.cwd / name for name in given.pop("values_files"))
     chosen = {name: value for name, value in given.items() if value is not None}
-    for name in ("jobs", "lock_timeout", "timeout"):
+    for name in ("jobs", "forks", "lock_timeout", "timeout"):
         chosen.setdefault(name, getattr(settings, name))
     return RunOptions(file=path, stack=stack, values_files=files, **lists, **chosen)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     "-f", "--file", type=PATH, metavar="FILE", help="The task file; the argument is the stack's name then."
 )
 @option("-j", "--jobs", type=number(1000), metavar="N", help="Run up to N independent tasks at once.")
+@option("--forks", type=number(10_000), metavar="N", help="Run a task on up to N machines at once.")
 @selection_options
 @option("-k", "--keep-going", is_flag=True, help="After a failure, run what does not depend on it.")
 @option("--resume", metavar="RUN", help="Go on with this run: skip the tasks that it finished.")

@@ -10,7 +10,7 @@ from sloth_runner.engine import records
 from sloth_runner.engine.context import Context
 from sloth_runner.engine.mask import Mask
 from sloth_runner.engine.plan import Instance, Plan
-from sloth_runner.engine.run import Ended
+from sloth_runner.engine.queue import Ended
 from sloth_runner.errors import BadValue, TooLarge
 from sloth_runner.model import By, Event
 from sloth_runner.moments import iso

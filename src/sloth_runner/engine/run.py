@@ -6,12 +6,13 @@ resumes it. Results go to events, to the run's document and, as each instance en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sloth_runner.engine.context import Context
 from sloth_runner.engine.plan import Instance, Plan
 from sloth_runner.engine.pump import Pump
+from sloth_runner.engine.queue import Ended, Queue
 from sloth_runner.errors import Bug, Interrupted, LockLost, Lost, SlothError, TaskFailed, Unpredictable
 from sloth_runner.model import Body, Call, Condition, Returned, TaskDef, This, Value, Workflow
 from sloth_runner.plain import NamedTuple
@@ -21,22 +22,13 @@ Document = dict[str, Any]
 
 
 class Rules(NamedTuple):
-    """How a run goes: instances at once, whether failures hold back the rest, and its end (pump's clock)."""
+    """How a run goes: tasks at once, machines of one task at once, whether failures hold back the rest, and its end
+    (pump's clock)."""
 
     jobs: int = 1
     keep_going: bool = False
     deadline: float | None = None
-
-
-class Ended(NamedTuple):
-    """How an instance ended: its status, why, its error and what its function returned."""
-
-    status: str
-    reason: str | None = None
-    error: SlothError | None = None
-    result: object = None
-    blocks: bool = False
-    """Whether what depends on it can't run."""
+    forks: int = 1000
 
 
 class _Skip(NamedTuple):
@@ -65,8 +57,12 @@ class Runner:
         self._end_context = end
         self._finished = finished
         self._earlier = earlier
-        self._waiting = list(enumerate(plan.instances))
-        self._running = 0
+        self._queues: dict[str, Queue] = {}
+        for index, instance in enumerate(plan.instances):
+            self._queues.setdefault(instance.task.name, Queue(instance.task)).add(index, instance)
+        for queue in self._queues.values():
+            queue.roll(keep_going=rules.keep_going)
+        self._open: set[str] = set()
         self.ended: dict[str, Ended] = {}
         self._stopped: dict[str, str] = {}
         self.interrupted: SlothError | None = None
@@ -76,49 +72,68 @@ class Runner:
         progress = True
         while progress:
             progress = False
-            for item in list(self._waiting):
-                index, instance = item
-                verdict = self._verdict(instance)
-                if verdict == "wait" or (verdict == "start" and self._running >= self._rules.jobs):
-                    continue
-                self._waiting.remove(item)
-                progress = True
-                if verdict == "start":
-                    self._launch(index, instance)
-                else:
-                    self._settle(index, instance, self._make_context(instance), verdict, 0.0)
+            for name, queue in self._queues.items():
+                while queue.waiting:
+                    index, instance = queue.waiting[0]
+                    verdict = self._verdict(instance, queue)
+                    if verdict == "wait" or (verdict == "start" and not self._room(name, queue)):
+                        break
+                    queue.waiting.popleft()
+                    progress = True
+                    if verdict == "start":
+                        self._open.add(name)
+                        self._launch(index, instance)
+                    else:
+                        self._settle(index, instance, self._make_context(instance), verdict, 0.0)
 
-    def _verdict(self, instance: Instance) -> Ended | str:
+    def _room(self, name: str, queue: Queue) -> bool:
+        """Whether one more instance of a task may run: a task is under way until all of its machines have ended."""
+        if name in self._open:
+            return queue.running < self._rules.forks
+        return len(self._open) < self._rules.jobs
+
+    def _verdict(self, instance: Instance, queue: Queue) -> Ended | str:
         done = self._earlier.get(instance.id)
         if done is not None:
             why = f"finished in run {done['run']}"
             return Ended(done["status"], why, None, _stored(done))
-        needs = [i.id for name in self._plan.needs[instance.task.name] for i in self._instances(name)]
-        failed = [n for n in needs if n in self.ended and self.ended[n].blocks]
-        if failed:
-            status = "unknown" if self.ended[failed[0]].status == "unknown" else "skipped"
-            why = f"it depends on {failed[0].partition('@')[0]!r}, which {_fate(self.ended[failed[0]])}"
-            return Ended(status, why, blocks=True)
         if self.interrupted is not None:
             return Ended("skipped", self.interrupted.message, blocks=True)
+        needs = self._plan.needs[instance.task.name]
+        if not all(self._queues[name].over for name in needs if name in self._queues):
+            return "wait"
+        failed = next((found for name in needs if (found := self._blocker(name, instance.agent))), None)
+        if failed is not None:
+            status = "unknown" if self.ended[failed].status == "unknown" else "skipped"
+            why = f"it depends on {failed.partition('@')[0]!r}, which {_fate(self.ended[failed])}"
+            return Ended(status, why, blocks=True)
         stopped = self._stopped.get(instance.agent)
         if stopped is not None and not self._rules.keep_going:
             return Ended("skipped", f"not started after {stopped!r} failed (-k goes on)", blocks=True)
         if self._rules.deadline is not None and self._pump.clock() >= self._rules.deadline:
             return Ended("skipped", "the time of the run was up", blocks=True)
-        return "start" if all(n in self.ended for n in needs) else "wait"
+        return queue.verdict(instance)
 
-    def _instances(self, name: str) -> list[Instance]:
-        return [i for i in self._plan.instances if i.task.name == name]
+    def _blocker(self, name: str, agent: str) -> str | None:
+        """The instance of a task, that has ended, for which another on ``agent`` can't run: that on the same machine,
+        if the task ran there, else any."""
+        instances = self._instances(name)
+        own = [i for i in instances if i.agent == agent] or instances
+        return next((i.id for i in own if i.id in self.ended and self.ended[i.id].blocks), None)
+
+    def _instances(self, name: str) -> Sequence[Instance]:
+        queue = self._queues.get(name)
+        return () if queue is None else queue.instances
 
     def _launch(self, index: int, instance: Instance) -> None:
-        self._running += 1
+        queue = self._queues[instance.task.name]
+        queue.running += 1
         context = self._make_context(instance)
         began = self._pump.clock()
         context.say("task.started", {})
 
         def on_done(value: object, error: BaseException | None) -> None:
-            self._running -= 1
+            queue.running -= 1
             if error is not None and not isinstance(error, SlothError):
                 bug = Bug(f"{type(error).__name__}: {error}")
                 bug.__cause__ = error
@@ -137,6 +152,9 @@ class Runner:
         self.ended[instance.id] = ended
         if ended.status in ("failed", "unreachable"):
             self._stopped.setdefault(instance.agent, instance.task.name)
+        queue = self._queues[instance.task.name]
+        if queue.end(instance, failed=ended.status in ("failed", "unreachable")):
+            self._open.discard(instance.task.name)
         self._finished(index, instance, context, ended, seconds)
 
     def _body(self, instance: Instance, context: Context) -> Body:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sloth_runner.engine.context import Context
     from sloth_runner.engine.plan import Instance, Plan
     from sloth_runner.engine.pump import Pump
-    from sloth_runner.engine.run import Ended
+    from sloth_runner.engine.queue import Ended
     from sloth_runner.execution.loading import RunOptions
     from sloth_runner.model import Program
 
@@ -71,7 +71,7 @@ class Checking:
                 self._locker, rehearse=True,
             ),
         )  # fmt: skip
-        self._rules = Rules(options.jobs, True, self.bench.deadline)
+        self._rules = Rules(options.jobs, True, self.bench.deadline, options.forks)
         self.runner = self._runner(plan, 0)
 
     def run(self) -> Document:

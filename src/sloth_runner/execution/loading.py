@@ -43,6 +43,7 @@ class RunOptions(NamedTuple):
     set_strings: tuple[str, ...] = ()
     delegate_to: tuple[str, ...] = ()
     paranoid: bool = False
+    forks: int = 100
 
 
 class Loading:
@@ -83,12 +84,29 @@ class Loading:
     def plan(self) -> Plan:
         """The plan of what was selected; every target is known."""
         options = self.options
-        selection = Selection(options.tasks, options.tags, options.skip_tags, options.limit)
         try:
-            return make_plan(self.program, selection, self._targets)
+            limit = self.app.inventory.limit(options.limit)
+            selection = Selection(options.tasks, options.tags, options.skip_tags, limit)
+            return make_plan(self._program(), selection, self._targets)
         except (FileProblem, AgentUnknown) as error:
             self.loaded.show(error, "delegate_to" if isinstance(error, AgentUnknown) else "depends_on")
             raise
+
+    def _program(self) -> Program:
+        """The program, each task with what the workflow says of batches and failures where it says nothing itself."""
+        program, flow = self.program, self.program.workflow
+        if not flow.serial and flow.max_failures is None:
+            return program
+        tasks = tuple(
+            [
+                task._replace(
+                    serial=task.serial or flow.serial,
+                    max_failures=flow.max_failures if task.max_failures is None else task.max_failures,
+                )
+                for task in program.tasks
+            ]
+        )
+        return program._replace(tasks=tasks)
 
     def _targets(self, task: TaskDef) -> Sequence[str]:
         names = self.options.delegate_to or task.delegate_to or self.program.workflow.delegate_to

@@ -74,7 +74,7 @@ class Execution:
         )  # fmt: skip
         self.journal = Journal(self.store, title, app.clock, emit, self.bench.mask, self.lock.fences)
         self.live = LiveRecord(run_id, self.journal.news, lambda: app.fresh_store(PATIENCE), self.lock.fences)
-        self.rules = Rules(options.jobs, options.keep_going, self.bench.deadline)
+        self.rules = Rules(options.jobs, options.keep_going, self.bench.deadline, options.forks)
         self.runner = self._runner(plan, 0)
 
     def run(self) -> dict[str, Any]:

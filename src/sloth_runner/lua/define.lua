@@ -106,6 +106,7 @@ local task_methods = methods("task", {
   retries = "retries", retry_delay = "retry_delay", timeout = "timeout", run_if = "run_if", unless = "unless",
   on_success = "on_success", on_failure = "on_failure", env = "env", workdir = "workdir", user = "user",
   tags = "tags", locks = "locks", params = "params", prune = "prune",
+  serial = "serial", max_failures = "max_failures",
 }, { depends_on = true, delegate_to = true, tags = true, locks = true }, { build = build })
 
 function env.task(what)
@@ -151,6 +152,7 @@ end
 
 local workflow_methods = methods("workflow", {
   description = "description", tasks = "tasks", delegate_to = "delegate_to", on_complete = "on_complete",
+  serial = "serial", max_failures = "max_failures",
 }, { delegate_to = true }, { build = build })
 
 env.workflow = {

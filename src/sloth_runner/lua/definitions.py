@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sloth_runner.durations import seconds
 from sloth_runner.errors import BadArgument, BadDependency, BadField, Duplicate, SlothError
-from sloth_runner.model import Pairs, Program, Site, TaskDef, Workflow
+from sloth_runner.model import Pairs, Program, Share, Site, TaskDef, Workflow
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import NamedTuple
 
@@ -228,6 +228,25 @@ def _environment(value: object) -> dict[str, str]:
     return out
 
 
+def _share(value: object, least: int) -> Share:
+    found = None
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
+        found = Share(int(value))
+    elif isinstance(value, str) and re.fullmatch(r"[0-9]{1,3}%", value) and int(value[:-1]) <= 100:
+        found = Share(int(value[:-1]), True)
+    if found is None or found.amount < least:
+        raise ValueError(f'is a whole number from {least} or a percentage such as "25%", not {value!r}')
+    return found
+
+
+def _serial(value: object) -> tuple[Share, ...]:
+    return tuple(_share(item, 1) for item in (value if isinstance(value, list) else [value]))
+
+
+def _failures(value: object) -> Share:
+    return _share(value, 0)
+
+
 def _params(value: object) -> dict[str, Any]:
     if isinstance(value, Pairs) or not isinstance(value, dict):
         raise ValueError(f"is a table of name = value, not {_a(value)}")
@@ -254,6 +273,8 @@ _TASK: dict[str, Field] = {
     "locks": Field(_texts),
     "params": Field(_params),
     "prune": Field(_boolean),
+    "serial": Field(_serial),
+    "max_failures": Field(_failures),
 }
 _HANDLER = {
     name: _TASK[name]
@@ -275,6 +296,8 @@ _WORKFLOW: dict[str, Field] = {
     "description": Field(_text),
     "tasks": Field(_texts),
     "delegate_to": Field(_texts),
+    "serial": Field(_serial),
+    "max_failures": Field(_failures),
     "on_complete": Field(None, function=True),
 }
 _FIELDS = {"task": _TASK, "handler": _HANDLER, "workflow": _WORKFLOW}

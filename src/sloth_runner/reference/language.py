@@ -9,6 +9,8 @@ from sloth_runner.modules.described import Function, Param, Record
 _RUN = "sloth.Run"
 _CONDITION = "sloth.Condition"
 _NAMES = "string|string[]"
+_SHARE = "integer|string"
+_SHARES = "integer|string|(integer|string)[]"
 
 ALIASES: Final = (
     Param("sloth.Value", "string|number|boolean|table", "What state can hold: strings, numbers, booleans, tables."),
@@ -71,6 +73,10 @@ TASK: Final = Record(
         Param("tags", _NAMES, "for --tags and --skip-tags", optional=True),
         Param("params", "table", "handed to run as its second argument", optional=True),
         Param("prune", "boolean", "false: prune keeps what it made; true if not given", optional=True),
+        Param("serial", _SHARES, 'how many machines at once: 2, "25%", or sizes one after the other', optional=True),
+        Param(
+            "max_failures", _SHARE, "after how many failures no other machine begins; 0 with serial", optional=True
+        ),
     ),
 )  # fmt: skip
 HANDLER: Final = Record(
@@ -90,6 +96,8 @@ WORKFLOW: Final = Record(
             optional=True,
         ),
         Param("delegate_to", _NAMES, "where tasks run that say nothing else", optional=True),
+        Param("serial", _SHARES, "the same for tasks that say nothing else", optional=True),
+        Param("max_failures", _SHARE, "the same for tasks that say nothing else", optional=True),
         Param(
             "on_complete",
             "sloth.OnComplete",
