@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from sloth_runner.config_fields import Agent
 from sloth_runner.errors import BadConfig, Missing, Unreachable
@@ -42,9 +42,8 @@ class Transports:
 
     def remotes(self) -> dict[str, Remote]:
         """Those made so far that lead to other machines."""
-        from sloth_runner.transport.remote import Remote
-
-        return {name: made for name, made in self._made.items() if isinstance(made, Remote)}
+        others = {name: made for name, made in self._made.items() if not made.is_local}
+        return cast("dict[str, Remote]", others)
 
     def environment(self) -> dict[str, str]:
         """What programs here get from us, before the task's own ``env``."""

@@ -18,6 +18,7 @@ from sloth_runner.errors import TaskFailed, Unreachable
 from sloth_runner.model import Body, Call, Share, Site, TaskDef
 
 HERE = Site("f", 1)
+PLAIN = Rules()
 SHARES = st.builds(Share, st.integers(1, 100), st.booleans())
 
 
@@ -66,7 +67,7 @@ class Trial:
         )
         self.plan = plan
 
-    def run(self, *failing: str, unreachable: tuple[str, ...] = (), **rules: object) -> dict[str, Ended]:
+    def run(self, *failing: str, unreachable: tuple[str, ...] = (), rules: Rules = PLAIN) -> dict[str, Ended]:
         self.failing, self.unreachable = failing, unreachable
 
         def serve(strand: object, call: Call) -> object:
@@ -77,12 +78,12 @@ class Trial:
         pump = Pump(serve, lambda queued: [], lambda queued: [], lambda: None)
         runner = Runner(
             self.plan,
-            Rules(**rules),
+            rules,
             pump,
             self._context,
             lambda context: None,
             lambda *ended: None,
-            {},  # type: ignore[arg-type]
+            {},
         )
         runner.start()
         pump.run()
@@ -129,13 +130,13 @@ def test_all_at_once_and_the_next_task_after_the_last_of_them() -> None:
 
 def test_forks() -> None:
     trial = Trial(task("a"), agents=FIVE)
-    trial.run(forks=2)
+    trial.run(rules=Rules(forks=2))
     assert trial.peak == 2
 
 
 def test_jobs_are_tasks_at_once() -> None:
     trial = Trial(task("a"), task("b"), agents=FIVE)
-    trial.run(jobs=2)
+    trial.run(rules=Rules(jobs=2))
     assert trial.peak == 10
 
 
@@ -164,7 +165,7 @@ def test_some_failures_may_be_allowed() -> None:
         "skipped",
         "skipped",
     ]
-    ended = Trial(task("a", serial=(Share(1),)), agents=FIVE).run("a@web0", keep_going=True)
+    ended = Trial(task("a", serial=(Share(1),)), agents=FIVE).run("a@web0", rules=Rules(keep_going=True))
     assert [ended[f"a@{name}"].status for name in FIVE] == ["failed", "ok", "ok", "ok", "ok"]
 
 

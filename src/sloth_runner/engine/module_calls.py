@@ -120,7 +120,8 @@ class ModuleCalls:
             from hashlib import blake2b
 
             task = context.task
-            about = (call.name, self.world.stack, task.user if task else None, task.prune if task else True)
+            named = (task.name, task.user, task.prune) if task else (None, None, True)
+            about = (call.name, self.world.stack, named)
             text = repr((about, self.site(call)))
             begun = self._begun[key] = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
         digest = begun.copy()

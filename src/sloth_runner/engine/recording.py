@@ -140,6 +140,7 @@ class Recording:
             return True
         return (
             entry.site != about.site
+            or entry.by[4] != about.by[4]
             or entry.stack != about.stack
             or entry.module != about.module
             or entry.agent != about.agent
