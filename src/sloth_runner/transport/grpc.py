@@ -169,6 +169,7 @@ class GrpcChannel:
         self._why = ""
         self._work: asyncio.Task[None] | None = None
         self.connections = 0
+        self.sent = self.received = self.trips = 0
 
     async def open(self) -> Told:
         """Make the first connection; what the agent says of itself. Raises Unreachable."""
@@ -188,6 +189,7 @@ class GrpcChannel:
 
     def send(self, data: bytes) -> None:
         """See Channel."""
+        self.sent += len(data)
         for message in self._stream.push(data):
             self._out.put_nowait(message)
         if self._stream.full:
@@ -204,7 +206,9 @@ class GrpcChannel:
         """See Channel."""
         if self._ended and self._in.empty():
             return b""
-        return await self._in.get()
+        piece = await self._in.get()
+        self.received += len(piece)
+        return piece
 
     def why(self) -> str:
         """See Channel."""
