@@ -19,7 +19,7 @@ from sloth_runner.state.writer import load_blob
 
 if TYPE_CHECKING:
     from sloth_runner.model import Value
-    from sloth_runner.state.store import Store
+    from sloth_runner.state.store import Entry, Store
 
 FEW = 20
 """Revisions asked for at once where the first of them may be enough."""
@@ -109,44 +109,56 @@ def matching(
 def latest(
     store: Store, namespace: str, prefix: str, wanted: Filter, limit: int, after: Mark | None = None
 ) -> list[Mark]:
-    """The ``limit`` newest revisions meant, of all keys below ``prefix``, from beyond ``after``.
+    """The ``limit`` newest revisions meant, of all keys below ``prefix``, from beyond ``after``."""
+    found = Newest(store, namespace, wanted, limit, after)
+    for entry in walk(store, prefix_of(namespace, HEAD, prefix)):
+        found.look_at(entry)
+    return found.marks()
+
+
+class Newest:
+    """Gathers the ``limit`` newest revisions meant, whatever order their keys come in.
 
     Holds no more than twice ``limit`` of them. Of each key it looks from its newest revision back to the first that
     is older than asked for, or than all that are held.
     """
-    found = _Newest(limit, wanted.since)
-    for entry in walk(store, prefix_of(namespace, HEAD, prefix)):
-        last, key = decode_record(entry.value), place(entry.key).name
-        if found.is_too_old(last):
-            continue
-        for record in _newest_first(store, namespace, key, None, page=FEW):
-            if found.is_too_old(record):
-                break
-            mark = Mark(record.time, key, record.number)
-            if wanted.wants(record) and (after is None or mark.rank > after.rank):
-                found.add(mark)
-    return found.sorted()
 
-
-class _Newest:
-    """The ``limit`` newest of the marks added, in bounded memory."""
-
-    def __init__(self, limit: int, since: float | None) -> None:
+    def __init__(
+        self, store: Store, namespace: str, wanted: Filter, limit: int, after: Mark | None = None
+    ) -> None:
+        self._store = store
+        self._namespace = namespace
+        self._wanted = wanted
+        self._after = after
         self._limit = limit
-        self._oldest = since
+        self._oldest = wanted.since
         self._marks: list[Mark] = []
 
-    def is_too_old(self, record: Record) -> bool:
-        return self._oldest is not None and record.time < self._oldest
+    def is_too_old(self, moment: float) -> bool:
+        """Whether nothing that was written up to ``moment`` can be among them any more."""
+        return self._oldest is not None and moment < self._oldest
 
-    def add(self, mark: Mark) -> None:
+    def look_at(self, entry: Entry) -> None:
+        """Take in the revisions of the key whose head this is."""
+        last, key = decode_record(entry.value), place(entry.key).name
+        if self.is_too_old(last.time):
+            return
+        for record in _newest_first(self._store, self._namespace, key, None, page=FEW):
+            if self.is_too_old(record.time):
+                break
+            mark = Mark(record.time, key, record.number)
+            if self._wanted.wants(record) and (self._after is None or mark.rank > self._after.rank):
+                self._add(mark)
+
+    def marks(self) -> list[Mark]:
+        """They, the newest first."""
+        return sorted(self._marks, key=lambda mark: mark.rank)[: self._limit]
+
+    def _add(self, mark: Mark) -> None:
         self._marks.append(mark)
         if len(self._marks) >= 2 * self._limit:
-            self._marks = self.sorted()
+            self._marks = self.marks()
             self._oldest = self._marks[-1].time
-
-    def sorted(self) -> list[Mark]:
-        return sorted(self._marks, key=lambda mark: mark.rank)[: self._limit]
 
 
 def one(store: Store, namespace: str, mark: Mark) -> Revision | None:

@@ -125,6 +125,34 @@ def peek(data: bytes) -> tuple[object, float | None, bool]:
         raise _unreadable(data, error) from error
 
 
+class Glance(NamedTuple):
+    """What of a head an index keeps. ``text``: the canonical text of a live value that may be searched (not a long
+    one, not a sensitive one); ``present``: there is a value, unless it has expired."""
+
+    number: int
+    first: int
+    text: str | None
+    present: bool
+    size: int
+    time: float
+    created: float
+    expires: float | None
+
+
+def glance(data: bytes) -> Glance:
+    """A look at a head at half the cost of ``decode_record``. Raises Corrupt, KeyWrong."""
+    try:
+        raw = data.decode()
+        row = _loads(raw)
+        text = None
+        if "v" in row and "s" not in row:
+            text = raw[raw.index(_VALUE) + len(_VALUE) : raw.rindex(_SIZE)]
+        present = "v" in row or "b" in row
+        return Glance(row["n"], row["a"], text, present, row["z"], row["t"], row["c"], row.get("x"))
+    except _UNREADABLE as error:
+        raise _unreadable(data, error) from error
+
+
 MISSING = object()
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
 """What reading anything but a record raises; AttributeError: a stranger stored text in place of bytes."""
