@@ -29,6 +29,7 @@ The tree (code, exit status)::
     │   └── OutputLost        E-OUTPUT
     ├── Distrust              7
     │   ├── Conflict          E-CONFLICT        ├── Corrupt      E-CORRUPT
+    │   │   └── Outdated      (what a change was based on is no longer there)
     │   ├── Foreign           E-FOREIGN         └── KeyWrong     E-KEY-WRONG
     ├── Declined              E-DECLINED 8
     ├── Denied                E-DENIED 8
@@ -282,6 +283,10 @@ class Conflict(Distrust):
     def __init__(self, message: str, *, keys: Iterable[str] = (), next: Sequence[str] = ()) -> None:  # noqa: A002
         super().__init__(message, next=next)
         self.keys = frozenset(keys)
+
+
+class Outdated(Conflict):
+    """What a change was based on is no longer there: somebody else changed it meanwhile."""
 
 
 class Corrupt(Distrust):

@@ -33,6 +33,8 @@ STATE = {
     "state.list": ("state", "list"),
     "state.show": ("state", "show", "config:limits"),
     "state.get": ("state", "get", "config:limits"),
+    "state.search": ("state", "search", "deploy"),
+    "state.diff.agents": ("state", "diff", "--to-agent", "local"),
     "state.exists": ("state", "exists", "motd"),
     "state.set": ("state", "set", "a", "b"),
     "state.increment": ("state", "increment", "config:version"),
@@ -82,6 +84,7 @@ FILES = {
     "run": ("runs", "show"),
     "runs.logs": ("runs", "logs", "last"),
     "stack.list": ("stack", "list"),
+    "stack.graph": ("stack", "graph", "deploy"),
     "stack.rename": ("stack", "rename", "deploy", "web"),
     "stack.forget": ("stack", "forget", "deploy", "--yes"),
 }

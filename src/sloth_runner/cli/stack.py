@@ -31,6 +31,30 @@ def list_stacks(shell: Shell) -> None:
         shell.say("no stacks yet")
 
 
+@command("graph")
+@argument("name")
+@output_option
+def graph(shell: Shell, name: str) -> None:
+    """Show which tasks the stack NAME has, what they depend on, and which resources and keys they made, by its last
+    runs and the ledger."""
+    from sloth_runner.documents.graph import graph as drawn
+
+    document = drawn(shell.app(), name)
+    if shell.mode == "json":
+        shell.document("stack.graph", document)
+        return
+    nodes = {node["id"]: node for node in document["nodes"]}
+    rows = [(nodes[edge["from"]], nodes[edge["to"]]) for edge in document["edges"]]
+    if shell.mode == "jsonl":
+        for start, end in rows:
+            shell.record("edge", {"from": start, "to": end})
+        return
+    cells = [[a["kind"], a["name"], a["where"], b["kind"], b["name"], b["where"]] for a, b in rows]
+    shell.table(["FROM", "NAME", "ON", "TO", "NAME", "ON"], cells, flexible=(1, 4))
+    if shell.human and not rows:
+        shell.say(f"nothing is known of what the tasks of {name} made")
+
+
 @command("rename")
 @argument("old")
 @argument("new")

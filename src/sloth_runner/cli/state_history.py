@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sloth_runner import documents
 from sloth_runner.cli.base import COUNT, complete_key, output_option, reveal_option, where_options
 from sloth_runner.cli.shell import Shell, Where, one_namespace
-from sloth_runner.cli.state_keys import moment
+from sloth_runner.cli.state_keys import moment, views
 from sloth_runner.cli.words import argument, command, option
 from sloth_runner.errors import UsageError
 from sloth_runner.model import By
@@ -22,7 +22,7 @@ TIME = "A time such as 2026-01-31T09:00 (UTC), or how long ago such as 2d."
 
 @command("history")
 @argument("key", required=False, complete=complete_key)
-@where_options()
+@where_options(everywhere=True)
 @option("--prefix", metavar="P", help="All keys that start with P, instead of KEY.")
 @option("--since", metavar="TIME", help=f"Only changes from then on. {TIME}")
 @option("--until", metavar="TIME", help="Only changes up to then.")
@@ -47,17 +47,18 @@ def history(
 ) -> None:
     """List what KEY held, the newest first, and who was shown its sensitive values.
 
-    Without KEY: all changes of one namespace, or of the keys below a prefix.
+    Without KEY: all changes of one namespace (or of all), or of the keys below a prefix.
     """
-    view = shell.view(one_namespace(where, ONE))
     wanted = _filter(shell, since, until, by)
     if key is None:
         from sloth_runner.cli.state_recent import print_recent
 
         if before is not None:
             raise UsageError("--before goes with KEY; without one, pages go on with --after")
-        print_recent(shell, view, prefix or "", wanted, limit or 100, after, reveal=reveal)
+        seen, all_ = views(shell, where), where.all_agents
+        print_recent(shell, seen, prefix or "", wanted, limit or 100, after, everywhere=all_, reveal=reveal)
         return
+    view = shell.view(one_namespace(where, ONE))
     if prefix is not None or after is not None:
         raise UsageError(f"KEY and {'--prefix' if prefix is not None else '--after'} exclude each other")
     _print_key(shell, view, key, wanted, limit, before, reveal)
@@ -128,6 +129,10 @@ def cells(shell: Shell, found: Revision, reveal: bool) -> list[str]:
 @argument("second", metavar="[KEY@REV]", required=False)
 @option("--from-time", metavar="TIME", help=f"Compare the whole namespace from then on. {TIME}")
 @option("--to-time", metavar="TIME", help="Up to then; now if it is not given.")
+@option("--to-agent", metavar="NAME", help="Compare the whole namespace with this agent's.")
+@option("--prefix", metavar="P", help="With --to-agent: only keys that start with P.")
+@option("--limit", type=COUNT, metavar="N", help="With --to-agent: at most N keys.")
+@option("--after", metavar="KEY", help='With --to-agent: go on after KEY (the "next" of a page).')
 @where_options()
 @reveal_option
 @output_option
@@ -137,17 +142,31 @@ def diff(
     second: str | None,
     from_time: str | None,
     to_time: str | None,
+    to_agent: str | None,
+    prefix: str | None,
+    limit: int | None,
+    after: str | None,
     where: Where,
     reveal: bool,
 ) -> None:
     """Compare two revisions: KEY@3 KEY@5. KEY@3 alone compares it with what is there now, KEY alone the last
-    two revisions. With --from-time: which keys of a namespace differ between two moments."""
+    two revisions. With --from-time: which keys of a namespace differ between two moments; with --to-agent: between
+    two agents."""
     view = shell.view(one_namespace(where, ONE))
-    if (first is None) == (from_time is None):
+    if sum(given is not None for given in (first, from_time, to_agent)) != 1:
         raise UsageError(
-            "give KEY@REV or --from-time" + (", not both" if first else ""),
+            "give one of KEY@REV, --from-time and --to-agent",
             next=["sloth-runner state diff KEY@3 KEY@5", "sloth-runner state diff --from-time 2h"],
         )
+    if to_agent is None and (prefix, limit, after) != (None, None, None):
+        raise UsageError("--prefix, --limit and --after go with --to-agent")
+    if to_agent is not None:
+        from sloth_runner.cli.state_agents_diff import print_agents
+
+        if to_time is not None or reveal:
+            raise UsageError("--to-time and --reveal don't go with --to-agent")
+        print_agents(shell, view, to_agent, prefix or "", limit, after or "")
+        return
     if first is not None:
         if to_time is not None:
             raise UsageError("--to-time goes with --from-time")

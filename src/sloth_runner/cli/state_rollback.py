@@ -10,6 +10,7 @@ from sloth_runner.cli.base import COUNT, complete_key, output_option, where_opti
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.state_keys import moment
 from sloth_runner.cli.words import argument, command, option
+from sloth_runner.documents import writes
 from sloth_runner.documents.keys import flags
 from sloth_runner.errors import UsageError
 from sloth_runner.moments import exact, iso
@@ -89,8 +90,7 @@ def _one(shell: Shell, view: State, key: str, rev: int, *, yes: bool) -> None:
     shell.confirm(lines, f"Go back to revision {rev}?", yes=yes)
     new = view.rollback(key, rev)
     if shell.structured:
-        body = {"namespace": view.home(key), "key": key, "to": rev, "rev": new}
-        shell.document("state.rollback", {"store": shell.app().store_name, **body})
+        shell.document("state.rollback", writes.was_restored(shell.app(), view, key, rev, new))
     else:
         shell.print(
             f"{text.pictures(key)} in {view.home(key)} is as in revision {rev} again (revision {new})"

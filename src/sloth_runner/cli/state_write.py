@@ -10,6 +10,7 @@ from sloth_runner.cli import text
 from sloth_runner.cli.base import DURATION, complete_key, output_option, where_options, yes_option
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.words import argument, command, option
+from sloth_runner.documents import writes
 from sloth_runner.documents.keys import missing, own_view
 from sloth_runner.errors import BadValue, SlothError, UsageError
 
@@ -65,8 +66,7 @@ def set_value(
     row = view.row(key)
     rev = row.record.number if row else None
     if shell.structured:
-        body = {"namespace": view.home(key), "key": key, "changed": changed, "rev": rev}
-        shell.document("state.set", {"store": shell.app().store_name, **body})
+        shell.document("state.set", writes.was_set(shell.app(), view, key, changed, rev))
         return
     what = f"set {key}" if changed else f"unchanged: {key}"
     shell.print(f"{text.pictures(what)} in {view.home(key)}" + (f" (revision {rev})" if rev else ""))
@@ -145,8 +145,7 @@ def delete(shell: Shell, keys: tuple[str, ...], where: Where, yes: bool) -> None
     shell.confirm(lines, "Delete it?" if len(rows) == 1 else "Delete them?", yes=yes)
     gone = _delete(view, [row.key for row in rows])
     if shell.structured:
-        body = {"namespace": view.namespace, "keys": gone, "deleted": len(gone)}
-        shell.document("state.delete", {"store": shell.app().store_name, **body})
+        shell.document("state.delete", writes.were_deleted(shell.app(), view, gone))
         return
     what = gone[0] if len(gone) == 1 else text.count(len(gone), "key")
     shell.print(f"deleted {text.pictures(what)} from {places}")

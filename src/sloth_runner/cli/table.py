@@ -14,6 +14,7 @@ STATE: Final[Entries] = {
     "list": ("state_read:list_keys", "List keys, all or those below a prefix."),
     "show": ("state_read:show", "Show a key: its value, and who changed it when."),
     "get": ("state_read:get", "Print a value and nothing else."),
+    "search": ("state_search:search", "Find keys by a part of their name or value."),
     "exists": ("state_read:exists", "Say whether there is a key (exit status 0 or 1)."),
     "history": ("state_history:history", "List what a key held before, or all changes."),
     "diff": ("state_history:diff", "Compare two revisions, or two moments."),
@@ -45,6 +46,7 @@ RUNS: Final[Entries] = {
 }
 STACK: Final[Entries] = {
     "list": ("stack:list_stacks", "List stacks."),
+    "graph": ("stack:graph", "Show what the tasks of a stack made."),
     "rename": ("stack:rename", "Give a stack another name; its runs go with it."),
     "forget": ("stack:forget", "Forget a stack; the records of its runs stay."),
 }

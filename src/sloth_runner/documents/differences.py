@@ -105,6 +105,38 @@ def between(store: Store, namespace: str, begin: float, end: float) -> Iterator[
         yield Difference(key, change, sides[0], sides[1], secret)
 
 
+def across(one: State, other: State, prefix: str, after: str) -> Iterator[Difference]:
+    """The keys below ``prefix`` that two namespaces hold differently, in order, from beyond ``after``; what
+    they share is left out."""
+    lefts, rights = one.rows(prefix, after=after), other.rows(prefix, after=after)
+    left, right = next(lefts, None), next(rights, None)
+    while left is not None or right is not None:
+        key = min(row.key for row in (left, right) if row is not None)
+        old = left.record if left is not None and left.key == key else None
+        new = right.record if right is not None and right.key == key else None
+        if not _same(old, new):
+            change = "added" if old is None else "deleted" if new is None else "changed"
+            secret = any(record is not None and record.sensitive for record in (old, new))
+            yield Difference(key, change, old, new, secret)
+        left = next(lefts, None) if old is not None else left
+        right = next(rights, None) if new is not None else right
+
+
+def of_agents(
+    app: App, one: State, other: State, prefix: str, found: list[Difference], cursor: str | None
+) -> Document:
+    """``state.diff.agents``."""
+    return {
+        "store": app.store_name,
+        "from": one.namespace,
+        "to": other.namespace,
+        "prefix": prefix,
+        "count": len(found),
+        "next": cursor,
+        "changes": [row(one, difference, reveal=False) for difference in found],
+    }
+
+
 def row(view: State, one: Difference, *, reveal: bool) -> Document:
     """A key that differs as a row; ``reveal`` is recorded."""
     if one.secret and reveal:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from sloth_runner import documents
 from sloth_runner.documents import Document, reveals
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from sloth_runner.state.store import Store
 
 
+_BEYOND = chr(0x10FFFF) * 130
+"""Sorts behind every key."""
+
+
 class KeyPage(NamedTuple):
     """Some revisions of one key, newest first; ``first`` is the oldest of the key that is kept; ``shown_to``: who saw
     its sensitive values."""
@@ -32,13 +37,25 @@ class KeyPage(NamedTuple):
     shown_to: list[Document]
 
 
-class RecentPage(NamedTuple):
-    """Some changes of a namespace, newest first, and where to go on."""
+class Change(NamedTuple):
+    """A revision, and of which key it is."""
 
     namespace: str
+    mark: Mark
+    revision: Revision
+
+
+class RecentPage(NamedTuple):
+    """Some changes of a namespace (None: of all), newest first, and where to go on."""
+
+    namespace: str | None
     prefix: str
-    changes: list[tuple[Mark, Revision]]
+    changes: list[Change]
     next: str | None
+
+
+Finding: TypeAlias = Callable[["Store", str, str, Filter, int, "Mark | None"], list[Mark]]
+"""Finds the newest changes of one namespace, as ``history.latest`` does."""
 
 
 def who_is_meant(store: Store, word: str) -> frozenset[str]:
@@ -84,22 +101,48 @@ def key_history(app: App, part: KeyPage, *, reveal: bool) -> Document:
 
 
 def recent(
-    view: State, prefix: str, wanted: Filter, limit: int, after: str | None, *, reveal: bool
+    views: Sequence[State],
+    prefix: str,
+    wanted: Filter,
+    limit: int,
+    after: str | None,
+    *,
+    everywhere: bool,
+    reveal: bool,
+    find: Finding = latest,
 ) -> RecentPage:
-    """The newest changes of the namespace that ``prefix`` lies in; ``reveal`` is recorded. Raises UsageError."""
-    store, namespace = view.writer.store, view.home(prefix)
-    marks = latest(store, namespace, prefix, wanted, limit + 1, None if after is None else _mark(after))
-    part = [(mark, found) for mark in marks[:limit] if (found := one(store, namespace, mark)) is not None]
-    if reveal:
-        secret = {mark.key: None for mark, found in part if found.secret or found.old_secret}
-        for key in secret:
-            reveals.record_key(view, namespace, key)
-    return RecentPage(namespace, prefix, part, _cursor(marks[limit - 1]) if len(marks) > limit else None)
+    """The newest changes of the namespace that ``prefix`` lies in, or of all (``everywhere``); ``reveal`` is
+    recorded. Raises UsageError."""
+    last = None if after is None else _last(after, views, everywhere)
+    marks: list[tuple[tuple[float, str, str, int], State, str, Mark]] = []
+    for view in views:
+        namespace = view.home(prefix)
+        for mark in find(view.writer.store, namespace, prefix, wanted, limit + 1, _before(last, namespace)):
+            marks.append(((-mark.time, namespace, mark.key, -mark.number), view, namespace, mark))
+    marks.sort(key=lambda one: one[0])
+    part: list[Change] = []
+    for _, view, namespace, mark in marks[:limit]:
+        found = one(view.writer.store, namespace, mark)
+        if found is None:
+            continue
+        known = any(change.mark.key == mark.key and change.namespace == namespace for change in part)
+        if reveal and not known and (found.secret or found.old_secret):
+            reveals.record_key(view, namespace, mark.key)
+        part.append(Change(namespace, mark, found))
+    more = _cursor(marks[limit - 1][2], marks[limit - 1][3], everywhere) if len(marks) > limit else None
+    return RecentPage(None if everywhere else views[0].home(prefix), prefix, part, more)
 
 
 def changes(part: RecentPage, *, reveal: bool) -> list[Document]:
     """Each change as a row."""
-    return [{"key": mark.key, **documents.revision(found, reveal=reveal)} for mark, found in part.changes]
+    return [
+        {
+            "key": change.mark.key,
+            "namespace": change.namespace,
+            **documents.revision(change.revision, reveal=reveal),
+        }
+        for change in part.changes
+    ]
 
 
 def recent_history(app: App, part: RecentPage, wanted: Filter, *, reveal: bool) -> Document:
@@ -118,14 +161,27 @@ def recent_history(app: App, part: RecentPage, wanted: Filter, *, reveal: bool) 
     }
 
 
-def _cursor(mark: Mark) -> str:
-    return f"{mark.time!r}/{mark.number}/{mark.key}"
+def _cursor(namespace: str, mark: Mark, everywhere: bool) -> str:
+    place = f"{namespace}/" if everywhere else ""
+    return f"{mark.time!r}/{mark.number}/{place}{mark.key}"
 
 
-def _mark(text: str) -> Mark:
+def _last(text: str, views: Sequence[State], everywhere: bool) -> tuple[str, Mark]:
+    """The namespace and the mark of the last change of the page before."""
     time, _, rest = text.partition("/")
-    number, _, key = rest.partition("/")
+    number, _, rest = rest.partition("/")
+    namespace, _, key = rest.partition("/") if everywhere else (views[0].namespace, "", rest)
     try:
-        return Mark(float(time), key, int(number))
+        return namespace, Mark(float(time), key, int(number))
     except ValueError:
         raise UsageError('--after takes the "next" of a page, such as 1790000000.0/3/KEY') from None
+
+
+def _before(last: tuple[str, Mark] | None, namespace: str) -> Mark | None:
+    """From where on a namespace goes on; of changes at the very same time, all of the namespaces before are had."""
+    if last is None:
+        return None
+    place, mark = last
+    if namespace == place:
+        return mark
+    return Mark(mark.time, _BEYOND if namespace < place else "", 0 if namespace < place else 1 << 62)

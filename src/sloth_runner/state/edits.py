@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from sloth_runner.errors import BadValue, NotANumber
+from sloth_runner.errors import BadValue, NotANumber, Outdated
 from sloth_runner.plain import NamedTuple
+from sloth_runner.state.record import version_of
 from sloth_runner.state.value import decode, encode, type_name
 
 if TYPE_CHECKING:
@@ -68,6 +69,28 @@ def put(
         return Plan(not same or touched, None if same else "set", text, expires, flag, size)
 
     return edit
+
+
+def based_on(version: str, edit: Edit) -> Edit:
+    """``edit``, if the key is as it was seen: at ``version`` (see ``version_of``; "": without a live value).
+
+    Raises Outdated: it is not, and nothing is changed.
+    """
+
+    def guarded(seen: Seen) -> Plan:
+        now = "" if seen.live is None else version_of(seen.live)
+        if now != version:
+            what = (
+                "there is a value now" if not version else "it was deleted" if not now else "it was changed"
+            )
+            raise Outdated(
+                f"{seen.key!r} is not as it was seen: {what} meanwhile",
+                keys=[seen.key],
+                next=["look at what is there now, then decide again"],
+            )
+        return edit(seen)
+
+    return guarded
 
 
 def delete(seen: Seen) -> Plan:

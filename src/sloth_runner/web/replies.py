@@ -19,6 +19,7 @@ from sloth_runner.errors import (
     Lost,
     Missing,
     NotANumber,
+    Outdated,
     SlothError,
     TaskProblem,
     TooLarge,
@@ -60,10 +61,6 @@ class Refusal(Denied):
     def __init__(self, status: int, message: str, *next_steps: str) -> None:
         super().__init__(message, unchanged=["nothing was read or changed"], next=next_steps)
         self.status = status
-
-
-class Outdated(Conflict):
-    """What a write is based on is no longer there (412)."""
 
 
 def document(answer: Answer) -> Response:

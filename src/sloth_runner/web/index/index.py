@@ -13,7 +13,6 @@ from sloth_runner.state.layout import SHARED
 from sloth_runner.web.index.picture import Group, Picture
 from sloth_runner.web.index.shelf import Shelf
 
-
 ROOM = 40 << 20
 """Bytes that the values of all shelves together should take."""
 
