@@ -64,6 +64,7 @@ STATE = {
     "modules.show": ("modules", "file"),
     "types": ("types", "types", "--docs", "docs"),
     "init": ("init", "project"),
+    "agent.list": ("agent", "list", "--check"),
     "version": ("version",),
 }
 SEALING = {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
+from sloth_runner.state.locks import Held, acquire
 from tests.program.kit import Home
 
 READY = 60.0
@@ -129,16 +130,41 @@ class Ui:
         return line
 
 
+SITE = """
+task({name = "folder", run = function() file.directory({path = FOLDER}) print("made <b>bold</b>") end})
+task({name = "page", depends_on = "folder", run = function()
+  file.write({dest = FOLDER .. "/page.txt", content = "hello\\n"})
+  state.set("page:state", "written")
+end})
+"""
+
+
 def make_home(folder: Path) -> Home:
     """A home with a little of everything."""
     home = Home(folder)
+    home.file("sloth.toml", '[agents]\nweb1 = "local://"\n')
     for argv in (
         ("state", "set", "deployment:version", "v1.2.2"),
         ("state", "set", "deployment:version", "v1.2.3"),
         ("state", "set", "config:limits", "--json", '{"cpu": [1, 2.5], "on": true, "name": "büro"}'),
         ("state", "set", "db:password", "correct horse", "--sensitive"),
+        ("state", "set", "db:password", "battery horse"),
         ("state", "set", "cluster:leader", "agent1"),
         ("state", "set", "motd", "first line\nsecond\tline"),
+        ("state", "set", "motd", "first line\nsecond line\nthird"),
+        ("state", "set", "version", "7", "--agent", "web1"),
     ):
         home.run(*argv)
+    home.file("site.sloth", f"FOLDER = [[{home.cwd}]]\n{SITE}")
+    home.run("run", "site.sloth")
+    hold(home, "deployment")
     return home
+
+
+def hold(home: Home, name: str, ttl: float = 3600.0) -> None:
+    """Take a lock that stays when we are gone."""
+    app = home.app()
+    view = app.state()
+    held = acquire(app.store(), view.home(name), name, app.owner("by hand", "1"), ttl, app.clock())
+    assert isinstance(held, Held)
+    app.close()

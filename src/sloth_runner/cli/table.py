@@ -62,6 +62,7 @@ RESOURCE: Final[Entries] = {
 }
 
 AGENT: Final[Entries] = {
+    "list": ("agent:list_agents", "List agents; with --check, whether they can be reached."),
     "ca": (
         {
             "init": ("agent_ca:init", "Make the authority that signs agents' certificates."),

@@ -112,5 +112,6 @@ def lock(found: Info, *, stale: bool) -> Document:
         "by": who(found.owner.by),
         "acquired": iso(found.acquired),
         "expires": iso(found.expires),
+        "ttl": found.ttl,
         "stale": stale,
     }

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from sloth_runner.errors import Bug, SlothError
-from sloth_runner.web.api import PREFIX, Operation, state
-from sloth_runner.web.given import Given, read
+from sloth_runner.web import metrics, openapi
+from sloth_runner.web.api import PREFIX
+from sloth_runner.web.api.endpoint import route
+from sloth_runner.web.api.table import OPERATIONS
 from sloth_runner.web.guard import Guard, cookie_name
 from sloth_runner.web.pages import Here, Paging
-from sloth_runner.web.pages import overview as overview_page
-from sloth_runner.web.pages import state as state_pages
-from sloth_runner.web.replies import Refusal, document, error_document, status_of
+from sloth_runner.web.pages.table import FORMS, PAGES
+from sloth_runner.web.replies import Answer, Refusal, document, error_document, status_of
 from sloth_runner.web.view import View
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Scope
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from sloth_runner.web.house import House
-
-OPERATIONS: tuple[Operation, ...] = state.OPERATIONS
-PAGES: Mapping[str, Paging] = {
-    "/": overview_page.overview,
-    "/state": state_pages.listing,
-    "/state/key": state_pages.key,
-}
 
 
 class Site:
@@ -42,77 +35,27 @@ class Site:
         self.view = View(house.options, house.clock)
         routes = [
             Route("/healthz", self._health),
+            Route("/metrics", self._metrics),
             Route("/open", self._open),
+            Route("/leave", self._leave, methods=["POST"]),
+            Route("/events", self._events),
             *(Route(path, self._page(paging), methods=["GET"]) for path, paging in PAGES.items()),
-            *(self._operation(one) for one in OPERATIONS),
+            *(Route(path, self._page(paging), methods=["POST"]) for path, paging in FORMS.items()),
+            *(route(operation, house) for operation in OPERATIONS),
+            Route(PREFIX + "/session", self._session),
+            Route(PREFIX + "/openapi.json", self._openapi),
             Mount("/static", StaticFiles(packages=[("sloth_runner.web", "static")])),
         ]
-        inner = Starlette(
-            routes=routes,
-            exception_handlers={
-                SlothError: self._failed,
-                404: self._unknown,
-                405: self._unknown,
-                500: self._bug,
-            },
-        )
-        self.asgi: ASGIApp = Guard(inner, house.options, house.doors, self._refuse)
+        handlers: Any = {
+            SlothError: self._failed,
+            404: self._unknown,
+            405: self._unknown,
+            Exception: self._bug,
+        }
+        inner = Starlette(routes=routes, exception_handlers=handlers)
+        self.asgi: ASGIApp = self._counting(Guard(inner, house.options, house.doors, self.refuse))
 
-    def _operation(self, operation: Operation) -> Route:
-        async def endpoint(request: Request) -> Response:
-            query = request.query_params.multi_items()
-            given = Given(read(operation.params, query, self.house.clock))
-            return document(await self.house.desk.do(operation.answer, self.house, given))
-
-        return Route(PREFIX + operation.path, endpoint, methods=[operation.method], name=operation.name)
-
-    def _page(self, paging: Paging) -> Any:
-        async def endpoint(request: Request) -> Response:
-            return await paging(Here(request, self.house, self.view))
-
-        return endpoint
-
-    async def _health(self, request: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def _open(self, request: Request) -> Response:
-        """The link's token becomes a cookie. The page goes on by itself: a redirect would count as a step of the site
-        that the link was clicked on, and the cookie would stay behind."""
-        session = self.house.doors.enter(request.query_params.get("token", ""))
-        if session is None:
-            error = Refusal(
-                401,
-                "this link was used already, or is too old",
-                "press Enter where sloth-runner ui runs for another",
-            )
-            return self._refuse(request.scope, error)
-        reply = HTMLResponse(self.view.render("opened.html"))
-        reply.set_cookie(
-            cookie_name(self.house.options),
-            session.id,
-            httponly=True,
-            samesite="strict",
-            secure=self.house.options.scheme == "https",
-        )
-        return reply
-
-    async def _failed(self, request: Request, error: Exception) -> Response:
-        assert isinstance(error, SlothError)
-        return self._refuse(request.scope, error)
-
-    async def _unknown(self, request: Request, error: Exception) -> Response:
-        status = getattr(error, "status_code", 404)
-        why = "there is nothing here" if status == 404 else f"{request.method} is not possible here"
-        reply = self._refuse(request.scope, Refusal(status, why))
-        allow = (getattr(error, "headers", None) or {}).get("Allow")
-        if allow:
-            reply.headers["Allow"] = allow
-        return reply
-
-    async def _bug(self, request: Request, error: Exception) -> Response:
-        return self._refuse(request.scope, Bug(f"{type(error).__name__}: {error}"))
-
-    def _refuse(self, scope: Scope, error: SlothError) -> Response:
+    def refuse(self, scope: Scope, error: SlothError) -> Response:
         """An error as a document where programs ask, else as a page."""
         if scope["path"].startswith("/api/"):
             return error_document(error)
@@ -123,12 +66,94 @@ class Site:
             twin="",
             csrf=session.csrf if session else "",
             path=scope["path"],
+            trouble=None,
             error=error.document(),
             status=status_of(error),
             known=session is not None,
             followed=_address(scope) if scope.get("followed_link") else None,
         )
         return HTMLResponse(text.encode("utf-8", "backslashreplace"), status_of(error))
+
+    def _page(self, paging: Paging) -> Any:
+        async def endpoint(request: Request) -> Response:
+            return await paging(Here(request, self.house, self.view))
+
+        return endpoint
+
+    async def _health(self, request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def _metrics(self, request: Request) -> Response:
+        text = await self.house.desk.do(metrics.text, self.house)
+        return Response(text, media_type=metrics.MEDIA_TYPE)
+
+    async def _session(self, request: Request) -> Response:
+        session = request.scope["session"]
+        body = {"csrf": session.csrf, "read_only": self.house.options.read_only}
+        return document(Answer("session", body))
+
+    async def _openapi(self, request: Request) -> Response:
+        return Response(openapi.text(), media_type="application/json")
+
+    async def _events(self, request: Request) -> Response:
+        session = request.scope["session"]
+        if self.house.hub.full:
+            raise Refusal(503, "too many pages listen already", "close some")
+
+        def good() -> bool:
+            return session.api or self.house.doors.session(session.id) is not None
+
+        return StreamingResponse(self.house.hub.listen(good), media_type="text/event-stream")
+
+    async def _open(self, request: Request) -> Response:
+        """The link's token becomes a cookie. The page goes on by itself: a redirect would count as a step of the
+        site that the link was clicked on, and the cookie would stay behind."""
+        session = self.house.doors.enter(request.query_params.get("token", ""))
+        if session is None:
+            why = "this link was used already, or is too old"
+            return self.refuse(
+                request.scope, Refusal(401, why, "press Enter where sloth-runner ui runs for another")
+            )
+        reply = HTMLResponse(self.view.render("opened.html"))
+        secure = self.house.options.scheme == "https"
+        name = cookie_name(self.house.options)
+        reply.set_cookie(name, session.id, httponly=True, samesite="strict", secure=secure)
+        return reply
+
+    async def _leave(self, request: Request) -> Response:
+        self.house.doors.leave(request.scope["session"])
+        reply = HTMLResponse(self.view.render("left.html"))
+        reply.delete_cookie(cookie_name(self.house.options))
+        return reply
+
+    async def _failed(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, SlothError)
+        return self.refuse(request.scope, error)
+
+    async def _unknown(self, request: Request, error: Exception) -> Response:
+        status = getattr(error, "status_code", 404)
+        why = "there is nothing here" if status == 404 else f"{request.method} is not possible here"
+        reply = self.refuse(request.scope, Refusal(status, why))
+        allow = (getattr(error, "headers", None) or {}).get("Allow")
+        if allow:
+            reply.headers["Allow"] = allow
+        return reply
+
+    async def _bug(self, request: Request, error: Exception) -> Response:
+        return self.refuse(
+            request.scope, Bug(f"this is a fault of sloth-runner itself: {type(error).__name__}")
+        )
+
+    def _counting(self, app: ASGIApp) -> ASGIApp:
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            async def sending(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    self.house.count(scope["method"], message["status"])
+                await send(message)
+
+            await app(scope, receive, sending)
+
+        return counted
 
 
 def _address(scope: Scope) -> str:

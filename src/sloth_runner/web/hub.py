@@ -35,6 +35,11 @@ class Hub:
             except RuntimeError:  # it was closed in between
                 return
 
+    @property
+    def full(self) -> bool:
+        """Whether no more may listen."""
+        return len(self._listeners) >= MOST
+
     def bind(self) -> None:
         """From now on messages go through the event loop that runs here."""
         self._loop = asyncio.get_running_loop()

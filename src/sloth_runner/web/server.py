@@ -15,7 +15,12 @@ from sloth_runner.web.application import Site
 from sloth_runner.web.desk import Desk
 from sloth_runner.web.doors import Doors
 from sloth_runner.web.house import House
+from sloth_runner.web.hub import Hub
+from sloth_runner.web.index.index import Index
+from sloth_runner.web.index.keeper import Keeper
+from sloth_runner.web.index.pulse import Pulse
 from sloth_runner.web.options import Options, check
+from sloth_runner.web.ring import ring
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
@@ -33,7 +38,11 @@ def serve(app: App, options: Options, ready: Callable[[Callable[[], str]], None]
     options = options._replace(port=listening.getsockname()[1])
     doors = Doors(lambda: secrets.token_urlsafe(32), time.monotonic, options.token)
     desk = Desk(app.sibling)
-    site = Site(House(options, desk, doors, app.clock))
+    hub, index, pulse = Hub(), Index(app.settings.shared_prefixes), Pulse(app.clock)
+    house = House(options, desk, doors, hub, index, pulse, app.clock)
+    keeper = Keeper(app.sibling, ring, hub.tell, index, pulse)
+    house.trouble = lambda: keeper.trouble
+    site = Site(house)
     config = uvicorn.Config(
         site.asgi,
         log_config=None,
@@ -50,26 +59,37 @@ def serve(app: App, options: Options, ready: Callable[[Callable[[], str]], None]
     def link() -> str:
         return f"{options.url}/open?token={doors.link()}"
 
-    server = _Server(config, lambda: ready(link))
+    def started() -> None:
+        hub.bind()
+        keeper.start()
+        ready(link)
+
     try:
-        server.run(sockets=[listening])
+        _Server(config, started, hub.close).run(sockets=[listening])
     finally:
         listening.close()
+        keeper.stop()
         desk.close()
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server that says when it accepts connections."""
+    """uvicorn's server that says when it accepts connections, and when no more are wanted."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ending: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._ending = ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn; lines that stay open by themselves end first."""
+        self._ending()
+        await super().shutdown(sockets)
 
 
 def _listen(options: Options) -> socket.socket:

@@ -10,9 +10,11 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from markupsafe import Markup, escape
+
 from sloth_runner import __version__
 from sloth_runner.documents import words
-from sloth_runner.moments import parse_moment
+from sloth_runner.moments import iso, parse_moment
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -22,7 +24,15 @@ if TYPE_CHECKING:
 NAV = (
     ("overview", "/", "Overview", "o"),
     ("state", "/state", "State", "s"),
+    ("timeline", "/timeline", "Timeline", "t"),
+    ("compare", "/compare", "Compare", "c"),
+    ("locks", "/locks", "Locks", "l"),
+    ("runs", "/runs", "Runs", "r"),
+    ("graph", "/graph", "Graph", "h"),
+    ("drift", "/drift", "Drift", "d"),
+    ("agents", "/agents", "Agents", "a"),
 )
+NODE = ("kind", "name", "where")
 CLIP = 120
 """Characters of a value that a list shows."""
 
@@ -35,7 +45,7 @@ class View:
         self._environment = _environment()
         self._environment.globals.update(
             read_only=options.read_only,
-            version=__version__,
+            release=__version__,
             nav=NAV,
             asset=asset,
             link=link,
@@ -49,9 +59,18 @@ class View:
             number=lambda n: f"{n:,}",
             pictures=words.pictures,
             lines=lambda text: words.pictures(text, lines=True),
-            shown=shown,
+            plain=plain,
+            one_line=one_line,
             clip=clip,
             pretty=pretty,
+            counts=counts,
+            clock=clock_of,
+            crumbs=crumbs,
+            toggled=toggled,
+            marked=marked,
+            around=around,
+            node_link=node_link,
+            left=lambda lock: max(0.0, parse_moment(lock["expires"]) - clock()),
         )
 
     def render(self, template: str, **context: Any) -> str:
@@ -65,11 +84,6 @@ def link(path: str, **query: object) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
-def shown(entry: Mapping[str, Any]) -> str:
-    """An entry's value on one line: text as it is, everything else as JSON."""
-    return words.pictures(plain(entry["value"]))
-
-
 def plain(value: object) -> str:
     """A value's JSON form as people read it: text as it is, everything else as JSON on one line."""
     if isinstance(value, str):
@@ -77,6 +91,11 @@ def plain(value: object) -> str:
     if isinstance(value, dict) and len(value) == 1 and isinstance(value.get("$float"), str):
         return str(value["$float"])
     return json.dumps(value, ensure_ascii=False)
+
+
+def one_line(value: object) -> str:
+    """A value's JSON form in a list: line breaks show as ↵."""
+    return words.pictures(plain(value).replace("\n", " ↵ ").replace("\t", " "))
 
 
 def pretty(value: object) -> str:
@@ -89,6 +108,72 @@ def pretty(value: object) -> str:
 def clip(text: str, most: int = CLIP) -> str:
     """At most so many characters; what is cut shows as …"""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def counts(summary: Mapping[str, int]) -> str:
+    """``3 ok, 1 changed``: what there is none of is left out."""
+    found = [f"{summary[name]} {name}" for name in ("ok", "changed", "failed", "skipped") if summary[name]]
+    return ", ".join(found) or "none"
+
+
+def clock_of(at: float) -> str:
+    """The time of day of a moment, in UTC."""
+    return iso(at)[11:16]
+
+
+def crumbs(key: str) -> list[tuple[str, str]]:
+    """The steps down to a key or prefix: each one's whole name, and what it adds."""
+    out: list[tuple[str, str]] = []
+    start = 0
+    for at, char in enumerate(key):
+        if char in ":/" or at == len(key) - 1:
+            out.append((key[: at + 1], key[start : at + 1]))
+            start = at + 1
+    return out
+
+
+def toggled(name: str, given: Mapping[str, Any], opened: frozenset[str]) -> str:
+    """The address of the tree with one branch opened, or closed with all below it."""
+    if name in opened:
+        kept = [one for one in opened if not one.startswith(name)]
+    else:
+        kept = [*opened, name]
+    query = {key: given[key] for key in ("namespace", "prefix", "after")}
+    return link("/state", **query, open="\n".join(sorted(kept)))
+
+
+def marked(text: str, wanted: str) -> Markup:
+    """``text`` with what was looked for set off."""
+    out: list[str | Markup] = []
+    low, needle, start = text.lower(), wanted.lower(), 0
+    if len(low) != len(text):  # some letters have longer lower ones: places would not fit
+        return escape(words.pictures(text))
+    while needle and (at := low.find(needle, start)) >= 0:
+        end = at + len(needle)
+        out += [
+            escape(words.pictures(text[start:at])),
+            Markup("<mark>{}</mark>").format(words.pictures(text[at:end])),
+        ]
+        start = end
+    return Markup("").join([*out, escape(words.pictures(text[start:]))])
+
+
+def around(text: str, wanted: str) -> str:
+    """A part of a long text, with what was looked for in it."""
+    at = text.lower().find(wanted.lower())
+    begin = 0 if at < CLIP - len(wanted) else max(0, at - CLIP // 3)
+    part = text[begin : begin + CLIP]
+    return ("…" if begin else "") + part + ("…" if begin + CLIP < len(text) else "")
+
+
+def node_link(node: Any, run: str | None) -> str:
+    """Where a node of the graph leads: a key's page, a resource's, or the run of a task."""
+    kind, name, where = (node[field] if isinstance(node, dict) else getattr(node, field) for field in NODE)
+    if kind == "key":
+        return link("/state/key", namespace=where, key=name)
+    if kind == "resource":
+        return link("/resource", agent=where, address=name)
+    return f"/runs/{run}" if run else "/runs"
 
 
 @cache

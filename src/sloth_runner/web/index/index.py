@@ -129,6 +129,8 @@ def _shared_level(picture: Picture, start: str, prefix: str, after: str, limit: 
     if prefix.startswith(start):
         return picture.level(prefix, after, limit)
     count = picture.below(start)
+    if count == 1:
+        return [Group(name, 1, False) for name in picture.names(start) if name > after]
     return [Group(start, count, True)] if count and start > after else []
 
 

@@ -1,20 +1,35 @@
-"""Why: one look tells how things are: how much there is, who holds what, what ran last."""
+"""Why: one look tells how things are: how much there is, who holds what, what ran last, what drifted."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sloth_runner.web.api import state
+from sloth_runner.web import drawing
+from sloth_runner.web.api import keys, locks, runs
 from sloth_runner.web.pages import Here, twin
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-STATS = state.OPERATIONS[0]
+RUNS = 6
 
 
 async def overview(here: Here) -> Response:
     """``/``."""
     here.read()
-    answer = await here.ask(STATS)
-    return here.page("overview.html", "overview", twin=twin(STATS), stats=answer.body)
+    stats = await here.ask(keys.STATS)
+    held = await here.ask(locks.LIST)
+    latest = await here.ask(runs.LIST, limit=RUNS)
+    house = here.house
+    return here.page(
+        "overview.html",
+        "overview",
+        twin=twin(keys.STATS),
+        stats=stats.body,
+        locks=held.body["locks"],
+        runs=latest.body["runs"],
+        chart=drawing.chart(house.pulse.minutes(), house.pulse.since),
+        last=house.checks.last,
+        loading=sum(shelf.read for shelf in house.index.shelves() if not shelf.loaded),
+        ready=all(shelf.loaded for shelf in house.index.shelves()),
+    )

@@ -1,0 +1,50 @@
+"""Why: which machines are meant by which names, and whether they can be reached, is asked before anything is run."""
+
+from __future__ import annotations
+
+from sloth_runner.cli.base import output_option
+from sloth_runner.cli.shell import Document, Shell
+from sloth_runner.cli.text import took
+from sloth_runner.cli.words import command, option
+from sloth_runner.documents import agents as told
+
+
+@command("list")
+@option("--check", is_flag=True, help="Also try to reach each of them.")
+@output_option
+def list_agents(shell: Shell, check: bool) -> int:
+    """List agents: those that are configured, and those that have state. Exit status 6 if one that was to be reached
+    can't be."""
+    app = shell.app()
+    reached: dict[str, Document] | None = None
+    if check:
+        from sloth_runner.execution.reaching import reach
+
+        reached = reach(app, told.reachable(app))
+    rows = told.rows(app, reached)
+    if shell.mode == "jsonl":
+        for row in rows:
+            shell.record("agent", row)
+    elif shell.mode == "json":
+        shell.document("agent.list", told.listing(app, rows, checked=check))
+    else:
+        headers = ["AGENT", "URL", "GROUPS", "STATE", "REACHABLE"]
+        shell.table(headers, [_cells(row) for row in rows], flexible=(1, 2, 4))
+    return 6 if any(row["reachable"] is False for row in rows) else 0
+
+
+def _cells(row: Document) -> list[str]:
+    if row["reachable"] is None:
+        reachable = "-"
+    elif row["reachable"]:
+        reachable = f"yes, as {row['user']} in {took(row['seconds'])}"
+    else:
+        reachable = f"no: {row['problem']}"
+    state = "yes" if row["has_state"] else "no"
+    return [
+        row["name"],
+        row["url"] or "- (not configured)",
+        ", ".join(row["groups"]) or "-",
+        state,
+        reachable,
+    ]

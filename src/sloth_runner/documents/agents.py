@@ -1,0 +1,43 @@
+"""Why: which machines there are, and whether they can be reached, is told alike by the command line and the web."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from sloth_runner.documents import Document
+from sloth_runner.state.backends import public_url
+from sloth_runner.state.layout import LOCAL
+
+if TYPE_CHECKING:
+    from sloth_runner.app import App
+
+_UNKNOWN = {"reachable": None, "seconds": None, "user": None, "problem": None}
+
+
+def rows(app: App, reached: Mapping[str, Document] | None = None) -> list[Document]:
+    """All agents: configured ones, and those that have state; ``reached`` is what a check has found."""
+    having = set(app.namespaces())
+    out: list[Document] = []
+    for name in app.known_agents():
+        configured = app.settings.agents.get(name)
+        url = "local://" if name == LOCAL else None if configured is None else public_url(configured.url)
+        row: Document = {
+            "name": name,
+            "url": url,
+            "groups": [] if configured is None else list(configured.groups),
+            "configured": configured is not None or name == LOCAL,
+            "has_state": name in having,
+        }
+        out.append({**row, **((reached or {}).get(name) or _UNKNOWN)})
+    return out
+
+
+def listing(app: App, found: list[Document], *, checked: bool) -> Document:
+    """``agent.list``."""
+    return {"store": app.store_name, "checked": checked, "count": len(found), "agents": found}
+
+
+def reachable(app: App) -> list[str]:
+    """The agents that are configured, and so can be asked whether they answer."""
+    return [name for name in app.known_agents() if name == LOCAL or name in app.settings.agents]
