@@ -336,3 +336,21 @@ def test_a_transaction_under_a_lock_is_fenced() -> None:
     with pytest.raises(LockLost):
         bench.run(body=body)
     assert bench.state.get("k") is None
+
+
+def test_a_lease_that_is_too_short_for_the_store_is_longer_and_said_to_be() -> None:
+    store = MemoryStore()
+    store.traits = store.traits._replace(shortest_lease=10.0)
+    bench = Bench(store)
+
+    def body() -> Steps:
+        yield call("state.lock", "short", "h", 3)
+        yield call("state.lock", "short", "h", 2)
+        yield call("state.lock", "long", "h", 30)
+        found = locks.info(store, "local", "short")
+        assert found is not None
+        return found.ttl, found.expires - found.acquired >= 10
+
+    assert bench.run(body=body)["body"] == (10.0, True)
+    (line,) = [line for line in bench.output() if "the least" in line]
+    assert "the lease of the lock 'short' lasts 10 s, the least that this store gives; 3 s were asked for" in line

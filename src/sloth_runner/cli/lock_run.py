@@ -67,6 +67,9 @@ def _acquire(shell: Shell, namespace: str, name: str, ttl: float, wait: float, h
     while True:
         found = locks.acquire(app.store(), namespace, name, owner, ttl, clock())
         if isinstance(found, locks.Held):
+            longer = locks.lengthened(found, ttl)
+            if longer is not None:
+                shell.say(text.pictures(longer))
             return found
         if clock() >= end:
             raise _held_by_another(shell, found, wait)

@@ -179,8 +179,11 @@ class Locker:
             if kept is None:
                 return found
             found = kept
-        holding = Holding(found, keep=request.keep, until=self._pump.clock() + request.ttl)
+        holding = Holding(found, keep=request.keep, until=self._pump.clock() + found.ttl)
         context.holdings[where] = holding
+        told = locks.lengthened(found, request.ttl)
+        if told is not None:
+            context.note("info", told)
         return holding
 
     def _inherit(self, context: Context, found: locks.Info, request: Request) -> locks.Held | None:

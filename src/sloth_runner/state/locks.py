@@ -93,9 +93,13 @@ def held(store: Store, namespace: str) -> Iterator[Info]:
 
 
 def acquire(store: Store, namespace: str, name: str, owner: Owner, ttl: float, now: float) -> Held | Info:
-    """Take the lock for ``ttl`` seconds: Held, or Info about whoever has it. One try, no waiting for its holder."""
+    """Take the lock for ``ttl`` seconds: Held, or Info about whoever has it. One try, no waiting for its holder.
+
+    The ttl of what is held is longer than was asked for where the store has no leases as short.
+    """
     if not ttl > 0:
         raise BadValue(f"the ttl of lock {name!r} must be more than 0 seconds, not {ttl!r}")
+    ttl = max(ttl, store.traits.shortest_lease)
     fence_key, lease_key = store_key(namespace, FENCE, name), store_key(namespace, LEASE, name)
     tries: Tries | None = None
     while True:
@@ -126,7 +130,7 @@ def acquire(store: Store, namespace: str, name: str, owner: Owner, ttl: float, n
 
 def renew(store: Store, lock: Held, now: float, ttl: float | None = None) -> Held:
     """Begin the lease anew. Raises LockLost when it has ended or the lock was broken."""
-    length = lock.ttl if ttl is None else ttl
+    length = max(lock.ttl if ttl is None else ttl, store.traits.shortest_lease)
     lease = Info(lock.namespace, lock.name, lock.token, lock.owner, length, lock.acquired, now + length)
     fence, present = lock.fence.checks
     try:
@@ -192,6 +196,16 @@ def break_lock(store: Store, lock: Info, by: By, reason: str, now: float) -> boo
     except Conflict:
         return False
     return True
+
+
+def lengthened(lock: Held, asked: float) -> str | None:
+    """What to tell whoever asked for ``asked`` seconds and holds the lock for more; None when that is not so."""
+    if lock.ttl <= asked:
+        return None
+    return (
+        f"the lease of the lock {lock.name!r} lasts {lock.ttl:g} s, the least that this store gives; "
+        f"{asked:g} s were asked for"
+    )
 
 
 def is_stale(lock: Info, host: str, boot: str, started: int | None) -> bool:

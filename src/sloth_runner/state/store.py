@@ -96,6 +96,8 @@ class Traits(NamedTuple):
     probe: Callable[[], list[Proof]] | None = None
     """Proves by trying, on records of its own, that the server is what this store relies on. None where nothing is
     taken on trust: there is no server."""
+    shortest_lease: float = 0.0
+    """Seconds that a lease lasts at least. ``locks`` rounds shorter ones up, and who asked for them is told."""
     patience: Patience | None = None
     """How this handle waits between tries, when others change the same keys or the server does not answer. None for
     one that never waits: it queues (``exclusive``), or has to answer at once. Backends leave it alone."""

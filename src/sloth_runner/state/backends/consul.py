@@ -18,7 +18,7 @@ from sloth_runner.errors import Busy, Conflict, Indeterminate, SlothError, Store
 from sloth_runner.state.backends.consul_http import Http, Reply, denied
 from sloth_runner.state.backends.consul_keys import SEPARATOR, fits, fitting, quoted, read, written
 from sloth_runner.state.backends.consul_rows import rows
-from sloth_runner.state.backends.consul_sessions import Sessions
+from sloth_runner.state.backends.consul_sessions import LEAST, Sessions
 from sloth_runner.state.backends.consul_txn import MOST_BYTES, MOST_OPERATIONS, Lease, Request, request, revs
 from sloth_runner.state.store import (
     ABSENT,
@@ -42,7 +42,13 @@ MOST_CHANGES: Final = 30
 MOST_VALUE: Final = 360 << 10
 """In base64 480 KiB, which leaves 32 KiB of a transaction for what is committed with it."""
 TRIES: Final = 10
-TRAITS: Final = Traits(embedded=False, concurrency=16, max_changes=MOST_CHANGES, max_value=MOST_VALUE)
+TRAITS: Final = Traits(
+    embedded=False,
+    concurrency=16,
+    max_changes=MOST_CHANGES,
+    max_value=MOST_VALUE,
+    shortest_lease=LEAST,
+)
 _ENDED: Final = "invalid session"
 _UNMET: Final = (
     "index is stale",
