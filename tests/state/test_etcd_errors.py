@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from sloth_runner.errors import Bug, Busy, Corrupt, SlothError, StoreDown, TooLarge
+from sloth_runner.errors import Bug, Busy, Corrupt, Forbidden, SlothError, StoreDown, TooLarge
 from sloth_runner.state.backends import etcd_errors
 from sloth_runner.state.backends.etcd_errors import (
     COMPACTED,
@@ -22,6 +22,8 @@ from sloth_runner.state.backends.etcd_errors import (
 
 CASES: list[tuple[str, str, str, type[SlothError]]] = [
     ("UNAVAILABLE", "failed to connect to all addresses; last error: UNKNOWN: ipv4:1.2.3.4: x", ELSEWHERE, StoreDown),
+    ("UNAVAILABLE", "failed to connect to all addresses; last error: Tls handshake failed (TSI_PROTOCOL_FAILURE)", ELSEWHERE, Forbidden),
+    ("UNAVAILABLE", "failed to connect to all addresses; last error: Handshake read failed", ELSEWHERE, StoreDown),
     ("UNAVAILABLE", "errors resolving h1:2379: [field:hostname lookup error:x]", ELSEWHERE, StoreDown),
     ("UNAVAILABLE", "etcdserver: no leader", ELSEWHERE, StoreDown),
     ("UNAVAILABLE", "etcdserver: not capable", ELSEWHERE, StoreDown),
@@ -42,21 +44,21 @@ CASES: list[tuple[str, str, str, type[SlothError]]] = [
     ("INTERNAL", "Received RST_STREAM with error code 2", UNKNOWN, StoreDown),
     ("UNKNOWN", "something that is in no table", UNKNOWN, StoreDown),
     ("RESOURCE_EXHAUSTED", "something that is in no table", UNKNOWN, StoreDown),
-    ("UNAUTHENTICATED", "etcdserver: invalid auth token", TOKEN, StoreDown),
-    ("INVALID_ARGUMENT", "etcdserver: revision of auth store is old", TOKEN, StoreDown),
-    ("INVALID_ARGUMENT", "etcdserver: user name is empty", FINAL, StoreDown),
-    ("INVALID_ARGUMENT", "etcdserver: authentication failed, invalid user ID or password", FINAL, StoreDown),
-    ("FAILED_PRECONDITION", "etcdserver: authentication is not enabled", FINAL, StoreDown),
-    ("PERMISSION_DENIED", "etcdserver: permission denied", FINAL, StoreDown),
+    ("UNAUTHENTICATED", "etcdserver: invalid auth token", TOKEN, Forbidden),
+    ("INVALID_ARGUMENT", "etcdserver: revision of auth store is old", TOKEN, Forbidden),
+    ("INVALID_ARGUMENT", "etcdserver: user name is empty", FINAL, Forbidden),
+    ("INVALID_ARGUMENT", "etcdserver: authentication failed, invalid user ID or password", FINAL, Forbidden),
+    ("FAILED_PRECONDITION", "etcdserver: authentication is not enabled", FINAL, Forbidden),
+    ("PERMISSION_DENIED", "etcdserver: permission denied", FINAL, Forbidden),
     ("INVALID_ARGUMENT", "etcdserver: request is too large", FINAL, TooLarge),
     ("INVALID_ARGUMENT", "etcdserver: too many operations in txn request", FINAL, TooLarge),
     ("RESOURCE_EXHAUSTED", "grpc: received message larger than max (3 vs. 2)", FINAL, TooLarge),
     ("OUT_OF_RANGE", "etcdserver: too large lease TTL", FINAL, TooLarge),
     ("OUT_OF_RANGE", "etcdserver: mvcc: required revision has been compacted", COMPACTED, Busy),
-    ("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded", FULL, StoreDown),
+    ("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded", FULL, Forbidden),
     ("NOT_FOUND", "etcdserver: requested lease not found", FINAL, StoreDown),
     ("DATA_LOSS", "etcdserver: corrupt cluster", FINAL, Corrupt),
-    ("UNIMPLEMENTED", "unknown service etcdserverpb.KV", FINAL, StoreDown),
+    ("UNIMPLEMENTED", "unknown service etcdserverpb.KV", FINAL, Forbidden),
     ("INVALID_ARGUMENT", "etcdserver: duplicate key given in txn request", FINAL, Bug),
 ]  # fmt: skip
 

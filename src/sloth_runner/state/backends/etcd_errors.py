@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sloth_runner.errors import Bug, Busy, Corrupt, SlothError, StoreDown, TooLarge
+from sloth_runner.errors import Bug, Busy, Corrupt, Forbidden, SlothError, StoreDown, TooLarge
 from sloth_runner.plain import NamedTuple
 
 ELSEWHERE: Final = "elsewhere"
@@ -58,28 +58,30 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("FAILED_PRECONDITION", "etcdserver: rpc not supported for learner", ELSEWHERE),
     Row("UNKNOWN", "raft proposal dropped", ELSEWHERE),
     Row("RESOURCE_EXHAUSTED", "etcdserver: too many requests", ELSEWHERE, Busy),
-    Row("UNAUTHENTICATED", "", TOKEN),
-    Row("INVALID_ARGUMENT", "etcdserver: revision of auth store is old", TOKEN),
+    Row("UNAUTHENTICATED", "", TOKEN, Forbidden),
+    Row("INVALID_ARGUMENT", "etcdserver: revision of auth store is old", TOKEN, Forbidden),
     Row(
         "INVALID_ARGUMENT",
         "etcdserver: user name is empty",
         FINAL,
+        Forbidden,
         next=("name a user in the store's URL, etcd://USER@…, and its password: [state] password_env",),
     ),
-    Row("INVALID_ARGUMENT", "etcdserver: authentication failed", FINAL, next=_ACCESS),
+    Row("INVALID_ARGUMENT", "etcdserver: authentication failed", FINAL, Forbidden, _ACCESS),
     Row(
         "FAILED_PRECONDITION",
         "etcdserver: authentication is not enabled",
         FINAL,
+        Forbidden,
         next=("take the user out of the store's URL, or enable it: etcdctl auth enable",),
     ),
-    Row("PERMISSION_DENIED", "", FINAL, next=_ACCESS),
+    Row("PERMISSION_DENIED", "", FINAL, Forbidden, _ACCESS),
     Row("INVALID_ARGUMENT", "etcdserver: request is too large", FINAL, TooLarge, _LIMITS),
     Row("INVALID_ARGUMENT", "etcdserver: too many operations in txn request", FINAL, TooLarge, _LIMITS),
     Row("RESOURCE_EXHAUSTED", "grpc: received message larger than max", FINAL, TooLarge, _LIMITS),
     Row("OUT_OF_RANGE", "etcdserver: too large lease TTL", FINAL, TooLarge),
     Row("OUT_OF_RANGE", "etcdserver: mvcc: required revision has been compacted", COMPACTED, Busy),
-    Row("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded", FULL, StoreDown, _SPACE),
+    Row("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded", FULL, Forbidden, _SPACE),
     Row("NOT_FOUND", "etcdserver: requested lease not found", FINAL),
     Row(
         "DATA_LOSS",
@@ -90,7 +92,7 @@ TABLE: Final[tuple[Row, ...]] = (
             "etcd itself found its members at odds: etcdctl alarm list; restore the wrong member from the others",
         ),
     ),
-    Row("UNIMPLEMENTED", "", FINAL, next=("is this an etcd server of version 3.4 or later?",)),
+    Row("UNIMPLEMENTED", "", FINAL, Forbidden, next=("is this an etcd server of version 3.4 or later?",)),
     Row("INVALID_ARGUMENT", "etcdserver: duplicate key given in txn request", FINAL, Bug),
 )
 OTHERWISE: Final = Row("", "", UNKNOWN)
@@ -112,11 +114,16 @@ class Fault(Exception):
 
     def error(self) -> SlothError:
         """What the store's user is told when nothing more is tried and nothing was applied."""
-        return self.row.kind(
+        kind, steps = self.row.kind, self.row.next
+        if (
+            "andshake" in self.reason
+        ):  # one that was cut short may go through the next time, a refused one never
+            kind, steps = (Forbidden if "PROTOCOL_FAILURE" in self.reason else kind), _TLS
+        return kind(
             f"etcd at {self.host}: {self.reason}",
             operation="etcd",
             unchanged=["nothing was stored"],
-            next=_TLS if "andshake" in self.reason else self.row.next,
+            next=steps,
         )
 
 

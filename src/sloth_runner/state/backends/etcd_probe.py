@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from sloth_runner.errors import Conflict, SlothError, TooLarge
+from sloth_runner.errors import BadName
 from sloth_runner.state.backends import etcd_pb as pb
 from sloth_runner.state.backends.etcd_errors import Fault
 from sloth_runner.state.backends.etcd_grpc import GRANT, REVOKE, STATUS, TIME_TO_LIVE
 from sloth_runner.state.layout import META, STORE, check_agent_name, namespace_of, store_key
-from sloth_runner.state.store import ABSENT, Change, Check, Proof, Store
+from sloth_runner.state.proofs import common
+from sloth_runner.state.store import Proof, Store
 
 if TYPE_CHECKING:
     from sloth_runner.state.backends.etcd_link import Link
@@ -30,27 +31,15 @@ ROOM: Final = 0.8
 
 
 def proofs(store: Store, link: Link, reading: Reading) -> list[Proof]:
-    """All of them. Raises StoreDown when there is no answer at all."""
+    """All of them; those that write only where there is room. Raises StoreDown when there is no answer at all."""
     key = store_key(STORE, META, f"probe-{os.urandom(8).hex()}")
     store.get(key)  # from a node that has a majority, whose word on the rest counts
     status = link.read(STATUS, pb.StatusRequest())
-    found = [_version(status), _nodes(link, status.header.cluster_id), _access(link), _space(status)]
-    tries: tuple[tuple[str, Callable[[], Proof]], ...] = (
-        ("create once", lambda: _create_once(store, key)),
-        ("compare and set", lambda: _compare_and_set(store, key)),
-        ("atomic", lambda: _atomic(store, key)),
-        ("leases", lambda: _leases(link)),
-        ("limits", lambda: _limits(store, key)),
-        ("prefix", lambda: _prefix(reading, link.settings.prefix)),
-    )
-    try:
-        for name, attempt in tries:
-            try:
-                found.append(attempt())
-            except SlothError as error:
-                found.append(Proof(name, False, error.message))
-    finally:
-        store.commit([Change(key, None), Change(f"{key}b", None)])
+    space = _space(status)
+    found = [_version(status), _nodes(link, status.header.cluster_id), _access(link), space]
+    found.append(_prefix(reading, link.settings.prefix))
+    if space.good:
+        found += [*common(store, key), _leases(link)]
     return found
 
 
@@ -111,34 +100,9 @@ def _space(status: pb.StatusResponse) -> Proof:
     return Proof("space", True, f"no alarm; {size}")
 
 
-def _create_once(store: Store, key: str) -> Proof:
-    store.commit([Change(key, b"first", ABSENT)])
-    if not _refused(store, Change(key, b"second", ABSENT)):
-        return Proof("create once", False, "an entry that was there was created a second time")
-    return Proof("create once", True, "a second conditional create is refused")
-
-
-def _compare_and_set(store: Store, key: str) -> Proof:
-    entry = store.get(key)
-    if entry is None or entry.value != b"first":
-        return Proof("compare and set", False, "what was just written is not what is read")
-    (rev,) = store.commit([Change(key, b"third", entry.rev)])
-    if rev <= entry.rev or not _refused(store, Change(key, b"fourth", entry.rev)):
-        return Proof("compare and set", False, "an old revision was accepted")
-    return Proof("compare and set", True, "a write that expects an old revision is refused")
-
-
-def _atomic(store: Store, key: str) -> Proof:
-    if (
-        not _refused(store, Change(f"{key}b", b"torn"), Check(key, ABSENT))
-        or store.get(f"{key}b") is not None
-    ):
-        return Proof("atomic", False, "a part of a refused commit was applied")
-    return Proof("atomic", True, "a commit is applied whole or not at all")
-
-
 def _leases(link: Link) -> Proof:
     """A lease that is not renewed gets shorter, by as much as passes here."""
+    shortest = link.read(GRANT, pb.LeaseGrantRequest(TTL=1))
     lease = link.read(GRANT, pb.LeaseGrantRequest(TTL=LEASE))
     began = time.monotonic()
     try:
@@ -151,21 +115,7 @@ def _leases(link: Link) -> Proof:
         return Proof("leases", False, f"a lease of {LEASE} s was granted for {lease.TTL} s")
     if not LEASE - passed - 2 <= left <= LEASE - RUN + 1:
         return Proof("leases", False, f"in {passed:.1f} s a lease of {LEASE} s ran down to {left} s")
-    return Proof("leases", True, f"they run as clocks here do; {passed:.1f} s were tried")
-
-
-def _limits(store: Store, key: str) -> Proof:
-    """The server takes what ``traits`` promises. (Nothing of it is kept.)"""
-    traits = store.traits
-    many = [Check(f"{key}-{number}", ABSENT) for number in range(traits.max_changes - 1)]
-    try:
-        _refused(store, *many, Check(key, ABSENT))
-        _refused(store, Change(key, bytes(traits.max_value), ABSENT))
-    except TooLarge as error:
-        return Proof("limits", False, f"the servers take less than their usual limits: {error.message}")
-    return Proof(
-        "limits", True, f"{traits.max_changes} changes at once, {traits.max_value:,} bytes of one value"
-    )
+    return Proof("leases", True, f"they run as clocks here do; whole seconds, at least {shortest.TTL}")
 
 
 def _prefix(reading: Reading, prefix: str) -> Proof:
@@ -174,7 +124,7 @@ def _prefix(reading: Reading, prefix: str) -> Proof:
         try:
             if name not in ("_shared", STORE):
                 check_agent_name(name)
-        except SlothError:
+        except BadName:
             text = f"below {prefix} there is something else: {name!r}; give the state a prefix of its own"
             return Proof("prefix", False, text)
     return Proof("prefix", True, f"{prefix} holds nothing else")
@@ -186,11 +136,3 @@ def _tops(reading: Reading) -> Iterator[str]:
         name = namespace_of(entry.key)
         yield name
         after = f"{name}\x20"
-
-
-def _refused(store: Store, *changes: Change | Check) -> bool:
-    try:
-        store.commit(changes)
-    except Conflict:
-        return True
-    return False
