@@ -35,7 +35,9 @@ from sloth_runner.state.state import State
 from sloth_runner.state.store import Change, Check, Rev, Store
 from sloth_runner.state.writer import Retention, Writer
 
-STORES: Final = ("postgres",)
+STORES: Final = ("postgres", "etcd")
+SEALED: Final = {"postgres": "?schema=sealed", "postgresql": "?schema=sealed", "etcd": "/sealed"}
+"""What makes a part of the store of its own."""
 GOALS: Final = {"get": 1.3, "set": 2.0}
 OPS: Final = 100
 """Operations in a round."""
@@ -130,7 +132,7 @@ def measure(name: str, url: str, connect: Callable[[str], Raw], rounds: int, fol
 
 def opened(url: str, folder: Path, *, sealed: bool = False) -> Store:
     """The store as the program opens it."""
-    store: Store = open_store(url + ("?schema=sealed" if sealed else ""), Options(folder, 30.0))
+    store: Store = open_store(url + (SEALED[url.partition(":")[0]] if sealed else ""), Options(folder, 30.0))
     store = Patient(store, Patience(10.0, 30.0))
     if not sealed:
         return store

@@ -22,8 +22,6 @@ from sloth_runner.state.backends.etcd_errors import (
 
 CASES: list[tuple[str, str, str, type[SlothError]]] = [
     ("UNAVAILABLE", "failed to connect to all addresses; last error: UNKNOWN: ipv4:1.2.3.4: x", ELSEWHERE, StoreDown),
-    ("UNAVAILABLE", "failed to connect to all addresses; last error: Tls handshake failed (TSI_PROTOCOL_FAILURE)", ELSEWHERE, Forbidden),
-    ("UNAVAILABLE", "failed to connect to all addresses; last error: Handshake read failed", ELSEWHERE, StoreDown),
     ("UNAVAILABLE", "errors resolving h1:2379: [field:hostname lookup error:x]", ELSEWHERE, StoreDown),
     ("UNAVAILABLE", "etcdserver: no leader", ELSEWHERE, StoreDown),
     ("UNAVAILABLE", "etcdserver: not capable", ELSEWHERE, StoreDown),
@@ -97,6 +95,26 @@ def test_each_row_has_a_case() -> None:
 )
 def test_reasons_are_short(code: str, details: str, reason: str) -> None:
     assert Fault("h", code, details).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("Tls handshake failed (TSI_PROTOCOL_FAILURE): CERTIFICATE_VERIFY_FAILED", Forbidden),
+        ("Unwrap failed (TSI_DATA_CORRUPTED)", Forbidden),
+        (
+            "Custom verification check failed with error: UNAUTHENTICATED: Hostname Verification Check failed.",
+            Forbidden,
+        ),
+        ("Handshake read failed (Socket closed)", StoreDown),
+    ],
+)
+def test_certificates_are_not_waited_for(reason: str, kind: type[SlothError]) -> None:
+    error = Fault(
+        "h", "UNAVAILABLE", f"failed to connect to all addresses; last error: UNKNOWN: {reason}"
+    ).error()
+    assert type(error) is kind
+    assert "TLS" in error.next[0]
 
 
 @pytest.mark.parametrize(

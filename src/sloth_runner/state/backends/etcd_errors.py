@@ -41,6 +41,8 @@ _ACCESS: Final = (
 )
 _DOWN: Final = ("is etcd running, and reachable from here?",)
 _TLS: Final = ("do the server's TLS and the URL's (tls=, ca=, cert=, key=, server-name=) fit each other?",)
+_UNTRUSTED: Final = ("PROTOCOL_FAILURE", "DATA_CORRUPTED", "Hostname Verification")
+"""What gRPC says when one side does not trust the other's certificate, or is shown none."""
 _LIMITS: Final = ("larger servers are told by max-request-bytes= and max-txn-ops= in the store's URL",)
 _SPACE: Final = (
     "free space: etcdctl compact REVISION, then etcdctl defrag on each node",
@@ -115,10 +117,10 @@ class Fault(Exception):
     def error(self) -> SlothError:
         """What the store's user is told when nothing more is tried and nothing was applied."""
         kind, steps = self.row.kind, self.row.next
-        if (
-            "andshake" in self.reason
-        ):  # one that was cut short may go through the next time, a refused one never
-            kind, steps = (Forbidden if "PROTOCOL_FAILURE" in self.reason else kind), _TLS
+        if any(word in self.reason for word in _UNTRUSTED):
+            kind, steps = Forbidden, _TLS
+        elif "andshake" in self.reason or "Socket closed" in self.reason:
+            steps = _TLS  # if not: what was cut short may go through the next time
         return kind(
             f"etcd at {self.host}: {self.reason}",
             operation="etcd",
