@@ -77,6 +77,7 @@ class App:
         self.trouble: Callable[[SlothError], None] = lambda error: None
         self._sleep = sleep
         self._contact: Contact | None = None
+        self._shared: dict[str, object] = {}
         self._store: Store | None = None
         self._key_source: KeySource | None = None
         self._inventory: Inventory | None = None
@@ -184,7 +185,12 @@ class App:
         settings = self.settings
         try:
             options = Options(
-                settings.state_folder, patience, settings.request_timeout, self._password(), self.environ
+                settings.state_folder,
+                patience,
+                settings.request_timeout,
+                self._password(),
+                self.environ,
+                self._shared,
             )
             store = open_store(settings.store, options)
         except BadConfig as error:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
-from collections.abc import Callable, Iterator
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +17,7 @@ import pytest
 from sloth_runner.errors import BadConfig, Foreign, StoreDown
 from sloth_runner.state.backends import Options, open_store
 from sloth_runner.state.layout import store_key
-from sloth_runner.state.store import ABSENT, Change, Store
+from sloth_runner.state.store import ABSENT, Change, Doorbell, Store
 from tests.services import shared_url
 from tests.services.base import Server, free_port
 from tests.services.etcd import make_node, make_secure
@@ -22,6 +26,8 @@ from tests.state.kit import make_state
 GUIDE = Path(__file__).parents[2] / "docs" / "stores" / "etcd.md"
 KEY = store_key("local", "k", "a")
 PASSWORD, ROOT = "a b&c", "root's"
+IDLE = 3.5
+"""Seconds after which these servers have forgotten a token that was not used."""
 Open = Callable[..., Store]
 
 
@@ -54,8 +60,8 @@ def sh(script: str, folder: Path, server: Server | None = None, **environ: str) 
 def opened() -> Iterator[Open]:
     made: list[Store] = []
 
-    def opened(url: str, password: str | None = None) -> Store:
-        made.append(open_store(url, Options(Path("/"), 1.0, timeout=5.0, password=password)))
+    def opened(url: str, password: str | None = None, shared: dict[str, object] | None = None) -> Store:
+        made.append(open_store(url, Options(Path("/"), 1.0, timeout=5.0, password=password, shared=shared)))
         return made[-1]
 
     yield opened
@@ -66,7 +72,7 @@ def opened() -> Iterator[Open]:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     shared_url("etcd")  # where that is missing, so is the program
-    server = make_node(tmp_path / "etcd")
+    server = make_node(tmp_path / "etcd", "--auth-token-ttl", "2")
     server.start()
     yield server
     if server.pid is not None:
@@ -141,26 +147,66 @@ def test_a_user_where_there_are_none(server: Server, opened: Open) -> None:
         store.get(KEY)
 
 
-def test_a_token_that_is_forgotten_is_renewed(guarded: Server, opened: Open, tmp_path: Path) -> None:
-    """A server that was started again knows none of the tokens it gave; a changed role makes them old."""
+def test_a_token_that_is_no_longer_good_is_renewed(guarded: Server, opened: Open, tmp_path: Path) -> None:
+    """A token that was not used for a while is forgotten; a changed role makes all of them old."""
     store = opened(url(guarded, "sloth-runner"), PASSWORD)
     state = make_state(store)
     state.set("a", 1)
     assert store.traits.watch is not None
     with store.traits.watch("local\x1f") as bell:
-        guarded.kill()
-        guarded.start()
-        assert state.increment("a") == 2
-        assert len([h.new for h in state.history("a")]) == 2
+        time.sleep(IDLE)
+        assert state.get("a") == 1
+        time.sleep(IDLE)
+        state.set("a", 2)  # without a read before it
         assert bell(5)
         guarded.kill()
         guarded.start()
-        assert state.get("a") == 2
-        assert bell(1) is not None
-    sh(f'etcdctl --user "root:{ROOT}" role grant-permission sloth-runner read other', tmp_path, guarded)
-    assert state.increment("a") == 3
-    sh(f'etcdctl --user "root:{ROOT}" role grant-permission sloth-runner read others', tmp_path, guarded)
-    assert state.get("a") == 3
+        state.set("a", 3)
+        assert waited(bell)
+    for name in ("other", "others"):
+        sh(f'etcdctl --user "root:{ROOT}" role grant-permission sloth-runner read {name}', tmp_path, guarded)
+        assert state.increment("a") == (4 if name == "other" else 5)
+    assert [h.new for h in state.history("a")] == [5, 4, 3, 2, 1]
+
+
+def waited(bell: Doorbell) -> Sequence[str]:
+    """What it tells, once the server is back."""
+    while True:
+        try:
+            if rung := bell(1.0):
+                return rung
+        except StoreDown:
+            continue
+
+
+def test_one_login_serves_all_handles(guarded: Server, opened: Open) -> None:
+    """It is renewed by one of them, and by none more often than needed."""
+    shared: dict[str, object] = {}
+    place = url(guarded, "sloth-runner")
+    stores = [opened(place, PASSWORD, shared) for _ in range(8)]
+    alone = opened(place, PASSWORD)
+
+    def logins() -> int:
+        port = guarded.url.rpartition(":")[2]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as reply:
+            found = re.search(
+                rb'grpc_server_handled_total{[^}]*code="OK",grpc_method="Authenticate"[^}]*} (\d+)',
+                reply.read(),
+            )
+        return int(found[1]) if found else 0
+
+    def all_at_once() -> None:
+        with ThreadPoolExecutor(len(stores)) as pool:
+            assert list(pool.map(lambda store: store.get(KEY), stores)) == [None] * len(stores)
+
+    before = logins()
+    all_at_once()
+    assert logins() == before + 1
+    alone.get(KEY)
+    assert logins() == before + 2
+    time.sleep(IDLE)
+    all_at_once()
+    assert logins() == before + 3
 
 
 def test_authentication_that_is_switched_on_meanwhile(server: Server, opened: Open, tmp_path: Path) -> None:

@@ -38,6 +38,9 @@ class Options(NamedTuple):
     """The store's password or token, from the variable that ``[state] password_env`` names."""
     environ: Mapping[str, str] = {}
     """This process's environment, for the usual variables of the store's own tools (PGSSLMODE, AWS_PROFILE)."""
+    shared: dict[str, object] | None = None
+    """What handles of one program share, such as a login that takes long: each backend's own, under its scheme.
+    Handles are used in several threads."""
 
 
 def open_store(url: str, options: Options) -> Store:

@@ -28,4 +28,4 @@ def open_store(url: str, options: Options) -> EtcdStore:
         from sloth_runner.state.backends.etcd_store import EtcdStore
     except ImportError as error:
         raise needs("etcd", error) from None
-    return EtcdStore(settings, options.timeout, rpc)
+    return EtcdStore(settings, options.timeout, rpc, options.shared)

@@ -9,6 +9,7 @@ that made them.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -35,17 +36,37 @@ RENEWALS: Final = 3
 """How often one request may find its token unknown."""
 
 
+class Login:
+    """The token that handles share: etcd hashes the password at each login, which takes it a while."""
+
+    def __init__(self) -> None:
+        self.guard = threading.Lock()
+        self.token: str | None = None
+
+
+def login_of(settings: Settings, shared: dict[str, object] | None) -> Login:
+    """The login of this user on this cluster."""
+    made = Login()
+    if shared is None:
+        return made
+    found = shared.setdefault(f"etcd {settings.user}@{','.join(settings.endpoints)}", made)
+    assert isinstance(found, Login)
+    return found
+
+
 class Link:
     """The way to a cluster. ``timeout``: seconds for one request, whatever has to be tried for it."""
 
-    def __init__(self, settings: Settings, timeout: float, rpc: Any) -> None:
+    def __init__(self, settings: Settings, timeout: float, rpc: Any, login: Login) -> None:
         self.settings = settings
         self.timeout = timeout
         self._dialer = Dialer(rpc, settings.tls)
         self._order = list(settings.endpoints)
         self._node: Node | None = None
         self._latest = 0
+        self._login = login
         self._token: str | None = None
+        self._spent: str | None = None
         self._metadata: tuple[tuple[str, str], ...] = (("hasleader", "true"),)
         self._pid = os.getpid()
 
@@ -79,7 +100,7 @@ class Link:
             except Fault as fault:
                 if fault.fate == TOKEN and renewals < RENEWALS:
                     renewals += 1
-                    self._token = None
+                    self._spent, self._token = self._token, None
                 elif fault.fate in PASSING:
                     self._drop()
                 else:
@@ -105,7 +126,7 @@ class Link:
             except Fault as fault:
                 if fault.fate == TOKEN and renewals < RENEWALS:
                     renewals += 1
-                    self._token = None
+                    self._spent, self._token = self._token, None
                     continue
                 if fault.fate in PASSING:
                     self._drop()
@@ -149,22 +170,32 @@ class Link:
             raise _fault(node, error) from None
 
     def _log_in(self, end: float) -> None:
-        """Get a token: from the node in use, or from the first that answers, which is then in use. Raises Fault."""
+        """Get a token: the one that another handle got meanwhile, or one from the node in use, or from the first that
+        answers, which is then in use. Raises Fault, StoreDown."""
+        login = self._login
+        if not login.guard.acquire(timeout=max(end - time.monotonic(), 0.0)):
+            raise Fault(self._order[0], "DEADLINE_EXCEEDED", "").error()
+        try:
+            if login.token is None or login.token == self._spent:
+                login.token = self._new_token(end)
+            self._token = login.token
+        finally:
+            login.guard.release()
+        self._metadata = (*self._metadata[:1], ("token", self._token))
+
+    def _new_token(self, end: float) -> str:
         name, password = self.settings.user, self.settings.password
         request = pb.AuthenticateRequest(name=name, password=password)
         self._metadata = self._metadata[:1]
-        reply = None
         if self._node is not None:
             try:
-                reply = self._ask(self._node, LOGIN, request, min(end - time.monotonic(), self.timeout / 3))
+                seconds = min(end - time.monotonic(), self.timeout / 3)
+                return self._ask(self._node, LOGIN, request, seconds).token
             except Fault as fault:
                 if fault.fate not in PASSING:
                     raise
                 self._drop()
-        if reply is None:
-            reply = self._elect(LOGIN, request, end)
-        self._token = reply.token
-        self._metadata = (*self._metadata[:1], ("token", reply.token))
+        return self._elect(LOGIN, request, end).token
 
     def _elect(self, verb: Verb[Q, R], request: Q, end: float) -> R:
         """Ask all endpoints, one after the other started a little later, until one answers: that is the node from

@@ -19,7 +19,7 @@ from sloth_runner.state.backends import etcd_pb as pb
 from sloth_runner.state.backends import etcd_txn as txn
 from sloth_runner.state.backends.etcd_errors import Fault
 from sloth_runner.state.backends.etcd_grpc import GRANT, TXN
-from sloth_runner.state.backends.etcd_link import Link
+from sloth_runner.state.backends.etcd_link import Link, login_of
 from sloth_runner.state.backends.etcd_read import Reading
 from sloth_runner.state.store import Change, Check, Doorbell, Proof, Reader, Rev, Traits, check_commit
 
@@ -36,10 +36,12 @@ CONCURRENCY: Final = 64
 
 
 class EtcdStore:
-    """A handle, with a connection of its own. ``rpc``: the module grpc."""
+    """A handle, with a connection of its own. ``rpc``: the module grpc; ``shared``: see Options."""
 
-    def __init__(self, settings: Settings, timeout: float, rpc: Any) -> None:
-        self._new_link = partial(Link, settings, timeout, rpc)
+    def __init__(
+        self, settings: Settings, timeout: float, rpc: Any, shared: dict[str, object] | None = None
+    ) -> None:
+        self._new_link = partial(Link, settings, timeout, rpc, login_of(settings, shared))
         self._link = self._new_link()
         self._prefix = settings.prefix.encode()
         self._most = settings.max_bytes - ENVELOPE
