@@ -28,6 +28,7 @@ from sloth_runner.state.store import (
     Bulk,
     Change,
     Check,
+    Doorbell,
     Entry,
     Reader,
     Rev,
@@ -84,6 +85,7 @@ class SQLiteStore:
             copy=self._copy,
             guard=self._guard,
             scrub=self._scrub,
+            watch=self._watch,
         )
 
     def get(self, key: str) -> Entry | None:
@@ -210,6 +212,11 @@ class SQLiteStore:
                 scrub(file, self._path(namespace))
             except apsw.Error as error:
                 raise self._translated(error, namespace) from error
+
+    def _watch(self, prefix: str) -> AbstractContextManager[Doorbell]:
+        from sloth_runner.state.backends.sqlite_watch import watch
+
+        return watch(self.namespaces, self._path, prefix, self._patience)
 
     def _transact(self, target: str, names: list[str], changes: Sequence[Change | Check]) -> list[Rev]:
         files = [self._files.get(name) or self._open(name, create=True) for name in names]
