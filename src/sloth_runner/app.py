@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sloth_runner.state.sealed import Sealed
     from sloth_runner.state.state import State
     from sloth_runner.state.store import Store
+    from sloth_runner.state.trust import Trust
     from sloth_runner.state.writer import Writer
     from sloth_runner.transports import Transports
     from sloth_runner.trust.authority import Authority
@@ -78,6 +79,7 @@ class App:
         self._sleep = sleep
         self._contact: Contact | None = None
         self._shared: dict[str, object] = {}
+        self._trust: Trust | None = None
         self._store: Store | None = None
         self._key_source: KeySource | None = None
         self._inventory: Inventory | None = None
@@ -179,7 +181,18 @@ class App:
         return Sealed(self.raw_store(), source)
 
     def raw_store(self, patience: float = PATIENCE) -> Store:
-        """The store below encryption: what is there, sealed or not. Its user closes it."""
+        """The store below encryption: what is there, sealed or not; its server is tried before the first commit. Its
+        user closes it."""
+        store = self.untried_store(patience)
+        if store.traits.embedded:
+            return store
+        from sloth_runner.state.trust import Trust, Trusting
+
+        self._trust = self._trust or Trust(self.store_name, self.clock)
+        return Trusting(store, self._trust)
+
+    def untried_store(self, patience: float = PATIENCE) -> Store:
+        """The store below encryption, to try its server. Its user closes it."""
         from sloth_runner.state.backends import Options, open_store
 
         settings = self.settings

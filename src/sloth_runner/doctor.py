@@ -10,6 +10,7 @@ import os
 import shlex
 import stat
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,9 @@ from sloth_runner.errors import SlothError
 from sloth_runner.moments import iso
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state import locks, tags
-from sloth_runner.state.layout import HEAD, META, place, prefix_of, store_key
+from sloth_runner.state.layout import HEAD, META, STORE, place, prefix_of, store_key
 from sloth_runner.state.record import decode_record
-from sloth_runner.state.store import walk
+from sloth_runner.state.store import Change, walk
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 AHEAD = 60.0
 """Seconds that another machine's clock may be ahead before it is worth a word."""
+TIMES = 7
+"""How often a read and a commit are timed."""
 NAMED = 10
 """Keys or files that a finding names."""
 OK, NOTE, PROBLEM = "ok", "note", "problem"
@@ -46,6 +49,8 @@ def examine(app: App, flags: Callable[[str], str]) -> Iterator[Finding]:
     """All findings. ``flags`` gives what a command line adds to mean a namespace."""
     store = app.store()
     yield _versions(store)
+    if not store.traits.embedded:
+        yield from _server(app)
     yield from _files(store, app.clock())
     yield _encryption(store)
     for namespace in app.namespaces():
@@ -70,6 +75,49 @@ def _versions(store: Store) -> Finding:
 
         words += f", SQLite {library_version()} (apsw {driver_version()})"
     return Finding("versions", None, OK, words)
+
+
+def _server(app: App) -> Iterator[Finding]:
+    """What the store's server was tried for, how long it takes, and what it takes."""
+    store = app.untried_store()
+    try:
+        proofs = store.traits.probe() if store.traits.probe else []
+        for proof in proofs:
+            status = OK if proof.good else PROBLEM if proof.vital else NOTE
+            yield Finding("server", None, status, f"{proof.name}: {proof.message}")
+        read, commit = _latency(store, app.new_id())
+        yield Finding(
+            "server", None, OK, f"latency: a read {read * 1000:.1f} ms, a commit {commit * 1000:.1f} ms"
+        )
+        traits = store.traits
+        if all(proof.name != "limits" for proof in proofs):
+            text = f"limits: {traits.max_changes:,} changes at once, {traits.max_value:,} bytes of one value"
+            yield Finding("server", None, OK, text)
+        if traits.shortest_lease:
+            text = f"leases: a lock's is never shorter than {traits.shortest_lease:g} s"
+            yield Finding("server", None, NOTE, text)
+    except SlothError as error:
+        yield Finding("server", None, PROBLEM, error.message, tuple(error.next))
+    finally:
+        store.close()
+
+
+def _latency(store: Store, name: str) -> tuple[float, float]:
+    """Seconds that a read and a commit take, each the median of some; on a record that is removed again."""
+    from statistics import median
+    from time import perf_counter
+
+    key = store_key(STORE, META, f"probe-{name}")
+    marks = [perf_counter()]
+    for _ in range(TIMES):
+        store.get(key)
+        marks.append(perf_counter())
+    for number in range(TIMES):
+        store.commit([Change(key, b"%d" % number)])
+        marks.append(perf_counter())
+    store.commit([Change(key, None)])
+    took = [after - before for before, after in pairwise(marks)]
+    return median(took[:TIMES]), median(took[TIMES:])
 
 
 def _encryption(store: Store) -> Finding:

@@ -30,7 +30,8 @@ The tree (code, exit status)::
     ├── Distrust              7
     │   ├── Conflict          E-CONFLICT        ├── Corrupt      E-CORRUPT
     │   │   └── Outdated      (what a change was based on is no longer there)
-    │   ├── Foreign           E-FOREIGN         └── KeyWrong     E-KEY-WRONG
+    │   ├── Foreign           E-FOREIGN         ├── KeyWrong     E-KEY-WRONG
+    │   └── Unfit             E-UNFIT
     ├── Declined              E-DECLINED 8
     ├── Denied                E-DENIED 8
     ├── Interrupted           E-INTERRUPTED 130 (SIGINT) or 143 (SIGTERM)
@@ -299,6 +300,12 @@ class Foreign(Distrust):
 
 class KeyWrong(Distrust):
     code = "E-KEY-WRONG"
+
+
+class Unfit(Distrust):
+    """A store's server was tried, and does not do what state relies on."""
+
+    code = "E-UNFIT"
 
 
 class Declined(SlothError):

@@ -353,4 +353,7 @@ def test_a_lease_that_is_too_short_for_the_store_is_longer_and_said_to_be() -> N
 
     assert bench.run(body=body)["body"] == (10.0, True)
     (line,) = [line for line in bench.output() if "the least" in line]
-    assert "the lease of the lock 'short' lasts 10 s, the least that this store gives; 3 s were asked for" in line
+    assert (
+        "the lease of the lock 'short' lasts 10 s, the least that this store gives; 3 s were asked for"
+        in line
+    )

@@ -16,7 +16,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sloth_runner.errors import BadConfig, Conflict, Indeterminate, StoreDown, TooLarge
+from sloth_runner.errors import BadConfig, Conflict, Forbidden, Indeterminate, StoreDown, TooLarge
 from sloth_runner.state.backends import Options, open_store
 from sloth_runner.state.backends.consul_keys import fits, fitting, read, written
 from sloth_runner.state.backends.consul_rows import rows
@@ -556,7 +556,7 @@ class TestAccess:
             lambda: store.commit([Change(key("a"), b"1", ABSENT, 10)]),
             lambda: store.commit([Check(key("a"), ABSENT)]),
         ):
-            with pytest.raises(StoreDown) as caught:
+            with pytest.raises(Forbidden) as caught:
                 work()
             assert 'key_prefix "state/"' in " ".join(caught.value.next)
             assert token is None or token not in str(caught.value.document())
@@ -565,14 +565,14 @@ class TestAccess:
     def test_a_token_of_another_prefix_and_one_that_reads(self, guarded: Server) -> None:
         for rules in ('key_prefix "other/" { policy = "write" }', 'key_prefix "state/" { policy = "read" }'):
             store = with_token(guarded, new_token(guarded, rules))
-            with pytest.raises(StoreDown, match="refuses"):
+            with pytest.raises(Forbidden, match="refuses"):
                 store.commit([Change(key("a"), b"1")])
             store.close()
 
     def test_without_the_rule_for_sessions_leases_are_refused(self, guarded: Server) -> None:
         store = with_token(guarded, new_token(guarded, 'key_prefix "state/" { policy = "write" }'))
         store.commit([Change(key("s"), b"1"), Change(key("s2"), b"1")])
-        with pytest.raises(StoreDown) as caught:
+        with pytest.raises(Forbidden) as caught:
             store.commit([Change(key("l"), b"1", ABSENT, 10)])
         assert "session_prefix" in " ".join(caught.value.next)
         store.commit([Change(key("s"), None), Change(key("s2"), None)])

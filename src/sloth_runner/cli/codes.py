@@ -273,6 +273,18 @@ CODES: Final[dict[str, Entry]] = {
             "See what is sealed under which key: sloth-runner state rekey --status.",
         ),
     ),
+    "E-UNFIT": (
+        "7",
+        "the store does not do what state relies on",
+        "Before the first write to a store on a server, the server is tried: that a second conditional create fails, "
+        "that compare-and-set excludes, that a refused commit leaves nothing, and more. This one failed, so two runs "
+        "could both believe that they are alone. Nothing was stored.",
+        (
+            "See all that was tried: sloth-runner state doctor.",
+            "Look for a proxy or a gateway between here and the server, and for the server's version.",
+            "Choose another store: [state] store in sloth.toml.",
+        ),
+    ),
     "E-DECLINED": (
         "8",
         "it was not confirmed",

@@ -43,6 +43,8 @@ STORE: Final = "_store"
 """The namespace of what concerns the physical store. It holds no keys of users."""
 KEYRING: Final = f"{STORE}{SEP}{META}{SEP}keyring"
 """The data keys of a sealed store, wrapped; never sealed itself."""
+PROVEN: Final = f"{STORE}{SEP}{META}{SEP}proven"
+"""By which URLs the store's server was tried and found fit; never sealed."""
 SEAL: Final = f"{SEP}{META}{SEP}seal"
 """NAMESPACE + SEAL: as of which change of the keyring a namespace is written; never sealed itself."""
 

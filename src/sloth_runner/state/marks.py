@@ -1,7 +1,7 @@
 """Why: which records of a store are sealing's own, and what they say of a namespace, is known in one place.
 
-In each namespace a mark (NAMESPACE + SEAL) says as of which change of the keyring it is written, and how. The marks
-and the keyring stand in clear; whoever looks through a sealed store doesn't see them.
+In each namespace a mark (NAMESPACE + SEAL) says as of which change of the keyring it is written, and how. The marks,
+the keyring, and what was proven of the server stand in clear; whoever looks through a sealed store doesn't see them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sloth_runner.errors import Corrupt
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED
-from sloth_runner.state.layout import KEYRING, SEAL, SEP, STORE, namespace_of
+from sloth_runner.state.layout import KEYRING, PROVEN, SEAL, SEP, STORE, namespace_of
 from sloth_runner.state.store import ABSENT, Entry, Rev
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def without_own(reader: Reader, prefix: str, after: str, limit: int | None, reve
     """An inner scan without sealing's own records, which don't count towards the limit."""
     left, last = limit, after
     while True:
-        page = None if left is None else left + 2
+        page = None if left is None else left + 3
         seen = 0
         for entry in reader.scan(prefix, after=last, limit=page, reverse=reverse):
             if left == 0:
@@ -77,8 +77,8 @@ def without_own(reader: Reader, prefix: str, after: str, limit: int | None, reve
 
 
 def is_own(key: str) -> bool:
-    """Whether a store key is one of sealing's own, in clear and hidden."""
-    return key.endswith(SEAL) or key == KEYRING
+    """Whether a store key is one of sealing's own, or of trust in the server: in clear and hidden."""
+    return key.endswith(SEAL) or key in (KEYRING, PROVEN)
 
 
 def spaces(store: Store) -> list[str]:

@@ -20,7 +20,7 @@ from sloth_runner.errors import Conflict, Corrupt, Foreign, KeyWrong
 from sloth_runner.state import faults, keyring
 from sloth_runner.state.commits import settle
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED, SEALING, KeySource, Ring
-from sloth_runner.state.layout import KEYRING, SEAL, STORE
+from sloth_runner.state.layout import KEYRING, PROVEN, SEAL, STORE
 from sloth_runner.state.marks import Mark, in_plaintext, is_own, mark_in, mark_value, without_own
 from sloth_runner.state.sealing import (
     FIXED,
@@ -88,7 +88,9 @@ class Sealed:
         Raises KeyWrong, Foreign, Corrupt, and what the key's source raises. Nothing is written.
         """
         self._load()
-        found = next(iter(self.inner.scan(limit=1)), None) if self._ring is None else None
+        found = None
+        if self._ring is None:
+            found = next((e for e in self.inner.scan(limit=2) if e.key != PROVEN), None)
         if found is not None:
             self._load()  # another process may have made the keyring, and written, since then
         if self._ring is None:

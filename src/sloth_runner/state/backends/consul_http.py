@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sloth_runner.errors import BadConfig, Indeterminate, SlothError, StoreDown, TooLarge
+from sloth_runner.errors import BadConfig, Forbidden, Indeterminate, SlothError, StoreDown, TooLarge
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.backends.consul_wire import Broken, Connection
 
@@ -34,10 +34,6 @@ _NOT_APPLIED: Final = (
 )
 """What an agent says of a write that never reached the log (hashicorp/raft, api.go; Consul, agent/consul/rpc.go)."""
 _DENIED: Final = ("Permission denied", "ACL not found", "lacks permission", "token does not exist")
-
-
-class Denied(StoreDown):
-    """Consul's access rules forbid a request."""
 
 
 class Reply(NamedTuple):
@@ -84,7 +80,7 @@ class Http:
         return self._judged(status, headers, data, target)
 
     def listed(self, reply: Reply) -> bool:
-        """Whether a listing found anything. Raises Denied: the token may not see all that there is.
+        """Whether a listing found anything. Raises Forbidden: the token may not see all that there is.
 
         Without permission a listing is not refused but filtered; so one that found nothing is only believed once a
         single key below the prefix could be asked for. (Later releases say in a header that they filtered.)
@@ -274,13 +270,13 @@ class Http:
         return StoreDown(f"{self._name} can't be used: {why}", unchanged=["nothing was changed"], next=hint)
 
 
-def denied(address: Address, text: str) -> Denied:
+def denied(address: Address, text: str) -> Forbidden:
     """The error for a request that Consul's access rules forbid, with the rules that are needed."""
     if address.token is None:
         why = "it wants a token: [state] password_env, or CONSUL_HTTP_TOKEN"
     else:
         why = "the token may not do this"
-    return Denied(
+    return Forbidden(
         f"Consul at {address.name} refuses: {text or 'permission denied'}",
         unchanged=["nothing was changed"],
         next=[

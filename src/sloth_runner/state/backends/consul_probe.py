@@ -8,8 +8,7 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
-from sloth_runner.errors import BadName
-from sloth_runner.state.backends.consul_http import Denied
+from sloth_runner.errors import BadName, Forbidden
 from sloth_runner.state.layout import META, STORE, check_agent_name, store_key
 from sloth_runner.state.proofs import common, refused, tried
 from sloth_runner.state.store import ABSENT, PRESENT, Change, Check, Proof
@@ -36,7 +35,7 @@ def proofs(store: ConsulStore, http: Http, clock: Callable[[], float] = time.tim
 def _version(http: Http) -> Proof:
     try:
         text = str(http.read("agent/self?").body["Config"]["Version"])
-    except Denied:
+    except Forbidden:
         return Proof("version", True, "Consul does not say its version: the token may not read the agent")
     words = text.partition("+")[0].partition("-")[0].split(".")
     try:
