@@ -36,7 +36,12 @@ from sloth_runner.state.store import Change, Check, Rev, Store
 from sloth_runner.state.writer import Retention, Writer
 
 STORES: Final = ("consul", "etcd", "postgres")
-SEALED: Final = {"postgres": "?schema=sealed", "postgresql": "?schema=sealed", "etcd": "/sealed", "consul": "-sealed"}
+SEALED: Final = {
+    "postgres": "?schema=sealed",
+    "postgresql": "?schema=sealed",
+    "etcd": "/sealed",
+    "consul": "-sealed",
+}
 """What makes a part of the store of its own."""
 GOALS: Final = {"get": 1.3, "set": 2.0}
 OPS: Final = 100
