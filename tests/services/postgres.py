@@ -36,7 +36,6 @@ host all +visitors 127.0.0.1/32 trust
 CONF = """\
 listen_addresses = '127.0.0.1'
 max_connections = 300
-fsync = off
 ssl = on
 ssl_cert_file = '{folder}/server.pem'
 ssl_key_file = '{folder}/server.key'
