@@ -12,6 +12,7 @@ from sloth_runner.errors import Unreachable
 from sloth_runner.plain import NamedTuple
 
 DEFAULT_PORT = 22
+DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
 IGNORED = {
     "controlmaster": "connections are not shared with ssh's own",
     "controlpath": "connections are not shared with ssh's own",
@@ -30,7 +31,8 @@ IGNORED = {
 
 class Target(NamedTuple):
     """A server as the configuration of ssh describes it. ``jumps`` are the hosts to go through, in order (host, port,
-    user); ``known`` are the files of known host keys; ``remarks`` say which settings are not followed."""
+    user); ``known`` are the files of known host keys, ``accepted`` the one where new ones belong, ``keys`` those of
+    the user's own keys; ``remarks`` say which settings are not followed."""
 
     name: str
     host: str
@@ -39,6 +41,7 @@ class Target(NamedTuple):
     config: tuple[str, ...]
     known: tuple[Path, ...]
     accepted: Path
+    keys: tuple[str, ...]
     alias: str | None
     jumps: tuple[tuple[str, int | None, str | None], ...]
     agent: str | None
@@ -113,12 +116,24 @@ def load_target(
         tuple(files),
         tuple(path for path in (*mine, *theirs) if path.is_file()),
         mine[0] if mine else default[0],
+        _keys(found.get("IdentityFile"), home),
         _text(found.get("HostKeyAlias")),
         _jumps(_text(found.get("ProxyJump"))),
         None if not agent or agent == "none" else str(_path(str(agent), home)),
         None if timeout is None else float(str(timeout)),
         _remarks(files),
     )
+
+
+def _keys(given: Any, home: Path) -> tuple[str, ...]:
+    """The files of private keys that there are."""
+    ssh = home / ".ssh"
+    names = (
+        [ssh / name for name in DEFAULT_KEYS]
+        if given is None
+        else [_path(name, home) for name in _list(given)]
+    )
+    return tuple(str(path) for path in names if path.is_file())
 
 
 def _list(value: Any) -> list[str]:
