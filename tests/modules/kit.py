@@ -7,9 +7,9 @@ import gzip
 import itertools
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sloth_runner.engine.converge import Converging
 from sloth_runner.engine.drive import Desk, Drive, Skipped
@@ -22,13 +22,21 @@ from sloth_runner.ops import Batch, Exec, OpError, mutates, mutation
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_records import Entry
-from sloth_runner.transport.base import discard
+from sloth_runner.transport.base import Transport, discard
 from sloth_runner.transport.local import LocalTransport
+from sloth_runner.transport.loop import Loop
 from tests.archives import tar
 
 if TYPE_CHECKING:
     from sloth_runner.model import Sink
     from sloth_runner.ops import Op, Result
+
+
+class Way(NamedTuple):
+    """How a machine is reached: over which transport, on which loop."""
+
+    transport: Transport
+    loop: Loop
 
 
 class Killed(BaseException):
@@ -39,7 +47,7 @@ class _Watched:
     """A machine's transport, with its eyes on every operation."""
 
     def __init__(self, machine: Machine) -> None:
-        self.is_local = True
+        self.is_local = machine.transport.is_local
         self.at_once = machine.transport.at_once
         self.do = machine.do
         self.ready = machine.transport.ready
@@ -53,7 +61,7 @@ class Machine:
     ``jobs`` are the resources that the last call compared, ``predictions`` what a check could not rehearse.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, way: Way | None = None) -> None:
         self.root = folder / "target"
         self.source = folder / "source"
         self.root.mkdir()
@@ -65,7 +73,8 @@ class Machine:
         self.jobs: list[Job] = []
         self.predictions: list[Predict | None] = []
         self.output: list[tuple[str, bytes]] = []
-        self.transport = LocalTransport(os.environ, grace=0.2)
+        self.transport: Transport = way.transport if way else LocalTransport(os.environ, grace=0.2)
+        self._loop = way.loop if way else None
         self.rehearsal: Rehearsal | None = None
         self.clock = itertools.count(1_800_000_000.0)
         self._killed_after: int | None = None
@@ -107,7 +116,7 @@ class Machine:
         try:
             op = drive.advance()
             if op is not None:
-                asyncio.run(self._wait(drive, op))
+                self.run(self._wait(drive, op))
         except Killed:
             self.ledger = Ledger(self.store, "local", tuple)
             raise
@@ -118,6 +127,10 @@ class Machine:
             self._remember(*drive.outcome.remember)
         self.ledger.flush()
         return drive.outcome
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Wait for something."""
+        return self._loop.run(work) if self._loop is not None else asyncio.run(work)
 
     def check(self, name: str, args: Mapping[str, Any], *, context: Context | None = None) -> Outcome:
         """The same in check mode: nothing is changed; ``jobs`` and ``predictions`` say what would be."""
@@ -162,7 +175,8 @@ class Machine:
 
     def context(self, **given: Any) -> Context:
         """A call on this machine, from the task file's folder."""
-        return Context(str(self.source), None, {}, "local", True)._replace(**given)
+        here = self.transport.is_local
+        return Context(str(self.source), None, {}, "local", here)._replace(**given)
 
     def changing(self) -> list[str]:
         """The names of the last call's operations that may change something."""

@@ -12,7 +12,7 @@ import yaml
 
 from sloth_runner.errors import SlothError
 from sloth_runner.state.ledger import entries
-from tests.modules.kit import Killed, Machine, make_tree, read_tree
+from tests.modules.kit import Killed, Machine, Way, make_tree, read_tree
 
 CASES = Path(__file__).parent / "cases"
 
@@ -28,9 +28,18 @@ def load() -> list[Any]:
 ALL = load()
 
 
-def machine_for(case: dict[str, Any], folder: Path) -> Machine:
+@pytest.fixture(params=["local", "stdio", "ssh"])
+def way(request: pytest.FixtureRequest) -> Way | None:
+    """This machine itself, through an agent on a pipe, and behind SSH."""
+    if request.param == "local":
+        return None
+    found: Way = request.getfixturevalue(f"{request.param}_way")
+    return found
+
+
+def machine_for(case: dict[str, Any], folder: Path, way: Way | None) -> Machine:
     folder.mkdir(exist_ok=True)
-    machine = Machine(folder)
+    machine = Machine(folder, way)
     machine.root.chmod(0o755)
     make_tree(machine.root, filled(case.get("before", {}), machine))
     make_tree(machine.source, case.get("source", {}))
@@ -55,8 +64,8 @@ def before_states(machine: Machine) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", ALL)
-def test_case(case: dict[str, Any], tmp_path: Path) -> None:
-    machine = machine_for(case, tmp_path)
+def test_case(case: dict[str, Any], tmp_path: Path, way: Way | None) -> None:
+    machine = machine_for(case, tmp_path, way)
     args = filled(case["args"], machine)
     if "error" in case:
         before = read_tree(tmp_path)
@@ -87,8 +96,8 @@ GOOD = [param for param in ALL if "error" not in param.values[0]]
 
 
 @pytest.mark.parametrize("case", GOOD)
-def test_a_second_run_changes_nothing(case: dict[str, Any], tmp_path: Path) -> None:
-    machine = machine_for(case, tmp_path)
+def test_a_second_run_changes_nothing(case: dict[str, Any], tmp_path: Path, way: Way | None) -> None:
+    machine = machine_for(case, tmp_path, way)
     args = filled(case["args"], machine)
     machine.call(case["module"], args)
     after = read_tree(tmp_path)
@@ -101,8 +110,8 @@ def test_a_second_run_changes_nothing(case: dict[str, Any], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("case", GOOD)
-def test_check_tells_the_truth(case: dict[str, Any], tmp_path: Path) -> None:
-    machine = machine_for(case, tmp_path)
+def test_check_tells_the_truth(case: dict[str, Any], tmp_path: Path, way: Way | None) -> None:
+    machine = machine_for(case, tmp_path, way)
     args = filled(case["args"], machine)
     before = read_tree(tmp_path)
     machine.check(case["module"], args)
@@ -118,14 +127,16 @@ def test_check_tells_the_truth(case: dict[str, Any], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", GOOD)
-def test_killed_after_any_operation_it_converges(case: dict[str, Any], tmp_path: Path) -> None:
-    whole = machine_for(case, tmp_path / "whole")
+def test_killed_after_any_operation_it_converges(
+    case: dict[str, Any], tmp_path: Path, way: Way | None
+) -> None:
+    whole = machine_for(case, tmp_path / "whole", way)
     args = filled(case["args"], whole)
     whole.call(case["module"], args)
     count = len(whole.mutations)
     known = before_states(whole)
     for after in range(1, count + 1):
-        machine = machine_for(case, tmp_path / str(after))
+        machine = machine_for(case, tmp_path / str(after), way)
         args = filled(case["args"], machine)
         with pytest.raises(Killed):
             machine.call(case["module"], args, killed_after=after)

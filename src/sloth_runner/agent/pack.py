@@ -50,9 +50,10 @@ def packed() -> Packed:
     return Packed(data, hashlib.sha256(data).hexdigest())
 
 
-def command(name: str, python: str | None = None) -> str:
+def command(name: str, python: str | None = None, *, keep: bool = True) -> str:
     """The shell command that starts the agent of that name on a machine, whatever its user's shell: one line, quoted
-    in the one manner that all shells share. ``python``: the interpreter to use (None: the first that is found)."""
+    in the one manner that all shells share. ``python``: the interpreter to use (None: the first that is found);
+    ``keep``: whether the agent may stay on the machine's disk."""
     import base64
     import zlib
 
@@ -62,6 +63,6 @@ def command(name: str, python: str | None = None) -> str:
     find = " || ".join(f"command -v {one}" for one in (PYTHONS if python is None else (python,)))
     script = (
         f'p=$({find}) || {{ printf "\\n\\0sloth-runner finds no python\\0\\n"; exit 127; }}; '
-        f'exec "$p" -I -S -c "$2" "$1" cache "$2"'
+        f'exec "$p" -I -S -c "$2" "$1" {"cache" if keep else "memory"} "$2"'
     )
     return f"exec /bin/sh -c '{script}' sh {name} '{code}'"

@@ -21,6 +21,16 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
 
 
 @pytest.fixture(scope="session")
+def agent_driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """The same, where modules work through an agent on a pipe."""
+    folder = tmp_path_factory.mktemp("rounds")
+    scratch_or_skip(folder).close()  # says why, where namespaces are denied
+    own = Driver(tmp_path_factory.mktemp("spaces"), way="stdio")
+    yield own
+    own.close()
+
+
+@pytest.fixture(scope="session")
 def systemd_driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     """Plays rounds on one machine that runs systemd."""
     with scratch_or_skip(tmp_path_factory.mktemp("systemd"), systemd=True) as scratch:

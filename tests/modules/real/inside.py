@@ -1,20 +1,21 @@
 """Why: what a module does to a real machine is tried in rounds that begin alike, and told as plain facts.
 
 This program is started once (``laws.Driver`` does it) and then serves requests, a JSON document a line:
-``{"case": …, "kill": null | N, "here": false}``. A case (see ``laws``) is set up, and then either the whole life of
-a call is gone through (check, call, call again, call with an empty ledger, look from the ledger alone, undo), or the
-call is killed after its N-th change and made again. With ``here`` the round takes place on this very machine (one
-that ``tests.scratch`` made, with systemd); the case's ``reset`` lines take back what it did.
+``{"case": …, "kill": null | N, "here": false, "way": "local" | "stdio"}`` (``stdio``: by an agent on a pipe). A case
+(see ``laws``) is set up, and then either the whole life of a call is gone through (check, call, call again, call with
+an empty ledger, look from the ledger alone, undo), or the call is killed after its N-th change and made again. With
+``here`` the round takes place on this very machine (one that ``tests.scratch`` made, with systemd); the case's
+``reset`` lines take back what it did.
 """
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from sloth_runner.ops import Exec, OpError
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.ledger import Ledger, entries
 from sloth_runner.state.ledger_records import Entry
-from tests.modules.kit import Killed, Machine, make_tree
+from sloth_runner.transport.loop import Loop
+from tests.modules.kit import Killed, Machine, Way, make_tree
 from tests.modules.real.spaces import Spaces, probe, shell
 
 Facts = dict[str, Any]
@@ -39,7 +41,7 @@ def serve(folder: Path) -> None:
         request = json.loads(line)
 
         def work(request: Any = request) -> Facts:
-            return play(request["case"], request["kill"])
+            return play(request["case"], request["kill"], request["way"])
 
         try:
             if request["here"]:
@@ -53,9 +55,30 @@ def serve(folder: Path) -> None:
         sys.stdout.flush()
 
 
-def play(case: Facts, kill: int | None) -> Facts:
+def play(case: Facts, kill: int | None, way: str) -> Facts:
     """One round."""
-    machine = Machine(Path(tempfile.mkdtemp()))
+    with contextlib.ExitStack() as held:
+        chosen = None if way == "local" else held.enter_context(_agent())
+        return _play(case, kill, Machine(Path(tempfile.mkdtemp()), chosen))
+
+
+@contextlib.contextmanager
+def _agent() -> Iterator[Way]:
+    """An agent that is our child, and keeps nothing on this machine."""
+    from sloth_runner.agent.pack import command, packed
+    from sloth_runner.transport.pipe import PipeLine
+    from sloth_runner.transport.remote import Remote
+
+    argv = ["/bin/sh", "-c", command(packed().name, sys.executable, keep=False)]
+    loop, there = Loop(), Remote("there", PipeLine("pipe://", argv, dict(os.environ)))
+    try:
+        yield Way(there, loop)
+    finally:
+        loop.run(there.aclose())
+        loop.close()
+
+
+def _play(case: Facts, kill: int | None, machine: Machine) -> Facts:
     make_tree(machine.source, case.get("source", {}))
     probes = [*case.get("look", ()), *case.get("shows", {}), *case.get("was", {})]
 
@@ -168,7 +191,7 @@ def _run(machine: Machine, steps: Generator[Any, Any, Any]) -> Any:
             except OpError as problem:
                 error = problem
 
-    return asyncio.run(go())
+    return machine.run(go())
 
 
 def _observed(machine: Machine, entry: Entry) -> tuple[Resource, Observed]:

@@ -40,10 +40,13 @@ MOST_KILLS = 40
 
 
 class Driver:
-    """The program that plays rounds (``tests.modules.real.inside``). ``enter`` is put before its command line."""
+    """The program that plays rounds (``tests.modules.real.inside``). ``enter`` is put before its command line;
+    ``way`` is how modules reach the machine."""
 
-    def __init__(self, folder: Path, enter: Sequence[str] = (), *, here: bool = False) -> None:
-        self._here = here
+    def __init__(
+        self, folder: Path, enter: Sequence[str] = (), *, here: bool = False, way: str = "local"
+    ) -> None:
+        self._request = {"here": here, "way": way}
         space = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         path = f"{PROJECT / 'src'}:{PROJECT}"
         self._process = subprocess.Popen(
@@ -55,7 +58,7 @@ class Driver:
     def play(self, case: Facts, kill: int | None = None) -> Facts:
         """One round's facts."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"case": case, "kill": kill, "here": self._here}) + "\n")
+        self._process.stdin.write(json.dumps({"case": case, "kill": kill, **self._request}) + "\n")
         self._process.stdin.flush()
         facts: Facts = json.loads(self._process.stdout.readline() or '{"failed": "the driver has ended"}')
         assert "failed" not in facts, facts["failed"]
