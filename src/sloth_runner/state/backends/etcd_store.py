@@ -32,6 +32,8 @@ ENVELOPE: Final = 1 << 10
 """Bytes that etcd itself adds to a request before it compares it with its limit."""
 FAREWELL: Final = 1.0
 """Seconds that closing waits for leases to be given back. What is not given back runs out."""
+SHORTEST: Final = 2.0
+"""Seconds of the shortest lease that etcd grants, unless its elections take longer than they do by default."""
 CONCURRENCY: Final = 64
 
 
@@ -54,6 +56,7 @@ class EtcdStore:
             concurrency=CONCURRENCY,
             max_changes=settings.max_ops,
             max_value=settings.max_bytes - HEADROOM,
+            shortest_lease=SHORTEST,
             snapshot=self._snapshot,
             watch=self._watch,
             probe=self._probe,
