@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import BadConfig
 from sloth_runner.plain import NamedTuple
-from sloth_runner.state.store import Store
+from sloth_runner.state.store import Store, Traits
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP: Final = "sloth_runner.backends"
 """Entry points of this group add schemes: a function of (url, Options) that returns a Store."""
@@ -87,13 +90,46 @@ def _from_entry_point(scheme: str, url: str, options: Options) -> Store:
     from importlib.metadata import entry_points
 
     points = entry_points(group=GROUP)
-    for point in points:
-        if point.name == scheme:
-            store: Store = point.load()(url, options)
-            return store
+    named = {point.value: point for point in points if point.name == scheme}
+    if len(named) == 1:
+        (point,) = named.values()
+        return _foreign(point, url, options)
+    if named:
+        packages = " and ".join(sorted(map(_package, named.values())))
+        raise BadConfig(
+            f"the store {scheme!r} is offered by several packages: {packages}",
+            unchanged=["nothing was read or written"],
+            next=["uninstall all of them but one"],
+        )
     known = sorted({*SCHEMES, *(point.name for point in points)})
     raise BadConfig(
         f"the store {scheme!r} is not known; there are {', '.join(known)}",
         unchanged=["nothing was read or written"],
         next=['[state] store = "sqlite"'],
     )
+
+
+def _foreign(point: EntryPoint, url: str, options: Options) -> Store:
+    """A store of another package, whose mistakes are called that."""
+    try:
+        make = point.load()
+    except Exception as error:
+        raise _broken(point, repr(error)) from error
+    if not callable(make):
+        raise _broken(point, "what it names can't be called")
+    store: Store = make(url, options)
+    if not isinstance(getattr(store, "traits", None), Traits):
+        raise _broken(point, f"it gave no store: {store!r}")
+    return store
+
+
+def _broken(point: EntryPoint, why: str) -> BadConfig:
+    return BadConfig(
+        f"the store {point.name!r} of {_package(point)} can't be used ({point.value}): {why}",
+        unchanged=["nothing was read or written"],
+        next=["install another version of that package, or tell its authors"],
+    )
+
+
+def _package(point: EntryPoint) -> str:
+    return "a package without a name" if point.dist is None else f"{point.dist.name} {point.dist.version}"
