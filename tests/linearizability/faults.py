@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from tests.linearizability.proxy import MODES, Proxy
 from tests.linearizability.real import Around, Fault
@@ -59,4 +62,23 @@ def network(proxies: Sequence[Proxy], timeout: float) -> dict[str, tuple[int, Fa
 
         return fault
 
-    return {kind: (8 if kind == "cut" else 3, make(kind)) for kind in MODES}
+    weights = {"cut": 12, "slow": 3, "refuse": 3}
+    return {kind: (weights.get(kind, 2), make(kind)) for kind in MODES}
+
+
+@contextmanager
+def behind(url: str, rng: random.Random) -> Iterator[tuple[str, list[Proxy]]]:
+    """The store's URL with a proxy before each server that it names, and the proxies."""
+    proxies: list[Proxy] = []
+
+    def one(found: re.Match[str]) -> str:
+        proxy = Proxy(int(found[2]), random.Random(rng.random()))
+        proxy.start()
+        proxies.append(proxy)
+        return f"127.0.0.1{found[1]}{proxy.port}"
+
+    try:
+        yield re.sub(r"127\.0\.0\.1(:|%3A)([0-9]+)", one, url), proxies
+    finally:
+        for proxy in proxies:
+            proxy.stop()

@@ -24,6 +24,8 @@ EACH = 6
 """Requests of one client that count: those that failed are made again, as others."""
 LONGEST = 30.0
 """Seconds that a history may take; its clients then stop where they are."""
+PAUSE = 0.1
+"""Seconds until a client that was refused asks again."""
 LEASES = 8
 """One in so many histories is about leases."""
 
@@ -52,14 +54,14 @@ class Site(NamedTuple):
 
 
 class Report(NamedTuple):
-    """How many histories there were, operations in them, those that failed and are unknown, faults by name, seconds
-    that all took and that the checker took; ``wrong``: histories that are not linearizable, for people."""
+    """How many histories there were, operations in them, those that failed and are unknown, faults by name with how
+    many histories met them and the seconds that those took, seconds that all took and that the checker took; ``wrong``: histories that are not linearizable, for people."""
 
     histories: int
     ops: int
     failed: int
     unknown: int
-    faults: Mapping[str, int]
+    faults: Mapping[str, str]
     seconds: float
     checking: float
     wrong: Sequence[str]
@@ -116,7 +118,7 @@ class _Worker(threading.Thread):
         failed = len(job.recorder.failed)
         thinks = job.recorder.call(job.number, job.mind, self.client.perform)
         if len(job.recorder.failed) > failed:
-            thinks += 0.02
+            thinks += PAUSE
         else:
             job.left -= 1
         if job.left and time.monotonic() < job.until:
@@ -165,14 +167,14 @@ class Rig:
         began = time.monotonic()
         slow = [self._begin("lease", n) for n in range(count // LEASES)]
         quick = [kind for kind in KINDS if kind != "lease"]
-        happened: dict[str, int] = {}
+        happened: dict[str, list[float]] = {}
         done: list[_History] = []
         for number in range(len(slow), count):
             one = self._begin(quick[number % len(quick)], number)
-            fault = self._choose()
-            happened[fault] = happened.get(fault, 0) + 1
+            fault, since = self._choose(), time.monotonic()
             self._hurt(one, fault)
             one.join()
+            happened.setdefault(fault, []).append(time.monotonic() - since)
             done.append(one)
         for one in slow:
             one.join()
@@ -207,7 +209,9 @@ class Rig:
         far = [worker.client for worker in self._workers if isinstance(worker.client, Far)]
         self._site.faults[fault][1](Around(self._random, far, during))
 
-    def _report(self, done: Sequence[_History], happened: Mapping[str, int], seconds: float) -> Report:
+    def _report(
+        self, done: Sequence[_History], happened: Mapping[str, list[float]], seconds: float
+    ) -> Report:
         began = time.monotonic()
         found = [one.recorder.judge() for one in done]
         return Report(
@@ -215,7 +219,7 @@ class Rig:
             sum(one.ops for one in found),
             sum(one.failed for one in found),
             sum(one.unknown for one in found),
-            happened,
+            {name: f"{len(each)} in {sum(each):.1f} s" for name, each in happened.items()},
             seconds,
             time.monotonic() - began,
             [one.text for one in found if not one.good],

@@ -1,0 +1,42 @@
+"""The log in a bucket is linearizable while the server is killed and stopped, and its network fails."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.linearizability.clients import Profile
+from tests.linearizability.far import Place
+from tests.linearizability.faults import behind, kill_client, kill_server, network, stop_server
+from tests.linearizability.real import Site
+from tests.linearizability.suite import try_out
+from tests.services import make, shared_url
+from tests.services.base import Server
+from tests.services.s3 import part
+
+TIMEOUT = 1.5
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    shared_url("s3")  # where that is missing, so is the program
+    server = make("s3", tmp_path / "server")
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_histories(server: Server, tmp_path: Path, soak: bool) -> None:
+    with behind(part(server.url, "lin"), random.Random()) as (url, proxies):
+        faults = {
+            "kill -9": (1, kill_server(server)),
+            "SIGSTOP": (2, stop_server(server, 1.5 * TIMEOUT)),
+            "kill -9 of a client": (4, kill_client),
+            **network(proxies, TIMEOUT),
+        }
+        # The threads of one process share what they have read of the log, so there are processes beside it.
+        profile = Profile(ttl=2.0, lag=5.0, slack=0.05)
+        try_out(Site(Place(url, str(tmp_path), TIMEOUT, 10.0), profile, faults, far=2), soak)
