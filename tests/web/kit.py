@@ -46,7 +46,7 @@ class Ui:
         self.link = self._first_line()
         self.origin = "{0.scheme}://{0.netloc}".format(urlsplit(self.link))
         self.host, self.port = str(urlsplit(self.link).hostname), int(urlsplit(self.link).port or 0)
-        self.cookie = ""
+        self.cookie = self.set_cookie = ""
         self.csrf = ""
 
     @property
@@ -58,7 +58,8 @@ class Ui:
         """Let this client in."""
         reply = self.get(self.link.removeprefix(self.origin))
         assert reply.status == 200, reply
-        self.cookie = reply.headers["set-cookie"].partition(";")[0]
+        self.set_cookie = reply.headers["set-cookie"]
+        self.cookie = self.set_cookie.partition(";")[0]
         found = re.search(r'<meta name="csrf" content="([0-9a-f]+)">', self.get("/").text)
         assert found is not None
         self.csrf = found[1]

@@ -10,6 +10,7 @@ from threading import Lock
 
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import SHARED
+from sloth_runner.web.index.leaf import HEADS
 from sloth_runner.web.index.picture import Group, Picture
 from sloth_runner.web.index.shelf import Shelf
 
@@ -26,9 +27,10 @@ class Hit(NamedTuple):
 
 
 class Index:
-    """Shelves by namespace; ``shared_prefixes`` as in ``State``."""
+    """Shelves by namespace; ``shared_prefixes`` as in ``State``; ``heads``: how many a leaf is made of."""
 
-    def __init__(self, shared_prefixes: tuple[str, ...]) -> None:
+    def __init__(self, shared_prefixes: tuple[str, ...], heads: int = HEADS) -> None:
+        self._heads = heads
         self._shared_prefixes = shared_prefixes
         self._shelves: dict[str, Shelf] = {}
         self._guard = Lock()
@@ -38,7 +40,7 @@ class Index:
         with self._guard:
             found = self._shelves.get(namespace)
             if found is None:
-                found = self._shelves[namespace] = Shelf(namespace)
+                found = self._shelves[namespace] = Shelf(namespace, self._heads)
             return found
 
     def shelves(self) -> list[Shelf]:
@@ -78,7 +80,7 @@ class Index:
         one (of ASCII). ``after``: ``key/KEY`` or ``value/KEY``, the last one had."""
         place, _, last = after.partition("/")
         out: list[Hit] = []
-        if place != "value":
+        if place != "value" and "\n" not in text:  # no key has a line break; between keys there are some
             found = self._search(namespace, needle_of(text), values=False, prefix=prefix, after=last)
             out = [Hit(*pair, "key") for pair in islice(found, limit)]
             last = ""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sloth_runner.state.store import Entry
 
 HEADS = 1000
-"""Heads that a leaf is made of; at twice as many it is cut in two."""
+"""Heads that a leaf is made of, usually."""
 VALUE = 96
 """Bytes of a value that are kept to be searched."""
 _NEVER = float("inf")

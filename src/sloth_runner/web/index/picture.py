@@ -63,7 +63,8 @@ class Picture:
             name = next(self.names(prefix, after), None)
         while name is not None and len(out) < limit:
             group = _group(prefix, name)
-            count = 1 if group == name else self.below(group)
+            folds = len(group) > len(prefix) and group.endswith(SEPARATORS)
+            count = self.below(group) if folds else 1
             if count == 1:
                 out.append(Group(name, 1, False))
                 name = next(self.names(prefix, name), None)

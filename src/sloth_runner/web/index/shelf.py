@@ -19,9 +19,11 @@ LEAST = 8
 
 
 class Shelf:
-    """One namespace. ``picture`` may be read by any thread; what changes it holds ``guard``."""
+    """One namespace. ``picture`` may be read by any thread. ``heads``: how many a leaf is made of; at twice as
+    many it is cut."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, heads: int = HEADS) -> None:
+        self._heads = heads
         self.namespace = namespace
         self.picture = Picture(())
         self.loaded = False
@@ -37,8 +39,8 @@ class Shelf:
         leaves: list[Leaf] = []
         low, self.read, taken = "", 0, 0
         while True:
-            entries = self._scan(store, low, HEADS)
-            high = self._name(entries[-1]) if len(entries) == HEADS else None
+            entries = self._scan(store, low, self._heads)
+            high = self._name(entries[-1]) if len(entries) == self._heads else None
             leaves.append(make_leaf(low, high, len(self._prefix), entries, now, self.depth))
             self.read += len(entries)
             taken += len(leaves[-1].values)
@@ -122,8 +124,9 @@ class Shelf:
 
     def _cut(self, old: Leaf, entries: list[Entry], now: float) -> list[Leaf]:
         """The leaves that come in place of ``old``: more than one if there is too much in it."""
-        whole = len(entries) <= 2 * HEADS
-        parts = [entries] if whole else [entries[i : i + HEADS] for i in range(0, len(entries), HEADS)]
+        step = self._heads
+        whole = len(entries) <= 2 * step
+        parts = [entries] if whole else [entries[i : i + step] for i in range(0, len(entries), step)]
         made: list[Leaf] = []
         low = old.low
         for part in parts:

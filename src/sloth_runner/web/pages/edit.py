@@ -4,7 +4,7 @@ shown, too."""
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.errors import BadValue, KeyMissing, Outdated
 from sloth_runner.state.difference import unified
@@ -22,27 +22,31 @@ if TYPE_CHECKING:
     from sloth_runner.web.replies import Answer
 
 TEXT_FORM, JSON_FORM = "text", "json"
+EMPTY: Final = {
+    "namespace": "local", "key": "", "value": "", "form": TEXT_FORM, "version": "", "ttl": "", "expiry": "none",
+    "sensitive": "", "step": "review",
+}  # fmt: skip
+"""The form before anything is filled in."""
 
 
 async def ask(here: Here) -> Response:
     """``/state/edit``: the form, empty for a new key."""
     given = here.read(keys.NAMESPACE, Param("key", KEY, "The whole key."))
     if given["key"] is None:
-        form = {"namespace": given["namespace"], "key": "", "value": "", "form": TEXT_FORM, "version": ""}
-        return _form(here, {**form, "ttl": "", "expiry": "none", "sensitive": ""}, None)
+        return _form(here, {**EMPTY, "namespace": given["namespace"]}, None)
     answer = await here.ask(keys.SHOW, **given)
     entry = answer.body["entry"]
-    form = {"namespace": given["namespace"], "key": given["key"], "version": answer.version or ""}
-    form |= {"ttl": "", "expiry": "keep" if entry["expires"] else "none"}
+    form = {**EMPTY, "namespace": given["namespace"], "key": given["key"], "version": answer.version or ""}
+    form |= {"expiry": "keep" if entry["expires"] else "none"}
     form |= {"sensitive": "on" if entry["sensitive"] else "", **_as_form(entry)}
     return _form(here, form, entry)
 
 
 async def change(here: Here) -> Response:
     """The form comes back: to be looked at (``review``), gone over again (``edit``), or done (``save``)."""
-    form = await here.form()
-    check_key(form.get("key", ""))
-    place = {"namespace": form.get("namespace", ""), "key": form["key"]}
+    form = {**EMPTY, **(await here.form())}
+    check_key(form["key"])
+    place = {"namespace": form["namespace"], "key": form["key"]}
     now = await _now(here, place)
     if form.get("step") == "edit":
         return _form(here, form, None if now is None else now.body["entry"])

@@ -1,0 +1,120 @@
+"""Why: what another process does is on the page within a second, without a reload."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.web.kit import Ui
+
+
+class Events:
+    """An event stream under way."""
+
+    def __init__(self, reply: http.client.HTTPResponse) -> None:
+        self._reply = reply
+
+    def until(self, topic: str) -> float:
+        """Wait for a change of this topic; when it came."""
+        while True:
+            line = self._reply.readline().decode()
+            assert line, "the stream ended"
+            if line.startswith("data: ") and topic in line.split():
+                return time.monotonic()
+
+
+@contextmanager
+def _events(ui: Ui) -> Iterator[Events]:
+    connection = http.client.HTTPConnection(ui.host, ui.port, timeout=20)
+    connection.request("GET", "/events", headers={"Cookie": ui.cookie})
+    reply = connection.getresponse()
+    assert reply.status == 200 and reply.getheader("content-type") == "text/event-stream; charset=utf-8"
+    assert reply.readline() == b"retry: 1000\n"
+    try:
+        yield Events(reply)
+    finally:
+        connection.close()
+
+
+def test_a_write_of_another_process_is_told_and_seen(ui: Ui) -> None:
+    app = ui.home.app()  # a process of its own to the server
+    state = app.state()
+    with _events(ui) as events:
+        for number in range(3):
+            key = f"live:{number}"
+            state.set(key, "here")
+            began = time.monotonic()
+            came = events.until("state")
+            while key not in ui.get("/state", q=key).text.partition('class="tree"')[2]:
+                assert time.monotonic() < began + 10
+            seen = time.monotonic()
+            assert f"live%3A{number}" in ui.get("/state", prefix="live:").text
+            assert came - began < 1.0 and seen - began < 1.0, (came - began, seen - began)
+    app.close()
+
+
+def test_counts_follow(ui: Ui) -> None:
+    before = ui.get("/api/v1/stats").json
+    with _events(ui) as events:
+        ui.home.run("state", "set", "live:count", "1")
+        events.until("state")
+        ui.home.run("state", "delete", "live:count", "--yes")
+        events.until("state")
+    end = time.monotonic() + 10
+    while (
+        ui.get("/api/v1/stats").body.decode()
+        != ui.home.run("state", "stats", "--all-agents", "-o", "json").out
+    ):
+        assert time.monotonic() < end
+    after = ui.get("/api/v1/stats").json
+    assert (after["keys"], after["revisions"]) == (before["keys"], before["revisions"] + 2)
+
+
+def test_what_expires_goes(ui: Ui) -> None:
+    ui.home.run("state", "set", "live:short", "x", "--ttl", "1s")
+    with _events(ui) as events:
+        end = time.monotonic() + 15
+        while 'class="leaf' in ui.get("/state", prefix="live:short").text:
+            assert time.monotonic() < end
+            events.until("state")
+
+
+def test_our_own_change_is_seen_at_once(ui: Ui) -> None:
+    ui.write("PUT", "/api/v1/state/key", {"value": 1}, {"If-None-Match": "*"}, key="live:own")
+    assert "live%3Aown" in ui.get("/state", prefix="live:o").text.partition('class="tree"')[2]
+
+
+def test_the_server_ends_while_pages_listen(ui: Ui) -> None:
+    other = Ui(ui.home).enter()
+    with _events(other):
+        began = time.monotonic()
+        said = other.close()
+        assert time.monotonic() - began < 10
+    assert "Traceback" not in said and "error" not in said.lower(), said
+
+
+def test_metrics_are_what_prometheus_reads(ui: Ui) -> None:
+    import re
+
+    reply = ui.get("/metrics")
+    assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    named: dict[str, str] = {}
+    for line in reply.text.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            named[name] = kind
+        elif not line.startswith("#"):
+            found = re.fullmatch(r'(\w+)(\{(?:\w+="[^"\\]*",?)+\})? (-?[0-9.e+]+)', line)
+            assert found is not None and found[1] in named, line
+    keys = dict(re.findall(r'sloth_runner_keys\{namespace="(\w+)"\} (\d+)', reply.text))
+    stats = ui.get("/api/v1/stats").json["namespaces"]
+    assert keys == {row["namespace"]: str(row["keys"]) for row in stats if row["namespace"] in keys}
+    assert {"local", "_shared", "web1"} <= set(keys)
+    assert re.search(r"^sloth_runner_locks_held\{namespace=\"local\"\} [1-9]", reply.text, re.M)
+
+
+def test_health_needs_no_session(ui: Ui) -> None:
+    reply = ui.ask("GET", "/healthz", headers={"Cookie": ""})
+    assert (reply.status, reply.text) == (200, "ok\n")

@@ -1,0 +1,204 @@
+"""Why: a change is made only to what was seen, is told as the command line tells it, and others' changes survive."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+from tests.web.kit import Ui
+
+KEY = "/api/v1/state/key"
+
+
+def _tag(ui: Ui, key: str) -> str:
+    return ui.get(KEY, key=key).headers["etag"]
+
+
+def test_a_new_key_is_set_once(ui: Ui) -> None:
+    first = ui.write("PUT", KEY, {"value": {"a": [1, 2.5]}}, {"If-None-Match": "*"}, key="w:new")
+    assert first.status == 200 and first.json["rev"] == 1 and first.json["changed"]
+    assert first.headers["etag"] == _tag(ui, "w:new")
+    again = ui.write("PUT", KEY, {"value": 2}, {"If-None-Match": "*"}, key="w:new")
+    assert again.status == 412 and again.json["error"]["code"] == "E-CONFLICT"
+    assert ui.get(KEY, key="w:new").json["entry"]["value"] == {"a": [1, 2.5]}
+
+
+def test_a_change_of_another_is_not_overwritten(ui: Ui) -> None:
+    ui.home.run("state", "set", "w:raced", "theirs first")
+    seen = _tag(ui, "w:raced")
+    ui.home.run("state", "set", "w:raced", "theirs")
+    for method, path, body in (
+        ("PUT", KEY, {"value": "mine"}),
+        ("DELETE", KEY, None),
+        ("POST", "/api/v1/state/restore", {"rev": 1}),
+    ):
+        assert ui.write(method, path, body, {"If-Match": seen}, key="w:raced").status == 412
+    assert ui.home.value("w:raced") == "theirs"
+    done = ui.write("PUT", KEY, {"value": "mine"}, {"If-Match": _tag(ui, "w:raced")}, key="w:raced")
+    assert done.status == 200 and done.json["rev"] == 3
+
+
+def test_a_changed_expiry_is_a_change(ui: Ui) -> None:
+    ui.home.run("state", "set", "w:ttl", "v")
+    seen = _tag(ui, "w:ttl")
+    ui.home.run("state", "set", "w:ttl", "v", "--ttl", "1h")
+    assert ui.write("PUT", KEY, {"value": "mine"}, {"If-Match": seen}, key="w:ttl").status == 412
+    kept = ui.write(
+        "PUT", KEY, {"value": "w", "keep_ttl": True}, {"If-Match": _tag(ui, "w:ttl")}, key="w:ttl"
+    )
+    assert kept.status == 200 and ui.get(KEY, key="w:ttl").json["entry"]["expires"] is not None
+
+
+def test_a_write_must_say_what_it_is_based_on(ui: Ui) -> None:
+    for headers in ({}, {"If-Match": "*"}, {"If-Match": "5"}, {"If-None-Match": '"x"'}):
+        assert ui.write("PUT", KEY, {"value": 1}, headers, key="w:blind").status == 428
+    assert ui.get(KEY, key="w:blind").status == 404
+
+
+def test_delete_and_restore(ui: Ui) -> None:
+    ui.home.run("state", "set", "w:gone", "one")
+    ui.home.run("state", "set", "w:gone", "two")
+    gone = ui.write("DELETE", KEY, None, {"If-Match": _tag(ui, "w:gone")}, key="w:gone")
+    assert gone.json["keys"] == ["w:gone"] and gone.json["deleted"] == 1
+    assert ui.get(KEY, key="w:gone").status == 404
+    back = ui.write("POST", "/api/v1/state/restore", {"rev": 1}, {"If-None-Match": "*"}, key="w:gone")
+    assert back.status == 200 and (back.json["to"], back.json["rev"]) == (1, 4)
+    assert ui.home.value("w:gone") == "one"
+
+
+def test_what_was_not_changed_is_not_sent_again(ui: Ui) -> None:
+    tag = _tag(ui, "motd")
+    reply = ui.get(KEY, {"If-None-Match": tag}, key="motd")
+    assert reply.status == 304 and reply.body == b"" and reply.headers["etag"] == tag
+
+
+def test_a_reveal_is_recorded_before_it_shows(ui: Ui) -> None:
+    before = ui.get("/api/v1/state/history", key="db:password").json["reveals"]
+    reply = ui.write("POST", "/api/v1/state/reveal", {}, key="db:password")
+    assert reply.json["entry"]["value"] == "battery horse"
+    page = ui.form("/state/reveal", namespace="local", key="db:password")
+    assert page.status == 200 and "battery horse" in page.text
+    old = ui.form("/state/reveal", namespace="local", key="db:password", rev="1")
+    assert "correct horse" in old.text
+    after = ui.get("/api/v1/state/history", key="db:password").json["reveals"]
+    assert len(after) == len(before) + 3
+    assert "Shown to" in ui.get("/state/key", key="db:password").text
+
+
+def test_values_that_json_can_not_hold(ui: Ui) -> None:
+    for number, value in enumerate(
+        ({"$bytes": "/w=="}, {"$float": "nan"}, {"$table": [[1, "a"], [3, "b"]]}, {})
+    ):
+        key = f"w:odd{number}"
+        assert ui.write("PUT", KEY, {"value": value}, {"If-None-Match": "*"}, key=key).status == 200
+        assert ui.get(KEY, key=key).json["entry"]["value"] == value
+    for value in (None, {"$what": 1}, [None], 1 << 70):
+        reply = ui.write("PUT", KEY, {"value": value}, {"If-None-Match": "*"}, key="w:odd")
+        assert reply.status in (400, 422), reply
+
+
+def test_a_form_is_looked_at_before_it_is_saved(ui: Ui) -> None:
+    fields = {
+        "namespace": "local",
+        "key": "w:form",
+        "value": "a\r\nb",
+        "form": "text",
+        "expiry": "none",
+        "ttl": "",
+    }
+    review = ui.form("/state/edit", **fields, version="", step="review")
+    assert review.status == 200 and "+a" in review.text and "+b" in review.text
+    assert ui.get(KEY, key="w:form").status == 404
+    saved = ui.form("/state/edit", **fields, version="", step="save")
+    assert (
+        saved.status == 303
+        and saved.headers["location"] == "/state/key?namespace=local&key=w%3Aform&done=set"
+    )
+    assert ui.get(KEY, key="w:form").json["entry"]["value"] == "a\nb"
+
+
+def test_a_form_shows_what_another_did_meanwhile(ui: Ui) -> None:
+    ui.home.run("state", "set", "w:both", "one")
+    page = ui.get("/state/edit", key="w:both").text
+    version = _hidden(page, "version")
+    ui.home.run("state", "set", "w:both", "theirs")
+    fields = {
+        "namespace": "local",
+        "key": "w:both",
+        "value": "mine",
+        "form": "text",
+        "expiry": "none",
+        "ttl": "",
+    }
+    for step in ("review", "save"):
+        reply = ui.form("/state/edit", **fields, version=version, step=step)
+        assert reply.status == 412
+        assert "Somebody else was faster" in reply.text and "-theirs" in reply.text and "+mine" in reply.text
+    assert ui.home.value("w:both") == "theirs"
+    again = ui.form("/state/edit", **fields, version=_hidden(reply.text, "version"), step="save")
+    assert again.status == 303
+    assert ui.home.value("w:both") == "mine"
+
+
+def test_a_delete_form_shows_what_another_did_meanwhile(ui: Ui) -> None:
+    ui.home.run("state", "set", "w:del", "one")
+    version = _hidden(ui.get("/state/delete", key="w:del").text, "version")
+    ui.home.run("state", "set", "w:del", "theirs")
+    reply = ui.form("/state/delete", namespace="local", key="w:del", version=version)
+    assert reply.status == 412 and "Nothing was deleted" in reply.text and "theirs" in reply.text
+    done = ui.form("/state/delete", namespace="local", key="w:del", version=_hidden(reply.text, "version"))
+    assert done.status == 303 and ui.get(KEY, key="w:del").status == 404
+
+
+def test_a_form_keeps_every_value_exactly(ui: Ui) -> None:
+    for number, value in enumerate(
+        ("plain", "two\nlines", "with\r\nreturns", "\ttab\x1b[0m", 5, 2.5, True, {"a": [1]})
+    ):
+        key = f"w:exact{number}"
+        ui.write("PUT", KEY, {"value": value}, {"If-None-Match": "*"}, key=key)
+        page = ui.get("/state/edit", key=key).text
+        shown = re.search(r"<textarea[^>]*>\n(.*?)</textarea>", page, re.S)
+        form = re.search(r'<option value="(\w+)" selected>', page)
+        assert shown is not None and form is not None
+        text = unescape(shown[1]).replace("\n", "\r\n")  # as browsers send it
+        fields = {
+            "namespace": "local",
+            "key": key,
+            "value": text,
+            "form": form[1],
+            "expiry": "none",
+            "ttl": "",
+        }
+        saved = ui.form("/state/edit", **fields, version=_hidden(page, "version"), step="save")
+        assert saved.status == 303 and saved.headers["location"].endswith("done=same"), (value, saved)
+
+
+def test_a_form_says_what_is_wrong_with_json(ui: Ui) -> None:
+    fields = {
+        "namespace": "local",
+        "key": "w:json",
+        "form": "json",
+        "expiry": "none",
+        "ttl": "",
+        "version": "",
+    }
+    reply = ui.form("/state/edit", **fields, value="{oops", step="review")
+    assert reply.status == 422 and "this is no JSON" in reply.text and "{oops" in reply.text
+
+
+def test_a_lock_is_broken_only_while_its_holder_is_the_one_that_was_seen(ui: Ui) -> None:
+    from tests.web.kit import hold
+
+    hold(ui.home, "w:lock")
+    wrong = ui.write("POST", "/api/v1/lock/break", {"reason": "late"}, {"If-Match": '"77"'}, name="w:lock")
+    assert wrong.status == 412
+    tag = ui.get("/api/v1/lock", name="w:lock").headers["etag"]
+    done = ui.write("POST", "/api/v1/lock/break", {"reason": "late"}, {"If-Match": tag}, name="w:lock")
+    assert done.status == 200 and done.json["reason"] == "late" and done.json["broken"]["name"] == "w:lock"
+    assert ui.get("/api/v1/lock", name="w:lock").status == 404
+
+
+def _hidden(page: str, name: str) -> str:
+    found = re.search(rf'<input type="hidden" name="{name}" value="([^"]*)">', page)
+    assert found is not None
+    return unescape(found[1])
