@@ -53,6 +53,11 @@ class Model(Protocol):
         """Whether ``op`` has changed nothing, whatever it found."""
         ...
 
+    def besides(self, op: Op, lost: int, failed: bool) -> list[Op]:
+        """What ``op``, during which so many replies were lost, may have done besides what its caller was told (or if
+        it ``failed``), as operations of unknown outcome."""
+        ...
+
     def show(self, op: Op) -> str:
         """Request and result, for people."""
         ...

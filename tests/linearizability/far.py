@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sloth_runner.state.backends import Options, open_store
+from sloth_runner.state.patience import Patience
 from tests.linearizability.checker import Request
 from tests.linearizability.perform import Handles, Outcome, handles, perform
 
@@ -31,7 +32,8 @@ class Place(NamedTuple):
 def opened(place: Place) -> Handles:
     """Handles of one's own."""
     store = open_store(place.url, Options(Path(place.folder), place.patience, place.timeout))
-    return handles(store, time.time, lambda: os.urandom(16).hex())
+    patience = None if store.traits.embedded else Patience(2 * place.timeout, place.patience)
+    return handles(store, time.time, lambda: os.urandom(16).hex(), patience)
 
 
 class Near:

@@ -51,6 +51,7 @@ class Recorder:
                 self.failed.append((op, outcome.why))
             elif op.known or not self.workload.model.reads(op):  # an unanswered read says nothing
                 self.ops.append(op)
+            self.ops += self.workload.model.besides(op, outcome.lost, outcome.fate == "failed")
             self.ended += 1
             self._guard.notify_all()
         return mind.saw(request, outcome)

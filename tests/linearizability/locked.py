@@ -10,7 +10,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from sloth_runner.state.locks import Held
-from tests.linearizability.checker import Model, Op
+from tests.linearizability.checker import Model, Op, as_unknown
 
 
 class Lock(NamedTuple):
@@ -73,6 +73,14 @@ class Locked:
         if verb == "acquire":
             return bool(op.result[0] == "other")
         return not op.result or (verb == "break" and op.result[1] is False)
+
+    def besides(self, op: Op, lost: int, failed: bool) -> list[Op]:
+        """See Model. Who takes a lock, gets no reply, and finds it taken away or its lease ended, takes it anew. If
+        that fails, the lease must have ended."""
+        if op.request[0] != "acquire" or not op.known:
+            return []
+        ttl: float = op.request[3]
+        return [as_unknown(op)] * (min(lost, int((op.ret - op.call) / ttl)) if failed else lost)
 
     def show(self, op: Op) -> str:
         """See Model."""

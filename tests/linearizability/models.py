@@ -81,6 +81,10 @@ class Records:
             return True
         return op.known and (op.result[0] == "conflict" or not _puts(op.request[1]))
 
+    def besides(self, op: Op, lost: int, failed: bool) -> list[Op]:
+        """See Model."""
+        return []
+
     def show(self, op: Op) -> str:
         """See Model."""
         verb, *args = op.request
@@ -262,6 +266,10 @@ class Cells:
         if verb in ("get", "row", "rows"):
             return True
         return op.known and verb != "add" and (op.result is False or op.result is None)
+
+    def besides(self, op: Op, lost: int, failed: bool) -> list[Op]:
+        """See Model."""
+        return []
 
     def show(self, op: Op) -> str:
         """See Model."""

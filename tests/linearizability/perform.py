@@ -4,15 +4,17 @@ that is killed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sloth_runner.errors import Conflict, Indeterminate, LockLost, StoreDown
 from sloth_runner.model import By
 from sloth_runner.state import locks
 from sloth_runner.state.locks import Held, Owner
+from sloth_runner.state.patience import Patience
+from sloth_runner.state.patient import Patient
 from sloth_runner.state.state import State
-from sloth_runner.state.store import Store
+from sloth_runner.state.store import Change, Check, Entry, Rev, Store
 from sloth_runner.state.writer import Retention, Writer
 from tests.linearizability.checker import Request
 
@@ -22,31 +24,74 @@ LOCK = ("acquire", "renew", "release", "write", "break", "info", "read")
 """Requests about a lock."""
 
 
+class Noting:
+    """``inner``, and how many replies to commits were lost."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self.traits = inner.traits
+        self.lost = 0
+
+    def get(self, key: str) -> Entry | None:
+        """See Store."""
+        return self.inner.get(key)
+
+    def scan(
+        self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Entry]:
+        """See Store."""
+        return self.inner.scan(prefix, after=after, limit=limit, reverse=reverse)
+
+    def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
+        """See Store."""
+        try:
+            return self.inner.commit(changes)
+        except Indeterminate:
+            self.lost += 1
+            raise
+
+    def close(self) -> None:
+        """See Store."""
+        self.inner.close()
+
+
 class Handles(NamedTuple):
     """One client's own handle on the store, and a State on it."""
 
-    store: Store
+    store: Noting
     state: State
     clock: Callable[[], float]
 
 
 class Outcome(NamedTuple):
     """``fate``: done (``result`` is what the model knows), failed (nothing was applied) or unknown; ``why`` it was
-    not done, for people; ``extra`` is for the client only."""
+    not done, for people; ``extra`` is for the client only; ``lost``: how many replies were lost on the way."""
 
     fate: str
     result: Any = None
     why: str = ""
     extra: Any = None
+    lost: int = 0
 
 
-def handles(store: Store, clock: Callable[[], float], new_id: Callable[[], str]) -> Handles:
-    """A client's handles; ``clock`` is a wall clock, for records."""
-    return Handles(store, State(Writer(store, clock, new_id, Retention()), SPACES[0], BY), clock)
+def handles(
+    store: Store, clock: Callable[[], float], new_id: Callable[[], str], patience: Patience | None = None
+) -> Handles:
+    """A client's handles; ``clock`` is a wall clock, for records. With ``patience``, State and locks have it;
+    requests to the store itself are made once."""
+    noting = Noting(store)
+    above: Store = noting if patience is None else Patient(noting, patience)
+    return Handles(noting, State(Writer(above, clock, new_id, Retention()), SPACES[0], BY), clock)
 
 
 def perform(on: Handles, request: Request) -> Outcome:
     """Do one request now."""
+    before = on.store.lost
+    outcome = _caught(on, request)
+    return outcome._replace(lost=on.store.lost - before)
+
+
+def _caught(on: Handles, request: Request) -> Outcome:
     try:
         return _perform(on, request)
     except Indeterminate as error:
@@ -95,7 +140,7 @@ def _state(state: State, verb: str, args: list[Any]) -> Any:
 
 
 def _lock(on: Handles, verb: str, args: list[Any]) -> Outcome:
-    store, now, name = on.store, on.clock(), args[0]
+    store, now, name = on.state.writer.store, on.clock(), args[0]
     if verb == "acquire":
         got = locks.acquire(store, SPACES[0], name, Owner(args[1], args[1], BY), args[2], now)
         if isinstance(got, Held):

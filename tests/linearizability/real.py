@@ -54,8 +54,9 @@ class Site(NamedTuple):
 
 
 class Report(NamedTuple):
-    """How many histories there were, operations in them, those that failed and are unknown, faults by name with how
-    many histories met them and the seconds that those took, seconds that all took and that the checker took; ``wrong``: histories that are not linearizable, for people."""
+    """How many histories there were, operations in them, those that failed and are unknown; faults by name, with how
+    many histories met them and how long those took; the seconds that all took and that the checker took; ``wrong``:
+    histories that are not linearizable, for people."""
 
     histories: int
     ops: int

@@ -40,5 +40,5 @@ def test_what_is_not_broken_passes(make: Maker, soak: bool) -> None:
     effort = histories(make, range(first, first + (MANY if soak else HISTORIES)))
     print(effort)
     assert not effort.wrong, effort.wrong
-    assert effort.unknown > effort.histories / 4  # replies were lost
+    assert effort.unknown > effort.histories / 10  # replies were lost
     assert effort.failed > effort.histories

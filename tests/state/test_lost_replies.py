@@ -21,7 +21,7 @@ from sloth_runner.state.locks import Held, Owner
 from sloth_runner.state.patience import CONTENTION, OUTAGE, Contact, Patience, Tries
 from sloth_runner.state.patient import Patient
 from sloth_runner.state.sealed import Sealed
-from sloth_runner.state.store import ABSENT, Change
+from sloth_runner.state.store import ABSENT, Change, Entry
 from sloth_runner.state.writer import Retention
 from tests.state.kit import BY, Clock, key_source, make_state
 from tests.state.lossy import FATES, Lossy
@@ -339,6 +339,32 @@ def test_a_lease_that_ended_while_its_reply_was_missing_is_taken_anew() -> None:
     assert isinstance(found, Held)
     assert found.token == 2
     assert line.memory.get(store_key("local", LEASE, "lock")) is not None
+
+
+@pytest.mark.parametrize("reads", range(6))
+def test_a_lock_that_was_taken_is_never_said_not_to_be(reads: int) -> None:
+    """The reply is lost, and after so many reads the line breaks, while what became of it is being found out."""
+    memory = MemoryStore(Clock())
+
+    class Breaking(Lossy):
+        left = 2 + reads
+
+        def get(self, key: str) -> Entry | None:
+            self.left -= 1
+            if self.left < 0:
+                raise StoreDown("the server does not answer")
+            return super().get(key)
+
+    lossy = Breaking(memory)
+    lossy.traits = memory.traits
+    lossy.suffer(["lost after"])
+    try:
+        found = locks.acquire(lossy, "local", "lock", Owner("t", "t", BY), 60, 0.0)
+    except StoreDown:
+        found = None
+    except Indeterminate:
+        return
+    assert (memory.get(store_key("local", LEASE, "lock")) is not None) is isinstance(found, Held)
 
 
 def test_what_is_compacted_is_not_guessed() -> None:

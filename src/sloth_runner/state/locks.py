@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from sloth_runner.errors import BadName, BadValue, Conflict, Corrupt, LockLost
+from sloth_runner.errors import BadName, BadValue, Conflict, Corrupt, Indeterminate, LockLost, StoreDown
 from sloth_runner.model import By
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.commits import Unknowable, settle
@@ -192,7 +192,7 @@ def break_lock(store: Store, lock: Info, by: By, reason: str, now: float) -> boo
     note = _fence(lock.token + 1, "break", by, now, reason=reason, holder=lock.owner.holder, before=before)
     changes = [Change(fence_key, note, fence.rev), Change(lease_key, None, PRESENT)]
     try:
-        settle(store, changes, lambda: _is(store, fence_key, note))
+        settle(store, changes, lambda: _was_broken(store, lock, note))
     except Conflict:
         return False
     return True
@@ -206,6 +206,17 @@ def lengthened(lock: Held, asked: float) -> str | None:
         f"the lease of the lock {lock.name!r} lasts {lock.ttl:g} s, the least that this store gives; "
         f"{asked:g} s were asked for"
     )
+
+
+def _was_broken(store: Store, lock: Info, note: bytes) -> bool:
+    """Whether it was us who took the lock away."""
+    fence = store.get(store_key(lock.namespace, FENCE, lock.name))
+    if fence is not None and _token(fence.value) > lock.token + 1:
+        raise Unknowable(
+            f"whether the lock {lock.name!r} was taken away by us can't be found out: others had it since",
+            next=["see who has it now: sloth-runner lock list"],
+        )
+    return fence is not None and fence.value == note
 
 
 def is_stale(lock: Info, host: str, boot: str, started: int | None) -> bool:
@@ -230,8 +241,18 @@ def _settled(store: Store, changes: list[Change]) -> int | None:
     revs = settle(store, changes, lambda: _is(store, fence.key, fence.value))
     if revs is not None:
         return revs[0]
-    entry = store.get(fence.key)
-    ours = entry is not None and entry.value == fence.value and _is(store, lease.key, lease.value)
+    try:
+        entry = store.get(fence.key)
+        ours = entry is not None and entry.value == fence.value and _is(store, lease.key, lease.value)
+    except StoreDown as down:
+        raise Indeterminate(
+            f"whether the lock {place(fence.key).name!r} was taken is not known: the store stopped answering",
+            system=down.message,
+            next=[
+                "see who has it: sloth-runner lock list",
+                "if it was taken, it ends by itself with its lease",
+            ],
+        ) from down
     return entry.rev if ours and entry is not None else None
 
 
