@@ -232,7 +232,7 @@ class Http:
         known = "x-consul-index" in headers or not target.startswith("kv/")
         if status in (200, 409) and known:
             try:
-                return Reply(status, headers, json.loads(data) if data else None)
+                return Reply(status, headers, json.loads(data.decode()) if data else None)
             except ValueError:
                 pass
         elif status == 404 and known and target.startswith(("kv/", "session/renew/")):

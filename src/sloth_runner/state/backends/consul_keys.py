@@ -19,6 +19,9 @@ _UNFIT: Final = re.compile(r"//|/\.\.?(?:/|$)|[^\x20-\x7e]")
 """What a Consul agent's URL paths can't hold: empty and dotted segments are redirected away; of characters beyond
 ASCII, which are printable depends on the release's Unicode tables."""
 
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.~/!$'()*+,;=:@-]*")
+"""What means itself in the path of a URL."""
+
 
 def written(key: str) -> str:
     """The Consul key (without the store's own prefix) of a store key, or the start of one of a start."""
@@ -46,6 +49,8 @@ def fitting(path: str) -> str:
 
 def quoted(path: str) -> str:
     """A fitting Consul key as it stands in a URL."""
+    if _PLAIN.fullmatch(path):
+        return path
     from urllib.parse import quote
 
     return quote(path, safe="/!$'()*+,;=:@~")

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import ssl
 
-_STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: |$)")
-_LENGTH: Final = re.compile(rb"\d{1,15}")
+_STATUS: Final = re.compile(r"HTTP/1\.([01]) ([1-5]\d\d)(?: |$)")
+_LENGTH: Final = re.compile(r"[0-9]{1,15}")
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;.*)?")
 _MOST_HEAD: Final = 1 << 16
 _PIECE: Final = 1 << 18
@@ -66,20 +66,20 @@ class Connection:
     def head(self) -> tuple[int, Mapping[str, str]]:
         """The status of the reply and its headers, names in lower case. The body is to be read next."""
         while True:
-            lines = self._until(b"\r\n\r\n", _MOST_HEAD).split(b"\r\n")
+            lines = self._until(b"\r\n\r\n", _MOST_HEAD).decode("latin-1").split("\r\n")
             found = _STATUS.match(lines[0])
             if found is None:
-                raise Broken(f"what it said is not HTTP: {bytes(lines[0][:60])!r}")
+                raise Broken(f"what it said is not HTTP: {lines[0][:60]!r}")
             status = int(found[2])
             if status >= 200:
                 break
         headers: dict[str, str] = {}
         for line in lines[1:]:
-            name, colon, text = line.partition(b":")
+            name, colon, text = line.partition(":")
             if not colon:
-                raise Broken(f"a header it sent is not HTTP: {bytes(line[:60])!r}")
-            headers[name.decode("latin-1").lower()] = text.strip().decode("latin-1")
-        if found[1] == b"0":
+                raise Broken(f"a header it sent is not HTTP: {line[:60]!r}")
+            headers[name.lower()] = text.strip()
+        if found[1] == "0":
             headers.setdefault("connection", "close")
         return status, headers
 
@@ -92,7 +92,7 @@ class Connection:
                 raise Broken(f"it sent the body in a way nobody asked for: {headers['transfer-encoding']}")
             yield from self._chunks()
         elif "content-length" in headers:
-            if _LENGTH.fullmatch(headers["content-length"].encode()) is None:
+            if _LENGTH.fullmatch(headers["content-length"]) is None:
                 raise Broken("the length it sent is no number")
             yield from self._exactly(int(headers["content-length"]))
         else:
