@@ -16,13 +16,13 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sloth_runner.errors import BadConfig, Conflict, Forbidden, Indeterminate, StoreDown, TooLarge
+from sloth_runner.errors import BadConfig, Conflict, Indeterminate, StoreDown, TooLarge
 from sloth_runner.state.backends import Options, open_store
 from sloth_runner.state.backends.consul_keys import fits, fitting, read, written
 from sloth_runner.state.backends.consul_rows import rows
 from sloth_runner.state.backends.consul_url import Address, parse
 from sloth_runner.state.layout import store_key
-from sloth_runner.state.store import ABSENT, ANY, PRESENT, Change, Check, Store
+from sloth_runner.state.store import ABSENT, ANY, PRESENT, Change, Check, Store, walk
 from tests.loopback import Reply, Request
 from tests.services import shared_url
 from tests.services.base import Server
@@ -182,6 +182,33 @@ def test_a_commit_has_a_size(opened: Open) -> None:
     store.commit([Change(key(f"l{n}"), b"", ANY, 10) for n in range(21)])
     with pytest.raises(TooLarge, match=r"64"):
         store.commit([Change(key(f"l{n}"), b"", PRESENT, 20) for n in range(22)])
+
+
+def test_walking_through_much_is_one_request(opened: Open, server: Server) -> None:
+    asked: list[str] = []
+
+    def meddle(request: Request, forward: Forward) -> Reply:
+        asked.append(request.path)
+        return forward(request)
+
+    meddler = Meddler(port_of(server), meddle)
+    try:
+        store = opened(meddler.port)
+        names = [f"{n:03}" for n in range(300)]
+        fill(store, names, b"x")
+        asked.clear()
+        assert [e.key for e in walk(store, key(""), page=50)] == [key(name) for name in names]
+        assert [e.key for e in walk(store, key(""), after=key("297"), page=50)] == [key("298"), key("299")]
+        assert len(asked) == 2
+        assert [e.key for e in walk(store, key("29"), page=3, reverse=True)] == [
+            key(n) for n in names[:289:-1]
+        ]
+        found = walk(store, "")
+        assert next(found).key == key("000")
+        found.close()  # type: ignore[attr-defined] # it is a generator
+        assert store.get(key("000")) is not None
+    finally:
+        meddler.close()
 
 
 def sessions(server: Server, store: Any) -> list[dict[str, Any]]:
@@ -479,7 +506,7 @@ class TestWatch:
             store = open_store(server.url, Options(Path("/"), 1.0))
             (rev,) = store.commit([Change(key("a"), b"1")])
             snapshot = ask(server, "GET", "snapshot")
-            store.commit([Change(key("a"), b"2")])
+            (lost,) = store.commit([Change(key("a"), b"2")])
             assert store.traits.watch is not None
             with store.traits.watch(key("")) as bell:
                 ask(server, "PUT", "snapshot", snapshot)
@@ -487,96 +514,10 @@ class TestWatch:
                 assert store.get(key("a")) == (key("a"), b"1", rev)
                 (after,) = store.commit([Change(key("a"), b"3", rev)])
                 assert bell(5) == (key("a"),)
-                assert after > rev
+                assert after > lost > rev
             store.close()
         finally:
             server.stop()
-
-
-ROOT_TOKEN = "5b1f0c3a-root"
-RULES = 'key_prefix "state/" { policy = "write" } session_prefix "" { policy = "write" }'
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that denies what no policy allows."""
-    shared_url("consul")
-    tokens = {"master": ROOT_TOKEN, "agent": ROOT_TOKEN}
-    acl = {"enabled": True, "default_policy": "deny", "tokens": tokens}
-    server = make(tmp_path_factory.mktemp("guarded"), {"acl": acl}, token=ROOT_TOKEN)
-    server.start()
-    yield server
-    server.stop()
-
-
-def new_token(server: Server, rules: str) -> str:
-    """A token that may do what the rules say."""
-    name = uuid.uuid4().hex
-    ask(server, "PUT", "acl/policy", {"Name": name, "Rules": rules}, token=ROOT_TOKEN)
-    made = ask(server, "PUT", "acl/token", {"Policies": [{"Name": name}]}, token=ROOT_TOKEN)
-    return str(made["SecretID"])
-
-
-def with_token(server: Server, token: str | None, environ: dict[str, str] | None = None) -> Any:
-    return open_store(server.url, Options(Path("/"), 1.0, password=token, environ=environ or {}))
-
-
-class TestAccess:
-    def test_the_documented_rules_are_enough(self, guarded: Server) -> None:
-        token = new_token(guarded, RULES)
-        for given_token, environ in ((token, {}), (None, {"CONSUL_HTTP_TOKEN": token})):
-            store = with_token(guarded, given_token, environ)
-            assert [proof for proof in store.traits.probe() if not proof.good] == []
-            (rev,) = store.commit([Change(key("a"), b"1")])
-            store.commit([Change(key("l"), b"", ABSENT, 10), Check(key("a"), rev)])
-            store.commit([Change(key("l"), None, PRESENT), Change(key("a"), None, rev)])
-            with store.traits.watch("") as bell:
-                store.commit([Change(key("b"), b"1")])
-                assert bell(5) == (key("b"),)
-            store.commit([Change(key("b"), None)])
-            assert list(store.scan()) == list(store.scan(limit=5)) == []
-            store.close()
-
-    def test_a_token_in_a_file(self, guarded: Server, tmp_path: Path) -> None:
-        (tmp_path / "token").write_text(new_token(guarded, RULES) + "\n")
-        store = with_token(guarded, None, {"CONSUL_HTTP_TOKEN_FILE": str(tmp_path / "token")})
-        assert store.get(key("none")) is None
-        store.close()
-
-    @pytest.mark.parametrize("token", [None, "no-such-token"])
-    def test_no_token_that_counts(self, guarded: Server, token: str | None) -> None:
-        store = with_token(guarded, token)
-        for work in (
-            lambda: store.get(key("a")),
-            lambda: list(store.scan()),
-            lambda: list(store.scan(limit=1)),
-            lambda: store.namespaces(),
-            lambda: store.traits.watch("").__enter__(),
-            lambda: store.commit([Change(key("a"), b"1")]),
-            lambda: store.commit([Change(key("a"), b"1", ABSENT, 10)]),
-            lambda: store.commit([Check(key("a"), ABSENT)]),
-        ):
-            with pytest.raises(Forbidden) as caught:
-                work()
-            assert 'key_prefix "state/"' in " ".join(caught.value.next)
-            assert token is None or token not in str(caught.value.document())
-        store.close()
-
-    def test_a_token_of_another_prefix_and_one_that_reads(self, guarded: Server) -> None:
-        for rules in ('key_prefix "other/" { policy = "write" }', 'key_prefix "state/" { policy = "read" }'):
-            store = with_token(guarded, new_token(guarded, rules))
-            with pytest.raises(Forbidden, match="refuses"):
-                store.commit([Change(key("a"), b"1")])
-            store.close()
-
-    def test_without_the_rule_for_sessions_leases_are_refused(self, guarded: Server) -> None:
-        store = with_token(guarded, new_token(guarded, 'key_prefix "state/" { policy = "write" }'))
-        store.commit([Change(key("s"), b"1"), Change(key("s2"), b"1")])
-        with pytest.raises(Forbidden) as caught:
-            store.commit([Change(key("l"), b"1", ABSENT, 10)])
-        assert "session_prefix" in " ".join(caught.value.next)
-        store.commit([Change(key("s"), None), Change(key("s2"), None)])
-        store.close()
 
 
 class Tls(NamedTuple):

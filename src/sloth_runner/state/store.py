@@ -96,6 +96,9 @@ class Traits(NamedTuple):
     probe: Callable[[], list[Proof]] | None = None
     """Proves by trying, on records of its own, that the server is what this store relies on. None where nothing is
     taken on trust: there is no server."""
+    streams: bool = False
+    """A scan in key order without a limit is one request, and holds little in memory, however much it brings; pages
+    would cost more than all of it. ``walk`` asks for no pages then."""
     shortest_lease: float = 0.0
     """Seconds that a lease lasts at least. ``locks`` rounds shorter ones up, and who asked for them is told."""
     patience: Patience | None = None
@@ -194,7 +197,10 @@ PAGE: Final = 250
 def walk(
     store: Store, prefix: str, *, after: str = "", reverse: bool = False, page: int = PAGE
 ) -> Iterator[Entry]:
-    """``scan`` for more entries than memory should hold: page by page, each page a snapshot of its own."""
+    """``scan`` for more entries than memory should hold: page by page, each a snapshot of its own, or at once."""
+    if store.traits.streams and not reverse:
+        yield from store.scan(prefix, after=after)
+        return
     while True:
         found = list(store.scan(prefix, after=after, limit=page, reverse=reverse))
         yield from found

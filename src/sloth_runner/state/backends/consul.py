@@ -47,6 +47,7 @@ TRAITS: Final = Traits(
     concurrency=16,
     max_changes=MOST_CHANGES,
     max_value=MOST_VALUE,
+    streams=True,
     shortest_lease=LEAST,
 )
 _ENDED: Final = "invalid session"
