@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import BadConfig
+from sloth_runner.names import did_you_mean
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.store import Store, Traits
 
@@ -105,7 +106,7 @@ def _from_entry_point(scheme: str, url: str, options: Options) -> Store:
     raise BadConfig(
         f"the store {scheme!r} is not known; there are {', '.join(known)}",
         unchanged=["nothing was read or written"],
-        next=['[state] store = "sqlite"'],
+        next=[*did_you_mean(scheme, known), '[state] store = "sqlite"'],
     )
 
 
