@@ -122,10 +122,11 @@ class App:
         other._store = self.fresh_store()
         return other
 
-    def fresh_store(self, patience: float = PATIENCE) -> Store:
-        """Another handle on the store, for another thread or another patience; its user closes it."""
+    def fresh_store(self, patience: float = PATIENCE, timeout: float | None = None) -> Store:
+        """Another handle on the store, for another thread, patience or time-out (of a request, in seconds; at most
+        the configured one); its user closes it."""
         if not self.settings.store.startswith("memory"):
-            return self._open(patience)
+            return self._open(patience, timeout)
         if not self.encrypted:
             return self.store()
         from sloth_runner.state.sealed import Sealed
@@ -180,10 +181,10 @@ class App:
         source = self.key_source()
         return Sealed(self.raw_store(), source)
 
-    def raw_store(self, patience: float = PATIENCE) -> Store:
+    def raw_store(self, patience: float = PATIENCE, timeout: float | None = None) -> Store:
         """The store below encryption: what is there, sealed or not; its server is tried before the first commit. Its
         user closes it."""
-        store = self.untried_store(patience)
+        store = self.untried_store(patience, timeout)
         if store.traits.embedded:
             return store
         from sloth_runner.state.trust import Trust, Trusting
@@ -191,16 +192,17 @@ class App:
         self._trust = self._trust or Trust(self.store_name, self.clock)
         return Trusting(store, self._trust)
 
-    def untried_store(self, patience: float = PATIENCE) -> Store:
+    def untried_store(self, patience: float = PATIENCE, timeout: float | None = None) -> Store:
         """The store below encryption, to try its server. Its user closes it."""
         from sloth_runner.state.backends import Options, open_store
 
         settings = self.settings
         try:
+            limit = settings.request_timeout
             options = Options(
                 settings.state_folder,
                 patience,
-                settings.request_timeout,
+                limit if timeout is None else min(limit, timeout),
                 self._password(),
                 self.environ,
                 self._shared,
@@ -245,9 +247,9 @@ class App:
         """Who we are."""
         return By(self.settings.user, self.settings.host, os.getpid(), run, task)
 
-    def namespaces(self) -> list[str]:
-        """Every namespace that the store holds, in order."""
-        store = self.store()
+    def namespaces(self, store: Store | None = None) -> list[str]:
+        """Every namespace that the store holds, in order; read by this handle (None: the app's own)."""
+        store = store or self.store()
         listed: Callable[[], list[str]] | None = getattr(store, "namespaces", None)
         if listed is not None:
             return [name for name in listed() if name != STORE]
@@ -263,16 +265,16 @@ class App:
         measure: Callable[[str], int] | None = getattr(self.store(), "file_bytes", None)
         return None if measure is None else measure(namespace)
 
-    def known_agents(self) -> list[str]:
+    def known_agents(self, store: Store | None = None) -> list[str]:
         """``local``, the configured agents, and those that have state."""
-        having = {name for name in self.namespaces() if name != SHARED}
+        having = {name for name in self.namespaces(store) if name != SHARED}
         return [LOCAL, *sorted((having | set(self.settings.agents)) - {LOCAL})]
 
-    def require_agent(self, name: str) -> str:
+    def require_agent(self, name: str, store: Store | None = None) -> str:
         """Return ``name`` if it is known: configured, or with state. Raises BadName, AgentUnknown."""
         if name == LOCAL or check_agent_name(name) in self.settings.agents:
             return name
-        known = self.known_agents()
+        known = self.known_agents(store)
         if name in known:
             return name
         raise AgentUnknown(
@@ -353,8 +355,8 @@ class App:
             )
         return found
 
-    def _open(self, patience: float) -> Store:
-        store = self.raw_store(patience)
+    def _open(self, patience: float, timeout: float | None = None) -> Store:
+        store = self.raw_store(patience, timeout)
         try:
             if self.settings.encryption is None:
                 ring = store.get(KEYRING)

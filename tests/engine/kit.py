@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from sloth_runner.engine.calls import Calls
 from sloth_runner.engine.context import Context
 from sloth_runner.engine.holding import Renewer
+from sloth_runner.engine.lines import ledger_line
 from sloth_runner.engine.lock_calls import Locker
 from sloth_runner.engine.mask import Mask
 from sloth_runner.engine.module_calls import ModuleCalls, World
 from sloth_runner.engine.pump import Pump, Strand, Wait
+from sloth_runner.engine.run import to_the_end
 from sloth_runner.engine.secrets import Secrets
-from sloth_runner.errors import Bug
+from sloth_runner.engine.store_desk import StoreDesk
+from sloth_runner.errors import Bug, SlothError
 from sloth_runner.model import Body, Call, Site, TaskDef
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.store import Store
+from sloth_runner.state.writer import Mutation, Writer
 from tests.state.kit import make_state
 
 Script = Callable[[], Generator[Call, Any, Any]]
@@ -29,16 +33,41 @@ def call(name: str, *args: object) -> Call:
     return Call(name, (None, *args) if name.startswith("state.") else args)
 
 
+class Counted(Writer):
+    """Writes as ``writer`` does, and keeps how many mutations came together each time."""
+
+    def __init__(self, writer: Writer, flushes: list[int]) -> None:
+        super().__init__(writer.store, writer.clock, writer.new_id, writer.retention)
+        self.flushes = flushes
+
+    def apply(self, mutations: Sequence[Mutation]) -> list[object]:
+        """See Writer."""
+        self.flushes.append(len(mutations))
+        return super().apply(mutations)
+
+
 class Bench:
     """A pump with state, locks, sleep and parallel over one store; tasks are Python generators."""
 
-    def __init__(self, store: Store | None = None, nonce: str = "p1", deadline: float | None = None) -> None:
+    def __init__(
+        self,
+        store: Store | None = None,
+        nonce: str = "p1",
+        deadline: float | None = None,
+        fresh: Callable[[float | None], Store] | None = None,
+    ) -> None:
         self.store = store or MemoryStore()
         self.state = make_state(self.store)
-        writer = self.state.writer
         self.flushes: list[int] = []
-        self.pump = Pump(self._serve, self._flush, writer.apply, lambda: None)
-        self.renewer = Renewer(lambda: self.store, time.time)
+        self.state.writer = writer = Counted(self.state.writer, self.flushes)
+
+        def make(store: Store) -> Writer:
+            return Writer(store, writer.clock, writer.new_id, writer.retention)
+
+        self.downs: list[SlothError] = []
+        self.desk = StoreDesk(writer, make, fresh, self.downs.append)
+        self.pump = Pump(self._serve, self.desk, lambda: None)
+        self.renewer = Renewer(lambda seconds: self.store, time.time)
         self.locker = Locker(self.pump, self.renewer, time.time, nonce, "boot", 1)
         secrets = Secrets(Mask(), lambda name: None, lambda path: b"", "/")
         modules = ModuleCalls(
@@ -47,6 +76,7 @@ class Bench:
                 {},
                 self._no_transport,
                 lambda agent: Ledger(self.store, agent, tuple),
+                lambda agent: ledger_line(self.desk, Ledger(self.store, agent, tuple), self.downs.append),
                 lambda agent: None,
                 lambda name: [name],
                 "/",
@@ -58,7 +88,13 @@ class Bench:
             )
         )
         self.calls = Calls(
-            lambda: self.pump, self.locker, modules, lambda name: name, lambda: 0.001, deadline, secrets
+            lambda: self.pump,
+            self.locker,
+            modules,
+            lambda name, store: name,
+            lambda: 0.001,
+            deadline,
+            secrets,
         )
         self.results: dict[str, object] = {}
         self.more: dict[str, Wait] = {}
@@ -73,23 +109,19 @@ class Bench:
             return self.more[call.name]
         return self.calls.serve(strand, call)
 
-    def _flush(self, mutations: list[Any]) -> list[object]:
-        self.flushes.append(len(mutations))
-        return self.state.writer.apply(mutations)
-
     def start(self, name: str, script: Script) -> Strand:
         """Begin a task; its result or error is kept under its name."""
         task = TaskDef(name, lambda: script(), Site("/x.sloth", 1))
         context = Context(
-            f"{name}@local", "local", task, self.state, lambda kind, data: self.said.append((kind, data))
+            f"{name}@local", "local", task, self.state, self.desk, lambda *event: self.said.append(event)
         )
         self.locker.begin(context.instance)
 
         def body() -> Body:
-            return (yield from script())
+            return (yield from to_the_end(script(), None))
 
         def done(value: object, error: BaseException | None) -> None:
-            self.locker.end(context)
+            self.locker.abandon(context)
             if error is None:
                 self.results[name] = value
             else:
@@ -105,6 +137,7 @@ class Bench:
             self.pump.run()
         finally:
             self.renewer.close()
+            self.desk.close()
         for error in self.errors.values():
             raise error
         return self.results

@@ -50,7 +50,7 @@ def test_an_import_delays_no_renewal_in_other_namespaces_and_a_loss_is_told(
 
     for holding in (*blocked, free):
         holding.on_lost = lambda error, holding=holding: on_lost(holding, error)
-    renewer = Renewer(lambda: opened(tmp_path, sealed, 0.05), time.time)
+    renewer = Renewer(lambda seconds: opened(tmp_path, sealed, 0.05), time.time)
     make = store.traits.bulk
     assert make is not None
     with make("local") as bulk:
@@ -94,7 +94,7 @@ def test_a_renewal_that_waited_out_its_lease_is_a_loss(tmp_path: Path) -> None:
     holding.until = start + 1800.0
     looks = iter([start, start + 1.0, start + 1.0])  # when it is added, due and begun; then the wait is over
     renewer = Renewer(
-        lambda: Counting(tmp_path, patience=0.05), time.time, lambda: next(looks, start + 3600.0)
+        lambda seconds: Counting(tmp_path, patience=0.05), time.time, lambda: next(looks, start + 3600.0)
     )
     make = store.traits.bulk
     assert make is not None

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
 
 from sloth_runner.engine.pump import Wait
-from sloth_runner.errors import Interrupted, NotANumber, TimedOut
+from sloth_runner.engine.store_desk import QUICK
+from sloth_runner.errors import Busy, Interrupted, NotANumber, TimedOut
 from sloth_runner.model import Call
+from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.store import Change, Check
 from tests.engine.kit import Bench, call
 
 Steps = Generator[Call, Any, Any]
@@ -214,22 +218,26 @@ def test_an_interrupt_cuts_sleeps_short_and_lets_commands_end() -> None:
 
 
 def test_a_store_held_by_others_is_waited_for_in_a_thread() -> None:
-    from sloth_runner.errors import Busy
+    """The pump's thread doesn't wait if others could go on; and what waited is done, once."""
+    tries: list[float | None] = []
+    threads: set[str] = set()
 
-    bench = Bench()
-    tries: list[int] = []
-    apply = bench.state.writer.apply
+    class Held(MemoryStore):
+        """A handle on the same entries that waits no longer than it may."""
 
-    def busy_once(mutations: list[Any]) -> list[object]:
-        tries.append(len(mutations))
-        return [Busy("held by another process")] * len(mutations)
+        def __init__(self, patience: float | None) -> None:
+            super().__init__()
+            self.__dict__.update(vars(bench.store))
+            self.patience = patience
 
-    bench.pump._flush = busy_once
+        def commit(self, changes: Sequence[Change | Check]) -> list[int]:
+            tries.append(self.patience)
+            threads.add(threading.current_thread().name)
+            if self.patience is not None:
+                raise Busy("held by another process")
+            return super().commit(changes)
 
-    def late(mutations: list[Any]) -> list[object]:
-        return apply(mutations)
-
-    bench.pump._slow_flush = late
+    bench = Bench(MemoryStore(), fresh=Held)
 
     def body() -> Steps:
         return (yield call("state.increment", "n"))
@@ -240,4 +248,5 @@ def test_a_store_held_by_others_is_waited_for_in_a_thread() -> None:
 
     results = bench.run(a=body, b=body, sleeper=sleeper)
     assert sorted([results["a"], results["b"]], key=str) == [1, 2]
-    assert tries == [2]
+    assert tries == [QUICK, None]
+    assert len(threads) == 2

@@ -14,8 +14,10 @@ from sloth_runner.engine.pump import Pump, Wait
 from sloth_runner.engine.queue import Ended
 from sloth_runner.engine.rolling import batches, most_failures
 from sloth_runner.engine.run import Rules, Runner
+from sloth_runner.engine.store_desk import StoreDesk
 from sloth_runner.errors import TaskFailed, Unreachable
 from sloth_runner.model import Body, Call, Share, Site, TaskDef
+from tests.state.kit import make_state
 
 HERE = Site("f", 1)
 PLAIN = Rules()
@@ -75,7 +77,8 @@ class Trial:
                 return None
             return Wait(lambda: self._work(str(call.args[0])))
 
-        pump = Pump(serve, lambda queued: [], lambda queued: [], lambda: None)
+        writer = make_state().writer
+        pump = Pump(serve, StoreDesk(writer, lambda store: writer), lambda: None)
         runner = Runner(
             self.plan,
             rules,
@@ -90,7 +93,8 @@ class Trial:
         return runner.ended
 
     def _context(self, instance: Instance) -> Context:
-        return Context(instance.id, instance.agent, instance.task, None, lambda kind, data: None, "/")  # type: ignore[arg-type]
+        say = lambda kind, data: None  # noqa: E731 - nobody listens
+        return Context(instance.id, instance.agent, instance.task, None, None, say, "/")  # type: ignore[arg-type]
 
     async def _work(self, name: str) -> None:
         import asyncio

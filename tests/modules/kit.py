@@ -7,14 +7,17 @@ import gzip
 import itertools
 import os
 import stat
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sloth_runner.engine.converge import Converging
 from sloth_runner.engine.drive import Desk, Drive, Skipped
 from sloth_runner.engine.job import About, Job
+from sloth_runner.engine.lines import ledger_line
 from sloth_runner.engine.rehearsal import Rehearsal
+from sloth_runner.engine.store_desk import StoreDesk
+from sloth_runner.errors import SlothError
 from sloth_runner.model import Outcome
 from sloth_runner.modules import Context, Sources, check_args, kinds, modules
 from sloth_runner.modules.base import Deliver, Predict
@@ -26,6 +29,7 @@ from sloth_runner.transport.base import Transport, discard
 from sloth_runner.transport.local import LocalTransport
 from sloth_runner.transport.loop import Loop
 from tests.archives import tar
+from tests.state.kit import make_state
 
 if TYPE_CHECKING:
     from sloth_runner.model import Sink
@@ -100,8 +104,18 @@ class Machine:
             name, "stack", ("ann", "host", 1, "run", "task"), (f"{name}(…)",), 1, notify,
             sensitive=context.sensitive, salt="salt" if context.sensitive else "",
         )  # fmt: skip
+        desk_of_store = StoreDesk(make_state(self.store).writer, lambda store: make_state(store).writer)
+        broken: list[SlothError] = []
+        line = ledger_line(desk_of_store, self.ledger, broken.append)
         converging = Converging(
-            kinds(), self.ledger, about, sources, lambda: next(self.clock), self.jobs.append, self.rehearsal
+            kinds(),
+            self.ledger,
+            line,
+            about,
+            sources,
+            lambda: next(self.clock),
+            self.jobs.append,
+            self.rehearsal,
         )
         desk = Desk(
             self._recall,
@@ -109,8 +123,9 @@ class Machine:
             sources.tree,
             self._deliver(sources),
             converging.ensure,
-            lambda op: None,
+            self._foretold,
             self._skipped,
+            desk_of_store,
         )
         drive = Drive(steps, self._at_once, desk)
         try:
@@ -157,8 +172,12 @@ class Machine:
 
         return deliver
 
-    def _recall(self, name: str) -> Mapping[str, Any] | None:
-        entry = self.ledger.entry(name)
+    def _foretold(self, prediction: Predict) -> Generator[Any, Any, None]:
+        yield from ()
+
+    def _recall(self, name: str) -> Generator[Any, Any, Mapping[str, Any] | None]:
+        known = yield self.ledger.asking([name])
+        entry = known[0][0]
         return None if entry is None else entry.memory
 
     def _remember(self, address: str, memory: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from sloth_runner.errors import SlothError
-from sloth_runner.state.ledger import entries
+from sloth_runner.state.ledger_queries import entries
 from tests.modules.kit import Killed, Machine, Way, make_tree, read_tree
 
 CASES = Path(__file__).parent / "cases"

@@ -17,7 +17,7 @@ from sloth_runner.modules import kinds
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource, differing
 from sloth_runner.ops import Batch, Exec, Found, MakeDir, OpError, Read, Stat, Unpack, Write, mutates
 from sloth_runner.state.backends.memory import MemoryStore
-from sloth_runner.state.ledger import entries
+from sloth_runner.state.ledger_queries import entries
 from sloth_runner.state.store import Change as StoreChange
 from sloth_runner.state.store import Check, Rev
 from sloth_runner.transport.local import LocalTransport

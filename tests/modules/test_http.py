@@ -14,7 +14,7 @@ import pytest
 
 from sloth_runner.errors import SlothError
 from sloth_runner.ops import Fetch, Reach
-from sloth_runner.state.ledger import entries
+from sloth_runner.state.ledger_queries import entries
 from tests.loopback import Reply, Request, Server
 from tests.modules.kit import Killed, Machine
 

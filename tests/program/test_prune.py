@@ -11,7 +11,8 @@ import pytest
 from sloth_runner.execution.loading import RunOptions
 from sloth_runner.execution.pruning import Pruning
 from sloth_runner.state.layout import LOCAL
-from sloth_runner.state.ledger import Ledger, entries
+from sloth_runner.state.ledger import Ledger
+from sloth_runner.state.ledger_queries import entries
 from tests.program.kit import Home
 
 

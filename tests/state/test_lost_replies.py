@@ -15,7 +15,8 @@ from sloth_runner.state import edits, lineage, locks, rollback, tags
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import FENCE, LEASE, store_key
-from sloth_runner.state.ledger import Ledger, intents, pending
+from sloth_runner.state.ledger import Ledger
+from sloth_runner.state.ledger_queries import intents, pending
 from sloth_runner.state.ledger_records import Intent, Pending
 from sloth_runner.state.locks import Held, Owner
 from sloth_runner.state.patience import CONTENTION, OUTAGE, Contact, Patience, Tries
@@ -448,7 +449,7 @@ def test_pauses_grow_stay_below_their_bound_and_end(chances: list[float]) -> Non
         pauses.append(seconds)
         clock.now += seconds + 0.001
 
-    patience = Patience(9, 2, clock=clock, sleep=sleep, chance=itertools.cycle(chances).__next__)
+    patience = Patience(9, 2, clock=clock, sleep=sleep, random=itertools.cycle(chances).__next__)
     patience.contact.reached = True
     for pace, length in ((CONTENTION, 2), (OUTAGE, 9)):
         pauses.clear()

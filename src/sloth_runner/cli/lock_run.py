@@ -40,7 +40,7 @@ def run_locked(
     """
     app = shell.app()
     held = _acquire(shell, namespace, name, ttl, wait, holder)
-    renewer = Renewer(lambda: app.fresh_store(PATIENCE), shell.world.clock)
+    renewer = Renewer(lambda seconds: app.fresh_store(PATIENCE, seconds), shell.world.clock)
     lost: list[SlothError] = []
     try:
         environ = {**shell.world.environ, "SLOTH_LOCK_NAME": name, "SLOTH_LOCK_TOKEN": str(held.token)}

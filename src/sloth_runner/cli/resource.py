@@ -33,7 +33,7 @@ def _agents(shell: Shell, where: Where) -> list[str]:
 @output_option
 def list_resources(shell: Shell, /, prefix: str, where: Where) -> None:
     """List what was converged on a machine: all, or what begins with PREFIX (a type, or type:id)."""
-    from sloth_runner.state.ledger import entries
+    from sloth_runner.state.ledger_queries import entries
 
     store = shell.app().store()
     found = [(agent, e) for agent in _agents(shell, where) for e in entries(store, agent, prefix)]

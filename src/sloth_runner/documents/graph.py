@@ -10,7 +10,7 @@ from sloth_runner.engine import records
 from sloth_runner.errors import BadStack
 from sloth_runner.names import did_you_mean
 from sloth_runner.state.layout import SHARED
-from sloth_runner.state.ledger import claimed, entries
+from sloth_runner.state.ledger_queries import claimed, entries
 
 if TYPE_CHECKING:
     from sloth_runner.app import App

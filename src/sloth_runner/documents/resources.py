@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def one(store: Store, agent: str, address: str) -> Entry:
     """What is known of a resource. Raises KeyMissing."""
-    from sloth_runner.state.ledger import Ledger, entries
+    from sloth_runner.state.ledger import Ledger
+    from sloth_runner.state.ledger_queries import entries
 
     entry = Ledger(store, agent, tuple).entry(address)
     if entry is not None:

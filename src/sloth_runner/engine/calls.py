@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from sloth_runner.engine import arguments as arg
 from sloth_runner.engine.facts_calls import FactsCalls
 from sloth_runner.engine.pump import Deadline, Fork, Pump, Strand, Wait
+from sloth_runner.engine.run import to_the_end
 from sloth_runner.engine.state_calls import handlers
 from sloth_runner.engine.transaction import Transaction
-from sloth_runner.errors import BadArgument, Bug, Conflict, SlothError, TaskFailed, TimedOut, Unpredictable
+from sloth_runner.errors import BadArgument, Bug, Conflict, TaskFailed, TimedOut, Unpredictable
+from sloth_runner.state.asking import Ask
 from sloth_runner.state.layout import LOCAL
 
 if TYPE_CHECKING:
@@ -19,21 +21,22 @@ if TYPE_CHECKING:
     from sloth_runner.engine.module_calls import ModuleCalls
     from sloth_runner.engine.secrets import Secrets
     from sloth_runner.model import Body, Call
+    from sloth_runner.state.store import Store
 
 TRIES = 10
 _IN_TRANSACTION = frozenset({"state.txn_end", "engine.deadline", "engine.end_attempt", "state.lock_exit"})
 
 
 class Calls:
-    """Answers the calls of one run's bodies. ``known_agent`` raises AgentUnknown for a name nobody knows. Unless
-    ``sleeps``, sleeping takes no time (in check mode)."""
+    """Answers the calls of one run's bodies. ``known_agent`` raises AgentUnknown for a name that neither settings nor
+    the store know. Unless ``sleeps``, sleeping takes no time (in check mode)."""
 
     def __init__(
         self,
         pump: Callable[[], Pump],
         locker: Locker,
         modules: ModuleCalls,
-        known_agent: Callable[[str], object],
+        known_agent: Callable[[str, Store], object],
         jitter: Callable[[], float],
         deadline: float | None,
         secrets: Secrets,
@@ -46,6 +49,7 @@ class Calls:
         self._secrets = secrets
         self._facts = FactsCalls(modules.world.transport)
         self._known_agent = known_agent
+        self._known: set[str] = set()
         self._jitter = jitter
         self._deadline = deadline
         self._sleeps = sleeps
@@ -84,8 +88,7 @@ class Calls:
         if name == "engine.begin":
             return self._modules.begin(context)
         if name == "engine.end_attempt":
-            self._locker.end(context)
-            return None
+            return self._locker.end(context)
         if name == "engine.unknown":
             (field,) = call.args
             what = "not all fields of its result are" if field == "*" else f"its {field} is not"
@@ -96,8 +99,13 @@ class Calls:
 
     def _serve_state(self, context: Context, strand: Strand, name: str, call: Call) -> object:
         selector, *args = call.args
-        if isinstance(selector, str) and selector != "@shared":
-            self._known_agent(selector)
+        if isinstance(selector, str) and selector != "@shared" and selector not in self._known:
+
+            def known(_: object) -> object:
+                self._known.add(selector)
+                return self._serve_state(context, strand, name, call)
+
+            return context.desk.ask(Ask(lambda store: self._known_agent(selector, store), known))
         handler = self._state.get(name)
         if handler is not None:
             return handler(context, context.view(selector), args)
@@ -125,7 +133,14 @@ class Calls:
         transaction, context.transaction = context.transaction, None
         if transaction is None:
             raise Bug("a transaction ended that had not begun")
-        if transaction.finish(ok):
+
+        def ended(done: bool) -> object:
+            return self._ended(context, transaction, ok, done, last)
+
+        return context.desk.ask(Ask(lambda store: transaction.finish(store, ok), ended))
+
+    def _ended(self, context: Context, transaction: Transaction, ok: bool, done: bool, last: bool) -> object:
+        if done:
             if ok:
                 context.tally.changes.extend(transaction.changes)
             return "done"
@@ -167,20 +182,8 @@ class Calls:
         bodies: list[tuple[Body, object]] = []
         for index, start in enumerate(starts, 1):
             branch = context.fork(index)
-            bodies.append((self._branch(start, branch), branch))
+            bodies.append((to_the_end(start(), call.site), branch))
         return Fork(bodies)
-
-    def _branch(self, start: Callable[[], Body], branch: Context) -> Body:
-        error: SlothError | None = None
-        result: object = None
-        try:
-            result = yield from start()
-        except SlothError as failure:
-            error = failure
-        self._locker.end(branch)
-        if error is not None:
-            raise error
-        return result
 
     def _set_deadline(self, context: Context, call: Call) -> Deadline:
         """An attempt's time; the run's if that ends sooner. Clean-up (``None``) has no end but the user's."""

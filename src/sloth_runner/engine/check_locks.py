@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sloth_runner.engine.holding import Holding
 from sloth_runner.engine.lock_calls import Locker, Request, who
 from sloth_runner.state.layout import LEASE, store_key
+from sloth_runner.state.locks import Info
 from sloth_runner.state.store import Change
 
 if TYPE_CHECKING:
@@ -28,11 +29,12 @@ class CheckLocker(Locker):
     """Locks over an overlay of the store: what others hold is passed over, after it was told."""
 
     def _wait_for(self, context: Context, request: Request, then: Callable[[Holding], object]) -> object:
-        found = self._take(context, request)
-        if not isinstance(found, Holding):
+        desk = context.desk
+        found = desk.ask(self._taking(context, request, lambda found: found))
+        if isinstance(found, Info):
             context.note("info", f"would wait for the lock {request.name!r}, held by {who(found)}")
             lease = store_key(request.namespace, LEASE, request.name)
-            context.state.writer.store.commit([Change(lease, None)])
-            found = self._take(context, request)
+            desk.store.commit([Change(lease, None)])
+            found = desk.ask(self._taking(context, request, lambda found: found))
         assert isinstance(found, Holding)
         return then(found)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sloth_runner.state.asking import Ask
 from sloth_runner.state.state import State
 
 if TYPE_CHECKING:
     from sloth_runner.engine.holding import Holding
+    from sloth_runner.engine.store_desk import StoreDesk
     from sloth_runner.engine.transaction import Transaction
     from sloth_runner.model import Site, TaskDef
+    from sloth_runner.state.store import Store
     from sloth_runner.state.writer import Fence
 
 
@@ -33,11 +36,11 @@ class Tally:
 class Context:
     """Who a strand works for. A branch of ``parallel`` has its parent's context as ``parent``.
 
-    ``say(kind, data)`` emits an event of this task; ``attempt`` counts from 1 over retries.
+    ``say(kind, data)`` emits an event of this task; ``attempt`` counts from 1 over retries; ``desk`` asks the store.
     """
 
     __slots__ = (
-        "agent", "attempt", "branch", "holdings", "instance", "parent", "say", "state", "tally", "task",
+        "agent", "attempt", "branch", "desk", "holdings", "instance", "parent", "say", "state", "tally", "task",
         "transaction", "workdir",
     )  # fmt: skip
 
@@ -47,6 +50,7 @@ class Context:
         agent: str,
         task: TaskDef | None,
         state: State,
+        desk: StoreDesk,
         say: Callable[[str, dict[str, object]], None],
         workdir: str = "",
         parent: Context | None = None,
@@ -56,6 +60,7 @@ class Context:
         self.agent = agent
         self.task = task
         self.state = state
+        self.desk = desk
         self.say = say
         self.workdir = workdir
         self.parent = parent
@@ -68,7 +73,9 @@ class Context:
     def fork(self, index: int) -> Context:
         """The context of one branch of ``parallel``: same task, own locks."""
         branch = f"{self.branch}/{index}"
-        return Context(self.instance, self.agent, self.task, self.state, self.say, self.workdir, self, branch)
+        return Context(
+            self.instance, self.agent, self.task, self.state, self.desk, self.say, self.workdir, self, branch
+        )
 
     def fences(self) -> tuple[Fence, ...]:
         """The locks that writes from here are made under: own ones and those of enclosing branches."""
@@ -81,6 +88,22 @@ class Context:
         """A lock held here or by an enclosing branch."""
         found = self.holdings.get(where)
         return found if found or self.parent is None else self.parent.find(where)
+
+    def ask(
+        self, state: State, work: Callable[[State], Any], then: Callable[[Any], object] | None = None
+    ) -> object:
+        """A reply: what ``work`` finds in ``state``, a view that this context gave; ``then`` makes the result of
+        it."""
+        desk = self.desk
+        if desk.embedded:  # the commonest case by far, and the quickest
+            found = work(state)
+            return found if then is None else then(found)
+        transaction = self.transaction
+
+        def look(store: Store) -> object:
+            return work(state.through(store) if transaction is None else transaction.over(store))
+
+        return desk.ask(Ask(look, then))
 
     def note(self, level: str, text: str, site: Site | None = None) -> None:
         """A line of the task's log."""

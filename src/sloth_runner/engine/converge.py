@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.drive import Skipped
 from sloth_runner.engine.job import About, Job, attribute_lines, converged
+from sloth_runner.engine.lines import Durable
 from sloth_runner.engine.recording import Recording, covered
 from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.base import Change, Converged, Look, Observed, Source, Told, differing
@@ -23,6 +24,7 @@ from sloth_runner.state.ledger_records import (
 )
 
 if TYPE_CHECKING:
+    from sloth_runner.engine.lines import Line
     from sloth_runner.engine.rehearsal import Rehearsal
     from sloth_runner.modules.base import Attributes, Ensure, Kind
     from sloth_runner.modules.sources import Sources
@@ -35,6 +37,7 @@ class Converging:
         self,
         kinds: Mapping[str, Kind],
         ledger: Ledger,
+        line: Line,
         about: About,
         sources: Sources,
         clock: Callable[[], float],
@@ -43,6 +46,7 @@ class Converging:
     ) -> None:
         self._kinds = kinds
         self._ledger = ledger
+        self._line = line
         self._about = about
         self._sources = sources
         self._clock = clock
@@ -57,12 +61,12 @@ class Converging:
         if len(request.wants) > 1:  # one of them does not stand for the call
             self._recording = Recording(self._ledger, self._about._replace(call=""), self._clock)
         kind = self._kinds[request.wants[0].resource.kind]
-        ledger = self._ledger
-        jobs = []
-        for want in request.wants:
-            address = want.resource.address
-            entry = ledger.entry(address)
-            jobs.append(Job(want, entry, ledger.intent(address), self._about.sensitive))
+        addresses = [want.resource.address for want in request.wants]
+        known = self._ledger.recall(addresses)
+        if known is None:
+            known = yield self._ledger.asking(addresses)
+        pairs = zip(request.wants, known, strict=True)
+        jobs = [Job(want, entry, intent, self._about.sensitive) for want, (entry, intent) in pairs]
         yield from self._observe(kind, jobs)
         todo = []
         for job in jobs:
@@ -134,7 +138,8 @@ class Converging:
         if self._rehearsal is not None:
             yield from self._rehearse(kind, todo, changes)
             return
-        self._recording.begin(todo)
+        self._recording.intend(todo)
+        yield Durable(self._line)
         notes = yield from kind.converge(changes)
         after = yield from kind.observe([Look(job.want.resource, _keys(job.wanted)) for job in todo])
         for job, note, observed in zip(todo, notes, after, strict=True):

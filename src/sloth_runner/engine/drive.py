@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sloth_runner.engine.lines import Durable
 from sloth_runner.errors import SlothError, TaskFailed
 from sloth_runner.model import Outcome
 from sloth_runner.modules.base import Deliver, Ensure, Predict, Recall, Source, SourceTree
 from sloth_runner.ops import Batch, Exec, Fetch, OpError, mutation
 from sloth_runner.plain import NamedTuple
+from sloth_runner.state.asking import Ask
 from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:
+    from sloth_runner.engine.store_desk import StoreDesk
     from sloth_runner.model import Sink
     from sloth_runner.modules.base import SourceEntry, Step, Steps
     from sloth_runner.ops import Op, Result
@@ -28,16 +31,18 @@ class Skipped(Exception):
 
 
 class Desk(NamedTuple):
-    """Who answers the steps that no machine performs. ``ensure`` gives a generator of steps whose return value is
-    the answer; ``foretold`` hears of a Predict; ``skipped`` makes the outcome of a call that a Skipped has ended."""
+    """Who answers the steps that no machine performs. ``recall``, ``ensure`` and ``foretold`` (of a Predict) give a
+    generator of steps whose return value is the answer; ``skipped`` makes the outcome of a call that a Skipped has
+    ended; ``store`` is where an Ask goes."""
 
-    recall: Callable[[str], Mapping[str, Any] | None]
+    recall: Callable[[str], Generator[Any, Any, Mapping[str, Any] | None]]
     source: Callable[[str], bytes]
     tree: Callable[[str], Sequence[SourceEntry]]
     deliver: Callable[[Deliver], bool]
     ensure: Callable[[Ensure], Generator[Any, Any, Any]]
-    foretold: Callable[[Predict], None]
+    foretold: Callable[[Predict], Generator[Any, Any, None]]
     skipped: Callable[[Predict | None, Skipped], Outcome]
+    store: StoreDesk | None = None
 
 
 class Drive:
@@ -72,7 +77,10 @@ class Drive:
     async def perform(self, transport: Transport, op: Op, on_output: Sink) -> Op | None:
         """Wait for ``op`` and go on. Cancelled, the module is closed: it does nothing more."""
         try:
-            result = await transport.do(op, discard if _is_quiet(op) else on_output)
+            if type(op) in _OF_STORE:
+                result: object = await self._fetch(op)
+            else:
+                result = await transport.do(op, discard if _is_quiet(op) else on_output)
         except (OpError, SlothError, Skipped) as error:
             return self.throw(error)
         except BaseException:
@@ -80,6 +88,13 @@ class Drive:
             self.close()
             raise
         return self.advance(result)
+
+    async def _fetch(self, step: Any) -> object:
+        if isinstance(step, Durable):
+            await step.line.durable()
+            return None
+        assert self._desk.store is not None
+        return await self._desk.store.fetch(step)
 
     def close(self) -> None:
         """Nothing more is done."""
@@ -127,7 +142,10 @@ class Drive:
         if kind is SourceTree:
             return self._desk.tree(step.path)  # type: ignore[union-attr] # kind says so
         if kind is Recall:
-            return self._desk.recall(step.name)  # type: ignore[union-attr] # kind says so
+            self._stack.append(self._desk.recall(step.name))  # type: ignore[union-attr] # kind says so
+            return None
+        if kind in _OF_STORE:
+            return self._from_store(step)
         if kind is Deliver:
             changed = self._desk.deliver(step)  # type: ignore[arg-type] # kind says so
             if changed:
@@ -135,13 +153,21 @@ class Drive:
             return changed
         if kind is Predict:
             self._prediction = step  # type: ignore[assignment] # kind says so
-            self._desk.foretold(step)  # type: ignore[arg-type] # kind says so
+            self._stack.append(self._desk.foretold(step))  # type: ignore[arg-type] # kind says so
             return None
         result = self._at_once(step)  # type: ignore[arg-type] # what is left are operations
         if result is None:
             return WAIT
         self._changed(step, result)
         return result
+
+    def _from_store(self, step: Any) -> object:
+        """What the store answers at once; WAIT if it is far away."""
+        if isinstance(step, Durable):
+            return None if step.line.at_once() else WAIT
+        assert self._desk.store is not None
+        answer = self._desk.store.ask(step)
+        return WAIT if answer is step else answer
 
     def _uncaught(self, failure: Exception) -> None:
         if isinstance(failure, Skipped):
@@ -171,6 +197,7 @@ def _is_quiet(op: Op) -> bool:
 
 
 WAIT = object()
+_OF_STORE = frozenset((Ask, Durable))
 
 
 def _told(failure: Exception) -> Exception:

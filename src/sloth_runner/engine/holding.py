@@ -39,14 +39,14 @@ class Holding:
 class Renewer:
     """Renews leases at a third of their ttl from a thread of its own.
 
-    ``open_store`` gives the thread's handle, which waits for others no longer than PATIENCE; ``wall`` seconds since
-    the epoch, for the record; ``monotonic`` seconds for the schedule. ``on_lost`` of a holding is called in that
-    thread, once.
+    ``open_store`` gives the thread's handle, which waits for others no longer than PATIENCE, and for an answer no
+    longer than the seconds it is given; ``wall`` seconds since the epoch, for the record; ``monotonic`` seconds for
+    the schedule. ``on_lost`` of a holding is called in that thread, once.
     """
 
     def __init__(
         self,
-        open_store: Callable[[], Store],
+        open_store: Callable[[float], Store],
         wall: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -55,6 +55,7 @@ class Renewer:
         self._monotonic = monotonic
         self._due: dict[int, tuple[float, Holding]] = {}
         self._change = threading.Condition()
+        self._renewing: Holding | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
         self.failure: BaseException | None = None
@@ -66,36 +67,34 @@ class Renewer:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="lock-renewal", daemon=True)
                 self._thread.start()
-            self._change.notify()
+            self._change.notify_all()
 
     def remove(self, holding: Holding) -> None:
         """Stop renewing; returns only when no renewal of this lock is under way."""
         with self._change:
             self._due.pop(id(holding), None)
+            while self._renewing is holding:
+                self._change.wait()
 
     def close(self) -> None:
         """End the thread and give its handle back."""
         with self._change:
             self._closed = True
-            self._change.notify()
+            self._change.notify_all()
         if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:
         store: Store | None = None
+        length = 0.0
         try:
-            with self._change:
-                while not self._closed:
-                    now = self._monotonic()
-                    next_due = min((due for due, _ in self._due.values()), default=None)
-                    if next_due is None or next_due > now:
-                        self._change.wait(None if next_due is None else next_due - now)
-                        continue
-                    store = store or self._open()
-                    stuck: dict[str, Lost] = {}
-                    for key, (due, holding) in list(self._due.items()):
-                        if due <= now:
-                            self._renew(store, key, holding, stuck)
+            while due := self._next():
+                wanted = min(holding.lock.ttl for holding in due) / 4
+                if store is None or wanted < length / 2:
+                    if store is not None:
+                        store.close()
+                    store, length = self._open(wanted), wanted
+                self._renew_all(store, due)
         except BaseException as error:
             self.failure = error
             self._lose_all(error)
@@ -103,38 +102,72 @@ class Renewer:
             if store is not None:
                 store.close()
 
-    def _renew(self, store: Store, key: int, holding: Holding, stuck: dict[str, Lost]) -> None:
-        """Renew one, unless its namespace has just been found ``stuck``: then all others would wait for nothing."""
+    def _next(self) -> list[Holding]:
+        """Those whose time has come, waited for; none when it is over."""
+        with self._change:
+            while not self._closed:
+                now = self._monotonic()
+                due = [holding for at, holding in self._due.values() if at <= now]
+                if due:
+                    return due
+                first = min((at for at, _ in self._due.values()), default=None)
+                self._change.wait(None if first is None else first - now)
+            return []
+
+    def _renew_all(self, store: Store, due: list[Holding]) -> None:
+        """Renew each that is still wanted. Once a namespace (or the server of all) has been found stuck, the others
+        there would wait for nothing."""
+        stuck: dict[str, Lost] = {}
+        for holding in due:
+            with self._change:
+                if self._closed or id(holding) not in self._due:
+                    continue
+                self._renewing = holding
+            try:
+                self._renew(store, holding, stuck)
+            finally:
+                with self._change:
+                    self._renewing = None
+                    self._change.notify_all()
+
+    def _renew(self, store: Store, holding: Holding, stuck: dict[str, Lost]) -> None:
         from sloth_runner.state.locks import renew
 
         now = self._monotonic()
-        ttl, namespace = holding.lock.ttl, holding.lock.namespace
-        if namespace not in stuck:
+        ttl = holding.lock.ttl
+        where = holding.lock.namespace if store.traits.embedded else ""
+        if where not in stuck:
             try:
                 renew(store, holding.lock, self._wall())
                 holding.until = now + ttl
-                self._due[key] = (now + ttl / 3, holding)
+                self._again(holding, now + ttl / 3)
                 return
             except LockLost as lost:
-                self._lose(key, holding, lost)
+                self._lose(holding, lost)
                 return
             except Lost as trouble:
                 # The store does not answer just now; the lease may outlast that.
-                stuck[namespace] = trouble
+                stuck[where] = trouble
                 now = self._monotonic()
         if now >= holding.until:
-            self._lose(key, holding, _unknown(holding, stuck[namespace]))
+            self._lose(holding, _unknown(holding, stuck[where]))
         else:
-            self._due[key] = (now + min(ttl / 10, 1.0), holding)
+            self._again(holding, now + min(ttl / 10, 1.0))
 
-    def _lose(self, key: int, holding: Holding, error: SlothError) -> None:
-        self._due.pop(key, None)
-        if holding.on_lost is not None:
+    def _again(self, holding: Holding, at: float) -> None:
+        with self._change:
+            if id(holding) in self._due:
+                self._due[id(holding)] = (at, holding)
+
+    def _lose(self, holding: Holding, error: SlothError) -> None:
+        with self._change:
+            wanted = self._due.pop(id(holding), None) is not None
+        if wanted and holding.on_lost is not None:
             holding.on_lost(error)
 
     def _lose_all(self, error: BaseException) -> None:
-        for key, (_, holding) in list(self._due.items()):
-            self._lose(key, holding, _unknown(holding, error))
+        for _, holding in list(self._due.values()):
+            self._lose(holding, _unknown(holding, error))
 
 
 def _unknown(holding: Holding, error: BaseException) -> LockLost:

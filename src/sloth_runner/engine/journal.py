@@ -8,6 +8,7 @@ from typing import Any
 
 from sloth_runner.engine import records
 from sloth_runner.engine.context import Context
+from sloth_runner.engine.lines import Job
 from sloth_runner.engine.mask import Mask
 from sloth_runner.engine.plan import Instance, Plan
 from sloth_runner.engine.queue import Ended
@@ -152,8 +153,20 @@ class Journal:
             )  # fmt: skip
         return {"tasks": self._mask.cover_all(tasks)}
 
+    def job(self) -> Job | None:
+        """The records that are due, to be written in one commit."""
+        if not self._rows:
+            return None
+        rows, self._rows = self._rows, []
+        fences = self._fences()
+
+        def failed() -> None:
+            self._rows = rows + self._rows
+
+        return Job(lambda store: records.write(store, rows, fences), lambda _: None, failed)
+
     def settle(self) -> None:
-        """Write the records that are due, in one commit."""
+        """Write the records that are due, in one commit, at once."""
         if self._rows:
             rows, self._rows = self._rows, []
             self._write(rows)

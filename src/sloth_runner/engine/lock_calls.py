@@ -14,10 +14,13 @@ from sloth_runner.errors import BadArgument, LockHeld, LockLost, LockOwner, Slot
 from sloth_runner.model import Returned
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state import locks
+from sloth_runner.state.asking import Ask
+from sloth_runner.state.patience import chance
 
 if TYPE_CHECKING:
     from sloth_runner.engine.check_locks import NoRenewal
     from sloth_runner.state.state import State
+    from sloth_runner.state.store import Store
 
 DEFAULT_TTL = 60.0
 _OPTIONS: dict[str, arg.Kinds] = {"wait": (int, float, str), "keep": bool}
@@ -61,15 +64,47 @@ class Locker:
         """A task instance begins: its locks are its own until it ends."""
         self._alive.add(instance)
 
-    def end(self, context: Context) -> None:
-        """A task attempt has ended: release what it left, with a warning, unless it asked to keep it."""
-        for where, holding in list(context.holdings.items()):
-            del context.holdings[where]
+    def end(self, context: Context) -> object:
+        """A task attempt has ended: release what it left, with a warning, unless it asked to keep it. A reply."""
+        left = list(context.holdings.values())
+        context.holdings.clear()
+        if not context.branch:
+            self._alive.discard(context.instance)
+        if not left:
+            return None
+
+        def let_go(store: Store) -> None:
+            errors: list[SlothError] = []
+            for holding in left:
+                self._renewer.remove(holding)
+                try:
+                    if not holding.keep:
+                        locks.release(store, holding.lock, self._clock())
+                except SlothError as error:
+                    errors.append(error)
+            if errors:
+                raise errors[0]
+
+        def told(_: object) -> None:
+            for holding in left:
+                if not holding.keep:
+                    text = f"the lock {holding.lock.name!r} was still held at the end: released"
+                    context.note("warn", text)
+
+        return context.desk.ask(Ask(let_go, told))
+
+    def abandon(self, context: Context) -> None:
+        """The same, at once, for a body that did not get as far: its leases end by themselves if the store is
+        gone."""
+        for holding in list(context.holdings.values()):
             self._renewer.remove(holding)
-            if holding.keep:
-                continue
-            locks.release(context.state.writer.store, holding.lock, self._clock())
-            context.note("warn", f"the lock {holding.lock.name!r} was still held at the end: released")
+            if not holding.keep:
+                try:
+                    locks.release(context.desk.store, holding.lock, self._clock())
+                except SlothError as error:
+                    text = f"the lock {holding.lock.name!r} could not be released: {error.message}"
+                    context.note("warn", text)
+        context.holdings.clear()
         if not context.branch:
             self._alive.discard(context.instance)
 
@@ -81,8 +116,11 @@ class Locker:
     def try_lock(self, context: Context, state: State, strand: Strand, args: Sequence[object]) -> object:
         """``state.try_lock``: the token, or false."""
         request = self._request("state.try_lock", context, state, args)
-        found = self._take(context, request)
-        return found.lock.token if isinstance(found, Holding) else False
+
+        def told(found: Holding | locks.Info) -> object:
+            return found.lock.token if isinstance(found, Holding) else False
+
+        return context.desk.ask(self._taking(context, request, told))
 
     def unlock(self, context: Context, state: State, strand: Strand, args: Sequence[object]) -> object:
         """``state.unlock``: True; False with a warning if it had expired or is nobody's; raises if another's."""
@@ -97,13 +135,17 @@ class Locker:
         holding.depth -= 1
         if holding.depth:
             return True
-        return self._let_go(context, holding)
+        return self._let_go(context, holding, lambda released: released)
 
     def is_locked(self, context: Context, state: State, strand: Strand, args: Sequence[object]) -> object:
         """``state.is_locked``: whether it is held now, and by which holder."""
         (name,) = arg.take("state.is_locked", args, 1, 1)
-        found = locks.info(state.writer.store, state.home(locks.check_lock_name(name)), name)
-        return False if found is None else Returned((True, found.owner.holder))
+        home = state.home(locks.check_lock_name(name))
+
+        def told(found: locks.Info | None) -> object:
+            return False if found is None else Returned((True, found.owner.holder))
+
+        return context.ask(state, lambda view: locks.info(view.store, home, name), told)
 
     def enter(self, context: Context, state: State, strand: Strand, args: Sequence[object]) -> object:
         """The beginning of ``with_lock``: waits up to the ttl; the lock renews itself until ``leave``."""
@@ -129,12 +171,18 @@ class Locker:
         handle, ok = arg.take("state.with_lock", args, 2, 2)
         owner, holding, _ = self._entered.pop(handle)
         holding.depth -= 1
-        if holding.depth == 0 and not self._let_go(owner, holding) and ok:
-            raise LockLost(
-                f"the lock {holding.lock.name!r} was lost while it was held: its lease of "
-                f"{human(holding.lock.ttl)} ended before the function did"
-            )
-        return True
+        if holding.depth:
+            return True
+
+        def told(released: bool) -> object:
+            if not released and ok:
+                raise LockLost(
+                    f"the lock {holding.lock.name!r} was lost while it was held: its lease of "
+                    f"{human(holding.lock.ttl)} ended before the function did"
+                )
+            return True
+
+        return self._let_go(owner, holding, told)
 
     def _request(self, function: str, context: Context, state: State, args: Sequence[object]) -> Request:
         name, second, *rest = arg.take(function, args, 1, 4)
@@ -163,95 +211,127 @@ class Locker:
         identity = "\x1f".join((holder, by.run or "", self._nonce, context.instance, context.branch))
         return locks.Owner(holder, identity, by, self._boot, self._started)
 
-    def _take(self, context: Context, request: Request) -> Holding | locks.Info:
+    def _taking(
+        self, context: Context, request: Request, then: Callable[[Holding | locks.Info], object]
+    ) -> Ask:
         """One try. A lock this branch has already is renewed and counted deeper."""
         where = (request.namespace, request.name)
-        own = context.holdings.get(where)
-        store = context.state.writer.store
+        known = context.holdings.get(where)
+        own = known if known is not None and known.lock.owner.holder == request.holder else None
         owner = self._owner(context, request.holder)
-        if own is not None and own.lock.owner.holder == request.holder:
-            own.lock = locks.renew(store, own.lock, self._clock(), request.ttl)
-            own.depth += 1
-            return own
-        found = locks.acquire(store, *where, owner, request.ttl, self._clock())
-        if isinstance(found, locks.Info):
-            kept = self._inherit(context, found, request)
-            if kept is None:
-                return found
-            found = kept
-        holding = Holding(found, keep=request.keep, until=self._pump.clock() + found.ttl)
-        context.holdings[where] = holding
-        told = locks.lengthened(found, request.ttl)
-        if told is not None:
-            context.note("info", told)
-        return holding
+        began = self._pump.clock()
 
-    def _inherit(self, context: Context, found: locks.Info, request: Request) -> locks.Held | None:
+        def take(store: Store) -> locks.Held | locks.Info:
+            now = self._clock()
+            if own is not None:
+                return locks.renew(store, own.lock, now, request.ttl)
+            found = locks.acquire(store, *where, owner, request.ttl, now)
+            kept = self._inherit(store, owner, found, request) if isinstance(found, locks.Info) else None
+            return kept or found
+
+        def taken(found: locks.Held | locks.Info) -> object:
+            if isinstance(found, locks.Info):
+                return then(found)
+            until = began + found.ttl
+            holding = own or Holding(found, keep=request.keep, until=until)
+            if own is not None:
+                own.lock, own.until = found, until
+                own.depth += 1
+            context.holdings[where] = holding
+            told = locks.lengthened(found, request.ttl) if own is None else None
+            if told is not None:
+                context.note("info", told)
+            return then(holding)
+
+        return Ask(take, taken)
+
+    def _inherit(
+        self, store: Store, owner: locks.Owner, found: locks.Info, request: Request
+    ) -> locks.Held | None:
         """A lock kept by a task of this run that has ended, for a later one that names the same holder."""
         if not self._is_ours_and_ended(found) or found.owner.holder != request.holder:
             return None
-        store = context.state.writer.store
         lock = locks.adopt(store, found)
         if lock is None:
             return None
-        lock = lock._replace(owner=self._owner(context, request.holder))
-        return locks.renew(store, lock, self._clock(), request.ttl)
+        return locks.renew(store, lock._replace(owner=owner), self._clock(), request.ttl)
 
     def _is_ours_and_ended(self, found: locks.Info) -> bool:
         parts = found.owner.identity.split("\x1f")
         return len(parts) == 5 and parts[2] == self._nonce and parts[3] not in self._alive
 
     def _wait_for(self, context: Context, request: Request, then: Callable[[Holding], object]) -> object:
-        found = self._take(context, request)
-        if isinstance(found, Holding):
-            return then(found)
-        if request.wait <= 0:
-            raise _held(request, found, self._clock())
-        context.note("info", f"waiting for the lock {request.name!r}, held by {who(found)}")
+        def told(found: Holding | locks.Info) -> object:
+            if isinstance(found, Holding):
+                return then(found)
+            if request.wait <= 0:
+                raise _held(request, found, self._clock())
+            context.note("info", f"waiting for the lock {request.name!r}, held by {who(found)}")
+            return Wait(lambda: self._poll(context, request, then, end))
+
         end = self._pump.clock() + request.wait
+        return context.desk.ask(self._taking(context, request, told))
 
-        async def poll() -> object:
-            import asyncio
-            import random
+    async def _poll(
+        self, context: Context, request: Request, then: Callable[[Holding], object], end: float
+    ) -> object:
+        """Try again and again, until the time is up."""
+        import asyncio
 
-            pause = 0.005
-            while True:
-                left = end - self._pump.clock()
-                await asyncio.sleep(max(0.0, min(left, pause * random.uniform(0.5, 1.5))))  # noqa: S311 - jitter
-                pause = min(pause * 1.5, 0.25)
-                got = self._take(context, request)
-                if isinstance(got, Holding):
-                    return then(got)
-                if left <= 0:
-                    raise _held(request, got, self._clock())
+        pause = 0.005
+        while True:
+            left = end - self._pump.clock()
+            await asyncio.sleep(max(0.0, min(left, pause * (0.5 + chance()))))
+            pause = min(pause * 1.5, 0.25)
+            got = await context.desk.fetch(self._taking(context, request, lambda found: found))
+            if isinstance(got, Holding):
+                return then(got)
+            if left <= 0:
+                assert isinstance(got, locks.Info)
+                raise _held(request, got, self._clock())
 
-        return Wait(poll)
-
-    def _let_go(self, context: Context, holding: Holding) -> bool:
-        self._renewer.remove(holding)
+    def _let_go(self, context: Context, holding: Holding, then: Callable[[bool], object]) -> object:
         where = (holding.lock.namespace, holding.lock.name)
         owner: Context | None = context
         while owner is not None:
             owner.holdings.pop(where, None)
             owner = owner.parent
-        released = locks.release(context.state.writer.store, holding.lock, self._clock())
-        if not released:
-            context.note("warn", f"the lock {holding.lock.name!r} had expired before it was released")
-        return released
 
-    def _unlock_found(self, context: Context, where: tuple[str, str], holder: object) -> bool:
-        store = context.state.writer.store
-        found = locks.info(store, *where)
-        if found is None:
-            context.note("warn", f"unlock: nobody holds the lock {where[1]!r} (it may have expired)")
-            return False
-        if self._is_ours_and_ended(found) and holder in (None, found.owner.holder):
+        def release(store: Store) -> bool:
+            self._renewer.remove(holding)
+            return locks.release(store, holding.lock, self._clock())
+
+        def told(released: bool) -> object:
+            if not released:
+                context.note("warn", f"the lock {holding.lock.name!r} had expired before it was released")
+            return then(released)
+
+        return context.desk.ask(Ask(release, told))
+
+    def _unlock_found(self, context: Context, where: tuple[str, str], holder: object) -> object:
+        def look(store: Store) -> bool | locks.Info | None:
+            found = locks.info(store, *where)
+            if (
+                found is None
+                or not self._is_ours_and_ended(found)
+                or holder not in (None, found.owner.holder)
+            ):
+                return found
             lock = locks.adopt(store, found)
             return lock is not None and locks.release(store, lock, self._clock())
-        raise LockOwner(
-            f"the lock {where[1]!r} is held by {who(found)}: only its owner can unlock it",
-            next=["an operator can take it away: sloth-runner lock break " + where[1]],
-        )
+
+        def told(found: bool | locks.Info | None) -> bool:
+            if isinstance(found, bool):
+                return found
+            if found is None:
+                context.note("warn", f"unlock: nobody holds the lock {where[1]!r} (it may have expired)")
+                return False
+            raise LockOwner(
+                f"the lock {where[1]!r} is held by {who(found)}: only its owner can unlock it",
+                next=["an operator can take it away: sloth-runner lock break " + where[1]],
+            )
+
+        return context.desk.ask(Ask(look, told))
 
 
 def who(found: locks.Info) -> str:

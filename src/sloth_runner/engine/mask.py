@@ -7,6 +7,7 @@ secret by taking it apart is beyond this.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -21,11 +22,12 @@ DOTS = "••••••"
 class Mask:
     """Learns secrets and covers them in texts."""
 
-    __slots__ = ("_forms", "_known")
+    __slots__ = ("_forms", "_guard", "_known")
 
     def __init__(self) -> None:
         self._known: set[str] = set()
         self._forms: list[str] = []
+        self._guard = threading.Lock()
 
     def learn(self, value: Value) -> None:
         """Cover this value from now on; of a table, each text in it."""
@@ -91,11 +93,15 @@ class Mask:
             raise
 
     def _learn(self, secret: str) -> None:
-        for part in (secret, *secret.splitlines()):
-            if len(part) >= SHORTEST and part not in self._known:
-                self._known.add(part)
-                self._forms += [form for form in forms(part) if form not in self._forms]
-        self._forms.sort(key=len, reverse=True)
+        """Secrets are learned in the threads that ask the store, too: the list of forms is replaced, not changed."""
+        parts = (secret, *secret.splitlines())
+        new = [part for part in parts if len(part) >= SHORTEST and part not in self._known]
+        if not new:
+            return
+        with self._guard:
+            every = dict.fromkeys([*self._forms, *(form for part in new for form in forms(part))])
+            self._forms = sorted(every, key=len, reverse=True)
+            self._known.update(new)
 
 
 def forms(secret: str) -> Iterator[str]:

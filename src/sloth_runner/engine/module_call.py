@@ -10,6 +10,7 @@ from sloth_runner.engine.context import Context
 from sloth_runner.engine.converge import Converging
 from sloth_runner.engine.drive import Desk, Drive, Skipped
 from sloth_runner.engine.job import About, Job
+from sloth_runner.engine.lines import Durable
 from sloth_runner.engine.pump import Wait
 from sloth_runner.errors import Bug, SlothError, TaskProblem, Unpredictable
 from sloth_runner.model import Call, Outcome, Partial
@@ -52,6 +53,7 @@ class ModuleCall:
         self._identity = identity
         world = owner.world
         self._ledger = world.ledger(common.target)
+        self._line = world.line(common.target)
         self._rehearsal = None if quiet else world.rehearsal(common.target)
         if common.sensitive:
             self._learn(module, args)
@@ -59,7 +61,6 @@ class ModuleCall:
         self._jobs: list[Job] = []
         self._called_for: list[Pending] = []
         self._named = False
-        steps = module.run(args, owner.setting(context, common))
         desk = Desk(
             self._recall,
             owner.sources.read,
@@ -68,7 +69,9 @@ class ModuleCall:
             self._ensure,
             self._foretold,
             self._skipped,
+            context.desk,
         )
+        steps = self._to_the_end(module.run(args, owner.setting(context, common)))
         self._drive = Drive(steps, self._transport.at_once, desk)
         self._partial: dict[str, bytes] = {}
 
@@ -126,9 +129,7 @@ class ModuleCall:
         outcome: Outcome | None = self._drive.outcome
         if outcome is None:
             raise Bug(f"{self._call.name} ended without an outcome")
-        if self._rehearsal is None:
-            self._keep(outcome)
-        elif not self._named and not self._quiet:
+        if self._rehearsal is not None and not self._named and not self._quiet:
             self._name("")  # it found nothing to do: what it named on another day is still wanted
         if not self._quiet:
             if outcome.changed:
@@ -141,34 +142,47 @@ class ModuleCall:
             return Partial({k: v for k, v in result.items() if k not in outcome.unknown}, outcome.unknown)
         return result
 
-    def _foretold(self, prediction: Predict) -> None:
+    def _to_the_end(self, steps: Generator[Any, Any, Outcome]) -> Generator[Any, Any, Outcome]:
+        """The module's steps, and what is to be remembered of them."""
+        outcome = yield from steps
+        if self._rehearsal is None:
+            yield from self._keep(outcome)
+        return outcome
+
+    def _foretold(self, prediction: Predict) -> Generator[Any, Any, None]:
         """A command is about to run: the handlers that it may call for are due before it does anything, so that
         they are not lost with us."""
         if self._rehearsal is None and self._common.notify:
             about, now = self._about(), self._owner.world.clock()
             run, task = about.by[3] or "", about.by[4] or ""
             due = [Pending(n, about.stack, prediction.address, now, run, task) for n in about.notify]
-            self._called_for = [one for one in due if not self._ledger.is_due(one)]
+            already = yield self._ledger.due_already(due)
+            self._called_for = [one for one in due if one not in already]
             self._ledger.call_for(self._called_for)
-            self._ledger.flush()
+            yield Durable(self._line)
 
-    def _keep(self, outcome: Outcome) -> None:
+    def _keep(self, outcome: Outcome) -> Generator[Any, Any, None]:
         """What the call remembers; and a command that changed nothing calls for no handler."""
-        if not outcome.changed:
-            for one in self._called_for:
-                self._ledger.done(one)
+        if not outcome.changed and self._called_for:
+            yield self._ledger.done(self._called_for)
         if outcome.remember is None:
             return
         about, now = self._about(), self._owner.world.clock()
         address, memory = outcome.remember
         kind, _, name = address.partition(":")
-        entry = self._ledger.entry(address)
+        entry = yield from self._entry(address)
         made = Entry(
             kind, name, {}, {}, {}, None, {}, True, None, None, entry.order if entry else now, now, about.by,
             about.stack, about.site, about.line, about.module, memory=memory, agent=about.agent,
         )  # fmt: skip
         if entry is None or made._replace(time=entry.time, by=entry.by, line=entry.line) != entry:
             self._ledger.record(made, {}, (), begun=False)
+
+    def _entry(self, address: str) -> Generator[Any, Any, Entry | None]:
+        known = self._ledger.recall([address])
+        if known is None:
+            known = yield self._ledger.asking([address])
+        return known[0][0]
 
     def _failed(self, error: SlothError) -> object:
         if self._rehearsal is not None:
@@ -193,10 +207,10 @@ class ModuleCall:
         if not self._quiet:
             report(self._context, self._call, self._common.target, changed, message, diff)
 
-    def _recall(self, name: str) -> Mapping[str, Any] | None:
+    def _recall(self, name: str) -> Generator[Any, Any, Mapping[str, Any] | None]:
         if self._rehearsal is not None:
             self._name(name)
-        entry = self._ledger.entry(name)
+        entry = yield from self._entry(name)
         return None if entry is None else entry.memory
 
     def _deliver(self, op: Deliver) -> bool:
@@ -207,8 +221,8 @@ class ModuleCall:
     def _ensure(self, request: Ensure) -> Generator[Any, Any, Any]:
         world = self._owner.world
         return Converging(
-            world.kinds, self._ledger, self._about(), self._owner.sources, world.clock, self._converged,
-            self._rehearsal,
+            world.kinds, self._ledger, self._line, self._about(), self._owner.sources, world.clock,
+            self._converged, self._rehearsal,
         ).ensure(request)  # fmt: skip
 
     def _converged(self, job: Job) -> None:

@@ -15,9 +15,11 @@ from sloth_runner.modules import Context as Setting
 from sloth_runner.modules import Sources, check_args
 from sloth_runner.ops import OpError, Stat
 from sloth_runner.plain import NamedTuple
+from sloth_runner.state.asking import Ask
 from sloth_runner.state.ledger_records import stamps
 
 if TYPE_CHECKING:
+    from sloth_runner.engine.lines import Line
     from sloth_runner.engine.rehearsal import Rehearsal
     from sloth_runner.modules.base import Kind, Module
     from sloth_runner.state.ledger import Ledger
@@ -41,14 +43,15 @@ class Common(NamedTuple):
 
 class World(NamedTuple):
     """What module calls of one run work with. ``transport`` gives the way to an agent (or raises Unreachable,
-    AgentUnknown), ``ledger`` its ledger; ``rehearsal`` its picture in check mode, else None. ``expand`` turns what
-    ``delegate_to`` names into agents; ``text`` gives the source text of a line; ``handlers`` are the names that
-    ``notify`` may use; ``salt`` is random each time."""
+    AgentUnknown), ``ledger`` its ledger, ``line`` what writes that; ``rehearsal`` its picture in check mode, else
+    None. ``expand`` turns what ``delegate_to`` names into agents; ``text`` gives the source text of a line;
+    ``handlers`` are the names that ``notify`` may use; ``salt`` is random each time."""
 
     modules: Mapping[str, Module]
     kinds: Mapping[str, Kind]
     transport: Callable[[str], Transport]
     ledger: Callable[[str], Ledger]
+    line: Callable[[str], Line]
     rehearsal: Callable[[str], Rehearsal | None]
     expand: Callable[[str], Sequence[str]]
     folder: str
@@ -83,7 +86,10 @@ class ModuleCalls:
         await transport.ready()
         world, task = self.world, context.task
         if isinstance(transport, Remote) and task is not None and context.attempt == 1:
-            entries = world.ledger(context.agent).of_task(world.stack, task.name)
+            ledger = world.ledger(context.agent)
+            if not ledger.is_ahead:
+                await context.desk.fetch(ledger.reading_ahead())
+            entries = ledger.of_task(world.stack, task.name)
             anew = world.paranoid or world.rehearsal(context.agent) is not None
             await look_ahead(transport, world.kinds, entries, world.paranoid, anew=anew)
 
@@ -94,6 +100,8 @@ class ModuleCalls:
             raise Bug(f"there is no module {call.name!r}")
         raw = self._raw(module, call)
         identity = self._identify(module, context, call, raw) if module.settles else ""
+        if identity and self.world.ledger(context.agent).wants_ahead:
+            return self._after_reading(context, strand, call)
         if identity:
             found = self._settled(context, identity)
             if found is not None:
@@ -109,6 +117,17 @@ class ModuleCalls:
             return {"changed": False, "skipped": True, "message": "skipped: when is false"}
         args = check_args(module, raw)
         return ModuleCall(self, context, call, module, args, common, identity=identity).begin()
+
+    def _after_reading(self, context: Context, strand: Strand, call: Call) -> object:
+        """So much is asked of this ledger that it is read ahead first."""
+        ask = self.world.ledger(context.agent).reading_ahead()
+
+        def go_on(found: object) -> object:
+            assert ask.then is not None
+            ask.then(found)
+            return self.call(context, strand, call)
+
+        return context.desk.ask(Ask(ask.work, go_on))
 
     def _identify(self, module: Module, context: Context, call: Call, raw: Mapping[str, Any]) -> str:
         """What tells a call that settles from every other one; "" for one that depends on more than its own files."""

@@ -1,8 +1,9 @@
 """Why: a hundred bodies wait at once in one thread, and a run that never waits costs no event loop.
 
 ``Pump`` resumes every ready body until all of them wait. Calls that can be answered at once are answered in
-place; mutations of state are gathered from all bodies and written together; only for what really waits (a
-process, a network, a sleep) is asyncio imported and started, on the same queues.
+place; mutations of state are gathered from all bodies and written together; what is asked of a store that is far away
+is handed to the desk; only for what really waits (a process, a network, a sleep) is asyncio imported and started, on
+the same queues.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import Bug, SlothError, TimedOut
 from sloth_runner.plain import NamedTuple
+from sloth_runner.state.asking import Ask
 
 if TYPE_CHECKING:
     import asyncio
 
+    from sloth_runner.engine.store_desk import Item, StoreDesk
     from sloth_runner.model import Body, Call
     from sloth_runner.state.writer import Mutation
     from sloth_runner.transport.loop import Loop
@@ -86,17 +89,14 @@ class Strand:
 
 
 class Pump:
-    """Runs strands. ``serve`` answers a call: a value, one of the replies above, or a raised SlothError;
-    ``flush`` commits gathered mutations and returns their results in order, errors in place; Busy ones are
-    tried again by ``slow_flush``, which may wait and be called from another thread. ``settle`` ends a round;
-    ``before`` is told whose turn it is; ``loop`` is where it waits (None: on
-    one of its own)."""
+    """Runs strands. ``serve`` answers a call: a value, one of the replies above, an ``Ask``, or a raised SlothError;
+    ``desk`` commits gathered mutations and has an Ask answered. ``settle`` ends a round; ``before`` is told whose
+    turn it is; ``loop`` is where it waits (None: on one of its own)."""
 
     def __init__(
         self,
         serve: Callable[[Strand, Call], object],
-        flush: Callable[[list[Mutation]], list[object]],
-        slow_flush: Callable[[list[Mutation]], list[object]],
+        desk: StoreDesk,
         settle: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
         before: Callable[[Strand], None] | None = None,
@@ -104,8 +104,8 @@ class Pump:
     ) -> None:
         self._waiting_on = loop
         self._serve = serve
-        self._flush = flush
-        self._slow_flush = slow_flush
+        self._desk = desk
+        desk.serve(self)
         self._settle = settle
         self._before = before
         self.clock = clock
@@ -173,7 +173,7 @@ class Pump:
         """Work until every strand has ended; asyncio is started only if something waits."""
         while self._work():
             pass
-        if self._alive:
+        if self._alive or self._desk.busy:
             self._run_waits()
 
     def _run_waits(self) -> None:
@@ -190,12 +190,12 @@ class Pump:
         self._loop = asyncio.get_running_loop()
         self._wake = wake = asyncio.Event()
         try:
-            while self._alive or self._posts:
+            while self._alive or self._posts or self._desk.busy:
                 more = self._work()
                 self._start_waits()
                 if more:
                     await asyncio.sleep(0)
-                elif self._alive:
+                elif self._alive or self._desk.busy:
                     await wake.wait()
                 wake.clear()
         finally:
@@ -243,7 +243,7 @@ class Pump:
                         return None
                     value, error = answered
                     continue
-                if kind is Mutate or kind is Wait or kind is Fork or kind is Deadline:
+                if kind in _REPLIES:
                     if not self._hold(strand, reply):
                         continue
                     return None
@@ -266,6 +266,8 @@ class Pump:
         """Let a strand wait for its reply; False if it can go on at once."""
         if isinstance(reply, Mutate):
             self._mutations.append((strand, reply))
+        elif isinstance(reply, Ask):
+            self._desk.send(reply, lambda answer, error: self._resume(strand, answer, error))
         elif isinstance(reply, Wait):
             strand.wait = reply
             self._starting.append(strand)
@@ -310,49 +312,29 @@ class Pump:
             child.deadline, child.error = parent.deadline, parent.error
         return True
 
+    def _resume(self, strand: Strand, answer: object, error: BaseException | None) -> None:
+        """A strand that waited for the desk goes on; the answer may be one more reply."""
+        if error is None and type(answer) in _REPLIES:
+            if self._hold(strand, answer):
+                return
+            answer = None
+        self._ready.append((strand, answer, error))
+
     def _write(self) -> None:
         queued, self._mutations = self._mutations, []
-        self._deliver(queued, self._flush([mutate.mutation for _, mutate in queued]), last=False)
+        self._desk.write(queued, self._deliver)
 
-    def _deliver(self, queued: list[tuple[Strand, Mutate]], results: list[object], *, last: bool) -> None:
-        from sloth_runner.errors import Busy
-
-        late: list[tuple[Strand, Mutate]] = []
-        for (strand, mutate), result in zip(queued, results, strict=True):
-            if isinstance(result, Busy) and not last:
-                late.append((strand, mutate))
-            elif isinstance(result, SlothError):
-                self._ready.append((strand, None, result))
-            else:
-                self._ready.append((strand, mutate.then(result) if mutate.then else result, None))
-        if late:
-            self._write_late(late)
+    def _deliver(self, item: Item, result: object) -> None:
+        strand, mutate = item
+        if isinstance(result, SlothError):
+            self._ready.append((strand, None, result))
+        else:
+            self._ready.append((strand, mutate.then(result) if mutate.then else result, None))
 
     @property
     def alone(self) -> bool:
         """Whether at most one body is under way, so that waiting in place delays nobody."""
         return len(self._alive) <= 1
-
-    def _write_late(self, queued: list[tuple[Strand, Mutate]]) -> None:
-        """The store is held by another process: wait for it, in a thread if others could go on meanwhile."""
-        mutations = [mutate.mutation for _, mutate in queued]
-        if self.alone:
-            self._deliver(queued, self._slow_flush(mutations), last=True)
-            return
-        first, rest = queued[0][0], queued[1:]
-
-        async def wait() -> object:
-            import asyncio
-
-            results = await asyncio.to_thread(self._slow_flush, mutations)
-            self._deliver(rest, results[1:], last=True)
-            if isinstance(results[0], SlothError):
-                raise results[0]
-            then = queued[0][1].then
-            return then(results[0]) if then else results[0]
-
-        first.wait = Wait(wait, gentle=True)
-        self._starting.append(first)
 
     def _start_waits(self) -> None:
         assert self._loop is not None
@@ -394,6 +376,9 @@ class Pump:
         self._ready.append((strand, value, error))
         if self._wake is not None:
             self._wake.set()
+
+
+_REPLIES = frozenset((Mutate, Ask, Wait, Fork, Deadline))
 
 
 async def _call(start: Callable[[], Coroutine[Any, Any, object]]) -> object:

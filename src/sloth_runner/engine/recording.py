@@ -34,8 +34,8 @@ class Recording:
         self._about = about
         self._clock = clock
 
-    def begin(self, todo: Sequence[Job]) -> None:
-        """Make durable what is about to be changed."""
+    def intend(self, todo: Sequence[Job]) -> None:
+        """Have what is about to be changed made durable with the next flush."""
         intents: dict[str, Intent] = {}
         contents: dict[str, bytes] = {}
         for job in todo:
@@ -43,7 +43,7 @@ class Recording:
             if intent.before_content is not None and job.old is not None:
                 contents[intent.before_content] = job.old
             intents[job.address] = job.intent = intent
-        self._ledger.begin(intents, contents)
+        self._ledger.intend(intents, contents)
 
     def _intent(self, job: Job) -> Intent:
         """What was before we first touched it: as an earlier intent or the entry says, else as it is now."""

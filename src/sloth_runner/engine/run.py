@@ -14,7 +14,7 @@ from sloth_runner.engine.plan import Instance, Plan
 from sloth_runner.engine.pump import Pump
 from sloth_runner.engine.queue import Ended, Queue
 from sloth_runner.errors import Bug, Interrupted, LockLost, Lost, SlothError, TaskFailed, Unpredictable
-from sloth_runner.model import Body, Call, Condition, Returned, TaskDef, This, Value, Workflow
+from sloth_runner.model import Body, Call, Condition, Returned, Site, TaskDef, This, Value, Workflow
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.value import from_json
 
@@ -36,9 +36,9 @@ class _Skip(NamedTuple):
 
 
 class Runner:
-    """Starts instances and takes in their results. ``make_context`` makes an instance's context; ``end`` gives
-    its locks back; ``finished`` gets each instance's index and document; ``earlier`` holds, by instance id,
-    the documents that a resumed run takes over."""
+    """Starts instances and takes in their results. ``make_context`` makes an instance's context; ``abandon`` gives
+    back the locks of one that did not come to its end; ``finished`` gets each instance's index and document;
+    ``earlier`` holds, by instance id, the documents that a resumed run takes over."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Runner:
         rules: Rules,
         pump: Pump,
         make_context: Callable[[Instance], Context],
-        end: Callable[[Context], None],
+        abandon: Callable[[Context], None],
         finished: Callable[[int, Instance, Context, Ended, float], None],
         earlier: Mapping[str, Document],
     ) -> None:
@@ -54,7 +54,7 @@ class Runner:
         self._rules = rules
         self._pump = pump
         self._make_context = make_context
-        self._end_context = end
+        self._abandon = abandon
         self._finished = finished
         self._earlier = earlier
         self._queues: dict[str, Queue] = {}
@@ -138,12 +138,13 @@ class Runner:
                 bug = Bug(f"{type(error).__name__}: {error}")
                 bug.__cause__ = error
                 error = bug
-            self._end_context(context)
+            self._abandon(context)
             ended = _judge(value, error, context)
             self._settle(index, instance, context, ended, self._pump.clock() - began)
             self.start()
 
-        self._pump.spawn(self._body(instance, context), context, on_done)
+        body = to_the_end(self._body(instance, context), instance.task.site)
+        self._pump.spawn(body, context, on_done)
 
     def _settle(
         self, index: int, instance: Instance, context: Context, ended: Ended | str, seconds: float
@@ -227,6 +228,23 @@ class Runner:
         return deps
 
 
+def to_the_end(body: Body, site: Site | None) -> Body:
+    """A body, and after it, whatever became of it, the release of the locks that it left."""
+    error: Exception | None = None
+    result: object = None
+    try:
+        result = yield from body
+    except Exception as failure:
+        error = failure
+    try:
+        yield Call("engine.end_attempt", (), site)
+    except SlothError as failure:
+        error = error or failure
+    if error is not None:
+        raise error
+    return result
+
+
 def run_hook(pump: Pump, workflow: Workflow, context: Context, runner: Runner, ok: bool) -> list[SlothError]:
     """Run the workflow's ``on_complete(ok, results)``; the errors it raised."""
     errors: list[SlothError] = []
@@ -240,7 +258,7 @@ def run_hook(pump: Pump, workflow: Workflow, context: Context, runner: Runner, o
         elif error is not None:
             errors.append(Bug(f"{type(error).__name__}: {error}"))
 
-    pump.spawn(workflow.on_complete(ok, results), context, on_done)
+    pump.spawn(to_the_end(workflow.on_complete(ok, results), None), context, on_done)
     pump.run()
     return errors
 

@@ -1,7 +1,7 @@
 """Why: what Lua calls as ``state.*`` becomes an edit or a read of the State API, with the arguments checked.
 
-Each function takes (context, view, arguments) and returns a value, or a Mutate that the pump makes durable
-together with those of other tasks.
+Each function takes (context, view, arguments) and returns a reply: a Mutate, that the pump makes durable together
+with those of other tasks, or what the store is asked (``Context.ask``), answered at once where that is possible.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def handlers() -> dict[str, Handler]:
     return {
         "set": _set,
         "get": _get,
-        "exists": lambda c, s, a: s.exists(arg.key("state.exists", *arg.take("state.exists", a, 1, 1))),
+        "exists": _exists,
         "delete": _delete,
         "list": _list,
         "keys": _keys,
@@ -48,7 +48,7 @@ def handlers() -> dict[str, Handler]:
         "list_push": _push,
         "list_pop": _pop,
         "list_length": _length,
-        "get_ttl": lambda c, s, a: s.ttl(arg.key("state.get_ttl", *arg.take("state.get_ttl", a, 1, 1))),
+        "get_ttl": _get_ttl,
         "set_ttl": _set_ttl,
         "history": _history,
         "rollback": _rollback,
@@ -77,7 +77,7 @@ def _edit(context: Context, state: State, key: str, edit: edits.Edit) -> object:
     if context.transaction is None:
         return Mutate(mutation, done)
     context.transaction.enter(mutation.namespace)
-    return done(state.writer.one(mutation))
+    return context.ask(state, lambda own: own.writer.one(mutation), done)
 
 
 def _tell(state: State, old: Record | None, plan: edits.Plan) -> None:
@@ -136,19 +136,32 @@ def _set_if_absent(context: Context, state: State, args: Sequence[object]) -> ob
 
 def _get(context: Context, state: State, args: Sequence[object]) -> object:
     if len(args) == 1:
-        return state.get(_read(context, state, arg.key("state.get", args[0])))
+        key = _read(context, state, arg.key("state.get", args[0]))
+        return context.ask(state, lambda view: view.get(key))
     key, default, given = arg.take("state.get", args, 1, 3)
     _read(context, state, arg.key("state.get", key))
     found = arg.options("state.get", given, {"rev": int, "at": str})
     if not found:
-        return state.get(key, default)
+        return context.ask(state, lambda view: view.get(key, default))
     if len(found) == 2:
         raise BadArgument("state.get: give rev or at, not both")
-    if "rev" in found:
-        record: Record | None = state.revision(key, found["rev"])
-    else:
-        record = state.at(key, _moment("state.get: at", state, found["at"]))
-    return default if record is None or record.text is None else state.tell(decode(record.text), record)
+    moment = _moment("state.get: at", state, found["at"]) if "at" in found else None
+
+    def earlier(view: State) -> object:
+        record = view.revision(key, found["rev"]) if moment is None else view.at(key, moment)
+        return default if record is None or record.text is None else view.tell(decode(record.text), record)
+
+    return context.ask(state, earlier)
+
+
+def _exists(context: Context, state: State, args: Sequence[object]) -> object:
+    key = _read(context, state, arg.key("state.exists", *arg.take("state.exists", args, 1, 1)))
+    return context.ask(state, lambda view: view.exists(key))
+
+
+def _get_ttl(context: Context, state: State, args: Sequence[object]) -> object:
+    key = _read(context, state, arg.key("state.get_ttl", *arg.take("state.get_ttl", args, 1, 1)))
+    return context.ask(state, lambda view: view.ttl(key))
 
 
 def _moment(what: str, state: State, given: object) -> float:
@@ -174,20 +187,26 @@ def _prefix(name: str, args: Sequence[object]) -> str:
 
 
 def _list(context: Context, state: State, args: Sequence[object]) -> object:
-    return Ordered(tuple(_rows(context, state, _prefix("state.list", args))))
+    rows = _rows(context, state, _prefix("state.list", args))
+    return context.ask(state, lambda view: Ordered(tuple(rows(view))))
 
 
 def _keys(context: Context, state: State, args: Sequence[object]) -> object:
-    return [key for key, _ in _rows(context, state, _prefix("state.keys", args))]
+    rows = _rows(context, state, _prefix("state.keys", args))
+    return context.ask(state, lambda view: [key for key, _ in rows(view)])
 
 
-def _rows(context: Context, state: State, prefix: str) -> list[tuple[str, Value]]:
+def _rows(context: Context, state: State, prefix: str) -> Callable[[State], list[tuple[str, Value]]]:
     if context.transaction is None:
-        return state.items(prefix)
+        return lambda view: view.items(prefix)
     own = state.home(prefix)
     context.transaction.enter(own)
-    rows = [row for row in state.rows(prefix) if row.namespace == own]
-    return [(row.key, state.tell(row.value, row.record)) for row in rows]
+
+    def of_one(view: State) -> list[tuple[str, Value]]:
+        rows = [row for row in view.rows(prefix) if row.namespace == own]
+        return [(row.key, view.tell(row.value, row.record)) for row in rows]
+
+    return of_one
 
 
 def _add(context: Context, state: State, args: Sequence[object], name: str, sign: int) -> object:
@@ -220,9 +239,14 @@ def _pop(context: Context, state: State, args: Sequence[object]) -> object:
 
 def _length(context: Context, state: State, args: Sequence[object]) -> object:
     (key,) = arg.take("state.list_length", args, 1, 1)
-    row = state.row(_read(context, state, arg.key("state.list_length", key)))
-    live = row.record if row else None
-    return len(edits.list_of(edits.Seen(key, live, live, 0.0)))
+    _read(context, state, arg.key("state.list_length", key))
+
+    def length(view: State) -> int:
+        row = view.row(key)
+        live = row.record if row else None
+        return len(edits.list_of(edits.Seen(key, live, live, 0.0)))
+
+    return context.ask(state, length)
 
 
 def _set_ttl(context: Context, state: State, args: Sequence[object]) -> object:
@@ -243,7 +267,8 @@ def _history(context: Context, state: State, args: Sequence[object]) -> object:
         for name in ("since", "until")
     )
     by = frozenset((found["by"],)) if "by" in found else frozenset()
-    return [_revision(revision) for revision in state.history(key, limit, Filter(since, until, by))]
+    wanted = Filter(since, until, by)
+    return context.ask(state, lambda view: [_revision(one) for one in view.history(key, limit, wanted)])
 
 
 def _revision(revision: Revision) -> dict[str, object]:
@@ -266,21 +291,31 @@ def _revision(revision: Revision) -> dict[str, object]:
 def _rollback(context: Context, state: State, args: Sequence[object]) -> object:
     key, number = arg.take("state.rollback", args, 2, 2)
     _read(context, state, arg.key("state.rollback", key))
-    record = state.revision(key, arg.integer("state.rollback", "the revision", number))
-    return _edit(context, state, key, edits.restore(record.text, record.sensitive))
+    wanted = arg.integer("state.rollback", "the revision", number)
+
+    def back(record: Record) -> object:
+        return _edit(context, state, key, edits.restore(record.text, record.sensitive))
+
+    return context.ask(state, lambda view: view.revision(key, wanted), back)
 
 
 def _diff(context: Context, state: State, args: Sequence[object]) -> object:
     key, first, second = arg.take("state.diff", args, 2, 3)
     _read(context, state, arg.key("state.diff", key))
+    first = arg.integer("state.diff", "a revision", first)
+    if second is not None:
+        second = arg.integer("state.diff", "a revision", second)
+    return context.ask(state, lambda view: _difference(view, key, first, second))
+
+
+def _difference(view: State, key: str, first: int, second: int | None) -> dict[str, object]:
     if second is None:
-        last = history.head(state.writer.store, state.home(key), key)
+        last = history.head(view.store, view.home(key), key)
         second = first if last is None else last.number
-    numbers = [arg.integer("state.diff", "a revision", number) for number in (first, second)]
-    old, new = (state.revision(key, number) for number in numbers)
+    old, new = (view.revision(key, number) for number in (first, second))
     row: dict[str, object] = {"differ": old.text != new.text}
     if not (old.sensitive or new.sensitive):  # pieces of a secret could not be kept out of logs
-        names = [f"{key}@{number}" for number in numbers]
+        names = [f"{key}@{number}" for number in (first, second)]
         row["diff"] = "".join(line + "\n" for line in unified(old.text, new.text, *names))
     for name, record in (("old", old), ("new", new)):
         if record.text is not None:
@@ -294,16 +329,23 @@ def _tag(context: Context, state: State, args: Sequence[object]) -> object:
     from sloth_runner.state import tags
 
     checked = arg.string("state.tag", "the name", name)
-    return tags.make(state.writer.store, state.namespace, checked, state.by, state.writer.clock()).digest
+    now = state.writer.clock()
+    return context.ask(
+        state, lambda view: tags.make(view.store, view.namespace, checked, view.by, now).digest
+    )
 
 
 def _verify(context: Context, state: State, args: Sequence[object]) -> object:
     (given,) = arg.take("state.verify", args, 0, 1)
     _alone(context, "state.verify")
+    head = arg.options("state.verify", given, {"head": str}).get("head")
+    return context.ask(state, lambda view: _verified(view, head))
+
+
+def _verified(state: State, head: str | None) -> dict[str, object]:
     from sloth_runner.state.verify import verify
 
-    head = arg.options("state.verify", given, {"head": str}).get("head")
-    report = verify(state.writer.store, state.namespace, head)
+    report = verify(state.store, state.namespace, head)
     if not report.ok:
         count = len(report.findings) + report.more
         first = report.findings[0]
@@ -326,4 +368,8 @@ def _alone(context: Context, name: str) -> None:
 
 def _stats(context: Context, state: State, args: Sequence[object]) -> object:
     arg.take("state.stats", args, 0, 0)
-    return {name: value for name, value in state.stats()._asdict().items() if value is not None}
+
+    def figures(view: State) -> dict[str, object]:
+        return {name: value for name, value in view.stats()._asdict().items() if value is not None}
+
+    return context.ask(state, figures)

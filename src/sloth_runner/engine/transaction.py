@@ -17,18 +17,18 @@ from sloth_runner.state.writer import Writer, written
 
 if TYPE_CHECKING:
     from sloth_runner.model import Site
+    from sloth_runner.state.store import Store
 
 
 class Transaction:
     """One try of a transaction. ``lines`` are log lines kept until it has been committed."""
 
-    __slots__ = ("_fences", "_outer", "changes", "lines", "namespace", "overlay", "state")
+    __slots__ = ("_fences", "changes", "lines", "namespace", "overlay", "state")
 
     def __init__(self, outer: State) -> None:
-        self._outer = outer
         self._fences = outer.fences
         self.namespace: str | None = None
-        self.overlay = Overlay(outer.writer.store)
+        self.overlay = Overlay(outer.store)
         writer = Writer(self.overlay, outer.writer.clock, outer.writer.new_id, outer.writer.retention)
         self.state = State(
             writer,
@@ -39,6 +39,11 @@ class Transaction:
         )
         self.changes: list[dict[str, object]] = []
         self.lines: list[tuple[str, str, Site | None]] = []
+
+    def over(self, store: Store) -> State:
+        """Its state, what is not its own being read through this handle."""
+        self.overlay.turn_to(store)
+        return self.state
 
     def enter(self, namespace: str) -> None:
         """A call touches this namespace: all calls of one transaction touch the same. Raises TransactionSpan."""
@@ -52,7 +57,7 @@ class Transaction:
                 next=["use two transactions under one lock (state.with_lock)"],
             )
 
-    def finish(self, ok: bool) -> bool:
+    def finish(self, store: Store, ok: bool) -> bool:
         """Commit (or, after an error, only verify what was read). False: someone changed it, run again."""
         changes: list[Change | Check] = list(self.overlay.changes())
         if not ok:
@@ -61,7 +66,6 @@ class Transaction:
         fences = [check for fence in self._fences for check in fence.checks if check.key not in seen]
         if not changes:
             return True
-        store = self._outer.writer.store
         try:
             settle(store, [*changes, *fences], lambda: written(store, changes))
         except Conflict as conflict:

@@ -6,13 +6,13 @@ that are only reported.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.calls import Calls
 from sloth_runner.engine.context import Context
+from sloth_runner.engine.lines import Line, ledger_line
 from sloth_runner.engine.module_calls import ModuleCalls, World
 from sloth_runner.engine.pump import Pump, Strand
 from sloth_runner.engine.rehearsal import Rehearsal
@@ -23,13 +23,15 @@ from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import LOCAL
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.state import State
-from sloth_runner.state.writer import Fence, Mutation, Writer
+from sloth_runner.state.writer import Fence
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
     from sloth_runner.engine.check_locks import CheckLocker
     from sloth_runner.engine.lock_calls import Locker
     from sloth_runner.engine.plan import Instance, Plan
+    from sloth_runner.engine.store_desk import StoreDesk
+    from sloth_runner.errors import SlothError
     from sloth_runner.execution.loading import Loading, RunOptions
     from sloth_runner.state.store import Store
 
@@ -37,16 +39,16 @@ Say = Callable[[str, dict[str, Any], "Instance | None"], None]
 
 
 class Basis(NamedTuple):
-    """What stands behind a bench. ``fences`` are those of the stack's lock; ``say`` hears events; ``settle`` is done
-    after each round of the pump."""
+    """What stands behind a bench. ``desk`` asks the store. ``fences`` are those of the stack's lock; ``say`` hears
+    events; ``settle`` is done after each round of the pump; ``broke`` hears that the ledger can't be written."""
 
-    store: Store
-    writers: Writers
+    desk: StoreDesk
     by: By
     stack: str
     fences: Callable[[], tuple[Fence, ...]]
     say: Say
     settle: Callable[[], None]
+    broke: Callable[[SlothError], None]
     make_locker: Callable[[Pump], Locker | CheckLocker]
     rehearse: bool
 
@@ -64,15 +66,17 @@ class Bench:
         self._layers = layers if any(layers.values()) else {}
         self._whose_values = ""
         before = self._use_values if self._layers else None
-        writers = basis.writers
         self._transports = app.transports()
         loop = self._transports.loop
-        self.pump = Pump(self._serve, self._flush, writers.late, basis.settle, before=before, loop=loop)
+        self.pump = Pump(self._serve, basis.desk, basis.settle, before=before, loop=loop)
         self.locker = basis.make_locker(self.pump)
         self.ledgers: dict[str, Ledger] = {}
+        self.lines: dict[str, Line] = {}
         self.rehearsals: dict[str, Rehearsal] = {}
         self._calls = self._make_calls(options)
-        self.own = Context(basis.by.run or "", LOCAL, None, self.state(LOCAL, None), self._say_own)
+        self.own = Context(
+            basis.by.run or "", LOCAL, None, self.state(LOCAL, None), basis.desk, self._say_own
+        )
 
     def _say_own(self, kind: str, data: dict[str, Any]) -> None:
         self.basis.say(kind, data, None)
@@ -86,7 +90,14 @@ class Bench:
         """The ledger of a machine, under the stack's lock."""
         found = self.ledgers.get(agent)
         if found is None:
-            found = self.ledgers[agent] = Ledger(self.basis.store, agent, self.basis.fences)
+            found = self.ledgers[agent] = Ledger(self.basis.desk.store, agent, self.basis.fences)
+        return found
+
+    def line(self, agent: str) -> Line:
+        """What writes the ledger of a machine."""
+        found = self.lines.get(agent)
+        if found is None:
+            found = self.lines[agent] = ledger_line(self.basis.desk, self.ledger(agent), self.basis.broke)
         return found
 
     def look_again(self) -> None:
@@ -149,13 +160,13 @@ class Bench:
 
         self.locker.begin(instance.id)
         state = self.state(instance.agent, task.name)
-        return Context(instance.id, instance.agent, task, state, say, workdir)
+        return Context(instance.id, instance.agent, task, state, self.basis.desk, say, workdir)
 
     def state(self, agent: str, task: str | None) -> State:
         """A view of an agent's state, for a task."""
         by = self.basis.by._replace(task=task)
         prefixes = self.app.settings.shared_prefixes
-        state = State(self.basis.writers.main, agent, by, shared_prefixes=prefixes)
+        state = State(self.basis.desk.main, agent, by, shared_prefixes=prefixes)
         state.on_secret = self.mask.learn
         return state
 
@@ -165,22 +176,21 @@ class Bench:
         app, loading = self.app, self.loading
         handlers = frozenset(handler.name for handler in loading.program.handlers)
         world = World(
-            modules(), kinds(), self._transports.to, self.ledger, self.rehearsal, app.expand_agents,
+            modules(), kinds(), self._transports.to, self.ledger, self.line, self.rehearsal, app.expand_agents,
             str(loading.file.parent), self.basis.stack, loading.loaded.text, handlers, app.clock, app.new_id,
             options.paranoid,
         )  # fmt: skip
         calls = ModuleCalls(world)
         return Calls(
-            lambda: self.pump, self.locker, calls, app.require_agent, app.jitter, self.deadline,
+            lambda: self.pump, self.locker, calls, self._known_agent, app.jitter, self.deadline,
             loading.secrets, sleeps=not self.basis.rehearse,
         )  # fmt: skip
 
+    def _known_agent(self, name: str, store: Store) -> None:
+        self.app.require_agent(name, None if self.basis.rehearse else store)
+
     def _serve(self, strand: Strand, call: Call) -> object:
         return self._calls.serve(strand, call)
-
-    def _flush(self, mutations: list[Mutation]) -> list[object]:
-        writers = self.basis.writers
-        return writers.main.apply(mutations) if self.pump.alone else writers.quick(mutations)
 
     def _use_values(self, strand: Strand) -> None:
         """Each body sees ``values`` with what configuration gives its target below files and ``--set``."""
@@ -193,44 +203,3 @@ class Bench:
         strand = self.pump.current
         context: Context = self.own if strand is None else strand.context
         context.note(level, text, site)
-
-
-class Writers:
-    """The ways to the store: from the pump's own thread, patiently (``main``) or not, and from another thread.
-    ``fresh`` opens a handle with some patience (None: there is only the one store)."""
-
-    def __init__(
-        self,
-        main: Writer,
-        make: Callable[[Store], Writer],
-        fresh: Callable[[float | None], Store] | None,
-    ) -> None:
-        self.main = main
-        self._make = make
-        self._fresh = fresh
-        self._quick: Writer | None = None
-        self._late: Writer | None = None
-        self._guard = threading.Lock()
-
-    def quick(self, mutations: list[Mutation]) -> list[object]:
-        """Don't wait: Busy for what can't be written at once."""
-        if self._fresh is None:
-            return self.main.apply(mutations)
-        if self._quick is None:
-            self._quick = self._make(self._fresh(0.02))
-        return self._quick.apply(mutations)
-
-    def late(self, mutations: list[Mutation]) -> list[object]:
-        """Wait, from any thread."""
-        with self._guard:
-            if self._fresh is None:
-                return self.main.apply(mutations)
-            if self._late is None:
-                self._late = self._make(self._fresh(None))
-            return self._late.apply(mutations)
-
-    def close(self) -> None:
-        """Give the additional handles back."""
-        for writer in (self._quick, self._late):
-            if writer is not None:
-                writer.store.close()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sloth_runner.engine.check_locks import CheckLocker, NoRenewal
 from sloth_runner.engine.run import Rules, Runner
 from sloth_runner.engine.stacks import choose_stack
-from sloth_runner.execution.bench import Basis, Bench, Writers
+from sloth_runner.engine.store_desk import StoreDesk
+from sloth_runner.execution.bench import Basis, Bench
 from sloth_runner.execution.handlers import Handlers
 from sloth_runner.execution.loading import Loading
 from sloth_runner.state.overlay import Overlay
@@ -63,11 +64,11 @@ class Checking:
         self._logs: dict[str, list[Document]] = {}
         self._tasks: dict[int, Document] = {}
         self.contexts: dict[str, Context] = {}
-        writers = Writers(app.writer(self.overlay), app.writer, None)
+        desk = StoreDesk(app.writer(self.overlay), app.writer)
         self.bench = Bench(
             app, options, loading, plan,
             Basis(
-                self.overlay, writers, app.by(run="plan"), self.stack.id, tuple, self._say, lambda: None,
+                desk, app.by(run="plan"), self.stack.id, tuple, self._say, lambda: None, lambda error: None,
                 self._locker, rehearse=True,
             ),
         )  # fmt: skip
@@ -108,7 +109,7 @@ class Checking:
         def finished(index: int, *more: Any) -> None:
             self._finished(first + index, *more)
 
-        return Runner(plan, self._rules, bench.pump, bench.context, bench.locker.end, finished, {})
+        return Runner(plan, self._rules, bench.pump, bench.context, bench.locker.abandon, finished, {})
 
     def _locker(self, pump: Pump) -> CheckLocker:
         boot, started = self.app.process_identity()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sloth_runner.engine.drifting import MISSING, OK, UNKNOWN, Found, look_all, watched
 from sloth_runner.errors import AgentUnknown, BadConfig, Lost
 from sloth_runner.moments import iso
-from sloth_runner.state.ledger import Ledger, entries
+from sloth_runner.state.ledger import Ledger
+from sloth_runner.state.ledger_queries import entries
 
 if TYPE_CHECKING:
     from sloth_runner.app import App

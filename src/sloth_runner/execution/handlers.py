@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sloth_runner.engine.plan import Instance, Plan
-from sloth_runner.state.ledger import pending
+from sloth_runner.state.ledger_queries import pending
 from sloth_runner.state.ledger_records import Pending
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Handlers:
 
     def _pending(self, agent: str) -> list[Pending]:
         self._bench.ledger(agent).flush()
-        found = pending(self._bench.basis.store, agent, self._bench.basis.stack)
+        found = pending(self._bench.basis.desk.store, agent, self._bench.basis.stack)
         rehearsal = self._bench.rehearsals.get(agent)
         if rehearsal is not None:
             stack = self._bench.basis.stack
@@ -96,16 +96,18 @@ class Handlers:
         text = f"the handler {one.handler!r} was due since run {one.run}, but is not in the file any more: forgotten"
         self._bench.own.note("warn", text)
         if agent not in self._bench.rehearsals:
-            self._bench.ledger(agent).done(one)
-            self._bench.ledger(agent).flush()
+            self._done_with(agent, [one])
 
     def _settle(self, instance: Instance, called: Sequence[Pending]) -> None:
         """It has succeeded; what called for it since it began stays due."""
         if not self._bench.basis.rehearse:
-            ledger = self._bench.ledger(instance.agent)
-            for one in called:
-                ledger.done(one)
-            ledger.flush()
+            self._done_with(instance.agent, called)
+
+    def _done_with(self, agent: str, called: Sequence[Pending]) -> None:
+        """They are due no more. (No task runs at this time.)"""
+        ledger = self._bench.ledger(agent)
+        ledger.done(called).answered(self._bench.basis.desk.store)
+        ledger.flush()
 
     def _tell_due(self) -> None:
         for agent in dict.fromkeys((*self._agents, *self._bench.ledgers)):

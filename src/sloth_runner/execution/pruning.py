@@ -20,7 +20,8 @@ from sloth_runner.execution.stack_lock import StackLock
 from sloth_runner.modules.base import Change, Observed, Resource, differing
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import SHARED
-from sloth_runner.state.ledger import Ledger, claimed, entries, released, sweep
+from sloth_runner.state.ledger import Ledger
+from sloth_runner.state.ledger_queries import claimed, entries, released, sweep
 from sloth_runner.state.ledger_records import Entry, Intent
 
 if TYPE_CHECKING:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 from sloth_runner.engine import records
 from sloth_runner.engine.holding import PATIENCE, Renewer
 from sloth_runner.engine.journal import Journal, Title
+from sloth_runner.engine.lines import Line
 from sloth_runner.engine.live import LiveRecord
 from sloth_runner.engine.lock_calls import Locker
 from sloth_runner.engine.run import Rules, Runner, exit_code, run_hook
 from sloth_runner.engine.signals import Signals
 from sloth_runner.engine.stacks import choose_stack
-from sloth_runner.errors import Interrupted, SlothError, UsageError
-from sloth_runner.execution.bench import Basis, Bench, Writers
+from sloth_runner.engine.store_desk import StoreDesk
+from sloth_runner.errors import Interrupted, Lost, SlothError, UsageError
+from sloth_runner.execution.bench import Basis, Bench
 from sloth_runner.execution.handlers import Handlers
 from sloth_runner.execution.loading import Loading
 from sloth_runner.execution.stack_lock import StackLock
@@ -58,13 +60,13 @@ class Execution:
         self.stack = choose_stack(self.store, implied, str(loading.file), options.stack, app.new_id)
         self.lock = StackLock(app, self.stack.name, options.lock_timeout, run_id, self._lost)
         self.broken: SlothError | None = None
-        self.renewer = Renewer(lambda: app.fresh_store(PATIENCE), app.clock)
+        self.renewer = Renewer(lambda seconds: app.fresh_store(PATIENCE, seconds), app.clock)
         self.process = app.process_identity()
-        self.writers = Writers(app.writer(), app.writer, self._fresh)
+        self.desk = StoreDesk(app.writer(), app.writer, self._fresh)
         self.bench = Bench(
             app, options, loading, plan,
             Basis(
-                self.store, self.writers, by, self.stack.id, self.lock.fences, self._say, self._settle,
+                self.desk, by, self.stack.id, self.lock.fences, self._say, self._settle, self._broke,
                 self._locker, rehearse=False,
             ),
         )  # fmt: skip
@@ -74,6 +76,7 @@ class Execution:
         )  # fmt: skip
         self.journal = Journal(self.store, title, app.clock, emit, self.bench.mask, self.lock.fences)
         self.live = LiveRecord(run_id, self.journal.news, lambda: app.fresh_store(PATIENCE), self.lock.fences)
+        self.records = Line(self.desk, self.journal.job, self._broke)
         self.rules = Rules(options.jobs, options.keep_going, self.bench.deadline, options.forks)
         self.runner = self._runner(plan, 0)
 
@@ -98,7 +101,7 @@ class Execution:
         finally:
             self.bench.close()
             self.renewer.close()
-            self.writers.close()
+            self.desk.close()
 
     def _work(self) -> list[SlothError]:
         pump, own = self.bench.pump, self.bench.own
@@ -125,7 +128,7 @@ class Execution:
             self.journal.finished(first + index, *more)
 
         earlier = self._earlier() if first == 0 else {}
-        return Runner(plan, self.rules, bench.pump, bench.context, bench.locker.end, finished, earlier)
+        return Runner(plan, self.rules, bench.pump, bench.context, bench.locker.abandon, finished, earlier)
 
     def _fresh(self, patience: float | None) -> Store:
         return self.app.fresh_store() if patience is None else self.app.fresh_store(patience)
@@ -138,13 +141,15 @@ class Execution:
 
     def _settle(self) -> None:
         if self.broken is None:
-            try:
-                for ledger in self.bench.ledgers.values():
-                    ledger.flush()
-                self.journal.settle()
-            except SlothError as error:
-                self.broken = error
-                self.bench.pump.interrupt(error, force=True)
+            for line in self.bench.lines.values():
+                line.push()
+            self.records.push()
+
+    def _broke(self, error: SlothError) -> None:
+        """The account of this run can't be kept any more: it comes to its end."""
+        if self.broken is None:
+            self.broken = error
+            self.bench.pump.interrupt(error, force=not isinstance(error, Lost))
 
     def _lost(self, error: SlothError) -> None:
         def stop() -> None:

@@ -38,7 +38,7 @@ class StackLock:
         self._timeout = timeout
         self._run = run
         self._on_lost = on_lost
-        self._renewer = Renewer(lambda: app.fresh_store(PATIENCE), app.clock)
+        self._renewer = Renewer(lambda seconds: app.fresh_store(PATIENCE, seconds), app.clock)
         self._held: Holding | None = None
 
     def fences(self) -> tuple[Fence, ...]:

@@ -8,13 +8,14 @@ was killed in between, and keeps the intent's picture of what was before. Conten
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from sloth_runner.errors import Conflict, Corrupt, LockLost
-from sloth_runner.state.commits import settle
+from sloth_runner.errors import Corrupt, SlothError
+from sloth_runner.state.asking import Ask
 from sloth_runner.state.layout import CONTENT, INTENT, LEDGER, PENDING, place, prefix_of, store_key
+from sloth_runner.state.ledger_batch import Batch, write
+from sloth_runner.state.ledger_queries import claimed
 from sloth_runner.state.ledger_records import (
     CALL_PREFIX,
     CALL_SIZE,
@@ -27,77 +28,205 @@ from sloth_runner.state.ledger_records import (
     encode,
     escaped,
 )
-from sloth_runner.state.patience import CONTENTION, Tries
-from sloth_runner.state.store import ABSENT, Change, Check, Store
+from sloth_runner.state.store import ABSENT
 
 if TYPE_CHECKING:
+    from sloth_runner.state.store import Entry as StoreEntry
+    from sloth_runner.state.store import Store
     from sloth_runner.state.writer import Fence
 
-AHEAD_FROM, AHEAD_MOST = 16, 20_000
-"""After so many questions the ledger is read ahead, up to so many entries."""
+AHEAD_FROM, AHEAD_FROM_FAR, AHEAD_MOST = 16, 4, 20_000
+"""After so many questions (of a store that is far away) the ledger is read ahead, up to so many entries."""
+
+Known = tuple["Entry | None", "Intent | None"]
+
+
+_ASK = object()
 
 
 class Ledger:
     """The ledger of one machine. Entries are written with the next intent, or by ``flush``: until then the intent
-    stands for them. ``fences`` are those of the stack's lock."""
+    stands for them. ``fences`` are those of the stack's lock.
+
+    Its picture belongs to one thread. What the store has to be asked is given as an ``Ask``, and what it has to be
+    told as a ``Batch``, so that who can't wait need not; ``entry``, ``flush`` and their like do it at once.
+    """
 
     def __init__(self, store: Store, namespace: str, fences: Callable[[], Sequence[Fence]]) -> None:
         self.namespace = namespace
         self._store = store
         self._fences = fences
+        self._far = not store.traits.embedded
         self._due: dict[str, bytes | None] = {}
-        self._revs: dict[str, int] = {}
+        self._flying: dict[str, bytes | None] = {}
+        self._mine: dict[str, bytes | None] = {}
         self._fresh: dict[str, Entry] = {}
+        self._reads = 0
+        self._revs: dict[str, int] = {}
         self._begun: set[str] | None = None
         self._asked = 0
         self._ahead: dict[str, bytes] | None = None
+        self._reading_ahead = False
+        self._whole = False
         self._calls: dict[bytes, tuple[str, str]] = {}
         self._letting_go = False
         self.unseen: list[Unseen] = []
 
+    # What is known.
+
     def entry(self, address: str) -> Entry | None:
         """What is known of a resource."""
-        fresh = self._fresh.get(address)
-        if fresh is not None:
-            return fresh
-        name = escaped(address)
-        self._count()
-        data = None if self._ahead is None else self._ahead.get(name)
-        if data is None:
-            data = self._read(LEDGER, name)
-        return None if data is None else decode(data)
+        return self.all_of([address])[0][0]
+
+    def intent(self, address: str) -> Intent | None:
+        """The intent of a run that did not come to its end."""
+        return self.all_of([address])[0][1]
+
+    def all_of(self, addresses: Sequence[str]) -> list[Known]:
+        """Entries and intents of resources, at once."""
+        known = self.recall(addresses)
+        return self.asking(addresses).answered(self._store) if known is None else known
+
+    def recall(self, addresses: Sequence[str]) -> list[Known] | None:
+        """Entries and intents, if the store need not be asked."""
+        self._asked += len(addresses)
+        if self.wants_ahead or self._begun is None:
+            return None
+        out: list[Known] = []
+        for address in addresses:
+            entry: Entry | None = self._fresh.get(address)
+            name = escaped(address)
+            if entry is None:
+                data = self._data_of(name)
+                if data is _ASK:
+                    return None
+                entry = None if data is None else decode(data)
+            intent = None
+            if name in self._begun:
+                key = store_key(self.namespace, INTENT, name)
+                if key not in self._mine:
+                    return None
+                data = self._mine[key]
+                intent = None if data is None else decode_intent(data)
+            out.append((entry, intent))
+        return out
+
+    def _data_of(self, name: str) -> Any:
+        """An entry's data; _ASK if only the store can tell."""
+        key = store_key(self.namespace, LEDGER, name)
+        if key in self._mine:
+            return self._mine[key]
+        if self._ahead is not None:
+            data = self._ahead.get(name)
+            if data is not None or (self._whole and self._far):
+                return data
+        return _ASK
+
+    def asking(self, addresses: Sequence[str]) -> Ask:
+        """The question for entries and intents (``all_of``)."""
+        names = [escaped(address) for address in addresses]
+        begun, ahead = self._begun is None, self.wants_ahead
+        self._reading_ahead = self._reading_ahead or ahead
+        keys = [store_key(self.namespace, LEDGER, name) for name in names]
+        keys += [store_key(self.namespace, INTENT, name) for name in names if name in (self._begun or ())]
+        self._reads += 1
+
+        def look(store: Store) -> tuple[Any, ...]:
+            intended = {} if not begun else {e.key: e for e in store.scan(prefix_of(self.namespace, INTENT))}
+            entries = list(store.scan(prefix_of(self.namespace, LEDGER), limit=AHEAD_MOST)) if ahead else None
+            return intended, entries, {key: store.get(key) for key in keys}
+
+        def learn(found: tuple[Any, ...]) -> list[Known]:
+            intended, entries, read = found
+            self._reads -= 1
+            if begun:
+                self._note_begun(intended)
+            if entries is not None:
+                self._note_ahead(entries)
+            self._note({**intended, **read})
+            answer = [
+                self._known(address, name, intended, read)
+                for address, name in zip(addresses, names, strict=True)
+            ]
+            self._forget()
+            return answer
+
+        return Ask(look, learn)
+
+    def _known(
+        self,
+        address: str,
+        name: str,
+        intended: Mapping[str, StoreEntry],
+        read: Mapping[str, StoreEntry | None],
+    ) -> Known:
+        """What is known of a resource after the store was asked: first what this run has made of it meanwhile."""
+        entry = self._fresh.get(address)
+        if entry is None:
+            key = store_key(self.namespace, LEDGER, name)
+            found = read.get(key)
+            data = self._data_of(name)
+            if data is _ASK:
+                data = None if found is None else found.value
+            entry = None if data is None else decode(data)
+        key = store_key(self.namespace, INTENT, name)
+        if key in self._mine:
+            intent = self._mine[key]
+        else:
+            there = read.get(key) or intended.get(key)
+            intent = None if there is None else there.value
+        return entry, None if intent is None else decode_intent(intent)
+
+    @property
+    def wants_ahead(self) -> bool:
+        """Whether so many are asked for that the rest is fetched in one scan, a third of what each costs alone."""
+        return (
+            self._ahead is None
+            and not self._reading_ahead
+            and self._asked >= (AHEAD_FROM_FAR if self._far else AHEAD_FROM)
+        )
 
     def settled(self, call: str) -> tuple[str, str] | None:
-        """The id of the resource that this very call found as wanted last time, and the stamps that it saw."""
-        self._count()
+        """The id of the resource that this very call found as wanted last time, and the stamps that it saw, if that
+        has been read ahead."""
+        self._asked += 1
         found = self._calls.get(call.encode())
         if found is None or self._begun:
             return None
         return found
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether it has been read ahead."""
+        return self._ahead is not None
+
+    def reading_ahead(self) -> Ask:
+        """The question for all of it."""
+        self._asked = max(self._asked, AHEAD_FROM)
+        return self.asking(())
+
     def of_task(self, stack: str, task: str) -> list[Entry]:
-        """What a task of a stack named last time, in the order of creation."""
-        if self._ahead is None:
-            self._asked = max(self._asked, AHEAD_FROM)
-            self._read_ahead()
-        assert self._ahead is not None
-        found = (claimed(decode(data), stack) for data in self._ahead.values())
+        """What a task of a stack named last time, in the order of creation, as far as it has been read ahead."""
+        found = (claimed(decode(data), stack) for data in (self._ahead or {}).values())
         return sorted(
             (one for one in found if one is not None and one.by[4] == task), key=lambda one: one.order
         )
 
-    def _count(self) -> None:
-        self._asked += 1
-        if self._asked == AHEAD_FROM:
-            self._read_ahead()
+    def _note_begun(self, intended: Mapping[str, StoreEntry]) -> None:
+        if self._begun is None:
+            mine = {place(key).name for key, data in self._mine.items() if data and place(key).kind == INTENT}
+            self._begun = {place(key).name for key in intended} | mine
 
-    def _read_ahead(self) -> None:
-        """Many are asked for: the rest is fetched in one scan, which costs a third of asking for each."""
+    def _note_ahead(self, entries: Sequence[StoreEntry]) -> None:
+        if self._ahead is not None:
+            return
         self._ahead = {}
-        self._begun = set(intents(self._store, self.namespace))
+        self._whole = len(entries) < AHEAD_MOST
         prefix = prefix_of(self.namespace, LEDGER)
         start, end = len(CALL_PREFIX), len(CALL_PREFIX) + CALL_SIZE
-        for found in self._store.scan(prefix, limit=AHEAD_MOST):
+        for found in entries:
+            if found.key in self._mine:
+                continue
             name, value = found.key[len(prefix) :], found.value
             self._ahead[name] = value
             self._revs[found.key] = found.rev
@@ -106,24 +235,74 @@ class Ledger:
                 seen = value[begin : value.index(b'"', begin)]
                 self._calls[value[start:end]] = (name.partition(":")[2], seen.decode())
 
-    def intent(self, address: str) -> Intent | None:
-        """The intent of a run that did not come to its end."""
-        if self._begun is None:  # nearly always there are none: one look instead of one for each resource
-            self._begun = set(intents(self._store, self.namespace))
-        name = escaped(address)
-        if name not in self._begun:
-            return None
-        data = self._read(INTENT, name)
-        return None if data is None else decode_intent(data)
+    def _note(self, read: Mapping[str, StoreEntry | None]) -> None:
+        """Keep the Revs of what was read, but for what is being written."""
+        for key, found in read.items():
+            if key not in self._mine:
+                self._revs[key] = found.rev if found else ABSENT
 
-    def begin(self, intents: Mapping[str, Intent], contents: Mapping[str, bytes]) -> None:
-        """Make intents durable, with everything that is due. Raises LockLost when the stack's lock was lost."""
+    def _forget(self) -> None:
+        """What has been written is the store's to tell again, once nobody is about to hear an older answer."""
+        if self._reads == 0 and len(self._mine) > len(self._due) + len(self._flying):
+            self._mine = {**self._flying, **self._due}
+            kept = {place(key).name for key in self._mine if place(key).kind == LEDGER}
+            self._fresh = {
+                address: entry for address, entry in self._fresh.items() if escaped(address) in kept
+            }
+
+    def raw(self, kind: str, names: Sequence[str]) -> Ask:
+        """The question for records of a kind, by (escaped) names; their data or None."""
+        keys = [store_key(self.namespace, kind, name) for name in names]
+        self._reads += 1
+
+        def learn(found: dict[str, StoreEntry | None]) -> list[bytes | None]:
+            self._reads -= 1
+            self._note(found)
+            out = []
+            for key in keys:
+                entry = found[key]
+                out.append(self._mine.get(key, None if entry is None else entry.value))
+            self._forget()
+            return out
+
+        return Ask(lambda store: {key: store.get(key) for key in keys}, learn)
+
+    def due_already(self, pending: Sequence[Pending]) -> Ask:
+        """The question which of these resources have called for those handlers already: a list of them."""
+        ask = self.raw(PENDING, [_pending_name(one) for one in pending])
+
+        def there(found: Any) -> list[Pending]:
+            assert ask.then is not None
+            return [one for one, data in zip(pending, ask.then(found), strict=True) if data is not None]
+
+        return Ask(ask.work, there)
+
+    def content(self, digest: str) -> bytes | None:
+        """A kept content, at once. Raises Corrupt if it is damaged."""
+        (data,) = self.raw(CONTENT, [digest]).answered(self._store)
+        if data is not None:
+            from hashlib import sha256
+
+            if sha256(data).hexdigest() != digest:
+                raise Corrupt(f"the kept content {digest} is damaged")
+        found: bytes | None = data
+        return found
+
+    # What is to be written.
+
+    def intend(self, intents: Mapping[str, Intent], contents: Mapping[str, bytes]) -> None:
+        """Intents are to be durable with the next flush, and must be so before anything is done."""
         for digest, content in contents.items():
             self._keep(digest, content)
         for address, intent in intents.items():
             self._put(INTENT, escaped(address), encode(intent))
             if self._begun is not None:
                 self._begun.add(escaped(address))
+
+    def begin(self, intents: Mapping[str, Intent], contents: Mapping[str, bytes]) -> None:
+        """Make intents durable at once, with everything that is due. Raises LockLost when the stack's lock was
+        lost."""
+        self.intend(intents, contents)
         self.flush()
 
     def record(
@@ -143,10 +322,6 @@ class Ledger:
         for one in pending:
             self._put(PENDING, _pending_name(one), encode(one))
 
-    def is_due(self, one: Pending) -> bool:
-        """Whether that resource has called for that handler already."""
-        return self._read(PENDING, _pending_name(one)) is not None
-
     def withdraw(self, address: str) -> None:
         """What was intended is not under way any more."""
         self._put(INTENT, escaped(address), None)
@@ -161,159 +336,87 @@ class Ledger:
         self._put(LEDGER, escaped(address), None)
         self.withdraw(address)
 
-    def done(self, one: Pending) -> None:
-        """A handler has succeeded: it is no longer due, unless it was called for once more meanwhile."""
-        name = _pending_name(one)
-        if self._read(PENDING, name) == encode(one):
-            self._put(PENDING, name, None)
+    def done(self, done: Sequence[Pending]) -> Ask:
+        """Handlers have succeeded: they are no longer due, unless they were called for once more meanwhile."""
+        ask = self.raw(PENDING, [_pending_name(one) for one in done])
 
-    def content(self, digest: str) -> bytes | None:
-        """A kept content. Raises Corrupt if it is damaged."""
-        data = self._read(CONTENT, digest)
-        if data is not None:
-            from hashlib import sha256
+        def settle_them(found: Any) -> None:
+            assert ask.then is not None
+            for one, data in zip(done, ask.then(found), strict=True):
+                if data == encode(one):
+                    self._put(PENDING, _pending_name(one), None)
 
-            if sha256(data).hexdigest() != digest:
-                raise Corrupt(f"the kept content {digest} is damaged")
-        return data
+        return Ask(ask.work, settle_them)
+
+    def unrecorded(self) -> list[str]:
+        """Resources that were changed (their intents are durable) and whose entries are not yet."""
+        waiting = {**self._flying, **self._due}
+        out: list[str] = []
+        for address, entry in self._fresh.items():
+            name = escaped(address)
+            begun = store_key(self.namespace, INTENT, name) in waiting or entry.memory is not None
+            if begun and store_key(self.namespace, LEDGER, name) in waiting:
+                out.append(address)
+        return out
+
+    # Writing.
 
     def flush(self) -> None:
-        """Make durable what is due."""
-        due, self._due = self._due, {}
-        self._fresh.clear()
-        items = list(due.items())
-        most = max(1, self._store.traits.max_changes - 8)
-        for start in range(0, len(items), most):
-            self._commit(items[start : start + most])
-        if self._letting_go:
-            self._letting_go = False
-            for key in sweep(self._store, self.namespace):
-                self._revs.pop(key, None)
-
-    def _commit(self, items: list[tuple[str, bytes | None]]) -> None:
-        fences = [check for fence in self._fences() for check in fence.checks]
-        tries: Tries | None = None
-        while True:
-            changes: list[Change | Check] = []
-            for key, data in items:
-                rev = self._rev(key)
-                if data is not None or rev != ABSENT:
-                    changes.append(Change(key, data, rev))
-            if not changes:
-                return
+        """Make durable what is due, at once."""
+        batch = self.take()
+        if batch is not None:
             try:
-                revs = settle(self._store, [*changes, *fences])
-            except Conflict as conflict:
-                if conflict.keys & {check.key for check in fences}:
-                    raise LockLost(
-                        "the stack's lock is no longer held: what was just done is not in the ledger",
-                        next=["see who has it: sloth-runner lock list --shared", "run again"],
-                    ) from conflict
-                self._revs.clear()  # another stack works on the same resources: what we did last is true
-                tries = tries or Tries(self._store.traits.patience, CONTENTION)
-                if tries.again(conflict):
-                    continue
-                raise Conflict(
-                    f"the ledger of {self.namespace!r} was changed by others each time it was tried",
-                    keys=[key for key, _ in items],
-                ) from conflict
-            for change, rev in zip(changes, revs or (), strict=False):
-                self._revs[change.key] = rev
-            if revs is None:
-                self._revs.clear()
-            return
+                revs = write(self._store, self.namespace, batch)
+            except SlothError:
+                self.failed(batch)
+                raise
+            self.wrote(revs)
+
+    def take(self) -> Batch | None:
+        """What is due, to be written by whoever takes it, who then says how that went; None: nothing."""
+        if not self._due and not self._letting_go:
+            return None
+        assert not self._flying, "two write one ledger"
+        self._flying, self._due = self._due, {}
+        letting_go, self._letting_go = self._letting_go, False
+        revs = {key: rev for key in self._flying if (rev := self._revs.get(key)) is not None}
+        fences = tuple(check for fence in self._fences() for check in fence.checks)
+        return Batch(self._flying, revs, fences, letting_go)
+
+    def wrote(self, revs: Mapping[str, int | None]) -> None:
+        """A batch is durable; these are the Revs now (None: not known)."""
+        self._flying = {}
+        for key, rev in revs.items():
+            if rev is None:
+                self._revs.pop(key, None)
+            else:
+                self._revs[key] = rev
+        self._forget()
+
+    def failed(self, batch: Batch) -> None:
+        """A batch is not durable, or only in part: it is due again, all of it."""
+        self._flying = {}
+        self._due = {k: v for k, v in batch.items.items() if k not in self._due} | self._due
+        self._letting_go = self._letting_go or batch.letting_go
+        for key in batch.items:
+            self._revs.pop(key, None)
 
     def _keep(self, digest: str, content: bytes) -> None:
+        """Keep a content, if it is not known to be there. What the store can't hold is not kept."""
         key = store_key(self.namespace, CONTENT, digest)
-        if self._rev(key) == ABSENT:
-            self._due[key] = content
+        unknown = key not in self._mine and self._revs.get(key, ABSENT) == ABSENT
+        if unknown and len(content) <= self._store.traits.max_value:
+            self._due[key] = self._mine[key] = content
 
     def _put(self, kind: str, name: str, data: bytes | None) -> None:
         if kind == LEDGER and self._ahead is not None:
             old = self._ahead.pop(name, None)
             if old is not None and old.startswith(CALL_PREFIX):
                 self._calls.pop(old[len(CALL_PREFIX) : len(CALL_PREFIX) + CALL_SIZE], None)
-        self._due[store_key(self.namespace, kind, name)] = data
-
-    def _rev(self, key: str) -> int:
-        rev = self._revs.get(key)
-        if rev is None:
-            found = self._store.get(key)
-            rev = self._revs[key] = found.rev if found else ABSENT
-        return rev
-
-    def _read(self, kind: str, name: str) -> bytes | None:
         key = store_key(self.namespace, kind, name)
-        if key in self._due:
-            return self._due[key]
-        found = self._store.get(key)
-        self._revs[key] = found.rev if found else ABSENT
-        return found.value if found else None
+        self._due.pop(key, None)  # what comes later is written later
+        self._due[key] = self._mine[key] = data
 
 
 def _pending_name(one: Pending) -> str:
     return escaped(f"{one.stack}/{one.handler}/{one.address}")
-
-
-def claimed(entry: Entry, stack: str) -> Entry | None:
-    """An entry as a stack sees it, that names the resource; None if it doesn't."""
-    if entry.stack == stack:
-        return entry
-    claim = entry.others.get(stack)
-    if claim is None:
-        return None
-    task, agent, site = claim
-    return entry._replace(by=(*entry.by[:4], task), agent=agent, site=tuple(site))
-
-
-def released(entry: Entry, stack: str, stacks: Container[str]) -> Entry | None:
-    """An entry without the claim of a stack; None if no other one of ``stacks`` (those that exist) names it."""
-    others = {other: claim for other, claim in entry.others.items() if other != stack and other in stacks}
-    if entry.stack != stack and entry.stack in stacks:
-        return entry._replace(others=others)
-    for heir in others:
-        left = {other: claim for other, claim in others.items() if other != heir}
-        view = claimed(entry, heir)
-        return None if view is None else view._replace(stack=heir, others=left)
-    return None
-
-
-def entries(store: Store, namespace: str, prefix: str = "") -> Iterator[Entry]:
-    """All entries of a machine whose address starts with ``prefix``, in order of addresses."""
-    for found in store.scan(prefix_of(namespace, LEDGER, escaped(prefix))):
-        yield decode(found.value)
-
-
-def pending(store: Store, namespace: str, stack: str) -> list[Pending]:
-    """The handlers of a stack that are due on a machine, in order of their names."""
-    found = store.scan(prefix_of(namespace, PENDING, escaped(f"{stack}/")))
-    return [Pending(**json.loads(one.value)) for one in found]
-
-
-def intents(store: Store, namespace: str) -> Iterator[str]:
-    """The (escaped) addresses of resources whose change was begun and not recorded."""
-    for found in store.scan(prefix_of(namespace, INTENT)):
-        yield place(found.key).name
-
-
-def sweep(store: Store, namespace: str) -> list[str]:
-    """Delete kept contents that nothing refers to; the store keys of those. What others use or delete at this moment
-    stays until the next time."""
-    stale = unused_contents(store, namespace)
-    try:
-        if stale:
-            settle(store, stale)
-    except Conflict:
-        pass
-    return [change.key for change in stale]
-
-
-def unused_contents(store: Store, namespace: str, most: int = 500) -> list[Change]:
-    """Deletions of kept contents that no entry and no intent refers to."""
-    used: set[str | None] = set()
-    for entry in entries(store, namespace):
-        used |= {entry.content, entry.before_content}
-    for found in store.scan(prefix_of(namespace, INTENT)):
-        used.add(decode_intent(found.value).before_content)
-    stale = (e for e in store.scan(prefix_of(namespace, CONTENT)) if place(e.key).name not in used)
-    return [Change(e.key, None, e.rev) for _, e in zip(range(most), stale, strict=False)]

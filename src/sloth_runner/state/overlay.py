@@ -29,6 +29,10 @@ class Overlay:
         self._own: dict[str, Entry | None] = {}
         self._last = FIRST_REV
 
+    def turn_to(self, inner: Store) -> None:
+        """From now on use this handle on the inner store."""
+        self._inner = inner
+
     def get(self, key: str) -> Entry | None:
         """See Store."""
         if key in self._own:

@@ -22,7 +22,7 @@ TRIES: Final = 10
 """Tries of a handle that never waits."""
 
 
-def _chance() -> float:
+def chance() -> float:
     """A random number from 0 to 1. (The module ``random`` costs as much to load as all of state.)"""
     return int.from_bytes(os.urandom(2), "big") / 0xFFFF
 
@@ -69,14 +69,14 @@ class Patience:
         contact: Contact | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        chance: Callable[[], float] = _chance,
+        random: Callable[[], float] = chance,
         stopped: Callable[[], bool] = lambda: False,
         told: Callable[[SlothError], None] = lambda error: None,
     ) -> None:
         self._lengths = {OUTAGE: outage, CONTENTION: contention}
         self._clock = clock
         self._sleep = sleep
-        self._random = chance
+        self._random = random
         self._stopped = stopped
         self._told = told
         self.contact = contact or Contact()

@@ -74,6 +74,19 @@ class State:
         self.fences = fences
         self.on_secret = on_secret
 
+    @property
+    def store(self) -> Store:
+        """The handle that it reads by."""
+        return self._store
+
+    def through(self, store: Store) -> State:
+        """The same view, read by another handle on the same store; it is for reading alone."""
+        if store is self._store:
+            return self
+        other = self._view(self.namespace)
+        other._store = store
+        return other
+
     def home(self, name: str) -> str:
         """The namespace that a key or a lock of this name lies in."""
         return SHARED if name.startswith(self.shared_prefixes) else self.namespace

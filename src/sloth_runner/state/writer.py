@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
+from copy import copy
 
 from sloth_runner.errors import Conflict, Corrupt, LockLost, SlothError, TooLarge
 from sloth_runner.model import By
@@ -83,10 +84,10 @@ class Writer:
         self.heads = Heads() if heads is None else heads
 
     def apply(self, mutations: Sequence[Mutation]) -> list[object]:
-        """Commit the mutations; the list holds each one's result, or the SlothError that it met.
+        """Commit the mutations; the list holds each one's result, or the SlothError that it met: its own, or what
+        concerns the store as a whole (StoreDown, Busy, Indeterminate, Corrupt, Foreign).
 
-        Mutations of one namespace are committed together and in order. Raises what concerns the store as a
-        whole: StoreDown, Corrupt, Foreign, Busy (nothing more applied).
+        Mutations of one namespace are committed together and in order.
         """
         if len(mutations) == 1:
             return self._group(mutations[0].namespace, list(mutations))
@@ -108,11 +109,17 @@ class Writer:
         return result
 
     def _group(self, namespace: str, group: list[Mutation]) -> list[object]:
-        traits = self.store.traits
-        most = max(1, traits.max_changes // 8)
+        """Mutations of one namespace, as many together as a commit holds; results or errors."""
+        most = max(1, self.store.traits.max_changes // 8)
         if len(group) > most:
-            head = self._group(namespace, group[:most])
-            return head + self._group(namespace, group[most:])
+            return self._group(namespace, group[:most]) + self._group(namespace, group[most:])
+        try:
+            return self._together(namespace, group)
+        except SlothError as error:
+            return [error if index == 0 else _like(error) for index in range(len(group))]
+
+    def _together(self, namespace: str, group: list[Mutation]) -> list[object]:
+        traits = self.store.traits
         names = {namespace, *(namespace_of(c.key) for m in group for f in m.fences for c in f.checks)}
         with traits.exclusive(sorted(names)) if traits.exclusive else nullcontext():
             try:
@@ -127,11 +134,11 @@ class Writer:
                 except _Again as again:
                     if len(group) > 1:
                         return self._apart(namespace, group, again.keys)
+                    if again.lost is not None:  # a lock that was lost stays so
+                        return [again.lost]
                     tries = tries or Tries(traits.patience, CONTENTION)
                     if tries.again():
                         continue
-                    if again.lost is not None:
-                        return [again.lost]
                     key = group[0].key
                     why = f"{key!r} was changed by others each time it was tried"
                     return [Conflict(why, keys=[key], next=["try again when fewer write to it"])]
@@ -378,6 +385,13 @@ class Batch:
         kept = head.number - head.first + 1
         old = head.first_time < self._now - rule.days * 86400
         return kept > rule.most or (kept > rule.keep and (old or head.kept > rule.bytes))
+
+
+def _like(error: SlothError) -> SlothError:
+    """Another one like it, for another who met it: where that was is written into each."""
+    other = copy(error)
+    other.__cause__ = error
+    return other
 
 
 def written(store: Store, changes: Sequence[Change | Check]) -> bool:

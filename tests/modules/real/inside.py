@@ -25,7 +25,8 @@ from sloth_runner.modules import kinds
 from sloth_runner.modules.base import Change, Look, Observed, Resource, differing
 from sloth_runner.ops import Exec, OpError
 from sloth_runner.state.backends.memory import MemoryStore
-from sloth_runner.state.ledger import Ledger, entries
+from sloth_runner.state.ledger import Ledger
+from sloth_runner.state.ledger_queries import entries
 from sloth_runner.state.ledger_records import Entry
 from sloth_runner.transport.loop import Loop
 from tests.modules.kit import Killed, Machine, Way, make_tree

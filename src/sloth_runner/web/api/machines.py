@@ -22,7 +22,7 @@ PREFIX = Param("prefix", TEXT, "Only resources whose type:id starts so.", defaul
 
 def resources(app: App, house: House, given: Given) -> Answer:
     """``resource list --all-agents``."""
-    from sloth_runner.state.ledger import entries
+    from sloth_runner.state.ledger_queries import entries
 
     store = app.store()
     agents = [name for name in app.namespaces() if name != SHARED]

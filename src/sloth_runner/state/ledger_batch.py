@@ -1,0 +1,102 @@
+"""Why: what a ledger has to tell the store goes in as few commits as possible, in an order that survives a kill.
+
+Handlers that are due come before the entry that calls for them, and the entry before the intent goes: where they
+don't fit into one commit, what is cut off leaves something to be done twice, never something that nobody knows of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from sloth_runner.errors import Conflict, LockLost, TooLarge
+from sloth_runner.plain import NamedTuple
+from sloth_runner.state.commits import settle
+from sloth_runner.state.layout import CONTENT, place
+from sloth_runner.state.ledger_queries import sweep
+from sloth_runner.state.patience import CONTENTION, Tries
+from sloth_runner.state.store import ABSENT, Change, Check
+
+if TYPE_CHECKING:
+    from sloth_runner.state.store import Store
+
+
+class Batch(NamedTuple):
+    """What is to be written together: store keys with new data (None: deleted), the Revs that are known, and whether
+    contents that nothing refers to go afterwards."""
+
+    items: dict[str, bytes | None]
+    revs: dict[str, int]
+    fences: tuple[Check, ...]
+    letting_go: bool
+
+
+def write(store: Store, namespace: str, batch: Batch) -> dict[str, int | None]:
+    """Commit a batch, in as few commits as the store takes, in its order; what became of the Revs. Raises LockLost
+    when the stack's lock was lost."""
+    revs: dict[str, int | None] = {}
+    items = list(batch.items.items())
+    most = max(1, store.traits.max_changes - 8)
+    parts = [items[start : start + most] for start in range(0, len(items), most)]
+    known = dict(batch.revs)
+    while parts:
+        part = parts.pop(0)
+        try:
+            revs.update(_commit(store, namespace, part, known, batch.fences))
+        except TooLarge:
+            if len(part) == 1 and place(part[0][0]).kind == CONTENT:
+                continue  # what this store can't hold is not kept
+            if len(part) == 1:
+                raise
+            half = len(part) // 2
+            parts[:0] = [part[:half], part[half:]]
+    if batch.letting_go:
+        revs.update(dict.fromkeys(sweep(store, namespace)))
+    return revs
+
+
+def _commit(
+    store: Store,
+    namespace: str,
+    items: Sequence[tuple[str, bytes | None]],
+    known: dict[str, int],
+    fences: Sequence[Check],
+) -> dict[str, int | None]:
+    tries: Tries | None = None
+    while True:
+        changes = list(_changes(store, items, known))
+        if not changes:
+            return {}
+        try:
+            revs = settle(store, [*changes, *fences])
+        except Conflict as conflict:
+            if conflict.keys & {check.key for check in fences}:
+                raise LockLost(
+                    "the stack's lock is no longer held: what was just done is not in the ledger",
+                    next=["see who has it: sloth-runner lock list --shared", "run again"],
+                ) from conflict
+            known.clear()  # another stack works on the same resources: what we did last is true
+            tries = tries or Tries(store.traits.patience, CONTENTION)
+            if tries.again(conflict):
+                continue
+            raise Conflict(
+                f"the ledger of {namespace!r} was changed by others each time it was tried",
+                keys=[key for key, _ in items],
+            ) from conflict
+        if revs is None:
+            return {key: None for key, _ in items}
+        return {change.key: rev for change, rev in zip(changes, revs, strict=False)}
+
+
+def _changes(
+    store: Store, items: Sequence[tuple[str, bytes | None]], known: dict[str, int]
+) -> Iterator[Change | Check]:
+    for key, data in items:
+        rev = known.get(key)
+        if rev is None:
+            found = store.get(key)
+            rev = known[key] = found.rev if found else ABSENT
+        if rev != ABSENT and place(key).kind == CONTENT and data is not None:
+            yield Check(key, rev)  # it is there already: by its name it is the same
+        elif data is not None or rev != ABSENT:
+            yield Change(key, data, rev)
