@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import sys
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlencode
 
 from tests.services.base import Server, free_port
 
-BUCKET = "sloth-runner"
+BUCKET: Final = "sloth-runner"
 ACCESS, SECRET = "AKIASLOTHRUNNERTEST0", "a secret of the tests' own server"
 READER = "AKIASLOTHRUNNERREAD0"
 """An access key (with the same secret) that may only read and list."""
+OPEN: Final = "open-to-all"
+"""A bucket for which requests need no signature."""
 _PORTS = ("master", "volume", "filer", "s3")
+
+
+class Weed(Server):
+    """A server that leaves sockets behind outside of its folder, when it is killed."""
+
+    def _wait(self) -> None:
+        super()._wait()
+        for port in (arg.rpartition("=")[2] for arg in self._argv if ".port.grpc=" in arg):
+            for name in ("master", "volume", "filer", "s3"):
+                Path(f"/tmp/seaweedfs-{name}-grpc-{port}.sock").unlink(missing_ok=True)
 
 
 def make(folder: Path) -> Server:
@@ -24,6 +38,7 @@ def make(folder: Path) -> Server:
     argv = [
         str(Path(sys.executable).with_name("weed")), "-logtostderr=true", "server",
         f"-dir={folder}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false",
+        "-master.electionTimeout=1s",
         "-filer", "-filer.localSocket=filer.sock", "-s3", "-s3.localSocket=s3.sock", "-s3.iam=false",
         "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={files['s3.config']}",
         "-volume.max=64", "-master.volumeSizeLimitMB=64", "-volume.preStopSeconds=0",
@@ -40,13 +55,14 @@ def make(folder: Path) -> Server:
             f"[default]\naws_access_key_id = {ACCESS}\n{login}[reader]\naws_access_key_id = {READER}\n{login}"
         )
 
-    return Server(
+    return Weed(
         "s3",
         folder,
         argv,
         f"s3://{BUCKET}?{asked}",
         lambda: _ready(ports["s3.port"], endpoint),
         prepare=prepare,
+        stop_signal=signal.SIGKILL,  # in order, it takes 12 seconds, to end streams between its own parts
     )
 
 
@@ -68,6 +84,7 @@ def _identities() -> list[dict[str, object]]:
             "credentials": [{"accessKey": READER, "secretKey": SECRET}],
             "actions": ["Read", "List"],
         },
+        {"name": "anonymous", "actions": [f"{action}:{OPEN}" for action in ("Read", "Write", "List")]},
     ]
 
 
@@ -76,7 +93,7 @@ def _ready(port: int, endpoint: str) -> bool:
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
         link.request("GET", "/")
-        if link.getresponse().status != 403:
+        if link.getresponse().status >= 500:
             return False
     except (OSError, http.client.HTTPException):
         return False
@@ -86,19 +103,20 @@ def _ready(port: int, endpoint: str) -> bool:
     from obstore.exceptions import BaseError
     from obstore.store import S3Store
 
-    store = S3Store(
-        BUCKET,
-        config={
-            "access_key_id": ACCESS,
-            "secret_access_key": SECRET,
-            "region": "us-east-1",
-            "endpoint": endpoint,
-        },
-        client_options={"allow_http": True, "timeout": "5s"},
-        retry_config={"max_retries": 0},
-    )
     try:
-        obstore.put(store, "ready", b"", use_multipart=False)
+        for bucket in (BUCKET, OPEN):
+            store = S3Store(
+                bucket,
+                config={
+                    "access_key_id": ACCESS,
+                    "secret_access_key": SECRET,
+                    "region": "us-east-1",
+                    "endpoint": endpoint,
+                },
+                client_options={"allow_http": True, "timeout": "5s"},
+                retry_config={"max_retries": 0},
+            )
+            obstore.put(store, "ready", b"", use_multipart=False)
     except BaseError:
         return False
     return True

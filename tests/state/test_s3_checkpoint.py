@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from sloth_runner.state.backends import Options
-from sloth_runner.state.backends.s3 import S3Store, make_replica, system_world
-from sloth_runner.state.backends.s3_replica import Replica
-from sloth_runner.state.backends.s3_segment import Sizes
 from sloth_runner.state.layout import store_key
 from sloth_runner.state.store import Change, Entry
 from tests.services import shared_url
 from tests.services.s3 import part
+from tests.state.s3_kit import SMALL, another, settled
 
 NAMES = [f"{letter}{number}" for letter in "abc" for number in range(6)]
-
-
-def replica_of(url: str, ratio: int = 4, grace: float = 0.0) -> Replica:
-    """A replica of its own, as another process would have; its checkpoints have many small parts."""
-    options = Options(Path(), 60.0)
-    return make_replica(url, options, system_world(), sizes=Sizes(60, 200, ratio), grace=grace)
 
 
 class Machine(RuleBasedStateMachine):
@@ -35,7 +25,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         name = uuid.uuid4().hex
         self.urls = [part(shared_url("s3"), name, checkpoint=often) for often in ("2", "3", "1000")]
-        self.stores = [S3Store(replica_of(url), 60.0) for url in self.urls]
+        self.stores = [another(url) for url in self.urls]
         self.model: dict[str, Entry] = {}
 
     @rule(
@@ -53,11 +43,11 @@ class Machine(RuleBasedStateMachine):
             else:
                 assert rev > (self.model[change.key].rev if change.key in self.model else 0)
                 self.model[change.key] = Entry(change.key, change.value, rev)
-        self.settle(who)
+        settled(self.stores[who])
 
     @rule(who=st.integers(0, 2))
     def begin_anew(self, who: int) -> None:
-        self.stores[who] = S3Store(replica_of(self.urls[who], ratio=1 + who), 60.0)
+        self.stores[who] = another(self.urls[who], sizes=SMALL._replace(ratio=1 + who))
 
     @rule(who=st.integers(0, 2), name=st.sampled_from(NAMES))
     def get(self, who: int, name: str) -> None:
@@ -80,15 +70,10 @@ class Machine(RuleBasedStateMachine):
         wanted = [self.model[key] for key in rows if key.startswith(prefix)][:limit]
         assert list(self.stores[who].scan(prefix, after=after, limit=limit, reverse=reverse)) == wanted
 
-    @invariant()
+    @rule()
     def a_newcomer_agrees(self) -> None:
-        found = list(S3Store(replica_of(self.urls[2]), 60.0).scan())
+        found = list(another(self.urls[2]).scan())
         assert found == [self.model[key] for key in sorted(self.model)]
-
-    def settle(self, who: int) -> None:
-        keeper = self.stores[who]._replica.keeper
-        keeper.wait(None)
-        assert keeper.trouble is None, keeper.trouble
 
 
 def test_checkpoints_change_nothing() -> None:
@@ -96,7 +81,7 @@ def test_checkpoints_change_nothing() -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=15,
+            max_examples=12,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -26,6 +26,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
@@ -33,7 +34,7 @@ from weakref import WeakValueDictionary
 from sloth_runner.errors import BadConfig, TooLarge
 from sloth_runner.state.backends.s3_client import Objects, World
 from sloth_runner.state.backends.s3_keeping import GRACE, Keeper
-from sloth_runner.state.backends.s3_login import find_login
+from sloth_runner.state.backends.s3_login import Login, find_login
 from sloth_runner.state.backends.s3_replica import Replica
 from sloth_runner.state.backends.s3_segment import SIZES, Segments, Sizes
 from sloth_runner.state.backends.s3_state import Pending
@@ -62,54 +63,64 @@ class S3Store:
     """A handle on a replica. ``patience``: seconds that a commit may wait for others."""
 
     def __init__(self, replica: Replica, patience: float) -> None:
-        self._replica = replica
+        self.replica = replica
         self._patience = patience
         self._doubted: Pending | None = None
         """A commit whose fate is not known."""
+        self._open = True
         self.traits = Traits(
-            embedded=False, concurrency=CONCURRENCY, max_changes=MAX_CHANGES, max_value=MAX_VALUE
+            embedded=False,
+            concurrency=CONCURRENCY,
+            max_changes=MAX_CHANGES,
+            max_value=MAX_VALUE,
+            watch=replica.watch,
+            probe=replica.probe,
         )
+        replica.join()
 
     def get(self, key: str) -> Entry | None:
         """See Store."""
-        return self._replica.find(key)
+        return self.replica.find(key)
 
     def scan(
         self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
     ) -> Iterator[Entry]:
         """See Store; a snapshot."""
-        return islice(self._replica.scan(prefix, after, reverse), limit)
+        return islice(self.replica.scan(prefix, after, reverse), limit)
 
     def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
         """See Store."""
         check_commit(changes, self.traits)
         if all(isinstance(change, Check) for change in changes):
-            return self._replica.check(changes)
+            return self.replica.check(changes)
         pending = self._pending(tuple(changes))
         if pending.size > MAX_COMMIT:
             raise TooLarge(
                 f"a commit has {pending.size:,} bytes; this store takes {MAX_COMMIT:,}",
                 unchanged=["nothing was stored"],
             )
-        self._replica.commit([pending])
+        self.replica.commit([pending])
         self._doubted = pending if pending.slot and pending.made is None else None
         if pending.error is not None:
             raise copy.copy(pending.error) from pending.error
-        self._replica.keep()
+        self.replica.keep()
         assert pending.made is not None
         return pending.made
 
     def close(self) -> None:
         """See Store."""
+        if self._open:
+            self._open = False
+            self.replica.leave()
 
     def _pending(self, changes: tuple[Change | Check, ...]) -> Pending:
         """The commit; under its old id if it is the one that is in doubt."""
-        until = self._replica.world.now() + self._patience
+        until = self.replica.world.now() + self._patience
         doubted = self._doubted
         if doubted is not None and doubted.changes == changes:
             doubted.error, doubted.until = None, until
             return doubted
-        return Pending(self._replica.world.new_id(), changes, until)
+        return Pending(self.replica.world.new_id(), changes, until)
 
 
 def open_store(url: str, options: Options) -> S3Store:
@@ -144,20 +155,6 @@ def make_replica(
 
         raise needs("s3", error) from error
     settings = read_url(url)
-    seconds = options.timeout
-    place = f"s3://{settings.bucket}" + (f"/{settings.prefix}" if settings.prefix else "")
-    main, quick = (
-        Objects(_bucket(settings, options, share * seconds), place, share * seconds, world)
-        for share in (0.75, 0.25)
-    )
-    segments = Segments(main, settings.cache)
-    keeper = Keeper(main, segments, settings.checkpoint, sizes, grace)
-    return Replica(Tail(main, segments, seconds, world), main, quick, seconds, world, keeper)
-
-
-def _bucket(settings: Settings, options: Options, seconds: float) -> Bucket:
-    from obstore.store import S3Store as Bucket
-
     login = find_login(settings, options.password, options.environ)
     endpoint = endpoint_of(settings, options.environ, login.profile)
     config: S3Config = {
@@ -170,12 +167,32 @@ def _bucket(settings: Settings, options: Options, seconds: float) -> Bucket:
         config["server_side_encryption"] = settings.sse
     if settings.kms_key is not None:
         config["sse_kms_key_id"] = settings.kms_key
+    authority = settings.ca_file or options.environ.get("AWS_CA_BUNDLE")
+    folder = "/".join(part for part in (settings.bucket, settings.prefix) if part)
+    plain = f"{endpoint or 'https://s3.amazonaws.com'}/{folder}" if settings.unsigned else None
+
+    def objects(seconds: float) -> Objects:
+        bucket = _bucket(settings, login, config, authority, seconds)
+        return Objects(bucket, f"s3://{folder}", seconds, world, authority, plain)
+
+    main = objects(0.75 * options.timeout)
+    quick = cache(lambda: objects(0.25 * options.timeout))  # to make one takes milliseconds
+    segments = Segments(main, settings.cache)
+    keeper = Keeper(main, segments, settings.checkpoint, sizes, grace)
+    tail = Tail(main, segments, options.timeout, world)
+    return Replica(tail, main, quick, options.timeout, world, keeper, settings.poll)
+
+
+def _bucket(
+    settings: Settings, login: Login, config: S3Config, authority: str | None, seconds: float
+) -> Bucket:
+    from obstore.store import S3Store as Bucket
+
     client: ClientConfig = {
-        "allow_http": endpoint is not None and endpoint.startswith("http:"),
+        "allow_http": config.get("endpoint", "").startswith("http:"),
         "timeout": timedelta(seconds=seconds),
         "connect_timeout": timedelta(seconds=min(5.0, seconds)),
     }
-    authority = settings.ca_file or options.environ.get("AWS_CA_BUNDLE")
     if authority is not None:
         client["root_certificate"] = _read(authority)
     return Bucket(

@@ -138,19 +138,31 @@ def read_trouble(error: BaseException) -> Trouble:
 
 
 class Objects:
-    """The objects below one prefix of a bucket. ``place`` names it in errors; ``seconds``: for one request with
-    its repetitions. May be used from several threads."""
+    """The objects below one prefix of a bucket. ``place`` names it in errors; ``seconds``: for one request with its
+    repetitions; ``authority``: a file of certificates to trust; ``plain``: where the objects are, if requests are not
+    signed. May be used from several threads."""
 
-    def __init__(self, bucket: Bucket, place: str, seconds: float, world: World) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        place: str,
+        seconds: float,
+        world: World,
+        authority: str | None = None,
+        plain: str | None = None,
+    ) -> None:
         import obstore
         from obstore.exceptions import AlreadyExistsError, BaseError
 
         self._obstore = obstore
         self._bucket = bucket
-        self._place = place
+        self.place = place
         self._seconds = seconds
         self._world = world
+        self._authority = authority
+        self._plain = plain
         self._taken = AlreadyExistsError
+        self._error = BaseError
         self._errors: tuple[type[BaseException], ...] = (BaseError, OSError)
 
     def get(self, name: str) -> Found | None:
@@ -207,6 +219,38 @@ class Objects:
             raise self._down(trouble) if trouble.unsent else self._unknown(trouble) from error
         return Created.DONE
 
+    def headers(self, name: str) -> dict[str, str]:
+        """All that the server says of an object beside its content, names in small letters. Raises
+        StoreDown."""
+        import ssl
+        from datetime import timedelta
+        from http.client import HTTPConnection, HTTPException, HTTPSConnection
+        from urllib.parse import urlsplit
+
+        try:
+            minute = timedelta(minutes=1)
+            plain = None if self._plain is None else f"{self._plain}/{name}"
+            parts = urlsplit(plain or self._obstore.sign(self._bucket, "HEAD", name, minute))
+            host = parts.hostname or ""
+            if parts.scheme == "http":
+                link = HTTPConnection(host, parts.port, timeout=self._seconds)
+            else:
+                context = ssl.create_default_context(cafile=self._authority)
+                link = HTTPSConnection(host, parts.port, timeout=self._seconds, context=context)
+            try:
+                link.request("HEAD", f"{parts.path}?{parts.query}")
+                answer = link.getresponse()
+            finally:
+                link.close()
+        except (OSError, HTTPException, self._error) as error:
+            why = str(error).partition("\n")[0]
+            raise StoreDown(f"the store {self.place} can't be asked about {name}: {why}") from error
+        if answer.status != 200:
+            raise StoreDown(
+                f"the store {self.place} does not tell about {name} (HTTP status {answer.status})"
+            )
+        return {key.lower(): value for key, value in answer.getheaders()}
+
     def _read(self, ask: Callable[[], T]) -> T | None:
         """What ``ask`` gives; None for an object that is not there. Repeats what may be repeated."""
         end = self._world.now() + self._seconds
@@ -233,12 +277,12 @@ class Objects:
     def _down(self, trouble: Trouble) -> StoreDown:
         kind = Denied if trouble.status in (401, 403) else StoreDown
         return kind(
-            f"the store {self._place} can't be used: {_describe(trouble)}",
+            f"the store {self.place} can't be used: {_describe(trouble)}",
             next=[advice] if (advice := _ADVICE.get(trouble.code)) else [],
         )
 
     def _unknown(self, trouble: Trouble) -> Indeterminate:
-        return Indeterminate(f"whether {self._place} took a commit is not known: {_describe(trouble)}")
+        return Indeterminate(f"whether {self.place} took a commit is not known: {_describe(trouble)}")
 
 
 def _describe(trouble: Trouble) -> str:

@@ -72,7 +72,7 @@ class Keeper:
     ) -> None:
         self._objects = objects
         self._segments = segments
-        self._interval = interval
+        self.interval = interval
         self._sizes = sizes
         self._grace = grace
         self._guard = threading.Lock()
@@ -83,7 +83,7 @@ class Keeper:
     def look(self, replica: Replica, number: int, since: int, size: int) -> None:
         """After our commit ``number``, ``since`` log objects after the checkpoint in use, with ``size`` bytes
         in memory: begin what is due."""
-        due = since >= self._interval and (number % self._interval == 0 or since >= LATE * self._interval)
+        due = since >= self.interval and (number % self.interval == 0 or since >= LATE * self.interval)
         if due or size >= LARGE:
             with self._guard:
                 if self._thread is None or not self._thread.is_alive():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Final
 
 from sloth_runner.errors import Busy, Conflict, Indeterminate, SlothError, StoreDown
@@ -18,34 +19,56 @@ from sloth_runner.state.backends.s3_client import Created, Objects, World
 from sloth_runner.state.backends.s3_keeping import Keeper
 from sloth_runner.state.backends.s3_lease import ServerClock
 from sloth_runner.state.backends.s3_log import MOST_PUTS, Official, Written, encode, log_name
+from sloth_runner.state.backends.s3_proof import prove_creates
 from sloth_runner.state.backends.s3_segment import Gone
 from sloth_runner.state.backends.s3_state import Attempt, Base, Pending, State, between, merge
 from sloth_runner.state.backends.s3_tail import NEVER, Tail
-from sloth_runner.state.store import Change, Check, Entry, Rev, holds
+from sloth_runner.state.backends.s3_watch import watching
+from sloth_runner.state.store import Change, Check, Doorbell, Entry, Proof, Rev, holds
 
 HEDGE: Final = 1.0
 """Seconds that a commit waits for the turn before it tries without."""
+CLOSING: Final = 30.0
+"""Seconds that the last handle waits for a checkpoint. One that is not finished is begun again by another
+commit."""
 GROUP: Final = 8 << 20
 """Bytes of values that are put into one object when several commits wait."""
 
 
+FREE, PAUSE, LONGEST = 2, 0.02, 0.4
+"""Who was overtaken more than so often leaves the others alone for a random part of so many seconds, then of twice as
+many, and so on up to the last. Many who try all at once waste each other's time."""
+
+
 class Replica:
     """Reads and commits. ``objects`` has the time of a request, ``quick`` less, to find out what became of one
-    that was not answered; ``seconds``: in which a server has to answer. May be used from several threads."""
+    that was not answered; ``seconds``: in which a server has to answer; ``poll``: between two looks of who
+    watches. May be used from several threads."""
 
     def __init__(
-        self, tail: Tail, objects: Objects, quick: Objects, seconds: float, world: World, keeper: Keeper
+        self,
+        tail: Tail,
+        objects: Objects,
+        quick: Callable[[], Objects],
+        seconds: float,
+        world: World,
+        keeper: Keeper,
+        poll: float,
     ) -> None:
         self.tail = tail
         self.world = world
         self.keeper = keeper
-        self._objects = objects
+        self.objects = objects
         self._quick = quick
         self._seconds = seconds
+        self._poll = poll
         self._clock = ServerClock(objects, world)
         self._turn = threading.Lock()
         """Held by who commits."""
-        self._queue: deque[Pending] = deque()
+        self.waiting: deque[Pending] = deque()
+        self._proven = False
+        self._counting = threading.Lock()
+        self._users = 0
 
     def find(self, key: str) -> Entry | None:
         """The entry as of now."""
@@ -86,13 +109,17 @@ class Replica:
         return found
 
     def commit(self, pendings: Sequence[Pending]) -> None:
-        """Settle commits: afterwards each is made or has an error."""
-        self._queue.extend(pendings)
+        """Settle commits: afterwards each is made or has an error. Raises BadConfig, if the store is not to be
+        trusted."""
+        if not self._proven:
+            prove_creates(self.objects)
+            self._proven = True
+        self.waiting.extend(pendings)
         while not all(pending.done for pending in pendings):
             if self._turn.acquire(timeout=HEDGE):
                 try:
                     while not all(pending.done for pending in pendings):
-                        self._settle(self._waiting())
+                        self._settle(self._batch())
                 finally:
                     self._turn.release()
             elif mine := self._leave(pendings):
@@ -106,6 +133,29 @@ class Replica:
                 if known != expected:
                     return known == official
                 self._create(Attempt(number, [], [], Written((), official), []))
+
+    def watch(self, prefix: str) -> AbstractContextManager[Doorbell]:
+        """See Traits."""
+        return watching(self.tail, self.objects, self.world, prefix, self._poll)
+
+    def probe(self) -> list[Proof]:
+        """See Traits."""
+        from sloth_runner.state.backends.s3_proof import Prober
+
+        return Prober(self.objects, self.tail, self.keeper, self.world)()
+
+    def join(self) -> None:
+        """One handle more."""
+        with self._counting:
+            self._users += 1
+
+    def leave(self) -> None:
+        """One handle less; the last one waits for a checkpoint that is being made."""
+        with self._counting:
+            self._users -= 1
+            last = not self._users
+        if last:
+            self.keeper.wait(CLOSING)
 
     def keep(self) -> None:
         """After a commit: begin what the log's length makes due."""
@@ -122,17 +172,17 @@ class Replica:
                 next=["read again"],
             ) from None
 
-    def _waiting(self) -> list[Pending]:
+    def _batch(self) -> list[Pending]:
         """What fits into one object of all that wait, oldest first; at least one."""
         batch: list[Pending] = []
         size = puts = 0
-        while self._queue:
-            first = self._queue[0]
+        while self.waiting:
+            first = self.waiting[0]
             size += first.size
             puts += len(first.changes)
             if batch and (size > GROUP or puts > MOST_PUTS // 2):
                 break
-            batch.append(self._queue.popleft())
+            batch.append(self.waiting.popleft())
         return batch
 
     def _leave(self, pendings: Sequence[Pending]) -> list[Pending]:
@@ -140,7 +190,7 @@ class Replica:
         mine = []
         for pending in pendings:
             try:
-                self._queue.remove(pending)
+                self.waiting.remove(pending)
             except ValueError:
                 continue
             mine.append(pending)
@@ -149,9 +199,13 @@ class Replica:
     def _settle(self, batch: list[Pending]) -> None:
         """Make commits, or find out why not."""
         everyone = batch
+        losses = 0
         try:
             while batch := self._still_open(batch):
-                self._step(batch)
+                if losses > FREE:
+                    self.world.sleep(self.world.chance() * min(PAUSE * 2.0 ** min(losses - FREE, 9), LONGEST))
+                    self.tail.refresh()
+                losses += self._step(batch)
         except SlothError as error:
             _fail(everyone, error)
         except BaseException:
@@ -179,8 +233,8 @@ class Replica:
         self.tail.read(recognize)
         return [pending for pending in batch if not pending.done]
 
-    def _step(self, batch: list[Pending]) -> None:
-        """One try to make all of them. Raises StoreDown, Corrupt, Foreign."""
+    def _step(self, batch: list[Pending]) -> bool:
+        """One try to make all of them; whether others were faster. Raises StoreDown, Corrupt, Foreign."""
         base = self.tail.read(lambda state: state.base)
         try:
             self._warm(batch)
@@ -188,17 +242,18 @@ class Replica:
             attempt = self.tail.read(lambda state: state.attempt([*ends, *batch]))
         except Gone:
             self.tail.forget(base)
-            return
+            return False
         if attempt.accepted:
             if not self._create(attempt):
                 self._lost(batch)
-                return
+                return True
         else:
             self.tail.refresh()
             if self._length() >= attempt.number:
-                return
+                return False
         for pending, keys in attempt.failed:
             pending.error = Conflict("the store changed meanwhile", keys=keys)
+        return False
 
     def _create(self, attempt: Attempt) -> bool:
         """Make the next log object; False when there is one of its number, which has been read now.
@@ -230,10 +285,10 @@ class Replica:
         pause = 0.05
         while True:
             try:
-                made = self._objects.create(name, body)
+                made = self.objects.create(name, body)
             except Indeterminate as error:
                 doubts.append(error)
-                made = Created.AGAIN if self._quick.get(name) is None else Created.TAKEN
+                made = Created.AGAIN if self._quick().get(name) is None else Created.TAKEN
             if made is Created.DONE:
                 self.tail.read(lambda state: _take(state, attempt, begun))
                 return True
