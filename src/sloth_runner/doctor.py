@@ -81,8 +81,7 @@ def _server(app: App) -> Iterator[Finding]:
     """What the store's server was tried for, how long it takes, and what it takes."""
     store = app.untried_store()
     try:
-        proofs = store.traits.probe() if store.traits.probe else []
-        for proof in proofs:
+        for proof in store.traits.probe() if store.traits.probe else ():
             status = OK if proof.good else PROBLEM if proof.vital else NOTE
             yield Finding("server", None, status, f"{proof.name}: {proof.message}")
         read, commit = _latency(store, app.new_id())
@@ -90,12 +89,10 @@ def _server(app: App) -> Iterator[Finding]:
             "server", None, OK, f"latency: a read {read * 1000:.1f} ms, a commit {commit * 1000:.1f} ms"
         )
         traits = store.traits
-        if all(proof.name != "limits" for proof in proofs):
-            text = f"limits: {traits.max_changes:,} changes at once, {traits.max_value:,} bytes of one value"
-            yield Finding("server", None, OK, text)
+        text = f"up to {traits.max_changes:,} changes at once, and {traits.max_value:,} bytes of one value"
         if traits.shortest_lease:
-            text = f"leases: a lock's is never shorter than {traits.shortest_lease:g} s"
-            yield Finding("server", None, NOTE, text)
+            text += f"; a lock's lease lasts {traits.shortest_lease:g} s or more"
+        yield Finding("server", None, OK, text)
     except SlothError as error:
         yield Finding("server", None, PROBLEM, error.message, tuple(error.next))
     finally:

@@ -203,8 +203,8 @@ def test_a_probe_of_a_good_server(opened: Open) -> None:
     store = opened()
     store.commit([Change(key("a"), b"")])
     names = [proof.name for proof in probed(store) if proof.good]
-    assert names == ["version", "nodes", "access", "space", "prefix", "create once", "compare and set", "revisions",
-                     "atomic", "limits", "leases"]  # fmt: skip
+    assert names == ["version", "nodes", "access", "space", "prefix", "create once", "compare and set", "one winner",
+                     "revisions", "atomic", "limits", "leases"]  # fmt: skip
     assert probed(store)[-1].message == "they run as clocks here do; whole seconds, at least 2"
     assert [e.key for e in store.scan()] == [key("a")]
 

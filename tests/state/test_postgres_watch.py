@@ -238,7 +238,7 @@ def proofs(store: PostgresStore) -> dict[str, Proof]:
 def test_a_probe_of_a_server_as_it_should_be(store: PostgresStore) -> None:
     found = proofs(store)
     assert all(proof.good for proof in found.values())
-    assert found["compare-and-set excludes"].message == "of 4 connections that put at once, 1 succeeded"
+    assert found["one winner"].message == "of 4 connections that put at once, 1 succeeded"
     assert "clock is 0.0" in found["clock"].message
     assert list(store.scan("_store")) == [], "its records are gone"
 
@@ -272,5 +272,5 @@ def test_a_probe_notices_commits_that_do_not_exclude(store: PostgresStore, admin
     )
     admin.execute(broken.encode())
     found = proofs(store)
-    assert not found["a second create fails"].good
-    assert not found["compare-and-set excludes"].good
+    assert not found["create once"].good
+    assert not found["one winner"].good

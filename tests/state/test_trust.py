@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ class Served:
 
     def probe(self) -> list[Proof]:
         self.tried += 1
-        return common(self, PROBE)
+        return common(self, PROBE, lambda: self)
 
     def get(self, key: str) -> Entry | None:
         self.asked += 1
@@ -111,6 +112,15 @@ class Lazy(Served):
         return super().commit(changes)
 
 
+class Racy(Served):
+    """Looks first, and writes then."""
+
+    def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
+        self.memory.commit([Check(c.key, c.expect) for c in changes])
+        time.sleep(0.05)
+        return self.memory.commit([c._replace(expect=-1) for c in changes])
+
+
 class Small(Served):
     """Takes less than it says."""
 
@@ -122,7 +132,7 @@ class Small(Served):
 
 BROKEN = [
     (NoCondition, "create once"), (NoCompare, "compare and set"), (NoChecks, "atomic"), (Torn, "atomic"),
-    (Stale, "compare and set"), (Lazy, "revisions"), (Small, "limits"),
+    (Stale, "compare and set"), (Lazy, "revisions"), (Small, "limits"), (Racy, "one winner"),
 ]  # fmt: skip
 
 
@@ -220,7 +230,7 @@ def test_a_server_that_is_away_has_proven_nothing() -> None:
     def probe() -> list[Proof]:
         if away:
             raise StoreDown("away")
-        return common(store, PROBE)
+        return common(store, PROBE, lambda: store)
 
     store.traits = store.traits._replace(probe=probe)
     trusting = Trusting(store, Trust(URL, Clock()))

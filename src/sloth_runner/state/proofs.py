@@ -7,15 +7,19 @@ to its server.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Conflict, Corrupt, SlothError, TooLarge
 from sloth_runner.state.store import ABSENT, Change, Check, Proof
 
 if TYPE_CHECKING:
-    from sloth_runner.state.store import Store
+    from sloth_runner.state.store import Rev, Store
 
 Attempt = Callable[[], Proof]
+RACERS: Final = 4
+MANY: Final = 1_000
+MUCH: Final = 2 << 20
+"""Changes, and bytes of a value, that are tried at most."""
 
 
 def tried(attempts: Iterable[tuple[str, Attempt]]) -> list[Proof]:
@@ -32,13 +36,15 @@ def tried(attempts: Iterable[tuple[str, Attempt]]) -> list[Proof]:
     return found
 
 
-def common(store: Store, key: str) -> list[Proof]:
-    """What must hold of every store. ``key`` is nobody's, and so are those that begin with it."""
+def common(store: Store, key: str, another: Callable[[], Store]) -> list[Proof]:
+    """What must hold of every store. ``key`` is nobody's, and so are those that begin with it; ``another`` opens one
+    more handle, which is closed again."""
     try:
         return tried(
             (
                 ("create once", lambda: _create_once(store, key)),
                 ("compare and set", lambda: _compare_and_set(store, key)),
+                ("one winner", lambda: _one_winner(store, key, another)),
                 ("revisions", lambda: _revisions(store, key)),
                 ("atomic", lambda: _atomic(store, key)),
                 ("limits", lambda: _limits(store, key)),
@@ -85,6 +91,53 @@ def _compare_and_set(store: Store, key: str) -> Proof:
     return Proof("compare and set", True, "a write that expects an old revision is refused")
 
 
+def _one_winner(store: Store, key: str, another: Callable[[], Store]) -> Proof:
+    """Some handles at once put what only one of them may."""
+    entry = store.get(key)
+    if entry is None:
+        return Proof("one winner", False, "what was just written is not what is read")
+    won, odd = _race(key, entry.rev, another)
+    if odd:
+        raise odd[0]
+    found = store.get(key)
+    good = len(won) == 1 and found is not None and found.value == won[0]
+    return Proof("one winner", good, f"of {RACERS} connections that put at once, {len(won)} succeeded")
+
+
+def _race(key: str, rev: Rev, another: Callable[[], Store]) -> tuple[list[bytes], list[SlothError]]:
+    """The values of those that succeeded, and what else was met than a Conflict."""
+    import threading
+
+    won: list[bytes] = []
+    odd: list[SlothError] = []
+
+    def run(number: int) -> None:
+        handle: Store | None = None
+        try:
+            try:
+                handle = another()
+                handle.get(key)
+            finally:
+                start.wait()
+            handle.commit([Change(key, b"racer %d" % number, rev)])
+            won.append(b"racer %d" % number)
+        except Conflict:
+            pass
+        except SlothError as error:
+            odd.append(error)
+        finally:
+            if handle is not None:
+                handle.close()
+
+    start = threading.Barrier(RACERS)
+    racers = [threading.Thread(target=run, args=(number,)) for number in range(RACERS)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    return won, odd
+
+
 def _revisions(store: Store, key: str) -> Proof:
     """An equal value makes a new Rev, and so does a key that was deleted and comes back."""
     seen = list(store.commit([Change(key, b"same")]))
@@ -104,13 +157,12 @@ def _atomic(store: Store, key: str) -> Proof:
 
 
 def _limits(store: Store, key: str) -> Proof:
-    """The server takes what ``traits`` promises. (Nothing of it is kept.)"""
-    traits = store.traits
-    many = [Check(f"{key}-{number}", ABSENT) for number in range(traits.max_changes - 1)]
+    """The server takes what ``traits`` promises, as far as is worth trying. (Nothing of it is kept.)"""
+    count = min(store.traits.max_changes, MANY)
+    size = min(store.traits.max_value, MUCH)
+    many = [Check(f"{key}-{number}", ABSENT) for number in range(count - 1)]
     good = refused(store, *many, Check(key, ABSENT))
-    good = refused(store, Change(key, bytes(traits.max_value), ABSENT)) and good
+    good = refused(store, Change(key, bytes(size), ABSENT)) and good
     if not good:
         return Proof("limits", False, "a large commit was applied that should have been refused")
-    return Proof(
-        "limits", True, f"{traits.max_changes} changes at once, {traits.max_value:,} bytes of one value"
-    )
+    return Proof("limits", True, f"{count:,} changes at once and a value of {size:,} bytes are taken")

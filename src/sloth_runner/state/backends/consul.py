@@ -141,7 +141,7 @@ class ConsulStore:
     def _probe(self) -> list[Proof]:
         from sloth_runner.state.backends.consul_probe import proofs
 
-        return proofs(self, self._http)
+        return proofs(self, self._http, lambda: ConsulStore(self.address, self._http.timeout))
 
     def _found(self, check: Change | Check) -> Check:
         """A check that takes anything, as one of what is there: its Rev is wanted."""

@@ -23,11 +23,13 @@ NEAR: Final = 5.0
 """Seconds that two clocks may be apart without a word."""
 
 
-def proofs(store: ConsulStore, http: Http, clock: Callable[[], float] = time.time) -> list[Proof]:
-    """All of them. Raises StoreDown, Indeterminate."""
+def proofs(
+    store: ConsulStore, http: Http, another: Callable[[], ConsulStore], clock: Callable[[], float] = time.time
+) -> list[Proof]:
+    """All of them; ``another`` opens one more handle. Raises StoreDown, Indeterminate."""
     key = store_key(STORE, META, f"probe-{os.urandom(8).hex()}")
     found = [_version(http), _access(http), _consistent(http), _clock(http, clock)]
-    found += common(store, key)
+    found += common(store, key, another)
     found += tried((("leases", lambda: _leases(store, http, key)), ("prefix", lambda: _prefix(store))))
     return found
 

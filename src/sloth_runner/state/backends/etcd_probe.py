@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import BadName
@@ -30,8 +30,11 @@ ROOM: Final = 0.8
 """Part of the quota that may be used."""
 
 
-def proofs(store: Store, link: Link, reading: Reading) -> list[Proof]:
-    """All of them; those that write only where there is room. Raises StoreDown when there is no answer at all."""
+def proofs(store: Store, another: Callable[[], Store], link: Link, reading: Reading) -> list[Proof]:
+    """All of them; those that write only where there is room. ``another`` opens one more handle.
+
+    Raises StoreDown when there is no answer at all.
+    """
     key = store_key(STORE, META, f"probe-{os.urandom(8).hex()}")
     store.get(key)  # from a node that has a majority, whose word on the rest counts
     status = link.read(STATUS, pb.StatusRequest())
@@ -39,7 +42,7 @@ def proofs(store: Store, link: Link, reading: Reading) -> list[Proof]:
     found = [_version(status), _nodes(link, status.header.cluster_id), _access(link), space]
     found.append(_prefix(reading, link.settings.prefix))
     if space.good:
-        found += [*common(store, key), _leases(link)]
+        found += [*common(store, key, another), _leases(link)]
     return found
 
 
@@ -87,7 +90,14 @@ def _access(link: Link) -> Proof:
         words.append(f"as the user {settings.user}")
     elif settings.tls is None or settings.tls.cert is None:
         words.append("without a user: whoever reaches the servers may do the same")
-    return Proof("access", True, ", ".join(words))
+    far = settings.tls is None and not all(_here(address) for address in settings.endpoints)
+    return Proof("access", not far, ", ".join(words), vital=False)
+
+
+def _here(address: str) -> bool:
+    """Whether an endpoint is on this machine, so that nobody can listen in on the way."""
+    host = address.rpartition(":")[0].strip("[]")
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _space(status: pb.StatusResponse) -> Proof:

@@ -44,6 +44,7 @@ class EtcdStore:
         self, settings: Settings, timeout: float, rpc: Any, shared: dict[str, object] | None = None
     ) -> None:
         self._new_link = partial(Link, settings, timeout, rpc, login_of(settings, shared))
+        self._another = partial(EtcdStore, settings, timeout, rpc, shared)
         self._link = self._new_link()
         self._prefix = settings.prefix.encode()
         self._most = settings.max_bytes - ENVELOPE
@@ -175,4 +176,4 @@ class EtcdStore:
         """See Traits."""
         from sloth_runner.state.backends.etcd_probe import proofs
 
-        return proofs(self, self._link, self._reading)
+        return proofs(self, self._another, self._link, self._reading)

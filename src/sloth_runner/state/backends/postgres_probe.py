@@ -5,21 +5,21 @@ goes, that what is acknowledged is on its disk.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from sloth_runner.errors import Conflict, SlothError
 from sloth_runner.state.layout import META, STORE, store_key
-from sloth_runner.state.store import ABSENT, PRESENT, Change, Check, Proof
+from sloth_runner.state.proofs import common
+from sloth_runner.state.store import ABSENT, Change, Proof
 
 if TYPE_CHECKING:
     from sloth_runner.state.backends.postgres import PostgresStore
 
 AHEAD: Final = 60.0
 """Seconds that the server's clock may differ from ours."""
-RACERS: Final = 4
+LEAST: Final = 120_000
+"""The first version that will do, as PostgreSQL numbers them."""
 LEASE: Final = 0.2
 
 Ask = Callable[[str], tuple[str, ...]]
@@ -28,72 +28,44 @@ Ask = Callable[[str], tuple[str, ...]]
 def probe(store: PostgresStore, another: Callable[[], PostgresStore], ask: Ask) -> Iterator[Proof]:
     """What was tried, and what came of it. ``another`` opens one more handle; ``ask`` gives one row of a query."""
     key = store_key(STORE, META, f"probe-{os.urandom(8).hex()}")
-    try:
-        yield _create(store, key)
-        yield _race(store, another, key)
-        yield _lease(store, key)
-    finally:
-        try:
-            store.commit([Change(key, None)])
-        except SlothError:
-            pass  # what was wrong is told already
+    yield _version(ask)
+    yield _access(ask)
+    yield from common(store, key, another)
+    yield _lease(store, key)
     yield _clock(ask)
     yield _durable(ask)
     yield _room(ask)
 
 
-def _create(store: PostgresStore, key: str) -> Proof:
-    name = "a second create fails"
-    store.commit([Change(key, b"1", ABSENT)])
-    for change in (Change(key, b"2", ABSENT), Check(key, ABSENT)):
-        try:
-            store.commit([change])
-        except Conflict:
-            continue
-        return Proof(name, False, "a record was created twice")
-    return Proof(name, True, "a record that is there can't be created")
+def _version(ask: Ask) -> Proof:
+    text, number = ask("SELECT current_setting('server_version'), current_setting('server_version_num')")
+    good = int(number) >= LEAST
+    return Proof("version", good, f"PostgreSQL {text}" + ("" if good else "; 12 or later is needed"))
 
 
-def _race(store: PostgresStore, another: Callable[[], PostgresStore], key: str) -> Proof:
-    """Some connections at once put what only one of them may."""
-    entry = store.get(key)
-    assert entry is not None
-    won: list[int] = []
-    odd: list[SlothError] = []
-
-    def run(number: int) -> None:
-        handle = another()
-        try:
-            handle.get(key)
-            start.wait()
-            handle.commit([Change(key, b"%d" % number, entry.rev)])
-            won.append(number)
-        except Conflict:
-            pass
-        except SlothError as error:
-            odd.append(error)
-        finally:
-            handle.close()
-
-    start = threading.Barrier(RACERS, timeout=30)
-    racers = [threading.Thread(target=run, args=(number,)) for number in range(RACERS)]
-    for racer in racers:
-        racer.start()
-    for racer in racers:
-        racer.join()
-    name = "compare-and-set excludes"
-    if odd:
-        return Proof(name, False, f"could not be tried: {odd[0].message}")
-    found = store.get(key)
-    good = len(won) == 1 and found is not None and found.value == b"%d" % won[0]
-    return Proof(name, good, f"of {RACERS} connections that put at once, {len(won)} succeeded")
+def _access(ask: Ask) -> Proof:
+    """How we came in. Without an address it is by a socket of this machine."""
+    user, address, version = ask(
+        "SELECT session_user, coalesce(host(inet_server_addr()), ''), coalesce((SELECT version FROM pg_stat_ssl "
+        "WHERE pid = pg_backend_pid() AND ssl), '')"
+    )
+    words = (
+        f"by {version}"
+        if version
+        else "not encrypted on the way"
+        if address
+        else "by a socket of this machine"
+    )
+    near = address in ("", "::1") or address.startswith("127.")
+    return Proof("access", bool(version) or near, f"{words}, as the role {user}", vital=False)
 
 
 def _lease(store: PostgresStore, key: str) -> Proof:
-    store.commit([Change(key, b"", PRESENT, LEASE)])
+    store.commit([Change(key, b"", ABSENT, LEASE)])
     there = store.get(key) is not None
     time.sleep(1.5 * LEASE)
     gone = store.get(key) is None
+    store.commit([Change(key, None)])
     text = "a lease ends, and not before its time" if there and gone else "a lease did not end in time"
     return Proof("leases", there and gone, text)
 
@@ -106,7 +78,8 @@ def _clock(ask: Ask) -> Proof:
     words = (
         f"the server's clock is {abs(offset):.3f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
     )
-    return Proof("clock", abs(offset) <= AHEAD, f"{words} (± {(after - before) / 2:.3f} s)")
+    text = f"{words} (± {(after - before) / 2:.3f} s)"
+    return Proof("clock", abs(offset) <= AHEAD, text, vital=False)
 
 
 def _durable(ask: Ask) -> Proof:
