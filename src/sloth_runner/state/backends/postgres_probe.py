@@ -50,7 +50,7 @@ def _access(ask: Ask) -> Proof:
         "WHERE pid = pg_backend_pid() AND ssl), '')"
     )
     words = (
-        f"by {version}"
+        f"over {version}"
         if version
         else "not encrypted on the way"
         if address
