@@ -86,6 +86,7 @@ def test_every_setting_from_a_file_and_from_a_variable(place: Place) -> None:
         "run.forks": ("50", "50", 50),
         "run.lock_timeout": ('"1m30s"', "1m30s", 90.0),
         "run.timeout": ('"1h"', "1h", 3600.0),
+        "inventory.command": ('"list | sort"', "list | sort", ("/bin/sh", "-c", "list | sort")),
         "run.lua_time": ('"2s"', "2s", 2.0),
         "run.lua_memory": ('"64MiB"', "64MiB", 64 << 20),
     }

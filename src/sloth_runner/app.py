@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,12 @@ class App:
         if self._inventory is None:
             from sloth_runner.inventory import Inventory
 
-            self._inventory = Inventory(self.settings.agents, self.settings.groups)
+            settings, more = self.settings, None
+            if settings.command:
+                from sloth_runner.listing import from_command
+
+                more = partial(from_command, settings, self.environ, self.cwd)
+            self._inventory = Inventory(settings.agents, settings.groups, more)
         return self._inventory
 
     def store(self) -> Store:
@@ -266,16 +272,17 @@ class App:
         return None if measure is None else measure(namespace)
 
     def known_agents(self, store: Store | None = None) -> list[str]:
-        """``local``, the configured agents, and those that have state."""
+        """``local``, the configured agents (those that a command lists, if it was asked), and those that have
+        state."""
         having = {name for name in self.namespaces(store) if name != SHARED}
-        return [LOCAL, *sorted((having | set(self.settings.agents)) - {LOCAL})]
+        return [LOCAL, *sorted((having | set(self.inventory.seen)) - {LOCAL})]
 
     def require_agent(self, name: str, store: Store | None = None) -> str:
         """Return ``name`` if it is known: configured, or with state. Raises BadName, AgentUnknown."""
         if name == LOCAL or check_agent_name(name) in self.settings.agents:
             return name
         known = self.known_agents(store)
-        if name in known:
+        if name in known or name in self.inventory.agents:
             return name
         raise AgentUnknown(
             f"there is no agent {name!r}: it is not configured and has no state",

@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sloth_runner.config_fields import FIELDS, SECTIONS, Agent, Group, parse_agent, parse_group
+from sloth_runner.config_fields import (
+    AGENT_SECTIONS,
+    FIELDS,
+    SECTIONS,
+    Agent,
+    Group,
+    parse_agent,
+    parse_group,
+)
 from sloth_runner.config_file import DEFAULT, ConfigFile, Origin, read_config
 from sloth_runner.errors import BadConfig
 from sloth_runner.names import did_you_mean
@@ -23,6 +31,7 @@ PREFIX = "SLOTH_RUNNER_"
 HOME = "SLOTH_RUNNER_HOME"
 PROJECT_FILE = "sloth.toml"
 HOME_FILE = "config.toml"
+AGENTS_FILE = "agents.toml"
 SECTION: Final = "state.encryption"
 
 Layer = dict[str, tuple[Any, Origin]]
@@ -46,6 +55,7 @@ class Settings(NamedTuple):
     forks: int
     lock_timeout: float
     timeout: float | None
+    command: tuple[str, ...]
     lua_time: float
     lua_memory: int
     agents: Mapping[str, Agent]
@@ -115,9 +125,10 @@ def load_settings(
 
 
 def find_project(start: Path) -> Path | None:
-    """``sloth.toml`` in ``start`` or above, up to the repository's root (a folder with ``.git``)."""
+    """``sloth.toml`` in ``start`` or above, up to the repository's root (a folder with ``.git``); where there is only
+    ``agents.toml``, the place where it would be."""
     for folder in (start, *start.parents):
-        if (folder / PROJECT_FILE).is_file():
+        if (folder / PROJECT_FILE).is_file() or (folder / AGENTS_FILE).is_file():
             return folder / PROJECT_FILE
         if (folder / ".git").exists():
             return None
@@ -148,24 +159,25 @@ def _user_home(environ: Mapping[str, str]) -> str:
 
 def _files(home: Path, start: Path, cwd: Path, config: Path | None) -> list[ConfigFile]:
     """The files to read, the weakest first."""
-    files = [read_config(home / HOME_FILE)]
+    files = [read_config(home / HOME_FILE), read_config(home / AGENTS_FILE)]
     if config is not None:
         files.append(read_config(cwd / config, required=True))
     else:
         project = find_project(start)
         if project is not None and project != home / HOME_FILE:
-            files.append(read_config(project))
+            files += [read_config(project), read_config(project.with_name(AGENTS_FILE))]
     return [file for file in files if file is not None]
 
 
 def _leaves(file: ConfigFile) -> Iterator[tuple[tuple[str, ...], object, Origin]]:
+    known = AGENT_SECTIONS if file.path.name == AGENTS_FILE else SECTIONS
     for section, table in file.data.items():
-        if section not in SECTIONS:
+        if section not in known:
             raise file.origin(section).problem(
                 f"there is no section [{section}]"
                 if isinstance(table, dict)
                 else f"unknown setting {section!r}",
-                *(did_you_mean(section, SECTIONS) or [f"sections: {', '.join(sorted(SECTIONS))}"]),
+                *(did_you_mean(section, known) or [f"sections: {', '.join(sorted(known))}"]),
             )
         if not isinstance(table, dict):
             raise file.origin(section).problem(f"{section!r} is a section: write [{section}]")

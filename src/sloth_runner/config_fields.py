@@ -16,7 +16,9 @@ _SIZES = {"b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 1000, "m
 AGENT_KEYS: Final = (
     "url", "groups", "tags", "values", "python", "password_env", "passphrase_env", "sudo_password_env",
 )  # fmt: skip
-SECTIONS: Final = ("state", "run", "agents", "groups")
+SECTIONS: Final = ("state", "run", "agents", "groups", "inventory")
+AGENT_SECTIONS: Final = ("agents", "groups")
+"""What may stand in a file of agents alone."""
 
 
 class Agent(NamedTuple):
@@ -198,6 +200,15 @@ def _variable(raw: Any, text: bool) -> str:
     return raw.strip()
 
 
+def _words(raw: Any, text: bool) -> tuple[str, ...]:
+    """A command: a list of words that no shell sees, or a shell line."""
+    if isinstance(raw, str) and raw.strip():
+        return ("/bin/sh", "-c", raw)
+    if isinstance(raw, list) and raw and all(isinstance(word, str) and word for word in raw):
+        return tuple(raw)
+    raise ValueError("a shell line, or a list of words, is needed")
+
+
 def _prefixes(raw: Any, text: bool) -> tuple[str, ...]:
     if text:
         raw = [part for part in raw.split(",") if part]
@@ -232,6 +243,7 @@ FIELDS: Final[Mapping[str, Field]] = {
     "run.forks": Field(_whole(1, 10_000), 100, "machines of one task at once"),
     "run.lock_timeout": Field(_duration, 0.0, "seconds to wait for the stack's lock"),
     "run.timeout": Field(_positive_duration, None, "seconds that a run may take"),
+    "inventory.command": Field(_words, (), "command that prints agents as JSON"),
     "run.lua_time": Field(_positive_duration, 10.0, "seconds of Lua without a call"),
     "run.lua_memory": Field(_size(8 << 20, "8MiB"), 512 << 20, "bytes that Lua may use"),
 }

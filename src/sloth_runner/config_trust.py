@@ -22,13 +22,15 @@ def is_trusted(home: Path, origin: Origin, command: tuple[str, ...]) -> bool:
     """Whether this command may be run: it stands in the user's own file or environment, or was trusted there."""
     if origin.file is None or Path(origin.file) == home / HOME_FILE:
         return True
-    return {"file": origin.file, "command": list(command)} in _read(home)
+    wanted = (origin.file, list(command))
+    return any((row.get("file"), row.get("command")) == wanted for row in _read(home))
 
 
-def trust(home: Path, origin: Origin, command: tuple[str, ...]) -> None:
-    """Remember that this command in this file may be run; an earlier one of that file may no more."""
-    rows = [row for row in _read(home) if row.get("file") != origin.file]
-    rows.append({"file": origin.file, "command": list(command)})
+def trust(home: Path, origin: Origin, command: tuple[str, ...], purpose: str = "") -> None:
+    """Remember that this command in this file may be run; an earlier one of that file for the same ``purpose`` may no
+    more."""
+    rows = [row for row in _read(home) if (row.get("file"), row.get("for")) != (origin.file, purpose)]
+    rows.append({"file": origin.file, "command": list(command), **({"for": purpose} if purpose else {})})
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     path, fresh = home / NAME, home / f".{NAME}.{os.getpid()}"
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

@@ -6,7 +6,7 @@ A target is a name, ``@group`` (or tag), a pattern, or a URL; of several, one th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,26 +20,58 @@ from sloth_runner.values import merge
 
 if TYPE_CHECKING:
     from sloth_runner.config_fields import Group
+    from sloth_runner.listing import Listed
 
 _PATTERN = frozenset("*?[")
 _HERE = Origin("this machine")
 
 
 class Inventory:
-    """The agents of a configuration. Addresses that are used without a name get one of their own."""
+    """The agents of a configuration, and those that ``more`` lists, which is asked when they are needed. Addresses
+    that are used without a name get one of their own."""
 
-    def __init__(self, agents: Mapping[str, Agent], groups: Mapping[str, Group]) -> None:
-        self.agents = dict(agents)
-        self.groups = groups
+    def __init__(
+        self,
+        agents: Mapping[str, Agent],
+        groups: Mapping[str, Group],
+        more: Callable[[], Listed] | None = None,
+    ) -> None:
+        self._agents = dict(agents)
+        self._groups = dict(groups)
+        self._more = more
         self._addresses: dict[str, Agent] = {}
+
+    @property
+    def agents(self) -> Mapping[str, Agent]:
+        """All agents by name; what a file says of a name comes before what the command prints."""
+        self._load()
+        return self._agents
+
+    @property
+    def seen(self) -> Mapping[str, Agent]:
+        """Those that are known without asking the command."""
+        return self._agents
+
+    @property
+    def groups(self) -> Mapping[str, Group]:
+        """All groups by name."""
+        self._load()
+        return self._groups
+
+    def _load(self) -> None:
+        if self._more is not None:
+            more, self._more = self._more, None
+            agents, groups = more()
+            self._agents = {**agents, **self._agents}
+            self._groups = {**groups, **self._groups}
 
     def agent(self, name: str) -> Agent:
         """How an agent is reached. Raises AgentUnknown, BadName."""
-        found = self.agents.get(name) or self._addresses.get(name)
-        if found is not None:
-            return found
         if name == LOCAL:
             return Agent(LOCAL, "local://", (), {}, _HERE)
+        found = self._agents.get(name) or self._addresses.get(name) or self.agents.get(name)
+        if found is not None:
+            return found
         known = [LOCAL, *sorted(self.agents)]
         raise AgentUnknown(
             f"how to reach the agent {check_agent_name(name)!r} is not known",
@@ -74,7 +106,7 @@ class Inventory:
     def values(self, name: str) -> dict[str, Any]:
         """The ``values`` that configuration gives an agent: of its groups in order, then its own."""
         out: dict[str, Any] = {}
-        entry = self.agents.get(name)
+        entry = None if name == LOCAL else self._agents.get(name) or self.agents.get(name)
         if entry is not None:
             for group in entry.groups:
                 if group in self.groups:

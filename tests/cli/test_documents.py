@@ -189,7 +189,8 @@ def test_the_last_line_of_json_lines_is_the_error(cli: Cli) -> None:
 
 def test_every_schema_is_covered() -> None:
     agents = {f"agent.{name}" for name in ("ca", "keygen", "sign", "revoke", "enroll")}
-    elsewhere = {"error", "ui", *agents}  # ui: tests/web; agents: in one test above
+    more = {f"agent.{name}" for name in ("show", "add", "remove", "ping", "facts")}
+    elsewhere = {"error", "ui", *agents, *more}  # tests/web, in one test above, test_agents
     assert set(schemas()) == {*STATE, *SEALING, *LOCKS, *FILES, *LEDGER, *elsewhere}
 
 

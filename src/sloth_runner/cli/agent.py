@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sloth_runner.cli.base import output_option
 from sloth_runner.cli.shell import Document, Shell
 from sloth_runner.cli.text import took
 from sloth_runner.cli.words import command, option
 from sloth_runner.documents import agents as told
+
+
+def complete_agents(shell: Shell, given: Mapping[str, object]) -> list[str]:
+    """The names of agents."""
+    return shell.app().known_agents()
 
 
 @command("list")
@@ -28,8 +35,8 @@ def list_agents(shell: Shell, check: bool) -> int:
     elif shell.mode == "json":
         shell.document("agent.list", told.listing(app, rows, checked=check))
     else:
-        headers = ["AGENT", "URL", "GROUPS", "STATE", "REACHABLE"]
-        shell.table(headers, [_cells(row) for row in rows], flexible=(1, 2, 4))
+        headers = ["AGENT", "URL", "GROUPS", "TAGS", "STATE", "REACHABLE"]
+        shell.table(headers, [_cells(row) for row in rows], flexible=(1, 2, 5))
     return 6 if any(row["reachable"] is False for row in rows) else 0
 
 
@@ -45,6 +52,7 @@ def _cells(row: Document) -> list[str]:
         row["name"],
         row["url"] or "- (not configured)",
         ", ".join(row["groups"]) or "-",
+        ", ".join(row["tags"]) or "-",
         state,
         reachable,
     ]

@@ -6,7 +6,7 @@ import json
 
 from sloth_runner.cli.base import output_option, yes_option
 from sloth_runner.cli.shell import Shell
-from sloth_runner.cli.words import command
+from sloth_runner.cli.words import command, option
 from sloth_runner.durations import human
 
 
@@ -33,10 +33,11 @@ def show(shell: Shell) -> None:
 
 
 @command("trust")
+@option("--inventory", is_flag=True, help="The command that lists agents.")
 @yes_option
 @output_option
-def trust(shell: Shell, yes: bool) -> None:
-    """Let the command run that a sloth.toml names as the source of the state's key.
+def trust(shell: Shell, inventory: bool, yes: bool) -> None:
+    """Let the command run that a sloth.toml names as the source of the state's key, or to list agents.
 
     Asked for once: until that command, or the place of its file, changes. What the home folder's config.toml or a
     variable names needs no trust.
@@ -47,14 +48,23 @@ def trust(shell: Shell, yes: bool) -> None:
 
     settings = shell.app().settings
     encryption = settings.encryption
-    if encryption is None or not encryption.command:
-        raise KeyMissing("no command is configured as the source of a key: there is nothing to trust")
-    origin, words = encryption.command_origin, list(encryption.command)
-    changed = not is_trusted(settings.home, origin, encryption.command)
+    keyed = encryption is not None and bool(encryption.command)
+    if inventory or (not keyed and settings.command):
+        what, origin, found = "to list agents", settings.origins["inventory.command"], settings.command
+    elif encryption is not None and encryption.command:
+        what, origin, found = "to print the key", encryption.command_origin, encryption.command
+    else:
+        what, origin, found = "", settings.origins["home"], ()
+    if not found:
+        raise KeyMissing(
+            "no command is configured that prints a key or lists agents: there is nothing to trust"
+        )
+    words = list(found)
+    changed = not is_trusted(settings.home, origin, found)
     if changed:
         lines = [f"  {json.dumps(words, ensure_ascii=False)}", f"named by {origin.label}"]
-        shell.confirm(lines, "Let it run to print the key?", yes=yes)
-        remember(settings.home, origin, encryption.command)
+        shell.confirm(lines, f"Let it run {what}?", yes=yes)
+        remember(settings.home, origin, found, "agents" if what == "to list agents" else "")
     if shell.structured:
         body = {"file": origin.file, "command": words, "changed": changed}
         shell.document("config.trust", {"store": shell.app().store_name, **body})

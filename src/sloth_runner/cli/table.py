@@ -63,6 +63,11 @@ RESOURCE: Final[Entries] = {
 
 AGENT: Final[Entries] = {
     "list": ("agent:list_agents", "List agents; with --check, whether they can be reached."),
+    "show": ("agent_file:show", "Show how an agent is reached, and its values."),
+    "add": ("agent_file:add", "Add an agent: a name and an address."),
+    "remove": ("agent_file:remove", "Take an agent out of agents.toml."),
+    "ping": ("agent_ask:ping", "Reach agents, and say how it went."),
+    "facts": ("agent_ask:facts", "Show what a machine is like."),
     "ca": (
         {
             "init": ("agent_ca:init", "Make the authority that signs agents' certificates."),

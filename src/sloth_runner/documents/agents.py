@@ -12,25 +12,40 @@ from sloth_runner.state.layout import LOCAL
 if TYPE_CHECKING:
     from sloth_runner.app import App
 
-_UNKNOWN = {"reachable": None, "seconds": None, "user": None, "problem": None}
+_UNKNOWN: Document = {"reachable": None, "seconds": None, "user": None, "problem": None, "next": []}
 
 
 def rows(app: App, reached: Mapping[str, Document] | None = None) -> list[Document]:
     """All agents: configured ones, and those that have state; ``reached`` is what a check has found."""
     having = set(app.namespaces())
     out: list[Document] = []
+    listed = app.inventory.agents
     for name in app.known_agents():
-        configured = app.settings.agents.get(name)
+        configured = listed.get(name)
         url = "local://" if name == LOCAL else None if configured is None else public_url(configured.url)
         row: Document = {
             "name": name,
             "url": url,
             "groups": [] if configured is None else list(configured.groups),
+            "tags": [] if configured is None else list(configured.tags),
             "configured": configured is not None or name == LOCAL,
             "has_state": name in having,
         }
         out.append({**row, **((reached or {}).get(name) or _UNKNOWN)})
     return out
+
+
+def one(app: App, name: str) -> Document:
+    """What is known of one agent: how it is reached, and the values that tasks on it see."""
+    (row,) = [row for row in rows(app) if row["name"] == name]
+    entry = app.inventory.agents.get(name)
+    keys = ("name", "url", "groups", "tags", "configured", "has_state")
+    table = {
+        "python": None if entry is None else entry.python,
+        "values": app.values_for(name),
+        "origin": None if entry is None else entry.origin.label,
+    }
+    return {**{key: row[key] for key in keys}, **table}
 
 
 def listing(app: App, found: list[Document], *, checked: bool) -> Document:
@@ -40,4 +55,5 @@ def listing(app: App, found: list[Document], *, checked: bool) -> Document:
 
 def reachable(app: App) -> list[str]:
     """The agents that are configured, and so can be asked whether they answer."""
-    return [name for name in app.known_agents() if name == LOCAL or name in app.settings.agents]
+    listed = app.inventory.agents
+    return [name for name in app.known_agents() if name == LOCAL or name in listed]

@@ -16,7 +16,7 @@ Document = dict[str, Any]
 
 
 def reach(app: App, agents: Sequence[str]) -> dict[str, Document]:
-    """By agent: {"reachable", "seconds", "user", "problem"}, as found just now."""
+    """By agent: {"reachable", "seconds", "user", "problem", "next"}, as found just now."""
     transports = app.transports()
     found: dict[str, Document] = {}
     ways: dict[str, Transport] = {}
@@ -52,10 +52,59 @@ async def _reach(way: Transport) -> Document:
     except SlothError as error:
         return _lost(error)
     except OpError as error:
-        return {"reachable": False, "seconds": None, "user": None, "problem": str(error)}
+        return {"reachable": False, "seconds": None, "user": None, "problem": str(error), "next": []}
     seconds = round(time.monotonic() - began, 6)
-    return {"reachable": True, "seconds": seconds, "user": getattr(result, "name", None), "problem": None}
+    return {
+        "reachable": True,
+        "seconds": seconds,
+        "user": getattr(result, "name", None),
+        "problem": None,
+        "next": [],
+    }
 
 
 def _lost(error: SlothError) -> Document:
-    return {"reachable": False, "seconds": None, "user": None, "problem": error.message}
+    return {"reachable": False, "seconds": None, "user": None, "problem": _why(error), "next": error.next}
+
+
+def _why(error: SlothError) -> str:
+    return error.message if error.system is None else f"{error.message} ({error.system.splitlines()[-1]})"
+
+
+def gather(app: App, agent: str, sections: Sequence[str]) -> Document:
+    """{"facts": section -> what it holds, "missing": section -> why the machine can't tell it}.
+
+    Raises BadField for an unknown section, Unreachable."""
+    from sloth_runner.errors import BadField
+    from sloth_runner.modules.facts import SECTIONS
+    from sloth_runner.names import did_you_mean
+
+    for section in sections:
+        if section not in SECTIONS:
+            known = did_you_mean(section, SECTIONS) or [f"there are {', '.join(SECTIONS)}"]
+            raise BadField(
+                f"there is no section {section!r} of facts", unchanged=["nothing was asked"], next=known
+            )
+    transports = app.transports()
+    try:
+        return transports.loop.run(_gather(transports.to(agent), sections or SECTIONS))
+    finally:
+        transports.close()
+
+
+async def _gather(way: Transport, sections: Sequence[str]) -> Document:
+    import asyncio
+
+    from sloth_runner.ops import Facts, Gathered, OpError
+
+    found = await asyncio.gather(*(way.do(Facts(name)) for name in sections), return_exceptions=True)
+    facts: Document = {}
+    missing: dict[str, str] = {}
+    for name, one in zip(sections, found, strict=True):
+        if isinstance(one, OpError):
+            missing[name] = str(one)
+        elif isinstance(one, BaseException):
+            raise one
+        elif isinstance(one, Gathered):
+            facts[name] = one.value
+    return {"facts": facts, "missing": missing}

@@ -1,0 +1,174 @@
+"""Why: a list of machines is kept by commands, by hand and by programs; each finds what the others wrote."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sloth_runner.agents_file import added, removed
+from sloth_runner.errors import BadConfig
+from tests.cli.kit import Cli
+from tests.cli.schema import check
+
+NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,10}", fullmatch=True)
+TABLES = st.fixed_dictionaries(
+    {"url": st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=10)},
+    optional={
+        "groups": st.lists(NAMES, max_size=3),
+        "values": st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5),
+            st.recursive(
+                st.booleans()
+                | st.integers(-(1 << 60), 1 << 60)
+                | st.floats(allow_nan=False, allow_infinity=False)
+                | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(
+                        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=3), inner
+                    )
+                ),
+                max_leaves=4,
+            ),
+            max_size=3,
+        ),
+    },
+)
+
+
+@given(st.dictionaries(NAMES, TABLES, max_size=4), st.data())
+def test_what_is_added_is_there_and_what_is_removed_is_not(
+    agents: dict[str, Any], data: st.DataObject
+) -> None:
+    text = ""
+    for name, table in agents.items():
+        text = added(text, name, table)
+    assert tomllib.loads(text).get("agents", {}) == agents
+    if agents:
+        gone = data.draw(st.sampled_from(sorted(agents)))
+        assert tomllib.loads(removed(text, gone)).get("agents", {}) == {
+            name: table for name, table in agents.items() if name != gone
+        }
+
+
+def test_lines_of_others_stay() -> None:
+    text = (
+        '# mine\n[agents]\nweb1 = "ssh://web1" # the old one\ndb = { url = "ssh://db" }\n\n'
+        "[groups.web]\nvalues = { a = 1 }\n"
+    )
+    made = added(text, "web2", {"url": "ssh://web2"})
+    assert made.startswith(text)
+    assert removed(made, "web2").rstrip() == text.rstrip()
+    assert removed(text, "web1") == text.replace('web1 = "ssh://web1" # the old one\n', "")
+
+
+def test_a_form_that_is_not_understood_is_left_alone() -> None:
+    with pytest.raises(BadConfig, match="can't be changed by a command"):
+        removed('agents = { web1 = "ssh://web1", web2 = "ssh://web2" }\n', "web1")
+
+
+def document(cli: Cli, *argv: str, code: int = 0) -> dict[str, Any]:
+    result = cli(*argv, "-o", "json")
+    assert result.code == code, result.shown()
+    found: dict[str, Any] = json.loads(result.out)
+    check(found)
+    return found
+
+
+def test_add_show_list_remove(cli: Cli) -> None:
+    cli.file(
+        "sloth.toml",
+        '[agents]\ndb = { url = "ssh://db.example", groups = ["eu"] }\n[groups.eu]\nvalues = {z = 1}\n',
+    )
+    added_ = document(
+        cli,
+        "agent",
+        "add",
+        "web1",
+        "ssh://me@web1:2222",
+        "--group",
+        "eu",
+        "--tag",
+        "canary",
+        "--set",
+        "a.b=5",
+    )
+    assert added_["file"].endswith("/work/agents.toml")
+    shown = document(cli, "agent", "show", "web1")
+    assert shown["values"] == {"z": 1, "a": {"b": 5}} and shown["tags"] == ["canary"]
+    assert "agents.toml:" in shown["origin"]
+    rows = {row["name"]: row for row in document(cli, "agent", "list")["agents"]}
+    assert sorted(rows) == ["db", "local", "web1"] and rows["web1"]["url"] == "ssh://me@web1:2222"
+    again = cli("agent", "add", "web1", "ssh://other")
+    assert again.code == 5 and "there is an agent 'web1' already" in again.err
+    assert cli("agent", "add", "x", "smoke://x").code == 5
+    assert cli("agent", "add", "Bad Name", "ssh://x").code in (5, 64)
+    assert cli("agent", "remove", "db").code == 64, "it stands in sloth.toml"
+    assert cli("agent", "remove", "web1").code == 8, "it asks first"
+    assert document(cli, "agent", "remove", "web1", "--yes")["name"] == "web1"
+    assert cli("agent", "show", "web1").code == 4
+    document(cli, "agent", "add", "everywhere", "ssh://e", "--home")
+    assert (cli.home / "agents.toml").exists()
+
+
+def test_groups_tags_and_patterns_choose(cli: Cli) -> None:
+    cli.file(
+        "agents.toml",
+        '[agents]\nw1 = { url = "local://", groups = ["web"], tags = ["canary"] }\n'
+        'w2 = { url = "local://", groups = ["web"] }\nd1 = "local://"\n',
+    )
+    cli.file("t.sloth", 'task({name = "t", run = function(this) print("on " .. this.agent) end})')
+
+    def on(*argv: str) -> list[str]:
+        return [
+            line.rpartition("on ")[2]
+            for line in cli.ok("run", "t.sloth", *argv).splitlines()
+            if "| on " in line
+        ]
+
+    assert on("--delegate-to", "@web") == ["w1", "w2"]
+    assert on("--delegate-to", "@canary,d1") == ["w1", "d1"]
+    assert on("--delegate-to", "*,!@canary") == ["d1", "w2"]
+    assert on("--delegate-to", "*", "--limit", "@web") == ["w1", "w2"]
+
+
+def test_a_command_may_list_agents_once_it_is_trusted(cli: Cli) -> None:
+    listed = {
+        "agents": {"w1": {"url": "local://", "groups": ["web"]}},
+        "groups": {"web": {"values": {"port": 80}}},
+    }
+    cli.file("list.json", json.dumps(listed))
+    cli.file("sloth.toml", '[inventory]\ncommand = "cat list.json"\n')
+    cli.file(
+        "t.sloth",
+        'task({name = "t", delegate_to = "@web", run = function(this) print(this.agent, values.port) end})',
+    )
+    refused = cli("run", "t.sloth")
+    assert refused.code == 5 and "was not trusted yet" in refused.err and "sloth.toml:2" in refused.err
+    cli.ok("config", "trust", "--inventory", "--yes")
+    assert "| w1  80" in cli.ok("run", "t.sloth")
+    assert [row["name"] for row in document(cli, "agent", "list")["agents"]] == ["local", "w1"]
+    cli.file("list.json", "{}}")
+    assert "prints no JSON" in cli("run", "t.sloth").err
+    cli.file("sloth.toml", '[inventory]\ncommand = "echo no >&2; exit 3"\n')
+    cli.ok("config", "trust", "--inventory", "--yes")
+    failed = cli("run", "t.sloth")
+    assert "ended with status 3" in failed.err and "no" in failed.err
+
+
+def test_ping_and_facts(cli: Cli) -> None:
+    cli.file("agents.toml", '[agents]\nhere = "local://"\nthere = "ssh://127.0.0.1:1"\n')
+    found = document(cli, "agent", "ping", code=6)
+    rows = {row["agent"]: row for row in found["agents"]}
+    assert rows["here"]["reachable"] is True
+    assert "refuses the connection" in rows["there"]["problem"] and rows["there"]["next"]
+    assert document(cli, "agent", "ping", "here")["agents"][0]["user"]
+    facts = document(cli, "agent", "facts", "here", "os", "cpu")
+    assert set(facts["facts"]) == {"os", "cpu"}
+    assert cli("agent", "facts", "here", "oss").code == 5
+    assert cli("agent", "facts", "there").code == 6
