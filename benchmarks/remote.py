@@ -35,12 +35,13 @@ from sloth_runner.state.state import State
 from sloth_runner.state.store import Change, Check, Rev, Store
 from sloth_runner.state.writer import Retention, Writer
 
-STORES: Final = ("consul", "etcd", "postgres")
+STORES: Final = ("consul", "etcd", "postgres", "s3")
 SEALED: Final = {
     "postgres": "?schema=sealed",
     "postgresql": "?schema=sealed",
     "etcd": "/sealed",
     "consul": "-sealed",
+    "s3": "/sealed",
 }
 """What makes a part of the store of its own."""
 GOALS: Final = {"get": 1.3, "set": 2.0}
@@ -137,7 +138,9 @@ def measure(name: str, url: str, connect: Callable[[str], Raw], rounds: int, fol
 
 def opened(url: str, folder: Path, *, sealed: bool = False) -> Store:
     """The store as the program opens it."""
-    store: Store = open_store(url + (SEALED[url.partition(":")[0]] if sealed else ""), Options(folder, 30.0))
+    place, mark, asked = url.partition("?")
+    own = SEALED[url.partition(":")[0]] if sealed else ""
+    store: Store = open_store(f"{place}{own}{mark}{asked}", Options(folder, 30.0))
     store = Patient(store, Patience(10.0, 30.0))
     if not sealed:
         return store
