@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sloth_runner.app import App, settings_for
-from sloth_runner.engine import records
+from sloth_runner.engine.fitting import encode
 from sloth_runner.state import tags
 from sloth_runner.state.layout import META, RUN, SHARED, TAG, prefix_of, store_key
 from sloth_runner.state.locks import Held, Owner, acquire
@@ -51,7 +51,7 @@ def unend(cli: Cli) -> None:
     (entry,) = store.scan(prefix_of(SHARED, RUN))
     row = json.loads(entry.value)
     row |= {"status": "running", "seconds": 0.0, "process": ["host1", "another boot", 1, 1]}
-    store.commit([Change(entry.key, records.encode(row), entry.rev)])
+    store.commit([Change(entry.key, encode(row), entry.rev)])
     app.close()
 
 

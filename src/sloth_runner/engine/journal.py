@@ -8,6 +8,7 @@ from typing import Any
 
 from sloth_runner.engine import records
 from sloth_runner.engine.context import Context
+from sloth_runner.engine.fitting import Document, cut_log
 from sloth_runner.engine.lines import Job
 from sloth_runner.engine.mask import Mask
 from sloth_runner.engine.plan import Instance, Plan
@@ -19,8 +20,6 @@ from sloth_runner.plain import NamedTuple
 from sloth_runner.state.store import Store
 from sloth_runner.state.value import encode
 from sloth_runner.state.writer import Fence
-
-Document = dict[str, Any]
 
 
 class Title(NamedTuple):
@@ -110,7 +109,7 @@ class Journal:
             **self._title_of(instance, ended.status, started),
             "seconds": round(seconds, 6),
             "reason": ended.reason,
-            "log": records.cut_log(self._logs.pop(instance.id, [])),
+            "log": cut_log(self._logs.pop(instance.id, [])),
             "calls": records.cut_calls(context.tally.calls),
             "state": [{**c, "old": _value(c["old"]), "new": _value(c["new"])} for c in changes],
             "error": error,
@@ -144,7 +143,7 @@ class Journal:
         tasks = []
         for name, (instance, started) in list(self._open.items()):
             status = "waiting" if started is None else "running"
-            log = records.cut_log(list(self._logs.get(name, ())))
+            log = cut_log(list(self._logs.get(name, ())))
             tasks.append(
                 {
                     **self._title_of(instance, status, started),

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from sloth_runner.engine.fitting import Document, encode, fitted
 from sloth_runner.errors import BadStack, Conflict, KeyMissing
 from sloth_runner.names import did_you_mean
 from sloth_runner.state.commits import settle
@@ -26,17 +27,14 @@ from sloth_runner.state.layout import (
     store_key,
 )
 from sloth_runner.state.patience import CONTENTION, Tries
-from sloth_runner.state.store import ABSENT, Change, Check, Store
+from sloth_runner.state.store import ABSENT, Change, Check, Store, parts
 
 if TYPE_CHECKING:
     from sloth_runner.state.writer import Fence
 
-Document = dict[str, Any]
 KEEP_DAYS = 90
 CALLS = 500
 """Calls of one task that its record keeps; one that changed something always."""
-LOG_LIMIT = 256 * 1024
-"""Bytes of one task's log that its record keeps: the first and the last half."""
 
 
 def run_key(run: str) -> str:
@@ -54,11 +52,6 @@ def live_key(run: str) -> str:
     return store_key(SHARED, RUN_LIVE, run)
 
 
-def encode(document: Document) -> bytes:
-    """A document as bytes."""
-    return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
-
-
 def write(store: Store, rows: Sequence[tuple[str, Document | None]], fences: Sequence[Fence] = ()) -> None:
     """Commit records, new or again (None: deleted), under the stack's lock. Raises Conflict when that was lost."""
     checks = [check for fence in fences for check in fence.checks]
@@ -68,10 +61,11 @@ def write(store: Store, rows: Sequence[tuple[str, Document | None]], fences: Seq
         for key, document in rows:
             entry = store.get(key)
             if document is not None or entry is not None:
-                data = None if document is None else encode(document)
+                data = None if document is None else fitted(document, store.traits.max_value)
                 changes.append(Change(key, data, entry.rev if entry else ABSENT))
         try:
-            settle(store, [*changes, *checks])
+            for part in parts(changes, store.traits, beside=len(checks)):
+                settle(store, [*part, *checks])
             return
         except Conflict as conflict:
             # Records of a run are its own: what moved them is a migration of the store, which keeps their content.
@@ -195,30 +189,6 @@ def cut_calls(calls: list[Document]) -> list[Document]:
                 continue
         kept.append(call)
     return kept
-
-
-def cut_log(lines: list[Document]) -> list[Document]:
-    """A task's log within ``LOG_LIMIT``: the middle makes way for a line that says how much is missing."""
-    total = sum(len(str(line["text"])) for line in lines)
-    if total <= LOG_LIMIT:
-        return lines
-    first: list[Document] = []
-    last: list[Document] = []
-    size = 0
-    for line in lines:
-        size += len(str(line["text"]))
-        if size > LOG_LIMIT // 2:
-            break
-        first.append(line)
-    size = 0
-    for line in reversed(lines[len(first) :]):
-        size += len(str(line["text"]))
-        if size > LOG_LIMIT // 2:
-            break
-        last.append(line)
-    missing = len(lines) - len(first) - len(last)
-    note = {"time": lines[0]["time"], "stream": "warn", "text": f"… {missing} lines are not kept …"}
-    return [*first, note, *reversed(last)]
 
 
 def _under_way(store: Store, run: str, ended: list[Document]) -> list[Document]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sloth_runner.errors import Conflict
 from sloth_runner.state.commits import as_left, settle
 from sloth_runner.state.layout import place
-from sloth_runner.state.store import ABSENT, Change
+from sloth_runner.state.store import ABSENT, Change, parts
 
 if TYPE_CHECKING:
     from sloth_runner.state.store import Bulk, Store
@@ -64,6 +64,7 @@ class CommitSink:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._most = max(1, min(ROWS, store.traits.max_changes))
+        self._room = min(BYTES, store.traits.max_bytes or BYTES)
         self._whole: list[Change] = []
         self._open: list[Change] = []
         self._size = 0
@@ -79,7 +80,7 @@ class CommitSink:
 
     def done(self) -> None:
         """See Sink."""
-        if len(self._whole) + len(self._open) > self._most or self._size > BYTES:
+        if len(self._whole) + len(self._open) > self._most or self._size > self._room:
             self._commit(self._whole)
             self._whole = []
             self._size = 0
@@ -93,8 +94,8 @@ class CommitSink:
         self._whole = []
 
     def _commit(self, changes: list[Change]) -> None:
-        for start in range(0, len(changes), self._most):
-            self._commit_part(changes[start : start + self._most])
+        for part in parts(changes, self._store.traits):
+            self._commit_part(part)
 
     def _commit_part(self, part: list[Change]) -> None:
         try:

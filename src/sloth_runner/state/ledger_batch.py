@@ -15,7 +15,7 @@ from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import CONTENT, place
 from sloth_runner.state.ledger_queries import sweep
 from sloth_runner.state.patience import CONTENTION, Tries
-from sloth_runner.state.store import ABSENT, Change, Check
+from sloth_runner.state.store import ABSENT, Change, Check, parts
 
 if TYPE_CHECKING:
     from sloth_runner.state.store import Store
@@ -35,12 +35,10 @@ def write(store: Store, namespace: str, batch: Batch) -> dict[str, int | None]:
     """Commit a batch, in as few commits as the store takes, in its order; what became of the Revs. Raises LockLost
     when the stack's lock was lost."""
     revs: dict[str, int | None] = {}
-    items = list(batch.items.items())
-    most = max(1, store.traits.max_changes - 8)
-    parts = [items[start : start + most] for start in range(0, len(items), most)]
+    waiting = list(parts(batch.items.items(), store.traits, beside=8))
     known = dict(batch.revs)
-    while parts:
-        part = parts.pop(0)
+    while waiting:
+        part = waiting.pop(0)
         try:
             revs.update(_commit(store, namespace, part, known, batch.fences))
         except TooLarge:
@@ -49,7 +47,7 @@ def write(store: Store, namespace: str, batch: Batch) -> dict[str, int | None]:
             if len(part) == 1:
                 raise
             half = len(part) // 2
-            parts[:0] = [part[:half], part[half:]]
+            waiting[:0] = [part[:half], part[half:]]
     if batch.letting_go:
         revs.update(dict.fromkeys(sweep(store, namespace)))
     return revs

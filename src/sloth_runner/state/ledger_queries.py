@@ -14,7 +14,7 @@ from sloth_runner.errors import Conflict
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import CONTENT, INTENT, LEDGER, PENDING, place, prefix_of
 from sloth_runner.state.ledger_records import Entry, Pending, decode, decode_intent, escaped
-from sloth_runner.state.store import Change
+from sloth_runner.state.store import Change, parts
 
 if TYPE_CHECKING:
     from sloth_runner.state.store import Store
@@ -65,11 +65,11 @@ def sweep(store: Store, namespace: str) -> list[str]:
     """Delete kept contents that nothing refers to; the store keys of those. What others use or delete at this moment
     stays until the next time."""
     stale = unused_contents(store, namespace)
-    try:
-        if stale:
-            settle(store, stale)
-    except Conflict:
-        pass
+    for part in parts(stale, store.traits):
+        try:
+            settle(store, part)
+        except Conflict:
+            pass
     return [change.key for change in stale]
 
 

@@ -253,6 +253,8 @@ class _Part(NamedTuple):
 
 def _pass(store: Sealed, namespace: str, convert: Convert) -> Iterator[_Part]:
     """Rewrite what a namespace holds, some records at a time."""
+    traits = store.inner.traits
+    most, room = min(BATCH, traits.max_changes - 1), min(BYTES, traits.max_bytes or BYTES)
     batch: list[Change | Check] = []
     waiting: list[str] = []
     size = 0
@@ -263,11 +265,12 @@ def _pass(store: Sealed, namespace: str, convert: Convert) -> Iterator[_Part]:
         if place(entry.key).kind == LEASE:
             waiting.append(place(entry.key).name)
             continue
-        if batch and (len(batch) >= BATCH or size > BYTES):
+        own = sum(len(c.value or b"") + len(c.key) for c in found if isinstance(c, Change))
+        if batch and (len(batch) + len(found) > most or size + own > room):
             yield _commit(store.inner, batch, waiting)
             batch, waiting, size = [], [], 0
         batch += found
-        size += len(entry.value)
+        size += own
     yield _commit(store.inner, batch, waiting)
 
 

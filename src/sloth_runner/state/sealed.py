@@ -50,6 +50,8 @@ from sloth_runner.state.store import (
 
 TRIES: Final = 100
 PAGE: Final = 64
+HEADER: Final = 1 << 10
+"""Bytes that sealing adds to a record at most, whose key is one of ours."""
 BESIDE: Final = frozenset({"namespaces", "file_bytes", "integrity", "folder"})
 
 
@@ -69,6 +71,7 @@ class Sealed:
         self.traits = inside._replace(
             max_changes=inside.max_changes - 2,
             max_value=inside.max_value - MARGIN,
+            max_bytes=inside.max_bytes and max(1, inside.max_bytes - inside.max_changes * HEADER),
             exclusive=self._exclusive if inside.exclusive else None,
             snapshot=self._snapshot if inside.snapshot else None,
             bulk=self._bulk if inside.bulk else None,

@@ -6,11 +6,11 @@ leases several keys at once, or nothing at all. Typed values, revisions, locks a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from sloth_runner.errors import Bug, TooLarge
 from sloth_runner.plain import NamedTuple
@@ -99,6 +99,9 @@ class Traits(NamedTuple):
     streams: bool = False
     """A scan in key order without a limit is one request, and holds little in memory, however much it brings; pages
     would cost more than all of it. ``walk`` asks for no pages then."""
+    max_bytes: int | None = None
+    """Bytes of keys and values up to which a commit of any allowed number of changes is surely taken; with more it
+    may be TooLarge. None: as much as its values may have."""
     shortest_lease: float = 0.0
     """Seconds that a lease lasts at least. ``locks`` rounds shorter ones up, and who asked for them is told."""
     patience: Patience | None = None
@@ -207,6 +210,28 @@ def walk(
         if len(found) < page:
             return
         after = found[-1].key
+
+
+Part = TypeVar("Part", bound=tuple[Any, ...])
+
+
+def parts(changes: Iterable[Part], traits: Traits, *, beside: int = 0) -> Iterator[list[Part]]:
+    """Changes, or other tuples that begin with a key and a value, in order, in runs that one commit each takes beside
+    ``beside`` small ones. What is too much alone stands alone: the store will say so."""
+    most = max(1, traits.max_changes - beside)
+    room = traits.max_bytes
+    part: list[Part] = []
+    size = 0
+    for change in changes:
+        value = change[1]
+        own = len(change[0]) + (len(value) if isinstance(value, bytes) else 0)
+        if part and (len(part) == most or (room is not None and size + own > room)):
+            yield part
+            part, size = [], 0
+        part.append(change)
+        size += own
+    if part:
+        yield part
 
 
 def holds(expect: int, rev: Rev) -> bool:

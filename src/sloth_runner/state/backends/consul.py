@@ -48,6 +48,7 @@ TRAITS: Final = Traits(
     max_changes=MOST_CHANGES,
     max_value=MOST_VALUE,
     streams=True,
+    max_bytes=MOST_VALUE - (32 << 10),
     shortest_lease=LEAST,
 )
 _ENDED: Final = "invalid session"

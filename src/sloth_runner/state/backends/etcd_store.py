@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 HEADROOM: Final = 16 << 10
 """Bytes of a request that are kept for what is around one value: keys, records, etcd's own header."""
+BESIDE: Final = 256 << 10
+"""Bytes of a request that many changes may need for themselves: each names its key three times."""
 ENVELOPE: Final = 1 << 10
 """Bytes that etcd itself adds to a request before it compares it with its limit."""
 FAREWELL: Final = 1.0
@@ -57,6 +59,7 @@ class EtcdStore:
             concurrency=CONCURRENCY,
             max_changes=settings.max_ops,
             max_value=settings.max_bytes - HEADROOM,
+            max_bytes=max(settings.max_bytes - BESIDE, settings.max_bytes // 2),
             shortest_lease=SHORTEST,
             snapshot=self._snapshot,
             watch=self._watch,

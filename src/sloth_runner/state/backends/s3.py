@@ -75,6 +75,7 @@ class S3Store:
             max_value=MAX_VALUE,
             watch=replica.watch,
             probe=replica.probe,
+            max_bytes=MAX_COMMIT // 2,
         )
         replica.join()
 
