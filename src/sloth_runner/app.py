@@ -13,7 +13,19 @@ from sloth_runner.config import Settings, load_settings
 from sloth_runner.errors import AgentUnknown, BadConfig
 from sloth_runner.model import By
 from sloth_runner.names import did_you_mean
-from sloth_runner.state.layout import KEYRING, LOCAL, SEP, SHARED, STORE, check_agent_name, namespace_of
+from sloth_runner.state.layout import (
+    ARRIVING,
+    KEYRING,
+    LOCAL,
+    META,
+    MOVED,
+    SEP,
+    SHARED,
+    STORE,
+    check_agent_name,
+    namespace_of,
+    prefix_of,
+)
 
 if TYPE_CHECKING:
     from sloth_runner.config_encryption import Encryption
@@ -54,7 +66,7 @@ class App:
     print keys and secrets; ``ask``: asks the user for a secret (None: nobody can be asked); ``sleep`` waits seconds.
 
     ``hurry`` set: nothing waits any more for a server that does not answer; ``trouble`` hears of each that is waited
-    for."""
+    for, ``notice`` of what a user should know of the store."""
 
     def __init__(
         self,
@@ -77,6 +89,7 @@ class App:
         self.ask = ask
         self.hurry = False
         self.trouble: Callable[[SlothError], None] = lambda error: None
+        self.notice: Callable[[str], None] = lambda words: None
         self._sleep = sleep
         self._contact: Contact | None = None
         self._shared: dict[str, object] = {}
@@ -127,6 +140,45 @@ class App:
         other._key_source = self.key_source() if self.encrypted else None
         other._store = self.fresh_store()
         return other
+
+    def elsewhere(self, url: str, password_env: str | None, label: str) -> App:
+        """The same settings with another store, which ``label`` (an option) names; its user closes it."""
+        from sloth_runner.config_file import Origin
+
+        origins = {**self.settings.origins, "state.store": Origin(label), "state.password_env": Origin(label)}
+        other = App(
+            self.settings._replace(store=url, password_env=password_env, origins=origins),
+            clock=self.clock,
+            new_id=self.new_id,
+            getenv=self.getenv,
+            environ=self.environ,
+            cwd=self.cwd,
+            ask=self.ask,
+            sleep=self._sleep,
+        )
+        other._key_source = self.key_source() if self.encrypted else None
+        return other
+
+    def both_stores(self) -> tuple[Store, Store]:
+        """The store as it is used, and what lies below its encryption (the same, if there is none), opened whatever a
+        migration has left there. Their user closes the second. Raises KeyWrong, Foreign."""
+        raw = self.raw_store()
+        try:
+            if not self.encrypted:
+                ring = raw.get(KEYRING)
+                if ring is not None and not _is_open(ring.value):
+                    from sloth_runner.state.faults import refuse_sealed
+
+                    refuse_sealed(ring.value)
+                return raw, raw
+            from sloth_runner.state.sealed import Sealed
+
+            sealed = Sealed(raw, self.key_source())
+            sealed.ready()
+        except BaseException:
+            raw.close()
+            raise
+        return sealed, raw
 
     def fresh_store(self, patience: float = PATIENCE, timeout: float | None = None) -> Store:
         """Another handle on the store, for another thread, patience or time-out (of a request, in seconds; at most
@@ -216,7 +268,14 @@ class App:
             store = open_store(settings.store, options)
         except BadConfig as error:
             raise settings.origins["state.store"].problem(error.message, *error.next) from None
-        return store if store.traits.embedded else self._patient(store, patience)
+        if store.traits.embedded:
+            return store
+        patient = self._patient(store, patience)
+        if patient.traits.retire is not None:
+            return patient
+        from sloth_runner.state.moved import Retiring
+
+        return Retiring(patient)
 
     def _patient(self, store: Store, patience: float) -> Store:
         """A handle that waits for a server which was there before and is away just now, and for others."""
@@ -362,15 +421,27 @@ class App:
             )
         return found
 
+    def _look(self, store: Store) -> bytes | None:
+        """What the store says of itself: its keyring. Raises Moved: a state is being copied into it."""
+        own = {entry.key: entry.value for entry in store.scan(prefix_of(STORE, META))}
+        if MOVED in own or ARRIVING in own:
+            from sloth_runner.state import moved
+
+            if ARRIVING in own:
+                raise moved.unfinished(moved.decode(own[ARRIVING]))
+            if self._store is None:
+                self.notice(f"{moved.refusal(own[MOVED]).message}: what is read here is as it was then")
+        return own.get(KEYRING)
+
     def _open(self, patience: float, timeout: float | None = None) -> Store:
         store = self.raw_store(patience, timeout)
         try:
+            ring = self._look(store)
             if self.settings.encryption is None:
-                ring = store.get(KEYRING)
-                if ring is not None and not _is_open(ring.value):
+                if ring is not None and not _is_open(ring):
                     from sloth_runner.state.faults import refuse_sealed
 
-                    refuse_sealed(ring.value)
+                    refuse_sealed(ring)
                 return store
             from sloth_runner.state.sealed import Sealed
 

@@ -31,7 +31,7 @@ The tree (code, exit status)::
     │   ├── Conflict          E-CONFLICT        ├── Corrupt      E-CORRUPT
     │   │   └── Outdated      (what a change was based on is no longer there)
     │   ├── Foreign           E-FOREIGN         ├── KeyWrong     E-KEY-WRONG
-    │   └── Unfit             E-UNFIT
+    │   ├── Moved             E-MOVED           └── Unfit        E-UNFIT
     ├── Declined              E-DECLINED 8
     ├── Denied                E-DENIED 8
     ├── Interrupted           E-INTERRUPTED 130 (SIGINT) or 143 (SIGTERM)
@@ -306,6 +306,12 @@ class Unfit(Distrust):
     """A store's server was tried, and does not do what state relies on."""
 
     code = "E-UNFIT"
+
+
+class Moved(Distrust):
+    """The state was moved to another store, or is on its way there: this one takes no writes any more."""
+
+    code = "E-MOVED"
 
 
 class Declined(SlothError):

@@ -53,6 +53,7 @@ STATE = {
     "state.verify": ("state", "verify", "--all-agents"),
     "state.doctor": ("state", "doctor"),
     "state.export": ("state", "export", "--output-file", "all.jsonl"),
+    "state.migrate": ("state", "migrate", "--to", "sqlite:///TMP/there", "--dry-run"),
     "state.import": ("state", "import", "given.json", "--format", "json", "--yes"),
     "lock.list": ("lock", "list"),
     "runs.list": ("runs", "list"),
@@ -128,7 +129,8 @@ def test_state_documents(filled: Cli, name: str) -> None:
     filled.ok("state", "tag", "old")
     settle(filled)
     filled.file("given.json", '{"motd": 1, "new": 2}')
-    assert _document(filled, *STATE[name])["format"] == f"sloth-runner/{name}"
+    argv = [word.replace("/TMP", str(filled.folder)) for word in STATE[name]]
+    assert _document(filled, *argv)["format"] == f"sloth-runner/{name}"
 
 
 def test_sealing_documents(filled: Cli) -> None:

@@ -285,6 +285,16 @@ CODES: Final[dict[str, Entry]] = {
             "Choose another store: [state] store in sloth.toml.",
         ),
     ),
+    "E-MOVED": (
+        "7",
+        "the state is in another store now",
+        "The store that is configured here was moved elsewhere by state migrate, or is being moved, or a state is "
+        "being copied into it and is not complete. Nothing was written.",
+        (
+            "Name the new store in sloth.toml, as the message says.",
+            "Of a migration that broke off: the same command again finishes it, with --abort it is undone.",
+        ),
+    ),
     "E-DECLINED": (
         "8",
         "it was not confirmed",

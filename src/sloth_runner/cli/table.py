@@ -29,6 +29,7 @@ STATE: Final[Entries] = {
     "doctor": ("state_doctor:doctor", "Check that the state is in order, and say what to do."),
     "export": ("state_export:export", "Write state to a file, to carry it or to keep it."),
     "import": ("state_import:import_state", "Bring exported state in."),
+    "migrate": ("state_migrate:migrate", "Move the state to another store."),
     "encrypt": ("state_seal:encrypt", "Seal a state that is in plaintext."),
     "decrypt": ("state_seal:decrypt", "Put a sealed state back into plaintext."),
     "rekey": ("state_seal:rekey", "Seal everything under a new key, or change what unlocks it."),

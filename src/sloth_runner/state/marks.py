@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Corrupt
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED
-from sloth_runner.state.layout import KEYRING, PROVEN, SEAL, SEP, STORE, namespace_of
+from sloth_runner.state.layout import SEAL, SEP, STORE, namespace_of
 from sloth_runner.state.store import ABSENT, Entry, Rev
 
 if TYPE_CHECKING:
     from sloth_runner.state.keyring import Ring
     from sloth_runner.state.store import Reader, Store
+
+_OF_THE_STORE: Final = STORE + SEP
 
 
 class Mark(NamedTuple):
@@ -77,8 +79,8 @@ def without_own(reader: Reader, prefix: str, after: str, limit: int | None, reve
 
 
 def is_own(key: str) -> bool:
-    """Whether a store key is one of sealing's own, or of trust in the server: in clear and hidden."""
-    return key.endswith(SEAL) or key in (KEYRING, PROVEN)
+    """Whether a store key is one of sealing's own, or of the store's, in clear and hidden."""
+    return key.startswith(_OF_THE_STORE) or key.endswith(SEAL)
 
 
 def spaces(store: Store) -> list[str]:

@@ -20,7 +20,7 @@ from sloth_runner.errors import Conflict, Corrupt, Foreign, KeyWrong
 from sloth_runner.state import faults, keyring
 from sloth_runner.state.commits import settle
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED, SEALING, KeySource, Ring
-from sloth_runner.state.layout import KEYRING, PROVEN, SEAL, STORE
+from sloth_runner.state.layout import KEYRING, SEAL, STORE
 from sloth_runner.state.marks import Mark, in_plaintext, is_own, mark_in, mark_value, without_own
 from sloth_runner.state.sealing import (
     FIXED,
@@ -93,7 +93,7 @@ class Sealed:
         self._load()
         found = None
         if self._ring is None:
-            found = next((e for e in self.inner.scan(limit=2) if e.key != PROVEN), None)
+            found = next(without_own(self.inner, "", "", 1, False), None)
         if found is not None:
             self._load()  # another process may have made the keyring, and written, since then
         if self._ring is None:

@@ -89,6 +89,10 @@ class Traits(NamedTuple):
     scrub: Callable[[str], None] | None = None
     """Leaves nothing on disk of what was overwritten or deleted in this namespace. Raises Busy while others read
     it. None where nothing is left, or where only the store's operator can do it."""
+    retire: Callable[[bytes, bytes], None] | None = None
+    """Puts the first bytes at MOVED (b"": nothing) if the second, or the first already, stand there, else Conflict.
+    While something stands there the store itself refuses, with Moved, every change of any namespace but STORE,
+    whoever makes it. A commit that is under way is waited for. None where the store can't."""
 
     watch: Callable[[str], AbstractContextManager[Doorbell]] | None = None
     """Tells of changes below a prefix as they are made, from the moment the context is entered. It has a connection

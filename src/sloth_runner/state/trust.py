@@ -24,6 +24,7 @@ FORMAT: Final = 1
 """Of the record; another one if there are new proofs that every store has to give."""
 PLACES: Final = 20
 """URLs that a store remembers to have been proven by; the latest."""
+_OWN: Final = prefix_of(STORE, META)
 BESIDE: Final = frozenset({"namespaces", "file_bytes", "integrity", "folder"})
 
 
@@ -62,15 +63,18 @@ class Trusting:
         """See Store. The keyring, which is looked for first of all, brings what was proven with it."""
         if key != KEYRING or self._trust.proven:
             return self.inner.get(key)
-        found = {entry.key: entry for entry in self.inner.scan(prefix_of(STORE, META))}
-        self._take(found.get(PROVEN))
-        return found.get(KEYRING)
+        return {entry.key: entry for entry in self.scan(prefix_of(STORE, META))}.get(KEYRING)
 
     def scan(
         self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
     ) -> Iterator[Entry]:
-        """See Store."""
-        return self.inner.scan(prefix, after=after, limit=limit, reverse=reverse)
+        """See Store. What the store says of itself tells what was proven, too."""
+        found = self.inner.scan(prefix, after=after, limit=limit, reverse=reverse)
+        if self._trust.proven or prefix != _OWN or after or limit is not None:
+            return found
+        own = list(found)
+        self._take(next((entry for entry in own if entry.key == PROVEN), None))
+        return iter(own)
 
     def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
         """See Store. Raises Unfit, too."""

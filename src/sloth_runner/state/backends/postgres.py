@@ -97,6 +97,7 @@ class PostgresStore:
             snapshot=self._snapshot,
             bulk=self._bulk,
             guard=self._guard,
+            retire=self._retire,
             watch=self._watch,
             probe=self._probe,
         )
@@ -224,6 +225,11 @@ class PostgresStore:
         from sloth_runner.state.backends.postgres_bulk import rule
 
         rule(self._place(namespace), "guard", namespace, mark)
+
+    def _retire(self, new: bytes, old: bytes) -> None:
+        from sloth_runner.state.backends.postgres_bulk import retire
+
+        retire(self._place(STORE), new, old)
 
     def _place(self, namespace: str) -> Place:
         from sloth_runner.state.backends.postgres_bulk import Place

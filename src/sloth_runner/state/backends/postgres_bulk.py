@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from sloth_runner.errors import Bug, TooLarge
+from sloth_runner.errors import Bug, Conflict, TooLarge
 from sloth_runner.state.backends.postgres_commit import binary_array
 from sloth_runner.state.backends.postgres_errors import AGAIN, NOT_MADE, Refused, translated
 from sloth_runner.state.backends.postgres_link import (
@@ -25,7 +25,7 @@ from sloth_runner.state.backends.postgres_link import (
     Statement,
 )
 from sloth_runner.state.backends.postgres_schema import Names, lock_id, scan_sql
-from sloth_runner.state.layout import SEP
+from sloth_runner.state.layout import MOVED, SEP
 from sloth_runner.state.store import Bulk, Entry, Reader, as_entry, beyond
 
 if TYPE_CHECKING:
@@ -217,6 +217,29 @@ def rule(place: Place, kind: str, scope: str, data: bytes) -> None:
         link.close()
 
 
+def retire(place: Place, new: bytes, old: bytes) -> None:
+    """See Traits: the note, and the rule that makes all commits obey it, in one transaction."""
+    link = place.connect(True)
+    s = place.names.quoted
+    try:
+        fresh = _begin_writing(place, "", link)
+        rows = link.ask(f"SELECT encode(value, 'hex') FROM {s}.entry WHERE key = '{MOVED}'", place.timeout)
+        found = bytes.fromhex((rows[0][0] or b"").decode()) if rows else b""
+        if found not in (new, old):
+            raise Conflict("the note of where this state moved to was changed by others", keys=[MOVED])
+        put = f"INSERT INTO {s}.entry (key, rev, value) VALUES ('{MOVED}', {fresh}, '\\x{new.hex()}');"
+        link.script(
+            f"DELETE FROM {s}.entry WHERE key = '{MOVED}'; {put if new else ''}"
+            f"{set_rule(place.names, 'moved', '', new)}",
+            place.timeout,
+        )
+        link.script("COMMIT", place.timeout)
+    except Refused as refused:
+        raise translated(refused, place.where, committing=True) from refused
+    finally:
+        link.close()
+
+
 @contextmanager
 def snapshot(place: Place, namespace: str) -> Iterator[Reader]:
     """See Traits. A schema that nothing was ever stored in has no entries."""
@@ -234,6 +257,7 @@ def bulk(place: Place, namespace: str, max_value: int) -> Iterator[Bulk]:
     before: Link | None = None
     try:
         fresh = _begin_writing(place, namespace, writing)
+        _obey(place, namespace, writing)
         before = place.connect(False)
         _began_reading(place, before)
         change = PostgresBulk(place, namespace, before, writing, max_value, fresh)
@@ -258,13 +282,15 @@ def _began_reading(place: Place, link: Link) -> bool:
 
 
 def _begin_writing(place: Place, namespace: str, link: Link) -> int:
-    """Take the namespace's lock alone, within the patience; the change's Rev."""
+    """Take the lock of the namespace ("": of the store) alone, within the patience; the change's Rev."""
     end = time.monotonic() + place.patience
     name = place.names.schema
-    locks = (
-        f"SELECT pg_advisory_xact_lock_shared({lock_id(name)}); "
-        f"SELECT pg_advisory_xact_lock({lock_id(name, namespace)})"
-    )
+    locks = f"SELECT pg_advisory_xact_lock({lock_id(name)})"
+    if namespace:
+        locks = (
+            f"SELECT pg_advisory_xact_lock_shared({lock_id(name)}); "
+            f"SELECT pg_advisory_xact_lock({lock_id(name, namespace)})"
+        )
     while True:
         wait = max(1, min(round((end - time.monotonic()) * 1000), round(place.timeout * 500)))
         try:
@@ -278,6 +304,14 @@ def _begin_writing(place: Place, namespace: str, link: Link) -> int:
         if fresh is None:
             raise Bug("a sequence without a value")
         return int(fresh)
+
+
+def _obey(place: Place, namespace: str, link: Link) -> None:
+    """What deletes only would not meet the rules else. Raises Moved."""
+    try:
+        link.ask(f"SELECT {place.names.quoted}.obey('{namespace}', '{{}}', '{{}}', '{{}}')", place.timeout)
+    except Refused as refused:
+        raise translated(refused, place.where) from refused
 
 
 def _commit(place: Place, namespace: str, link: Link) -> None:

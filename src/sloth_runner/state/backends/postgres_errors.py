@@ -84,6 +84,10 @@ def translated(error: Refused, where: str, *, committing: bool = False) -> Sloth
             unchanged=UNCHANGED,
             next=["see whether the server runs, and whether a firewall or a wrong port is in between"],
         )
+    if said.state == MOVED and said.message.startswith("{"):
+        from sloth_runner.state.moved import refusal
+
+        return refusal(said.message.encode())
     kind, text, advice = _meaning(said)
     return kind(
         f"{where} {text}",

@@ -203,7 +203,9 @@ BEGIN
         IF one.kind = 'watch' THEN
             watched := true;
         ELSIF one.kind = 'moved' THEN
-            RAISE EXCEPTION '%', convert_from(one.data, 'UTF8') USING ERRCODE = 'SR003';
+            IF space <> '_store' THEN
+                RAISE EXCEPTION '%', convert_from(one.data, 'UTF8') USING ERRCODE = 'SR003';
+            END IF;
         ELSIF one.kind = 'guard' THEN
             FOR i IN 1 .. cardinality(keys) LOOP
                 IF ops[i] = 1 AND substr(vals[i], 1, octet_length(one.data)) <> one.data

@@ -22,7 +22,7 @@ from sloth_runner.errors import Conflict, SlothError, StoreDown
 from sloth_runner.state.backends import sqlite_file
 from sloth_runner.state.backends.bootclock import LeaseClock, system_clock
 from sloth_runner.state.backends.turn import Turn, together
-from sloth_runner.state.layout import SEP, SHARED, STORE, check_agent_name, namespace_of
+from sloth_runner.state.layout import MOVED, SEP, SHARED, STORE, check_agent_name, namespace_of
 from sloth_runner.state.store import (
     ABSENT,
     Bulk,
@@ -86,6 +86,7 @@ class SQLiteStore:
             guard=self._guard,
             scrub=self._scrub,
             watch=self._watch,
+            retire=self._retire,
         )
 
     def get(self, key: str) -> Entry | None:
@@ -124,7 +125,13 @@ class SQLiteStore:
         names = sorted({change.key.partition(SEP)[0] for change in changes})
         if self._pid != os.getpid():
             raise StoreDown("a store can't be used in a forked process: open it there anew")
-        with self._exclusive(names):
+        made = [name for name in names if name not in self._files and not os.path.lexists(self._path(name))]
+        if not made:
+            with self._exclusive(names):
+                return self._transact(target, names, changes)
+        with self._exclusive([*names, STORE]):
+            if made != [STORE]:
+                self._refuse_if_moved()
             return self._transact(target, names, changes)
 
     def close(self) -> None:
@@ -186,8 +193,9 @@ class SQLiteStore:
     def _bulk(self, namespace: str) -> AbstractContextManager[Bulk]:
         from sloth_runner.state.backends.sqlite_bulk import bulk
 
-        turn = self._exclusive([namespace])
-        return bulk(namespace, self._path(namespace), self._patience, self._lease_clock(), turn)
+        path = self._path(namespace)
+        turn = self._exclusive([namespace] if os.path.lexists(path) else [namespace, STORE])
+        return bulk(namespace, path, self._patience, self._lease_clock(), turn, self._refuse_if_moved)
 
     def _copy(self, namespace: str, target: Path) -> None:
         from sloth_runner.state.backends.sqlite_bulk import copy
@@ -217,6 +225,29 @@ class SQLiteStore:
         from sloth_runner.state.backends.sqlite_watch import watch
 
         return watch(self.namespaces, self._path, prefix, self._patience)
+
+    def _retire(self, new: bytes, old: bytes) -> None:
+        from sloth_runner.state.backends.sqlite_moved import retire
+
+        while True:
+            names = [name for name in self.namespaces() if name != STORE]
+            with self._exclusive([*names, STORE]):
+                if [name for name in self.namespaces() if name != STORE] != names:
+                    continue  # one was made meanwhile; while we have the store's turn, none is
+                files = [self._files.get(name) or self._open(name, create=True) for name in (STORE, *names)]
+                try:
+                    retire(files[0], files[1:], new, old)
+                except apsw.Error as error:
+                    raise self._translated(error, STORE) from error
+                return
+
+    def _refuse_if_moved(self) -> None:
+        """A file that is made has no trigger: who makes one asks whether the state has moved. Raises Moved."""
+        entry = self.get(MOVED)
+        if entry is not None:
+            from sloth_runner.state.moved import refusal
+
+            raise refusal(entry.value)
 
     def _transact(self, target: str, names: list[str], changes: Sequence[Change | Check]) -> list[Rev]:
         files = [self._files.get(name) or self._open(name, create=True) for name in names]

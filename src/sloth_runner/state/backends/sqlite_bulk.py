@@ -11,7 +11,7 @@ asked meanwhile, goes on in a thread while the next thousand are got ready.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -180,11 +180,18 @@ def snapshot(namespace: str, path: Path, patience: float, clock: LeaseClock) -> 
 
 @contextmanager
 def bulk(
-    namespace: str, path: Path, patience: float, clock: LeaseClock, turn: AbstractContextManager[None]
+    namespace: str,
+    path: Path,
+    patience: float,
+    clock: LeaseClock,
+    turn: AbstractContextManager[None],
+    check: Callable[[], None],
 ) -> Iterator[Bulk]:
     """See Traits. A namespace that has no file yet gets one that is made aside: what nobody can have open needs no
-    log, and appears whole."""
+    log, and appears whole. ``check`` says, in the turn, whether it may be made."""
     with turn:
+        if not os.path.lexists(path):
+            check()
         for left in path.parent.glob(f".{namespace}~*{ASIDE}*"):
             left.unlink()  # of a process that was killed: nobody else is at it in our turn
         log = path.with_name(f"{path.name}-wal")

@@ -88,6 +88,12 @@ def open_file(path: Path, patience: float, *, create: bool) -> apsw.Connection:
 def translated(error: apsw.Error, path: Path, *, committing: bool = False) -> SlothError:
     """The project's error for SQLite's. ``committing``: it came from COMMIT, so the outcome may be unknown."""
     system = f"{type(error).__name__}: {error}"
+    if isinstance(error, apsw.ConstraintError):
+        from sloth_runner.state.backends.sqlite_moved import refused
+
+        moved = refused(error)
+        if moved is not None:
+            return moved
     if isinstance(error, apsw.ConstraintError) and "is sealed" in str(error):
         return KeyWrong(
             f"the state in {path} was sealed while this program used it, and takes no plaintext any more",
