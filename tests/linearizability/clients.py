@@ -20,12 +20,12 @@ from tests.linearizability.perform import LOCK, SPACES, Outcome
 
 class Profile(NamedTuple):
     """What a store is like: ``ttl`` of a lease that is waited for, ``lag`` of its end, ``slack`` of its clock
-    (seconds), whether a scan is a ``snapshot``."""
+    (seconds), and whether a scan with a limit is of one moment (``cut``), as one without always is."""
 
     ttl: float = 0.05
     lag: float = 0.0
     slack: float = 0.0
-    snapshot: bool = True
+    cut: bool = True
 
 
 class Client(Protocol):
@@ -51,11 +51,14 @@ class Workload(NamedTuple):
 class _Records:
     """Asks for entries in several ways; what it expects is mostly what it saw last."""
 
-    def __init__(self, rng: random.Random, number: int, keys: list[str], prefixes: list[str]) -> None:
+    def __init__(
+        self, rng: random.Random, number: int, keys: list[str], prefixes: list[str], cut: bool
+    ) -> None:
         self._rng = rng
         self._number = number
         self._keys = keys
         self._prefixes = prefixes
+        self._cut = cut
         self._count = 0
         self._revs: dict[str, int] = {}
 
@@ -67,7 +70,7 @@ class _Records:
             return ("entry", rng.choice(self._keys))
         if kind < 0.45 and self._prefixes:
             after = rng.choice(self._keys) if rng.random() < 0.2 else ""
-            limit = rng.choice((None, None, None, 1, 2))
+            limit = rng.choice((None, None, None, 1, 2)) if self._cut else None
             return ("scan", rng.choice(self._prefixes), after, limit, rng.random() < 0.2)
         space = rng.choice(self._keys).partition("\x1f")[0]
         keys = rng.sample(self._keys, rng.choice((1, 1, 2, 3)) if len(self._keys) > 2 else 1)
@@ -201,7 +204,7 @@ def workload(kind: str, name: str, rng: random.Random, profile: Profile) -> Work
                 store_key(b, "k", f"{name}.d"),
             ]
             prefixes = [store_key(space, "k", f"{name}.") for space in SPACES]
-        return Workload(kind, Records(keys), lambda n: _Records(seeded(), n, keys, prefixes))
+        return Workload(kind, Records(keys), lambda n: _Records(seeded(), n, keys, prefixes, profile.cut))
     if kind in _VERBS:
         names = [f"{name}.a", f"{name}.b", f"{name}.c"] if kind == "cells" else [f"{name}.a"]
         return Workload(kind, Cells(names), lambda n: _Cells(seeded(), n, names, _VERBS[kind]))
