@@ -56,13 +56,13 @@ def network(proxies: Sequence[Proxy], timeout: float) -> dict[str, tuple[int, Fa
             for proxy in chosen:
                 proxy.arm(kind, {"late": 1.3 * timeout, "slow": 0.05}.get(kind, 0.0))
             quick = kind in ("cut", "slow", "refuse")
-            around.during(20 if quick else 6, 0.5 if quick else 2 * timeout)
+            around.during(20 if quick else 6, 0.5 if quick else 1.5 * timeout)
             for proxy in chosen:
                 proxy.heal()
 
         return fault
 
-    weights = {"cut": 12, "slow": 3, "refuse": 3}
+    weights = {"cut": 9, "slow": 3, "refuse": 3}
     return {kind: (weights.get(kind, 2), make(kind)) for kind in MODES}
 
 

@@ -1,7 +1,7 @@
 """Why: a real store is used by eight clients at once while its server, its network or its clients are hurt.
 
 Histories about leases, in which clients mostly wait, go on beside the others for as long as they take; the others
-come one after the other. A client is a thread with a handle of its own, or stands for a process that has it.
+come two by two. A client is a thread with a handle of its own, or stands for a process that has it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ LONGEST = 30.0
 """Seconds that a history may take; its clients then stop where they are."""
 PAUSE = 0.1
 """Seconds until a client that was refused asks again."""
+TOGETHER = 2
+"""Histories that go on at once, and meet the same fault: each client makes a request of one, then of the other."""
 LEASES = 8
 """One in so many histories is about leases."""
 
@@ -55,8 +57,8 @@ class Site(NamedTuple):
 
 class Report(NamedTuple):
     """How many histories there were, operations in them, those that failed and are unknown; faults by name, with how
-    many histories met them and how long those took; the seconds that all took and that the checker took; ``wrong``:
-    histories that are not linearizable, for people."""
+    often they were made and how long the histories took that met them; the seconds that all took and that the checker
+    took; ``wrong``: histories that are not linearizable, for people."""
 
     histories: int
     ops: int
@@ -170,13 +172,15 @@ class Rig:
         quick = [kind for kind in KINDS if kind != "lease"]
         happened: dict[str, list[float]] = {}
         done: list[_History] = []
-        for number in range(len(slow), count):
-            one = self._begin(quick[number % len(quick)], number)
+        for first in range(len(slow), count, TOGETHER):
+            numbers = range(first, min(first + TOGETHER, count))
+            some = [self._begin(quick[number % len(quick)], number) for number in numbers]
             fault, since = self._choose(), time.monotonic()
-            self._hurt(one, fault)
-            one.join()
+            self._hurt(some[0], fault)
+            for one in some:
+                one.join()
             happened.setdefault(fault, []).append(time.monotonic() - since)
-            done.append(one)
+            done += some
         for one in slow:
             one.join()
         seconds = time.monotonic() - began
