@@ -243,9 +243,13 @@ def wait_until(holds: Any, seconds: float = 15.0) -> None:
 
 def test_the_agent_ends_with_its_input_and_leaves_nothing(tmp_path: Path) -> None:
     mark = f"40.{os.getpid()}"
+    agent: list[int] = []
 
     async def go() -> None:
         there = Remote("web1", line(tmp_path))
+        asked = await there.do(Exec("it", line="echo $PPID", mutating=False))
+        assert isinstance(asked, Ran)
+        agent.append(int(asked.stdout))
         started = asyncio.Event()
         running = asyncio.create_task(
             there.do(Exec("it", line=f"sleep {mark} & echo on; sleep {mark}"), lambda *_: started.set())
@@ -257,4 +261,4 @@ def test_the_agent_ends_with_its_input_and_leaves_nothing(tmp_path: Path) -> Non
 
     asyncio.run(go())
     wait_until(lambda: not processes(mark))
-    assert not processes(packed().name)
+    assert not Path(f"/proc/{agent[0]}").exists()

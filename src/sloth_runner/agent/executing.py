@@ -123,7 +123,7 @@ class Running:
                 env=env,
                 bufsize=0,
                 start_new_session=True,
-                **_other_user(spawn.how),
+                **other_user(spawn.how),
             )
         except OSError as error:
             raise not_started(error, spawn, cwd) from error
@@ -216,7 +216,7 @@ def send_to_group(group: int, number: int) -> bool:
     return True
 
 
-def _other_user(how: Mapping[str, Any]) -> dict[str, Any]:
+def other_user(how: Mapping[str, Any]) -> dict[str, Any]:
     """subprocess's arguments for another user, which it knows since Python 3.9."""
     if not how or sys.version_info >= (3, 9):
         return dict(how)

@@ -15,9 +15,11 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.agent import frames, wire
+from sloth_runner.agent.becoming import Other
 from sloth_runner.agent.contents import Contents, Lack
 from sloth_runner.agent.executing import Cancelled, Overrun, Running, Unstoppable
 from sloth_runner.agent.frames import BadFrame
+from sloth_runner.agent.looking import who_am_i
 from sloth_runner.agent.perform import perform, takes_time
 from sloth_runner.agent.starting import base_environment
 from sloth_runner.ops import Batch, Exec, Fetch, OpError, Pause, Paused, Write
@@ -42,9 +44,10 @@ REMEMBERED_BYTES = 64 << 20
 class Job:
     """One request on its way."""
 
-    def __init__(self, number: int, op: Op) -> None:
+    def __init__(self, number: int, op: Op, user: str | None) -> None:
         self.number = number
         self.op = op
+        self.user = user
         self.cancelled = threading.Event()
         self._lock = threading.Lock()
         self._stop: Callable[[], None] | None = None
@@ -92,6 +95,10 @@ class Session:
         self._threads: set[threading.Thread] = set()
         self._closed = False
         self._start: wire.Start | None = None
+        me = who_am_i()
+        self._me = (me.name, str(me.uid))
+        self._others: dict[str, Other] = {}
+        self._becoming = threading.Lock()
         self.heard = time.monotonic()
         worker = threading.Thread(target=self._work, daemon=True)
         self._threads.add(worker)
@@ -135,6 +142,8 @@ class Session:
         end = time.monotonic() + 3 * self._grace
         for thread in list(self._threads):
             thread.join(max(0.0, end - time.monotonic()))
+        for other in self._others.values():
+            other.close()
         self._contents.close()
 
     def _begin(self, frame: Frame) -> None:
@@ -161,7 +170,8 @@ class Session:
             new = number > self._highest
             if new:
                 self._highest = number
-                job = self._jobs[number] = Job(number, request.op)
+                user = None if request.user in self._me else request.user
+                job = self._jobs[number] = Job(number, request.op, user)
         if running:
             return
         if known is not None:
@@ -177,7 +187,7 @@ class Session:
             self._reply_bytes -= len(self._replies.pop(number))
 
     def _hand_out(self, job: Job) -> None:
-        if not _takes_time(job.op):
+        if job.user is None and not _takes_time(job.op):
             self._quick.put(job)
             return
         thread = threading.Thread(target=self._slowly, args=(job,), daemon=True)
@@ -201,6 +211,9 @@ class Session:
             self._threads.discard(threading.current_thread())
 
     def _do(self, job: Job) -> None:
+        if job.user is not None:
+            self._as_other(job, job.user)
+            return
         reply: Any
         try:
             with ExitStack() as held:  # what is lacking is noticed before anything is done
@@ -223,6 +236,45 @@ class Session:
         finally:
             self._room.release()
         self._reply(job.number, reply)
+
+    def _as_other(self, job: Job, user: str) -> None:
+        """Have another user's agent perform it; what that answers is the answer."""
+        reply: Any
+        try:
+            with ExitStack() as held:
+                contents = {
+                    digest: held.enter_context(self._contents.of(digest)) for digest in _digests(job.op)
+                }
+                other = self._other(user)
+                job.stop_by(lambda: other.cancel(job.number))
+                data = frames.message(*other.ask(job.number, job.op, contents))
+        except OpError as error:
+            reply = wire.Refused(error.kind, error.path, error.reason, error.partial, error.results)
+            data = _encoded(job.number, reply)
+        except Cancelled:
+            data = _encoded(job.number, wire.Stopped())
+        except Lack as error:
+            data = _encoded(job.number, wire.Lacking(error.digest))
+        except Exception as error:  # as above
+            data = _encoded(job.number, wire.Broken(f"{type(error).__name__}: {error}"))
+        finally:
+            self._room.release()
+        self._reply_with(job.number, data)
+
+    def _other(self, user: str) -> Other:
+        """The agent of another user, started at the first use."""
+        with self._becoming:
+            found = self._others.get(user)
+            if found is None or found.ended:
+                found = self._others[user] = Other(user, self._base, self._password(), self._tell_output)
+            return found
+
+    def _password(self) -> bytes | None:
+        secret = None if self._start is None else self._start.password
+        return None if secret is None else secret.encode("utf-8", "surrogateescape")
+
+    def _tell_output(self, number: int, payload: bytes) -> None:
+        self._send(frames.message(frames.OUTPUT, number, payload))
 
     def _perform(self, job: Job, op: Op) -> Result:
         if job.cancelled.is_set():
@@ -250,18 +302,11 @@ class Session:
         return tuple(results)
 
     def _execute(self, job: Job, op: Exec) -> Ran:
-        start = self._start
-        password = (
-            None
-            if start is None or start.password is None
-            else start.password.encode("utf-8", "surrogateescape")
-        )
-
         def hear(stream: int, piece: bytes) -> None:
             for one in frames.frames(frames.OUTPUT, job.number, piece, bytes((stream,))):
                 self._send(one)
 
-        running = Running(op, self._base, hear, password, self._grace)
+        running = Running(op, self._base, hear, self._password(), self._grace)
         job.stop_by(running.cancel)
         try:
             return running.run()
@@ -269,7 +314,9 @@ class Session:
             job.stop_by(None)
 
     def _reply(self, number: int, reply: Any) -> None:
-        data = _encoded(number, reply)
+        self._reply_with(number, _encoded(number, reply))
+
+    def _reply_with(self, number: int, data: bytes) -> None:
         with self._lock:
             self._jobs.pop(number, None)
             self._replies[number] = data

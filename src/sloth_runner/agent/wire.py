@@ -57,10 +57,12 @@ class Start(NamedTuple):
 
 
 class Request(NamedTuple):
-    """An operation to be performed. Replies to requests with numbers up to ``seen`` have arrived."""
+    """An operation to be performed. Replies to requests with numbers up to ``seen`` have arrived. ``user``: as
+    whom it is performed (None: as the agent's own user)."""
 
     op: ops.Op
     seen: int = 0
+    user: str | None = None
 
 
 class Kept(NamedTuple):

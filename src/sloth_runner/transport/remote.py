@@ -7,39 +7,30 @@ what may have changed something and was not answered nobody knows whether it was
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from sloth_runner.agent import frames, wire
-from sloth_runner.agent.frames import BadFrame, Reader
-from sloth_runner.errors import Bug, Indeterminate, TaskFailed, Unreachable
-from sloth_runner.ops import Batch, Fetch, OpError, Pause, Paused, Unpack, Write, mutates
+from sloth_runner.errors import Bug, Indeterminate, Unreachable
+from sloth_runner.ops import (
+    Batch,
+    Exec,
+    Identity,
+    OpError,
+    Pause,
+    Paused,
+    WhoAmI,
+    mutates,
+)
 from sloth_runner.plain import NamedTuple
 from sloth_runner.transport.ahead import Ahead
 from sloth_runner.transport.base import discard
-from sloth_runner.transport.told import timed_out, unstoppable
+from sloth_runner.transport.talking import Cut, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sloth_runner.model import Sink
     from sloth_runner.ops import Op, Result
-    from sloth_runner.transport.line import Channel, Line
-
-PATIENCE = 300.0
-"""Seconds of silence after which the agent takes us for gone."""
-HEARTBEAT = 20.0
-"""Seconds between two signs of life."""
-SILENCE = 60.0
-"""Seconds without an answer to them after which the line is given up."""
-OPENING = 30.0
-"""Seconds that an agent may take to say its first word."""
-STOPPING = 15.0
-"""Seconds that an operation may take to stop."""
-APART = 4 << 10
-"""Bytes from which a content travels by itself, once for each digest."""
+    from sloth_runner.transport.line import Line
 
 
 class Traffic(NamedTuple):
@@ -67,41 +58,49 @@ class Traffic(NamedTuple):
         }
 
 
-class _Cut(Exception):
-    """The line has ended."""
-
-
 class Remote:
-    """The way to one machine by a line. ``agent`` is its name in messages; ``password`` is for sudo there."""
+    """The way to one machine by a line. ``agent`` is its name in messages; ``password`` is for sudo there.
+    ``user``: as whom operations are performed (None: as the one who logs in); ``same`` is the way of the login
+    then."""
 
     is_local = False
 
-    def __init__(self, agent: str, line: Line, *, password: str | None = None) -> None:
+    def __init__(
+        self,
+        agent: str,
+        line: Line,
+        *,
+        password: str | None = None,
+        user: str | None = None,
+        same: Remote | None = None,
+    ) -> None:
         self.agent = agent
-        self._traffic = Traffic()
         self.ahead = Ahead()
-        self._line = line
-        self._password = password
-        self._wire: Wire | None = None
-        self._turn: asyncio.Lock | None = None
-        self._closed = False
+        self._user = user
+        self._me: Identity | None = None
+        self._following: tuple[Op, ...] = ()
+        self._followed: list[tuple[Op, Result]] = []
+        self._others: dict[str, Remote] = {}
+        self._aheads: list[Ahead] = same._aheads if same is not None else []
+        self._aheads.append(self.ahead)
+        self._core: Core = same._core if same is not None else Core(agent, line, password)
 
     @property
     def traffic(self) -> Traffic:
-        """What went over the lines to it so far."""
-        open_ = self._wire
-        return self._traffic if open_ is None else self._traffic.more(*open_.bytes)
+        """What went over the lines to it so far, whoever acted there."""
+        return self._core.traffic
 
-    def note(self, requests: int = 0, trips: int = 0, lines: int = 0) -> None:
-        """Count these."""
-        now = self._traffic
-        self._traffic = now._replace(
-            requests=now.requests + requests, trips=now.trips + trips, lines=now.lines + lines
-        )
+    def as_user(self, user: str) -> Remote:
+        """The way to the same machine, to act there as a user; sudo is asked for it."""
+        found = self._others.get(user)
+        if found is None:
+            core = self._core
+            found = self._others[user] = Remote(self.agent, core.line, user=user, same=self)
+        return found
 
     def at_once(self, op: Op) -> Result | None:
         """What was asked for ahead, if nothing can have changed it since; else None."""
-        return self.ahead.take(op)
+        return self._me if type(op) is WhoAmI else self.ahead.take(op)
 
     async def do(self, op: Op, on_output: Sink = discard) -> Result:
         """Any operation. Raises OpError, TimedOut, Unreachable; Indeterminate when it may have been done."""
@@ -110,15 +109,42 @@ class Remote:
             return Paused(asyncio.get_running_loop().time())
         if not mutates(op):
             return await self._look(op, on_output)
-        self.ahead.begin_change()
+        for ahead in self._aheads:
+            ahead.begin_change()
         try:
-            return await self._ask(op, on_output)
+            return await self._change(op, on_output)
         finally:
-            self.ahead.end_change()
+            for ahead in self._aheads:
+                ahead.end_change()
+            self._keep_followed()
+
+    async def _change(self, op: Op, on_output: Sink) -> Result:
+        """Change something, and ask at once what will be asked for then."""
+        follow, self._following = self._following, ()
+        if not follow or isinstance(op, Batch):
+            return await self._ask(op, on_output)
+        try:
+            results = await self._ask(Batch((op, *follow)), on_output)
+        except OpError as error:
+            if not error.results:
+                raise
+            results = error.results  # the change was made; what could not be looked at is asked again
+        first, *answers = cast("tuple[Result, ...]", results)
+        self._followed = list(zip(follow, answers, strict=False))
+        return first
+
+    def follow(self, ops: Iterable[Op]) -> None:
+        """What will be asked for once the next change has been made; it travels with that."""
+        self._following = tuple([op for op in ops if not mutates(op)])
+
+    def _keep_followed(self) -> None:
+        followed, self._followed = self._followed, []
+        for op, result in followed:
+            self.ahead.keep(op, result, self.ahead.epoch)
 
     async def ready(self) -> None:
         """Have the line open. Raises Unreachable."""
-        await self._open()
+        await self._core.open()
 
     async def look_ahead(self, ops: Iterable[Op]) -> list[tuple[Op, Result]]:
         """Ask for what will be asked for soon, all at once; what came of those that succeeded. Each answer is good
@@ -150,11 +176,7 @@ class Remote:
 
     async def aclose(self) -> None:
         """Hang up."""
-        self._closed = True
-        if self._wire is not None:
-            await self._wire.aclose()
-            self._traffic = self._traffic.more(*self._wire.bytes)
-            self._wire = None
+        await self._core.aclose()
 
     async def _each(self, ops: list[Op]) -> list[tuple[Op, Result]]:
         """The operations that succeed, with their results; in as few round trips as failures allow."""
@@ -170,35 +192,84 @@ class Remote:
         return done
 
     async def _ask(self, op: Op, on_output: Sink) -> Result:
+        user = None if _acts_itself(op) else self._user
+        result = await self._core.ask(op, on_output, user)
+        if isinstance(result, Identity):
+            self._me = result
+        return result
+
+
+def _acts_itself(op: Op) -> bool:
+    """Whether an operation says itself as whom it is performed: a program needs no other agent for that."""
+    return isinstance(op, Exec) and op.user is not None
+
+
+class Core:
+    """The one line to a machine, opened when it is needed, and anew when it was lost."""
+
+    def __init__(self, agent: str, line: Line, password: str | None) -> None:
+        self.agent = agent
+        self.line = line
+        self._password = password
+        self._traffic = Traffic()
+        self._wire: Wire | None = None
+        self._turn: asyncio.Lock | None = None
+        self._closed = False
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over the lines so far."""
+        open_ = self._wire
+        return self._traffic if open_ is None else self._traffic.more(*open_.bytes)
+
+    def note(self, requests: int = 0, trips: int = 0, lines: int = 0) -> None:
+        """Count these."""
+        now = self._traffic
+        self._traffic = now._replace(
+            requests=now.requests + requests, trips=now.trips + trips, lines=now.lines + lines
+        )
+
+    async def ask(self, op: Op, on_output: Sink, user: str | None) -> Result:
+        """Have an operation performed; what only looks is asked again once over a new line."""
         for last in (False, True):
-            line = await self._open()
+            line = await self.open()
             try:
-                return await line.ask(op, on_output)
-            except _Cut as error:
+                return await line.ask(op, on_output, user)
+            except Cut as error:
                 if mutates(op):
                     raise self._unknown(line) from error
                 if last:
                     raise self._lost(line) from error
         raise Bug("a question was asked twice and neither answered nor given up")
 
-    async def _open(self) -> Wire:
+    async def open(self) -> Wire:
+        """The line. Raises Unreachable."""
         if self._closed:
             raise Bug("the way to a machine was used after it had been closed")
         if self._turn is None:
             self._turn = asyncio.Lock()
         async with self._turn:
             if self._wire is not None and self._wire.ended:
-                await self._wire.aclose()
-                self._traffic = self._traffic.more(*self._wire.bytes)
-                self._wire = None
+                await self._hang_up(self._wire)
             if self._wire is None:
-                channel = await self._line.open()
-                self._wire = await Wire.begin(channel, self._line.address, self._password, self)
+                channel = await self.line.open()
+                self._wire = await Wire.begin(channel, self.line.address, self._password, self)
             return self._wire
+
+    async def aclose(self) -> None:
+        """Hang up."""
+        self._closed = True
+        if self._wire is not None:
+            await self._hang_up(self._wire)
+
+    async def _hang_up(self, line: Wire) -> None:
+        await line.aclose()
+        self._traffic = self._traffic.more(*line.bytes)
+        self._wire = None
 
     def _unknown(self, line: Wire) -> Indeterminate:
         return Indeterminate(
-            f"{self._line.address}: the connection was lost before the answer came: whether it was done is not known",
+            f"{self.line.address}: the connection was lost before the answer came: whether it was done is not known",
             target=self.agent,
             system=line.why or None,
             next=["run again: it looks what is there, and does what is missing"],
@@ -206,230 +277,8 @@ class Remote:
 
     def _lost(self, line: Wire) -> Unreachable:
         return Unreachable(
-            f"{self._line.address}: the connection was lost, twice",
+            f"{self.line.address}: the connection was lost, twice",
             target=self.agent,
             system=line.why or None,
             unchanged=["what was asked last only looks"],
         )
-
-
-class Wire:
-    """One open line: numbers of requests, who waits for which, contents that have gone over it."""
-
-    def __init__(self, channel: Channel, address: str, owner: Remote) -> None:
-        self._channel = channel
-        self._address = address
-        self._owner = owner
-        self._reader = Reader()
-        self._waiting: dict[int, tuple[asyncio.Future[Any], Sink]] = {}
-        self._number = 0
-        self._seen = 0
-        self._unseen: set[int] = set()
-        self._contents: set[str] = set()
-        self._sending = asyncio.Lock()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._heard = 0.0
-        self.ended = False
-        self.why = ""
-
-    @staticmethod
-    async def begin(channel: Channel, address: str, password: str | None, owner: Remote) -> Wire:
-        """Exchange the first frames. Raises Unreachable."""
-        self = Wire(channel, address, owner)
-        try:
-            async with asyncio.timeout(OPENING):
-                await self._hello(password)
-        except BaseException as error:
-            await channel.aclose()
-            if isinstance(error, TimeoutError | BadFrame | wire.Malformed | ConnectionError):
-                raise Unreachable(
-                    f"{address}: the agent does not answer as it should",
-                    system=str(error) or f"nothing came within {OPENING:g} seconds",
-                    unchanged=["nothing was done there"],
-                ) from error
-            raise
-        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._beat())]
-        return self
-
-    async def _hello(self, password: str | None) -> None:
-        while True:
-            piece = await self._receive()
-            if not piece:
-                raise ConnectionError(self._channel.why() or "the connection was closed")
-            for frame in self._reader.feed(piece):
-                hello = wire.loads(frame.payload, wire.Hello) if frame.kind == frames.HELLO else None
-                if hello is None or hello.version != wire.VERSION:
-                    said = "something else" if hello is None else f"version {hello.version}"
-                    raise BadFrame(f"the agent speaks {said}, this is version {wire.VERSION} of the protocol")
-                start = wire.Start(wire.VERSION, os.urandom(16).hex(), PATIENCE, password)
-                self._send(frames.message(frames.START, 0, wire.dumps(start)))
-                self._owner.note(trips=1 + self._channel.trips, lines=1)
-                return
-
-    async def ask(self, op: Op, on_output: Sink) -> Result:
-        """Have an operation performed. Raises _Cut when no answer came, and what the operation raises."""
-        for _ in range(3):
-            light, contents = _apart(op)
-            await self._bring(contents)
-            reply = await self._request(light, on_output)
-            if not isinstance(reply, wire.Lacking):
-                return self._result(op, reply)
-            self._contents.discard(reply.digest)  # it was let go there; nothing was done
-        raise TaskFailed(
-            f"{self._address}: a content does not arrive there whole", unchanged=["nothing was done there"]
-        )
-
-    async def _request(self, op: Any, on_output: Sink) -> Any:
-        if self.ended:
-            raise _Cut(self.why)
-        self._number += 1
-        number = self._number
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._owner.note(requests=1, trips=0 if self._waiting else 1)
-        self._waiting[number] = (future, on_output)
-        payload = wire.dumps(wire.Request(op, self._seen))
-        try:
-            for frame in frames.frames(frames.REQUEST, number, payload):
-                self._send(frame)
-            await self._channel.drain()
-            return await asyncio.shield(future)
-        except ConnectionError as error:
-            self._end(str(error))
-            raise _Cut(str(error)) from error
-        except asyncio.CancelledError:
-            await self._cancel(number, future)
-            raise
-        finally:
-            self._waiting.pop(number, None)
-
-    async def _cancel(self, number: int, future: asyncio.Future[Any]) -> None:
-        """Have it stopped, and wait for that; a failure to stop it is raised instead."""
-        if self.ended or future.done():
-            return
-        self._send(frames.message(frames.CANCEL, number))
-        await asyncio.wait([future], timeout=STOPPING)
-        if future.done() and future.exception() is None and isinstance(future.result(), wire.Unstoppable):
-            raise unstoppable(*future.result())
-
-    async def _bring(self, contents: dict[str, bytes]) -> None:
-        async with self._sending:  # one content at a time
-            for digest, content in contents.items():
-                if digest in self._contents or self.ended:
-                    continue
-                for frame in frames.frames(frames.CONTENT, 0, content, bytes.fromhex(digest)):
-                    self._send(frame)
-                    try:
-                        await self._channel.drain()
-                    except ConnectionError as error:
-                        self._end(str(error))
-                        return  # the request will notice
-                self._contents.add(digest)
-
-    def _result(self, op: Op, reply: Any) -> Result:
-        if not isinstance(reply, wire.FAILURES):
-            return reply  # type: ignore[no-any-return] # it was read as a result
-        if isinstance(reply, wire.Refused):
-            error = OpError(reply.kind, reply.path, reply.reason, partial=reply.partial)
-            error.results = reply.results
-            raise error
-        if isinstance(reply, wire.Overran):
-            raise timed_out(*reply)
-        if isinstance(reply, wire.Unstoppable):
-            raise unstoppable(*reply)
-        said = reply.text if isinstance(reply, wire.Broken) else f"it answers {type(reply).__name__.lower()}"
-        raise TaskFailed(f"{self._address}: the agent failed: {said}", target=self._owner.agent)
-
-    async def _listen(self) -> None:
-        try:
-            while piece := await self._receive():
-                for frame in self._reader.feed(piece):
-                    self._take(frame)
-            self._end(self._channel.why())
-        except (BadFrame, wire.Malformed) as error:
-            self._end(f"what came is not understood: {error}")
-        except (OSError, EOFError) as error:
-            self._end(str(error))
-
-    def _take(self, frame: frames.Frame) -> None:
-        kind, number = frame.kind, frame.number
-        waiting = self._waiting.get(number)
-        if kind == frames.OUTPUT:
-            if waiting is not None and frame.payload:
-                _tell(waiting, frame.payload)
-        elif kind in (frames.RESULT, frames.FAILURE):
-            classes = wire.FAILURES if kind == frames.FAILURE else (*wire.RESULTS, tuple)
-            value = wire.loads(frame.payload, *classes)
-            self._unseen.add(number)
-            while self._seen + 1 in self._unseen:
-                self._seen += 1
-                self._unseen.discard(self._seen)
-            if waiting is not None and not waiting[0].done():
-                waiting[0].set_result(value)
-        elif kind == frames.PING:
-            self._send(frames.message(frames.PONG, number))
-        elif kind != frames.PONG:
-            raise BadFrame(f"an agent sends no frame of kind {kind}")
-
-    async def _beat(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._heard = loop.time()
-        while not self.ended:
-            await asyncio.sleep(HEARTBEAT)
-            if loop.time() - self._heard > SILENCE:
-                self._end(f"nothing was heard for {SILENCE:g} seconds")
-                await self._channel.aclose()
-                return
-            self._send(frames.message(frames.PING, 0))
-
-    async def _receive(self) -> bytes:
-        piece = await self._channel.receive()
-        self._heard = asyncio.get_running_loop().time()
-        return piece
-
-    def _send(self, data: bytes) -> None:
-        if not self.ended:
-            self._channel.send(data)
-
-    @property
-    def bytes(self) -> tuple[int, int]:
-        """Bytes sent and received."""
-        return self._channel.sent, self._channel.received
-
-    def _end(self, why: str) -> None:
-        self.ended = True
-        self.why = self.why or why
-        for future, _ in self._waiting.values():
-            if not future.done():
-                future.set_exception(_Cut(self.why))
-
-    async def aclose(self) -> None:
-        """Hang up."""
-        self._end("it was closed here")
-        for task in self._tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._channel.aclose()
-
-
-def _tell(waiting: tuple[asyncio.Future[Any], Sink], payload: bytes) -> None:
-    """Output for whoever waits; if that fails, it is told to the one who waits, not to the line."""
-    try:
-        waiting[1]("stderr" if payload[0] == 2 else "stdout", payload[1:])
-    except Exception as error:
-        if not waiting[0].done():
-            waiting[0].set_exception(error)
-
-
-def _apart(op: Any) -> tuple[Any, dict[str, bytes]]:
-    """An operation without its contents, and these by digest; small ones stay in it."""
-    if isinstance(op, Batch):
-        parts = [_apart(one) for one in op.ops]
-        contents = {digest: content for _, found in parts for digest, content in found.items()}
-        return op._replace(ops=tuple([light for light, _ in parts])) if contents else op, contents
-    field = "content" if isinstance(op, Write | Unpack) else "body" if isinstance(op, Fetch) else None
-    content = None if field is None else getattr(op, field)
-    if field is None or content is None or len(content) < APART:
-        return op, {}
-    digest = sha256(content).hexdigest()
-    return wire.Kept(op._replace(**{field: b""}), digest), {digest: content}

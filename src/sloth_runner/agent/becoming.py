@@ -1,0 +1,224 @@
+"""Why: files that belong to others are handled as that user: by an agent of the same kind that runs as them.
+
+It is a child of this agent, started by sudo (by root: directly), that gets its program and its requests on its
+standard input, so that nothing of either is seen in a list of processes, and nothing is left on the disk. Standard
+library only; runs on Python 3.8.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from sloth_runner.agent import frames, wire
+from sloth_runner.agent.executing import other_user
+from sloth_runner.agent.frames import BadFrame, Reader
+from sloth_runner.agent.identity import spawn_as, sudo_command
+from sloth_runner.ops import OpError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PIECE = 256 << 10
+OPENING = 30.0
+"""Seconds that it may take to begin."""
+ENDING = 10.0
+_MAGIC = b"\n\x00sloth-runner agent\x00\n"
+_BEGIN = """import os, sys
+def exactly(n):
+    data = b""
+    while len(data) < n:
+        piece = os.read(0, min(n - len(data), 1 << 16))
+        if not piece: sys.exit(0)
+        data += piece
+    return data
+data = exactly(int.from_bytes(exactly(8), "big"))
+if hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):
+    fd = os.memfd_create("sloth-runner")
+    path = "/proc/self/fd/%d" % fd
+else:
+    import atexit, tempfile
+    fd, path = tempfile.mkstemp(".zip")
+    atexit.register(os.unlink, path)
+with os.fdopen(os.dup(fd), "wb") as file: file.write(data)
+sys.path.insert(0, path)
+from sloth_runner.agent.stdio import serve
+sys.exit(serve("", os.environ))"""
+
+
+def own_archive() -> bytes:
+    """The program that we are, as one archive."""
+    loader: Any = globals().get("__loader__")
+    path = getattr(loader, "archive", None)
+    if path is not None:
+        with open(path, "rb") as file:
+            return file.read()
+    from sloth_runner.agent.pack import packed  # an installed agent has it all
+
+    return packed().data
+
+
+class Other:
+    """An agent that runs as ``user``. ``forward`` gets the frames of what programs say, as they come; ``close`` ends
+    it, and is called once nothing is waited for any more."""
+
+    def __init__(
+        self,
+        user: str,
+        base: Mapping[str, str],
+        password: bytes | None,
+        forward: Callable[[int, bytes], None],
+    ) -> None:
+        self._user = user
+        self._forward = forward
+        self._lock = threading.Lock()
+        self._done = threading.Condition(self._lock)
+        self._replies: dict[int, tuple[int, bytes]] = {}
+        self._contents: set[str] = set()
+        self._ended = False
+        self._writing = threading.Lock()
+        self._hello = threading.Event()
+        self._said = b""
+        self._process = self._start(base, password)
+        for work in (self._listen, self._hear):
+            threading.Thread(target=work, daemon=True).start()
+        archive = own_archive()
+        self._write(len(archive).to_bytes(8, "big") + archive)
+        start = wire.Start(wire.VERSION, os.urandom(16).hex(), 1e9)
+        self._write(frames.message(frames.START, 0, wire.dumps(start)))
+
+    def _start(self, base: Mapping[str, str], password: bytes | None) -> subprocess.Popen[bytes]:
+        python = [sys.executable, "-I", "-S", "-c", _BEGIN]
+        spawn = spawn_as(self._user, python, base, {}, password)
+        argv, first, how = spawn.argv, b"", other_user(spawn.how)
+        if spawn.sudo is not None:
+            before, first = sudo_command(spawn.sudo, password)
+            argv = [*before, *python]
+        try:
+            process = subprocess.Popen(  # noqa: S603 - ourselves
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=spawn.env,
+                cwd="/",
+                bufsize=0,
+                start_new_session=True,
+                **how,
+            )
+        except FileNotFoundError:
+            raise OpError(
+                "not-found", "sudo", f"is needed to act as {self._user}, and is not installed"
+            ) from None
+        self._process = process
+        if first:
+            self._write(first)
+        return process
+
+    def ask(self, number: int, op: Any, contents: Mapping[str, Any]) -> tuple[int, int, bytes]:
+        """Have an operation performed; kind, number and payload of its reply. Raises OpError: that user can't be
+        had."""
+        if not self._hello.wait(OPENING) or self._ended:
+            raise self._refusal()
+        for digest, content in contents.items():
+            if digest not in self._contents:
+                for frame in frames.frames(frames.CONTENT, 0, content, bytes.fromhex(digest)):
+                    self._write(frame)
+                self._contents.add(digest)
+        self._write(b"".join(frames.frames(frames.REQUEST, number, wire.dumps(wire.Request(op)))))
+        with self._done:
+            while number not in self._replies and not self._ended:
+                self._done.wait()
+            reply = self._replies.pop(number, None)
+        if reply is None:
+            raise self._refusal()
+        return (reply[0], number, reply[1])
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is there no more."""
+        return self._ended
+
+    def cancel(self, number: int) -> None:
+        """Stop what was asked under that number."""
+        self._write(frames.message(frames.CANCEL, number))
+
+    def close(self) -> None:
+        """End it."""
+        process = self._process
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(ENDING)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+    def _refusal(self) -> OpError:
+        lines = [line for line in self._said.decode("utf-8", "replace").strip().splitlines() if line.strip()]
+        why = lines[-1] if lines else "its agent ended" if self._ended else "its agent does not begin"
+        return OpError("denied", self._user, f"can't be acted as: {why}")
+
+    def _write(self, data: bytes) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        rest = memoryview(data)
+        try:
+            with self._writing:
+                while rest:
+                    rest = rest[stdin.write(rest) or 0 :]
+        except (OSError, ValueError):
+            self._end()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        fd = self._process.stdout.fileno()
+        reader, begun, heard = Reader(), False, b""
+        try:
+            while True:
+                piece = os.read(fd, PIECE)
+                if not piece:
+                    break
+                if not begun:
+                    heard += piece
+                    _, found, piece = heard.partition(_MAGIC)
+                    begun = bool(found)
+                if begun:
+                    for frame in reader.feed(piece):
+                        self._take(frame)
+        except (OSError, ValueError, BadFrame):
+            pass  # it is told as an end
+        self._end()
+
+    def _take(self, frame: frames.Frame) -> None:
+        if frame.kind == frames.HELLO:
+            self._hello.set()
+        elif frame.kind == frames.OUTPUT:
+            self._forward(frame.number, frame.payload)
+        elif frame.kind in (frames.RESULT, frames.FAILURE):
+            with self._done:
+                self._replies[frame.number] = (frame.kind, frame.payload)
+                self._done.notify_all()
+
+    def _hear(self) -> None:
+        assert self._process.stderr is not None
+        fd = self._process.stderr.fileno()
+        try:
+            while True:
+                piece = os.read(fd, 4096)
+                if not piece:
+                    return
+                self._said = (self._said + piece)[-4096:]
+        except (OSError, ValueError):
+            return
+
+    def _end(self) -> None:
+        with self._done:
+            self._ended = True
+            self._done.notify_all()
+        self._hello.set()
