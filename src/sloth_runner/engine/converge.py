@@ -15,8 +15,9 @@ from sloth_runner.engine.job import About, Job, attribute_lines, converged
 from sloth_runner.engine.lines import Durable
 from sloth_runner.engine.recording import Recording, covered
 from sloth_runner.errors import TaskFailed
-from sloth_runner.modules.base import Change, Converged, Look, Observed, Source, Told, differing
+from sloth_runner.modules.base import Change, Converged, Follow, Look, Observed, Source, Told, differing
 from sloth_runner.modules.difference import HIDDEN, difference, sizes
+from sloth_runner.ops import Batch
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_records import (
     source_stamp,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sloth_runner.engine.rehearsal import Rehearsal
     from sloth_runner.modules.base import Attributes, Ensure, Kind
     from sloth_runner.modules.sources import Sources
+    from sloth_runner.ops import Op
 
 
 class Converging:
@@ -140,8 +142,11 @@ class Converging:
             return
         self._recording.intend(todo)
         yield Durable(self._line)
+        looks = [Look(job.want.resource, _keys(job.wanted)) for job in todo]
+        yield Follow(_first(kind, looks))
         notes = yield from kind.converge(changes)
-        after = yield from kind.observe([Look(job.want.resource, _keys(job.wanted)) for job in todo])
+        after = yield from kind.observe(looks)
+        yield Follow()
         for job, note, observed in zip(todo, notes, after, strict=True):
             self._note(job, note)
             self._verify(job, observed)
@@ -209,6 +214,16 @@ class Converging:
                 changed=[job.address],
                 next=["something else changes it at once, or its new state needs time: run again"],
             )
+
+
+def _first(kind: Kind, looks: Sequence[Look]) -> tuple[Op, ...]:
+    """The operation that looking at one resource begins with; many are looked at together anyway."""
+    if len(looks) > 1:
+        return ()
+    steps = kind.observe(looks)
+    first = next(steps, None)
+    steps.close()
+    return () if first is None or isinstance(first, Batch) else (first,)
 
 
 def _keys(wanted: Attributes | None) -> frozenset[str] | None:

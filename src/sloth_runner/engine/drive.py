@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sloth_runner.engine.lines import Durable
 from sloth_runner.errors import SlothError, TaskFailed
 from sloth_runner.model import Outcome
-from sloth_runner.modules.base import Deliver, Ensure, Predict, Recall, Source, SourceTree
+from sloth_runner.modules.base import Deliver, Ensure, Follow, Predict, Recall, Source, SourceTree
 from sloth_runner.ops import Batch, Exec, Fetch, OpError, mutation
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.asking import Ask
@@ -33,7 +33,7 @@ class Skipped(Exception):
 class Desk(NamedTuple):
     """Who answers the steps that no machine performs. ``recall``, ``ensure`` and ``foretold`` (of a Predict) give a
     generator of steps whose return value is the answer; ``skipped`` makes the outcome of a call that a Skipped has
-    ended; ``store`` is where an Ask goes."""
+    ended; ``store`` is where an Ask goes; ``follow`` hears what will be asked for after the next change."""
 
     recall: Callable[[str], Generator[Any, Any, Mapping[str, Any] | None]]
     source: Callable[[str], bytes]
@@ -43,6 +43,7 @@ class Desk(NamedTuple):
     foretold: Callable[[Predict], Generator[Any, Any, None]]
     skipped: Callable[[Predict | None, Skipped], Outcome]
     store: StoreDesk | None = None
+    follow: Callable[[Sequence[Op]], None] = lambda ops: None
 
 
 class Drive:
@@ -151,6 +152,9 @@ class Drive:
             if changed:
                 self.mutations.append(f"wrote {step.path} here")  # type: ignore[union-attr] # kind says so
             return changed
+        if kind is Follow:
+            self._desk.follow(step.ops)  # type: ignore[union-attr] # kind says so
+            return None
         if kind is Predict:
             self._prediction = step  # type: ignore[assignment] # kind says so
             self._stack.append(self._desk.foretold(step))  # type: ignore[arg-type] # kind says so

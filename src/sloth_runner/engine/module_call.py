@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from sloth_runner.engine.actions import action_of, foretold
 from sloth_runner.engine.context import Context
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sloth_runner.modules.base import Deliver, Ensure, Module
     from sloth_runner.ops import Op
     from sloth_runner.transport.base import Transport
+    from sloth_runner.transport.remote import Remote
 
 
 SECRETS = frozenset({"content", "vars", "variables", "argv", "command", "secret"})
@@ -57,7 +58,7 @@ class ModuleCall:
         self._rehearsal = None if quiet else world.rehearsal(common.target)
         if common.sensitive:
             self._learn(module, args)
-        self._transport: Transport = self._rehearsal or world.transport(common.target)
+        self._transport = as_user(self._rehearsal or world.transport(common.target), common.user)
         self._jobs: list[Job] = []
         self._called_for: list[Pending] = []
         self._named = False
@@ -70,6 +71,7 @@ class ModuleCall:
             self._foretold,
             self._skipped,
             context.desk,
+            self._follow,
         )
         steps = self._to_the_end(module.run(args, owner.setting(context, common)))
         self._drive = Drive(steps, self._transport.at_once, desk)
@@ -207,6 +209,10 @@ class ModuleCall:
         if not self._quiet:
             report(self._context, self._call, self._common.target, changed, message, diff)
 
+    def _follow(self, ops: Sequence[Op]) -> None:
+        if not self._transport.is_local and self._rehearsal is None:
+            cast("Remote", self._transport).follow(ops)
+
     def _recall(self, name: str) -> Generator[Any, Any, Mapping[str, Any] | None]:
         if self._rehearsal is not None:
             self._name(name)
@@ -274,6 +280,14 @@ class ModuleCall:
         if prediction.changed is not False:
             rehearsal.notified.extend(self._common.notify)
         return Outcome(prediction.changed is True, prediction.message, {}, None, None, unknown)
+
+
+def as_user(transport: Transport, user: str | None) -> Transport:
+    """The way to a machine, to act there as a user: on other machines another agent does it. Here only programs can
+    be run as somebody else, and modules that would need more refuse to."""
+    if user is None or transport.is_local:
+        return transport
+    return cast("Remote", transport).as_user(user)
 
 
 def report(context: Context, call: Call, target: str, changed: bool, message: str, diff: str | None) -> None:

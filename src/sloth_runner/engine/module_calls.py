@@ -91,7 +91,8 @@ class ModuleCalls:
                 await context.desk.fetch(ledger.reading_ahead())
             entries = ledger.of_task(world.stack, task.name)
             anew = world.paranoid or world.rehearsal(context.agent) is not None
-            await look_ahead(transport, world.kinds, entries, world.paranoid, anew=anew)
+            there = transport if task.user is None else transport.as_user(task.user)
+            await look_ahead(there, world.kinds, entries, world.paranoid, anew=anew or task.user is not None)
 
     def call(self, context: Context, strand: Strand, call: Call) -> object:
         """Perform one call; local files at once, anything that takes time as a Wait."""

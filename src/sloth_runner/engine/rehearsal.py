@@ -10,7 +10,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Generator, Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from sloth_runner.engine.drive import Skipped
 from sloth_runner.engine.picture import UNKNOWN, Node, Picture, pattern
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from sloth_runner.modules.base import Observed
     from sloth_runner.ops import Op, Result
     from sloth_runner.transport.base import Transport
+    from sloth_runner.transport.remote import Remote
 
     Asking: TypeAlias = Generator[Op, Result, Result]
 
@@ -69,11 +70,21 @@ class Rehearsal:
     def __init__(self, inner: Transport, same: Rehearsal | None = None) -> None:
         self.is_local = inner.is_local
         self.notified: list[str] = []
+        self._others: dict[str, Rehearsal] = {}
         self._inner = inner
         self._picture: Picture = same._picture if same is not None else Picture()
         self._nodes = self._picture.nodes
         self._real: dict[str, str] = {}
         self.predicted = self._picture.predicted
+
+    def as_user(self, user: str) -> Rehearsal:
+        """The same machine, looked at as a user; all see one picture."""
+        found = self._others.get(user)
+        if found is None:
+            inner = cast("Remote", self._inner).as_user(user)
+            found = self._others[user] = Rehearsal(inner, self)
+            found.notified = self.notified
+        return found
 
     @property
     def opaque(self) -> str | None:

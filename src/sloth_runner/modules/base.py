@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Attributes: TypeAlias = Mapping[str, Any]
     """What a resource is like: plain values by name. ``content`` is the SHA-256 (hex) of its content."""
-    Step: TypeAlias = "Op | Source | SourceTree | Recall | Deliver | Ensure | Predict"
+    Step: TypeAlias = "Op | Source | SourceTree | Recall | Deliver | Ensure | Predict | Follow"
     Steps: TypeAlias = Generator[Step, Any, Outcome]
     """What a module function returns: it yields steps, is resumed with their results (an OpError, or the error of
     another step, is thrown into it) and returns its Outcome. It does no I/O itself."""
@@ -96,6 +96,12 @@ class Ensure(NamedTuple):
     Converged; in check mode as well, with what would be."""
 
     wants: tuple[Want, ...]
+
+
+class Follow(NamedTuple):
+    """What will be asked for after the next change, so that it can travel with that; a hint, answered with None."""
+
+    ops: tuple[Op, ...] = ()
 
 
 class Predict(NamedTuple):

@@ -7,6 +7,7 @@ what may have changed something and was not answered nobody knows whether it was
 from __future__ import annotations
 
 import asyncio
+import posixpath
 from typing import TYPE_CHECKING, cast
 
 from sloth_runner.errors import Bug, Indeterminate, Unreachable
@@ -17,6 +18,7 @@ from sloth_runner.ops import (
     OpError,
     Pause,
     Paused,
+    Stat,
     WhoAmI,
     mutates,
 )
@@ -120,7 +122,7 @@ class Remote:
 
     async def _change(self, op: Op, on_output: Sink) -> Result:
         """Change something, and ask at once what will be asked for then."""
-        follow, self._following = self._following, ()
+        follow = self._following
         if not follow or isinstance(op, Batch):
             return await self._ask(op, on_output)
         try:
@@ -164,6 +166,9 @@ class Remote:
         if self.ahead.expects(op):
             await self._fetch(self.ahead.due(op))
             known = self.ahead.take(op)
+        elif type(op) is Stat and not op.follow and op.known is None:
+            await self._fetch([op, *_above(op.path)])
+            known = self.ahead.take(op)
         return known if known is not None else await self._ask(op, on_output)
 
     async def _fetch(self, ops: list[Op]) -> list[tuple[Op, Result]]:
@@ -197,6 +202,13 @@ class Remote:
         if isinstance(result, Identity):
             self._me = result
         return result
+
+
+def _above(path: str) -> list[Op]:
+    """Whether the folders above a path are there is asked next, if nothing is at the path."""
+    folder = posixpath.dirname(path)
+    both = dict.fromkeys((folder, posixpath.dirname(folder)))
+    return [Stat(one, follow=True, names=False) for one in both if one not in ("", "/")]
 
 
 def _acts_itself(op: Op) -> bool:

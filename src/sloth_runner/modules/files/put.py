@@ -104,7 +104,7 @@ def where(path: str, follow: bool, context: Context) -> Generator[Any, Any, str]
         identity: Identity = yield WhoAmI()
         if context.user not in (identity.name, str(identity.uid)):
             raise BadArgument(
-                f"file modules can't act as {context.user!r} in this version; they act as {identity.name!r}",
+                f"file modules can't act as {context.user!r} on this machine; they act as {identity.name!r}",
                 unchanged=["nothing was changed"],
                 next=["say whom the file belongs to: owner = …, group = …", "or call it without user"],
             )

@@ -31,7 +31,7 @@ def alone(context: Context, module: str, advice: str = "") -> Generator[Any, Any
     identity: Identity = yield WhoAmI()
     if context.user not in (identity.name, str(identity.uid)):
         raise BadArgument(
-            f"{module} can't act as {context.user!r} in this version; it acts as {identity.name!r}",
+            f"{module} can't act as {context.user!r} on this machine; it acts as {identity.name!r}",
             unchanged=["nothing was changed"],
             next=[advice or "connect as that user, or run sloth-runner as that user"],
         )

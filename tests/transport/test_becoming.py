@@ -1,0 +1,130 @@
+"""Why: what belongs to others is handled as they would: by root directly, by others through sudo and its password."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sloth_runner.agent.pack import command, packed
+from sloth_runner.ops import Batch, Done, Exec, Found, Identity, OpError, Ran, Read, Stat, WhoAmI, Write
+from sloth_runner.transport.pipe import PipeLine
+from sloth_runner.transport.remote import Remote
+from tests.scratch import Scratch, scratch_or_skip
+
+ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/", "LANG": "C.UTF-8"}
+AGENT = command(packed().name, "/usr/bin/python3", keep=False)
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can become others, and lend itself to a sudo"
+)
+
+
+def there(argv: list[str], work: Any, password: str | None = None) -> Any:
+    async def go() -> Any:
+        remote = Remote("web1", PipeLine("pipe://", argv, ENV), password=password)
+        try:
+            return await work(remote)
+        finally:
+            await remote.aclose()
+
+    return asyncio.run(go())
+
+
+def test_root_becomes_another_user_for_files_and_programs(tmp_path: Path) -> None:
+    folder = Path("/var/tmp") / f"sloth-becoming-{os.getpid()}"
+    folder.mkdir()
+    nobody = pwd.getpwnam("nobody")
+    os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+
+    async def work(remote: Remote) -> None:
+        other = remote.as_user("nobody")
+        me = await other.do(WhoAmI())
+        assert isinstance(me, Identity) and me.name == "nobody"
+        assert other.at_once(WhoAmI()) == me, "it is asked once"
+        assert await other.do(Write(str(folder / "f"), b"x" * 9000, 0o600)) == Done(True)
+        found = await remote.do(Stat(str(folder / "f")))
+        assert isinstance(found, Found) and found.owner == "nobody"
+        with pytest.raises(OpError) as caught:
+            await other.do(Batch((Stat("/"), Read("/etc/shadow", 1 << 20))))
+        assert caught.value.kind == "denied" and len(caught.value.results) == 1
+        ran = await other.do(Exec("it", ("id", "-un"), cwd="/"), lambda *piece: heard.append(piece))
+        assert isinstance(ran, Ran) and ran.stdout == b"nobody\n"
+        root = await remote.as_user("root").do(WhoAmI())
+        assert isinstance(root, Identity) and root.uid == 0, "that is who we are: no other agent is needed"
+
+    heard: list[Any] = []
+    try:
+        there(["/bin/sh", "-c", AGENT], work)
+    finally:
+        shutil.rmtree(folder)
+    assert heard == [("stdout", b"nobody\n")]
+
+
+def test_a_user_that_is_not_there(tmp_path: Path) -> None:
+    async def work(remote: Remote) -> None:
+        with pytest.raises(OpError) as caught:
+            await remote.as_user("no-such-user").do(WhoAmI())
+        assert caught.value.kind == "no-user"
+
+    there(["/bin/sh", "-c", AGENT], work)
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scratch]:
+    """A machine with users of its own, one of whom may use sudo with a password, one without."""
+    with scratch_or_skip(tmp_path_factory.mktemp("sudo")) as scratch:
+        script = """set -e
+        useradd --create-home --shell /bin/sh ann; useradd --create-home --shell /bin/sh bob
+        useradd --create-home --shell /bin/sh eve
+        echo ann:let-me-in | chpasswd
+        echo 'ann ALL=(ALL) ALL' > /etc/sudoers.d/ann; echo 'bob ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/bob
+        chmod 0440 /etc/sudoers.d/*; mkdir -p /run/sudo"""
+        scratch.run("/bin/sh", "-c", script)
+        yield scratch
+
+
+def as_login(machine: Scratch, user: str) -> list[str]:
+    return [*machine.argv(()), "/bin/su", user, "-c", AGENT]
+
+
+async def writes_as_root(remote: Remote) -> str:
+    path = f"/etc/sloth-{os.urandom(4).hex()}"
+    root = remote.as_user("root")
+    assert await root.do(Write(path, b"secret\n", 0o600)) == Done(True)
+    ran = await remote.do(Exec("it", ("id", "-un"), user="root"))
+    assert isinstance(ran, Ran) and ran.stdout == b"root\n", ran
+    with pytest.raises(OpError):
+        await remote.do(Read(path, 100))
+    found = await root.do(Stat(path))
+    assert isinstance(found, Found) and found.owner == "root"
+    shown = await root.do(Exec("it", line="cat /proc/[0-9]*/cmdline | tr '\\0' ' '"))
+    assert isinstance(shown, Ran)
+    return shown.stdout.decode(errors="replace")
+
+
+def test_sudo_with_a_password(machine: Scratch) -> None:
+    shown = there(as_login(machine, "ann"), writes_as_root, "let-me-in")
+    assert "sudo" in shown and "let-me-in" not in shown
+
+
+def test_sudo_that_needs_no_password_gets_one_all_the_same(machine: Scratch) -> None:
+    there(as_login(machine, "bob"), writes_as_root, "not-asked-for")
+    there(as_login(machine, "bob"), writes_as_root)
+
+
+@pytest.mark.parametrize(("user", "password"), [("ann", "wrong"), ("ann", None), ("eve", "any")])
+def test_sudo_that_refuses(machine: Scratch, user: str, password: str | None) -> None:
+    async def work(remote: Remote) -> None:
+        with pytest.raises(OpError) as caught:
+            await remote.as_user("root").do(Write("/etc/never", b""))
+        assert caught.value.kind == "denied" and "can't be acted as" in caught.value.reason
+        assert isinstance(await remote.do(Stat("/etc")), Found)
+
+    there(as_login(machine, user), work, password)
