@@ -24,6 +24,7 @@ from sloth_runner.state.marks import is_own
 from sloth_runner.state.store import Change, Store
 from tests.cli.kit import Cli
 from tests.cli.schema import check
+from tests.cli.test_servers import part
 from tests.services import postgres
 from tests.state.kit import make_state
 
@@ -205,6 +206,26 @@ def test_what_is_refused(filled: Cli, argv: tuple[str, ...], code: int, words: s
     result = filled("state", "migrate", *(word.replace("/TMP", str(filled.folder)) for word in argv))
     assert result.code == code and words in result.err, result.shown()
     filled.ok("state", "set", "k1", "1")
+
+
+@pytest.mark.parametrize("name", ["consul", "etcd", "postgres", "s3"])
+def test_through_every_store_and_home_again(filled: Cli, name: str) -> None:
+    """From the default files to a server and back into them; everything written on the way is there."""
+    long = "x" * 70_000
+    filled.ok("state", "set", "long", long)
+    home = f"sqlite://{filled.home}/state"
+    filled.ok("state", "migrate", "--to", part(name), "--yes")
+    filled.ok("state", "set", "k1", "on the server")
+    filled.ok("state", "delete", "k2", "--yes")
+    filled.ok("state", "verify", "--all-agents")
+    filled.ok("state", "migrate", "--to", home, "--yes")
+    assert (filled.home / "config.toml").read_text() == f'[state]\nstore = "{home}"\n'
+    assert filled.ok("state", "get", "k1") == "on the server\n"
+    assert filled.ok("state", "get", "long") == long + "\n"
+    assert filled("state", "exists", "k2").code == 1
+    assert len(filled.ok("state", "history", "k0").splitlines()) == 2
+    filled.ok("state", "verify", "--all-agents")
+    filled.ok("state", "set", "k1", "at home")
 
 
 def ended(running: subprocess.Popen[bytes], seconds: float) -> tuple[int, str]:

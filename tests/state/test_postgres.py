@@ -27,7 +27,7 @@ from sloth_runner.errors import (
     TooLarge,
 )
 from sloth_runner.state.backends import Options, open_store
-from sloth_runner.state.backends.postgres import PostgresStore
+from sloth_runner.state.backends.postgres import MAX_VALUE, PostgresStore
 from sloth_runner.state.backends.postgres_errors import Refused, Said, translated
 from sloth_runner.state.backends.postgres_schema import names, scan_sql
 from sloth_runner.state.backends.postgres_url import target
@@ -559,6 +559,14 @@ def test_a_commit_of_very_many_keys_excludes_all_others(opened: Open) -> None:
     assert outcome == [10_000, 10_000]
     assert len(list(store.scan())) == 10_000
     assert len({entry.rev for entry in store.scan()}) == 1
+
+
+def test_a_commit_of_too_many_bytes_is_refused_with_their_number(opened: Open) -> None:
+    store = opened()
+    value = bytes(MAX_VALUE)
+    with pytest.raises(TooLarge, match="268,435,456"):
+        store.commit([Change(key(str(number)), value) for number in range(17)])
+    assert list(store.scan()) == []
 
 
 # Connections that break

@@ -185,17 +185,18 @@ def _by_bulk(change: Bulk, differences: Iterator[_Difference], copying: Copying)
 
 
 def _by_commits(store: Store, differences: Iterator[_Difference], copying: Copying) -> int:
-    most = min(ROWS, store.traits.max_changes)
+    most, room = min(ROWS, store.traits.max_changes), min(BYTES, store.traits.max_bytes or BYTES)
     done = size = 0
     changes: list[Change] = []
     for one in differences:
         done += 1
-        changes.append(Change(one.key, one.value, one.there.rev if one.there else ABSENT))
-        size += len(one.value or b"")
-        if len(changes) >= most or size >= BYTES:
+        own = len(one.key) + len(one.value or b"")
+        if changes and (len(changes) == most or size + own > room):
             _commit(store, changes)
             changes, size = [], 0
             copying.renew()
+        changes.append(Change(one.key, one.value, one.there.rev if one.there else ABSENT))
+        size += own
     _commit(store, changes)
     return done
 

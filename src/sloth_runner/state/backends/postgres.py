@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
 
-from sloth_runner.errors import Conflict, Foreign, StoreDown
+from sloth_runner.errors import Conflict, Foreign, StoreDown, TooLarge
 from sloth_runner.state.backends import postgres_schema as schema
 from sloth_runner.state.backends.postgres_bulk import entries
 from sloth_runner.state.backends.postgres_commit import int8s, packed
@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 
 MAX_CHANGES: Final = 10_000
 MAX_VALUE: Final = 16 << 20
+MAX_BYTES: Final = 256 << 20
+"""Bytes of one commit: it travels as one row, and PostgreSQL has no room for one of a gigabyte."""
 CONCURRENCY: Final = 16
 """Connections that are worth having: commits that flush together share the flush; a server has 100 by default."""
 
@@ -94,6 +96,7 @@ class PostgresStore:
             concurrency=CONCURRENCY,
             max_changes=MAX_CHANGES,
             max_value=MAX_VALUE,
+            max_bytes=MAX_BYTES,
             snapshot=self._snapshot,
             bulk=self._bulk,
             guard=self._guard,
@@ -139,6 +142,12 @@ class PostgresStore:
         if not changes:
             return []
         namespace = check_commit(changes, self.traits)
+        size = sum([len(c.key) + len(c.value or b"") for c in changes if isinstance(c, Change)])
+        if size > MAX_BYTES:
+            raise TooLarge(
+                f"a commit of {size:,} bytes; this store takes {MAX_BYTES:,}",
+                unchanged=["nothing was stored"],
+            )
         params = packed(self._names.schema, namespace, changes)
         revs = self._write(params)
         if -1 in revs:
