@@ -230,7 +230,7 @@ def test_a_checkpoint_that_never_became_official(grown: tuple[str, S3Store]) -> 
     url, store = grown
     put(store, 20)
     keeper, replica = store.replica.keeper, store.replica
-    keeper._write(replica, replica.tail.snapshot())
+    keeper._write(replica, replica.tail.snapshot(), whole=False)
     objects(store).delete(["latest"])
     newcomer = another(url)
     assert numbers(newcomer) == list(range(21))
@@ -295,3 +295,38 @@ def test_a_large_store_is_read_in_parts() -> None:
         assert [entry.key for entry in reader.scan()] == [
             key(f"{part}{number:03}") for part in range(4) for number in range(250)
         ]
+
+
+def test_nothing_is_left_of_what_was_overwritten(grown: tuple[str, S3Store]) -> None:
+    """After an encryption, say: no object holds it any more, and who was reading goes on."""
+    url, store = grown
+    secret = b"a secret of before"
+    store.commit([Change(key("s1"), secret), Change(key("s2"), secret)])
+    for number in range(20, 29):
+        put(store, number)
+        settled(store)
+    store.commit([Change(key("s3"), secret)])
+    store.commit([Change(key("s1"), b"sealed"), Change(key("s2"), None), Change(key("s3"), None)])
+    reader = another(url)
+    assert reader.get(key("s1")) is not None
+    assert store.traits.scrub is not None
+    store.traits.scrub("local")
+    folders = ("log", "manifest", "segment", "garbage")
+    names = [found.name for folder in folders for found in objects(store).list(folder)]
+    bodies = [found.body for name in names if (found := objects(store).get(name)) is not None]
+    assert len(bodies) > 30
+    assert not any(secret in body for body in bodies)
+    for one in (store, reader, another(url)):
+        assert numbers(one) == list(range(29))
+        assert one.get(key("s2")) is None
+    with before(url) as (proxy, through):
+        again = another(through)
+        assert again.traits.scrub is not None
+        again.traits.scrub("local")
+        proxy.seen.clear()
+        again.traits.scrub("web1")
+        assert not [request for request in proxy.seen if request.method != "GET"], "it was clean"
+    for number in range(29, 40):
+        put(reader, number)
+        settled(reader)
+    assert numbers(another(url)) == list(range(40))

@@ -139,6 +139,7 @@ def test_more_that_is_refused(home: Path) -> None:
         ("s3://", "not the name of a bucket"),
         ("s3://Bucket", "not the name of a bucket"),
         ("s3://b", "not the name of a bucket"),
+        ("s3://a-bucket--euc1-az1--x-s3", "directory buckets"),
         ("s3://arn:aws:s3:x@bucket", "does not belong in the URL"),
         ("s3://bucket/a/../b", "prefix"),
         ("s3://bucket?regoin=x", "did you mean"),

@@ -76,6 +76,8 @@ class S3Store:
             watch=replica.watch,
             probe=replica.probe,
             max_bytes=MAX_COMMIT // 2,
+            streams=True,
+            scrub=lambda namespace: replica.keeper.scrub(replica),
         )
         replica.join()
 
@@ -170,11 +172,12 @@ def make_replica(
         config["sse_kms_key_id"] = settings.kms_key
     authority = settings.ca_file or options.environ.get("AWS_CA_BUNDLE")
     folder = "/".join(part for part in (settings.bucket, settings.prefix) if part)
+    place = f"s3://{folder}" + (f" at {endpoint}" if endpoint else "")
     plain = f"{endpoint or 'https://s3.amazonaws.com'}/{folder}" if settings.unsigned else None
 
     def objects(seconds: float) -> Objects:
         bucket = _bucket(settings, login, config, authority, seconds)
-        return Objects(bucket, f"s3://{folder}", seconds, world, authority, plain)
+        return Objects(bucket, place, seconds, world, authority, plain)
 
     main = objects(0.75 * options.timeout)
     quick = cache(lambda: objects(0.25 * options.timeout))  # to make one takes milliseconds

@@ -84,6 +84,7 @@ class Trouble(NamedTuple):
 
 
 _STATUS = re.compile(r"status code: (\d+)")
+_ASKED = re.compile(r"Error performing \w+ (\S+)")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _KIND = re.compile(r"kind: (\w+)")
 _WORDS: Final = (
@@ -91,8 +92,8 @@ _WORDS: Final = (
     ("Timeout", "it did not answer in time"),
     ("TimedOut", "it did not answer in time"),
     ("dns error", "its name is not known"),
+    ("InvalidCertificate", "its certificate is not trusted"),
     ("Connect", "there is no connection"),
-    ("certificate", "its certificate is not trusted"),
 )
 _MEANING: Final = {
     "NoSuchBucket": "there is no such bucket",
@@ -117,8 +118,9 @@ _ADVICE: Final = {
 }
 
 
-def read_trouble(error: BaseException) -> Trouble:
-    """What the client library's error says. Its text is all there is."""
+def read_trouble(error: BaseException, bucket: str) -> Trouble:
+    """What the client library's error says. Its text is all there is; a request that does not name the bucket
+    was one for credentials."""
     text = str(error)
     head = text.partition("\n\nDebug source")[0]
     status = _STATUS.search(head)
@@ -126,7 +128,8 @@ def read_trouble(error: BaseException) -> Trouble:
     kind = _KIND.search(text)
     if "redirect without LOCATION" in head:
         return Trouble(301, "PermanentRedirect", "", "")
-    if "169.254." in head or "AssumeRoleWithWebIdentity" in head or "credential provider" in head:
+    asked = _ASKED.search(head)
+    if "credential provider" in head or (asked and bucket not in asked[1]):
         return Trouble(0, "", "Credentials", head.partition(": ")[2][:300])
     word = next((words for mark, words in _WORDS if mark in text), "the connection broke")
     return Trouble(
@@ -138,9 +141,9 @@ def read_trouble(error: BaseException) -> Trouble:
 
 
 class Objects:
-    """The objects below one prefix of a bucket. ``place`` names it in errors; ``seconds``: for one request with its
-    repetitions; ``authority``: a file of certificates to trust; ``plain``: where the objects are, if requests are not
-    signed. May be used from several threads."""
+    """The objects below one prefix of a bucket. ``place`` names it in errors; ``seconds``: for one request with
+    its repetitions; ``authority``: a file of certificates to trust; ``plain``: where the objects are, if
+    requests are not signed. May be used from several threads."""
 
     def __init__(
         self,
@@ -156,6 +159,7 @@ class Objects:
 
         self._obstore = obstore
         self._bucket = bucket
+        self._name = bucket.config["bucket"]
         self.place = place
         self._seconds = seconds
         self._world = world
@@ -213,9 +217,9 @@ class Objects:
         try:
             self._obstore.put(self._bucket, name, body, mode="create", use_multipart=False)
         except self._taken as error:
-            return Created.AGAIN if read_trouble(error).status == 409 else Created.TAKEN
+            return Created.AGAIN if read_trouble(error, self._name).status == 409 else Created.TAKEN
         except self._errors as error:
-            trouble = read_trouble(error)
+            trouble = read_trouble(error, self._name)
             raise self._down(trouble) if trouble.unsent else self._unknown(trouble) from error
         return Created.DONE
 
@@ -260,10 +264,10 @@ class Objects:
                 return ask()
             except FileNotFoundError as error:
                 if "<Code>NoSuchBucket" in str(error):
-                    raise self._down(read_trouble(error)) from error
+                    raise self._down(read_trouble(error, self._name)) from error
                 return None
             except self._errors as error:
-                trouble = read_trouble(error)
+                trouble = read_trouble(error, self._name)
                 wait = pause * (0.5 + self._world.chance())
                 again = trouble.passing or (trouble.status == 0 and not trouble.unsent and not broken)
                 if trouble.kind == "Timeout" or not again or self._world.now() + wait > end:

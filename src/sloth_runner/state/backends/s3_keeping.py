@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from sloth_runner.errors import Corrupt, SlothError
+from sloth_runner.errors import Busy, Corrupt, SlothError
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.backends.s3_checkpoint import (
     LATEST,
@@ -31,7 +31,6 @@ from sloth_runner.state.backends.s3_checkpoint import (
     Checkpoint,
     Manifest,
     merge_runs,
-    read_manifest,
 )
 from sloth_runner.state.backends.s3_client import Objects
 from sloth_runner.state.backends.s3_log import Marker, Official, encode_marker, log_name
@@ -46,9 +45,11 @@ GARBAGE: Final = "garbage"
 GRACE: Final = 900.0
 """Seconds that garbage stays, by the server's clock: longer than a scan should take."""
 LARGE: Final = 16 << 20
-"""Bytes in memory that make a checkpoint due before its time."""
+"""Bytes since the last checkpoint that make one due before its time."""
 LATE: Final = 1.25
 """So many intervals after the last checkpoint, not only the writer whose turn it is makes one."""
+TRIES: Final = 5
+"""Checkpoints that are begun because others were faster."""
 AT_ONCE: Final = 16
 """Requests under way when many log objects are overwritten."""
 
@@ -76,6 +77,9 @@ class Keeper:
         self._sizes = sizes
         self._grace = grace
         self._guard = threading.Lock()
+        self._making = threading.Lock()
+        self._clean = ""
+        """The manifest before which nothing is left."""
         self._thread: threading.Thread | None = None
         self.trouble: SlothError | None = None
         """Why the last checkpoint was not made."""
@@ -103,27 +107,58 @@ class Keeper:
 
         Raises StoreDown, Corrupt, Gone.
         """
+        with self._making:
+            made = self._make(replica, whole=False)
+            if made is None:
+                return False
+            self._tidy(*made, replica)
+            return True
+
+    def scrub(self, replica: Replica) -> None:
+        """Leave nothing in the bucket of what was overwritten or deleted until now, but what others wrote
+        meanwhile.
+
+        Who reads an older checkpoint finds it gone, and goes on with a newer one. Raises Busy, StoreDown,
+        Corrupt.
+        """
+        for _ in range(TRIES):
+            replica.tail.refresh()
+            with self._making:
+                snap = replica.tail.snapshot()
+                if snap.official is not None and snap.official.manifest == self._clean and not snap.rows:
+                    return
+                try:
+                    made = self._make(replica, whole=True)
+                except Gone:
+                    continue
+                if made is not None:
+                    manifest = made[0]
+                    shrunk = snap.official.shrunk if snap.official is not None else 0
+                    self._shrink(shrunk + 1, manifest.at, Marker(manifest.name, manifest.at))
+                    self._delete(
+                        [*(note.name for note in self._objects.list(GARBAGE)), *self._garbage(manifest)]
+                    )
+                    self._clean = manifest.name
+                    return
+        raise Busy("others make checkpoints of this store all the time", next=["try again"])
+
+    def _make(self, replica: Replica, *, whole: bool) -> tuple[Manifest, Manifest | None] | None:
+        """The steps 1 to 5; with ``whole``, of one run and in any case. The new manifest and the one before."""
+        replica.tail.rest()
         snap = replica.tail.snapshot()
         official = snap.official
-        if official is not None and (snap.base is None or official.at > snap.base.at):
-            manifest = read_manifest(self._objects, official.manifest)
-            if manifest is None:
-                raise Gone(official.manifest)
-            replica.tail.rest_on(Checkpoint(manifest, self._segments))
-            snap = replica.tail.snapshot()
         before = snap.base.manifest if snap.base is not None else None
         if official is not None and before is not None and before.name != official.manifest:
             self._objects.put(LATEST, official.manifest.encode())  # ours never became official: begin there
-            return False
-        if not snap.rows or snap.official != official:
-            return False
-        made = self._write(replica, snap)
+            return None
+        if (official is not None and before is None) or not (snap.rows or whole):
+            return None
+        made = self._write(replica, snap, whole=whole)
         if not replica.make_official(official, Official(made.name, made.at, before.at if before else 0)):
-            return False
+            return None
         self._objects.put(LATEST, made.name.encode())
         replica.tail.rest_on(Checkpoint(made, self._segments))
-        self._tidy(made, before, replica)
-        return True
+        return made, before
 
     def _run(self, replica: Replica) -> None:
         try:
@@ -134,20 +169,20 @@ class Keeper:
         except Gone:
             pass  # another process has made the next one; it is found at the next time
 
-    def _write(self, replica: Replica, snap: Snapshot) -> Manifest:
+    def _write(self, replica: Replica, snap: Snapshot, *, whole: bool) -> Manifest:
         """The steps 1 to 3."""
         base = snap.base
         if base is not None and snap.official is not None:
             self._shrink(snap.official.shrunk + 1, base.at, Marker(base.manifest.name, base.at))
         mark = f"{snap.at:012d}-{replica.world.new_id()[:12]}"
         older = base.manifest.runs if base is not None else ()
-        merged = self._merged(sum(len(key) + len(row[0] or b"") for key, row in snap.rows), older)
-        whole = merged == len(older)
+        size = sum(len(key) + len(row[0] or b"") for key, row in snap.rows)
+        merged = len(older) if whole else self._merged(size, older)
         runs = [iter(snap.rows)]
         if base is not None:
             runs += [base.run(index) for index in range(merged)]
         rows = merge_runs(runs)
-        kept = (row for row in rows if row[1][0] is not None) if whole else rows
+        kept = (row for row in rows if row[1][0] is not None) if merged == len(older) else rows
         names = (f"{SEGMENTS}/{mark}-{count:05d}" for count in range(1 << 30))
         segments = RunWriter(self._objects, lambda: next(names), self._sizes).write(kept)
         new = [tuple(segments)] if segments else []
@@ -198,23 +233,27 @@ class Keeper:
                 fresh = True
                 continue
             found = self._objects.get(note.name)
-            if found is not None:
-                names = [str(name) for name in json.loads(found.body)]
-                self._objects.delete([name for name in names if name.startswith(MANIFESTS)])
-                self._objects.delete([name for name in names if not name.startswith(MANIFESTS)])
-            self._objects.delete([note.name])
+            self._delete([note.name, *(json.loads(found.body) if found is not None else ())])
         names = [] if fresh else list(self._garbage(made, before))
         if names:
             mark = f"{made.at:012d}-{replica.world.new_id()[:12]}"
             self._objects.put(f"{GARBAGE}/{mark}", json.dumps(names).encode())
 
-    def _garbage(self, made: Manifest, before: Manifest | None) -> Iterator[str]:
-        needed = {made.name}
-        for manifest in (made, before):
+    def _delete(self, names: Sequence[str]) -> None:
+        """Manifests first: one that is there is to have all of its segments, or nearly so."""
+        self._objects.delete([name for name in names if name.startswith(MANIFESTS)])
+        self._objects.delete([name for name in names if not name.startswith((MANIFESTS, GARBAGE))])
+        self._objects.delete([name for name in names if name.startswith(GARBAGE)])
+
+    def _garbage(self, *needed: Manifest | None) -> Iterator[str]:
+        """All that these checkpoints, the newest first, do not need, and that is not for one still to come."""
+        kept: set[str] = set()
+        for manifest in needed:
             if manifest is not None:
-                needed.add(manifest.name)
-                needed.update(segment.name for run in manifest.runs for segment in run)
+                kept.add(manifest.name)
+                kept.update(segment.name for run in manifest.runs for segment in run)
+        newest = needed[0].at if needed[0] is not None else 0
         for found in chain(self._objects.list(MANIFESTS), self._objects.list(SEGMENTS)):
             number = found.name.partition("/")[2].partition("-")[0]
-            if found.name not in needed and number.isdigit() and int(number) <= made.at:
+            if found.name not in kept and number.isdigit() and int(number) <= newest:
                 yield found.name

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from sloth_runner.errors import BadConfig, SlothError
+from sloth_runner.errors import SlothError, StoreDown, Unfit
 from sloth_runner.state.backends.s3_client import Created, Objects, World
 from sloth_runner.state.backends.s3_keeping import Keeper
 from sloth_runner.state.backends.s3_lease import CLOCK
@@ -31,14 +31,14 @@ SAMPLE: Final = 20
 
 
 def prove_creates(objects: Objects) -> None:
-    """Raises BadConfig if an object that is there can be created again; StoreDown."""
+    """Raises Unfit if an object that is there can be created again; StoreDown."""
     for _ in range(2):
         made = objects.create(PROOF, _BODY)
         while made is Created.AGAIN:
             made = objects.create(PROOF, _BODY)
         if made is Created.TAKEN:
             return
-    raise BadConfig(
+    raise Unfit(
         f"{objects.place} ignores If-None-Match: an object that was there could be created again, and so two "
         "writers would overwrite each other's commits",
         unchanged=["nothing was committed"],
@@ -157,16 +157,20 @@ class Prober:
         at = official.at if official is not None else 0
         trouble = self._keeper.trouble
         if trouble is not None:
-            return Proof("checkpoints", False, f"the last one could not be made: {trouble.message}")
+            text = f"the last one could not be made: {trouble.message}"
+            return Proof("checkpoints", False, text, vital=False)
         if last - at > 4 * self._keeper.interval:
             text = f"the newest is at {at:,}, the log at {last:,}: no writer makes any"
-            return Proof("checkpoints", False, text)
+            return Proof("checkpoints", False, text, vital=False)
         return Proof("checkpoints", True, f"the newest is at {at:,}, the log at {last:,}")
 
     def _bucket(self) -> Proof:
         """What the answers say about rules of the bucket."""
         prove_creates(self._objects)  # so that there is an object to ask for
-        said = self._objects.headers(PROOF)
+        try:
+            said = self._objects.headers(PROOF)
+        except StoreDown as error:
+            return Proof("bucket", True, f"its rules can't be looked at: {error.message}")
         if "x-amz-expiration" in said:
             text = f"a lifecycle rule will delete objects of this store: {said['x-amz-expiration']}"
             return Proof("bucket", False, f"{text}; take its prefix out of the rule")

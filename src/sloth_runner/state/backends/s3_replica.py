@@ -36,8 +36,8 @@ GROUP: Final = 8 << 20
 
 
 FREE, PAUSE, LONGEST = 2, 0.02, 0.4
-"""Who was overtaken more than so often leaves the others alone for a random part of so many seconds, then of twice as
-many, and so on up to the last. Many who try all at once waste each other's time."""
+"""Who was overtaken more than so often leaves the others alone for a random part of so many seconds, then of
+twice as many, and so on up to the last. Many who try all at once waste each other's time."""
 
 
 class Replica:
@@ -85,11 +85,22 @@ class Replica:
 
     def scan(self, prefix: str, after: str, reverse: bool) -> Iterator[Entry]:
         """All entries of a range as of now, however long it takes to go through them."""
-        self.tail.refresh()
         low, high = between(prefix, after, reverse)
-        self._expire(lambda state: [k for k in state.leases if k >= low and (not high or k < high)])
-        recent, base = self.tail.read(lambda state: (state.recent(low, high), state.base))
-        return self._walk(base, merge(base.rows(low, high, reverse), recent, reverse))
+        while True:
+            self.tail.refresh()
+            try:
+                self.tail.rest()  # what one that was replaced long ago needs may be gone before the end
+            except Gone:
+                pass  # it is being replaced itself; ours will do
+            self._expire(lambda state: [k for k in state.leases if k >= low and (not high or k < high)])
+            recent, base = self.tail.read(lambda state: (state.recent(low, high), state.base))
+            entries = merge(base.rows(low, high, reverse), recent, reverse)
+            try:
+                first = next(entries, None)
+            except Gone:
+                self.tail.forget(base)
+                continue
+            return iter(()) if first is None else self._walk(base, first, entries)
 
     def check(self, checks: Sequence[Change | Check]) -> list[Rev]:
         """Whether all the checks hold now: the Revs found. Raises Conflict."""
@@ -162,7 +173,8 @@ class Replica:
         number, at, size = self.tail.read(lambda state: (state.tail, state.base.at, state.bytes))
         self.keeper.look(self, number, number - at, size)
 
-    def _walk(self, base: Base, entries: Iterator[Entry]) -> Iterator[Entry]:
+    def _walk(self, base: Base, first: Entry, entries: Iterator[Entry]) -> Iterator[Entry]:
+        yield first
         try:
             yield from entries
         except Gone:

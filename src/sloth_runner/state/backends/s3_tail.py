@@ -15,17 +15,19 @@ from itertools import chain, repeat
 from typing import Final, TypeVar
 
 from sloth_runner.errors import Bug, StoreDown
-from sloth_runner.state.backends.s3_checkpoint import Checkpoint, open_state
+from sloth_runner.state.backends.s3_checkpoint import Checkpoint, open_state, read_manifest
 from sloth_runner.state.backends.s3_client import Found, Objects, World
 from sloth_runner.state.backends.s3_keeping import Snapshot
 from sloth_runner.state.backends.s3_log import Marker, Written, decode, log_name
-from sloth_runner.state.backends.s3_segment import Segments
+from sloth_runner.state.backends.s3_segment import Gone, Segments
 from sloth_runner.state.backends.s3_state import Base, State
 
 T = TypeVar("T")
 
 AHEAD: Final = 16
 """Log objects that are asked for at once when there are many to replay."""
+MANY, LARGE = 1024, 16 << 20
+"""Log objects, and bytes, that are kept in memory though a checkpoint may hold them."""
 NEVER: Final = float("-inf")
 
 
@@ -58,6 +60,7 @@ class Tail:
         try:
             if self._current <= asked or self._stale():
                 self._replay()
+                self._lighten()
         finally:
             self._probing.release()
 
@@ -96,6 +99,17 @@ class Tail:
 
         self.read(do)
 
+    def rest(self) -> None:
+        """Rest on the checkpoint that the log says is official, if it is newer. Raises Gone when it is being
+        replaced."""
+        official, at = self.read(lambda state: (state.official, state.base.at))
+        if official is None or official.at <= at:
+            return
+        manifest = read_manifest(self._objects, official.manifest)
+        if manifest is None:
+            raise Gone(official.manifest)
+        self.rest_on(Checkpoint(manifest, self._segments))
+
     def _stale(self) -> bool:
         with self._guard:
             return self._state is None or _name(self._state.base) in self._gone
@@ -120,6 +134,15 @@ class Tail:
                     state = self._open((number, written))
                     break
                 self._go_on(state, number, written, found.modified)
+
+    def _lighten(self) -> None:
+        """Who only reads makes no checkpoints, but rests on those of others."""
+        count, size = self.read(lambda state: (state.tail - state.base.at, state.bytes))
+        if count > MANY or size > LARGE:
+            try:
+                self.rest()
+            except Gone:
+                pass  # it is being replaced; the next one will do
 
     def _open(self, met: tuple[int, Marker] | None) -> State:
         with self._guard:

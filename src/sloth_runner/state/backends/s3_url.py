@@ -57,6 +57,10 @@ def read_url(url: str) -> Settings:
         )
     if not _BUCKET.fullmatch(bucket):
         raise _bad(f"{bucket!r} is not the name of a bucket", "s3://BUCKET/PREFIX?region=eu-central-1")
+    if bucket.endswith("--x-s3"):
+        raise _bad(
+            "directory buckets (S3 Express One Zone) are not supported", "use a general purpose bucket"
+        )
     parts = [unquote(part) for part in prefix.split("/") if part]
     if any(part in (".", "..") or not part.isprintable() for part in parts):
         raise _bad(f"{prefix!r} can't be the prefix of a store", "use letters, digits, '-', '_' and '/'")
