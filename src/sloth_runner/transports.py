@@ -181,10 +181,24 @@ def access(app: App, name: str) -> Access:
     )
 
 
+def _chroot(transports: Transports, entry: Agent) -> Transport:
+    from sloth_runner.transport.chroot import line
+    from sloth_runner.transport.remote import Remote
+
+    return Remote(entry.name, line(entry.url, entry.python))
+
+
+def _check_chroot(url: str) -> None:
+    from sloth_runner.transport.chroot import parse
+
+    parse(url)
+
+
 SCHEMES: Final = {
     "local": Scheme(_check_local, _local),
     "ssh": Scheme(_check_ssh, _ssh),
     "grpc": Scheme(_check_grpc, _grpc),
+    "chroot": Scheme(_check_chroot, _chroot),
 }
 """By the scheme of the URL."""
 

@@ -53,7 +53,7 @@ class World(NamedTuple):
     ledger: Callable[[str], Ledger]
     line: Callable[[str], Line]
     rehearsal: Callable[[str], Rehearsal | None]
-    expand: Callable[[str], Sequence[str]]
+    expand: Callable[..., Sequence[str]]
     folder: str
     stack: str
     text: Callable[[Site], str]
@@ -112,12 +112,30 @@ class ModuleCalls:
     def _perform(
         self, module: Module, context: Context, call: Call, raw: dict[str, Any], identity: str
     ) -> object:
+        if "delegate_to" in raw:
+            agents = self._agents(call.name, raw["delegate_to"])
+            if len(agents) > 1:
+                from sloth_runner.engine.on_each import on_each
+
+                def begin(agent: str) -> object:
+                    return self._perform(module, context, call, {**raw, "delegate_to": agent}, "")
+
+                return on_each(call.name, agents, begin)
+            raw["delegate_to"] = agents[0]
         common = self._common(call.name, context, raw)
         if not common.when:
             context.tally.named.append((common.target, "", self.site(call)))
             return {"changed": False, "skipped": True, "message": "skipped: when is false"}
         args = check_args(module, raw)
         return ModuleCall(self, context, call, module, args, common, identity=identity).begin()
+
+    def _agents(self, name: str, given: object) -> list[str]:
+        """The agents that a call's ``delegate_to`` means: at least one."""
+        names = given if isinstance(given, list) else [given]
+        agents = list(self.world.expand(*[arg.string(name, "delegate_to", one) for one in names]))
+        if not agents:
+            raise BadArgument(f"{name}: delegate_to names no agent")
+        return agents
 
     def _after_reading(self, context: Context, strand: Strand, call: Call) -> object:
         """So much is asked of this ledger that it is read ahead first."""
@@ -238,10 +256,7 @@ class ModuleCalls:
             return Common(context.agent, user)
         target = context.agent
         if "delegate_to" in given:
-            agents = self.world.expand(arg.string(name, "delegate_to", given["delegate_to"]))
-            if len(agents) != 1:
-                raise BadArgument(f"{name}: delegate_to names {len(agents)} agents; a call runs on one")
-            target = agents[0]
+            target = str(given["delegate_to"])
         for field in ("when", "ignore_errors", "sensitive", "prevent_destroy"):
             if not isinstance(given.get(field, True), bool):
                 raise BadArgument(f"{name}: {field} is true or false, not {given[field]!r}")

@@ -43,7 +43,11 @@ class Record(NamedTuple):
 
 
 COMMON = (
-    Arg("delegate_to", "line", "the agent to do it on, instead of the task's"),
+    Arg(
+        "delegate_to",
+        "strings",
+        "where to do it instead of the task's agent: a name, @group, pattern, URL, or several (then results[agent])",
+    ),
     Arg("user", "line", "the user to do it as (sudo), instead of the task's"),
     Arg("timeout", "duration", "how long it may take; without it: as long as the task"),
     Arg("when", "boolean", "false: don't do it, and say so", default=True),
