@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FIRST: Final = 128
 """Entries of a scan's first page."""
+BACK: Final = 256
+"""Entries that are asked for in descending order at once."""
 MOST: Final = 1000
 """Entries of any page."""
 BYTES: Final = 1 << 20
@@ -86,7 +88,7 @@ class Reading:
     def _backward(self, start: bytes, end: bytes, limit: int | None) -> Iterator[Entry]:
         """etcd reads the whole range for each page in descending order. So one page is taken that way; for more,
         the places between pages are looked up first, and the pages read from the last to the first."""
-        if limit is not None and limit <= FIRST:
+        if limit is not None and limit <= BACK:
             request = pb.RangeRequest(
                 key=start,
                 range_end=end,

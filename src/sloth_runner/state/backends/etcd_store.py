@@ -59,6 +59,7 @@ class EtcdStore:
             concurrency=CONCURRENCY,
             max_changes=settings.max_ops,
             max_value=settings.max_bytes - HEADROOM,
+            streams=True,
             max_bytes=max(settings.max_bytes - BESIDE, settings.max_bytes // 2),
             shortest_lease=SHORTEST,
             snapshot=self._snapshot,
