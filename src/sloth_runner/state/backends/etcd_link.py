@@ -64,6 +64,8 @@ class Link:
         self._order = list(settings.endpoints)
         self._node: Node | None = None
         self._latest = 0
+        self.sent_at = 0
+        """The latest revision that was known when a commit was last sent."""
         self._login = login
         self._token: str | None = None
         self._spent: str | None = None
@@ -120,6 +122,7 @@ class Link:
                 self.look(look, end - time.monotonic() - reserve)
             assert self._node is not None
             try:
+                self.sent_at = self._latest
                 reply = self._ask(self._node, TXN, request, max(end - time.monotonic(), reserve))
                 self._latest = max(self._latest, reply.header.revision)
                 return reply

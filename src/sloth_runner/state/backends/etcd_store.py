@@ -21,7 +21,7 @@ from sloth_runner.state.backends.etcd_errors import Fault
 from sloth_runner.state.backends.etcd_grpc import GRANT, TXN
 from sloth_runner.state.backends.etcd_link import Link, login_of
 from sloth_runner.state.backends.etcd_read import Reading
-from sloth_runner.state.store import Change, Check, Doorbell, Proof, Reader, Rev, Traits, check_commit
+from sloth_runner.state.store import ABSENT, Change, Check, Doorbell, Proof, Reader, Rev, Traits, check_commit
 
 if TYPE_CHECKING:
     from sloth_runner.state.backends.etcd_url import Settings
@@ -115,19 +115,28 @@ class EtcdStore:
         try:
             return self._link.write(request, look)
         except Fault as fault:
-            if self._surely_unapplied(changes, request):
+            if self._surely_unapplied(changes, look):
                 raise fault.error() from None
             raise Indeterminate(
                 f"etcd at {fault.host} filled up meanwhile ({fault.reason}): whether this was stored is unknown",
                 next=fault.row.next,
             ) from None
 
-    def _surely_unapplied(self, changes: Sequence[Change | Check], request: pb.TxnRequest) -> bool:
-        """After etcd said that its database is full, which it may say of the last commit that it did apply."""
+    def _surely_unapplied(self, changes: Sequence[Change | Check], look: pb.RangeRequest) -> bool:
+        """After etcd said that its database is full, which it also says of the last commit, that it did apply.
+
+        It was not if nobody committed anything since before it was sent, or if something that it would have replaced
+        is still there."""
         try:
-            return txn.unapplied(changes, self._link.read(TXN, txn.look_again(request)))
+            if self._link.look(look).header.revision == self._link.sent_at:
+                return True
+            for change in changes:
+                if isinstance(change, Change) and change.expect > ABSENT:
+                    entry = self.get(change.key)
+                    return entry is not None and entry.rev == change.expect
         except Lost:
-            return False
+            pass
+        return False
 
     def _grant(self, changes: Sequence[Change | Check], request: pb.TxnRequest) -> list[int]:
         """Each leased put gets a lease of its own, begun before the commit, so that it can't end too early."""

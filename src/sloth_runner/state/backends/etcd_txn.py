@@ -78,17 +78,6 @@ def leases_left(reply: pb.TxnResponse) -> list[int]:
     return out
 
 
-def unapplied(changes: Sequence[Change | Check], reply: pb.TxnResponse) -> bool:
-    """Whether the same expectations, looked at again, prove that the commit was not applied: something that it would
-    have written is still what it expected."""
-    return reply.succeeded and any(isinstance(c, Change) and c.expect >= ABSENT for c in changes)
-
-
-def look_again(request: pb.TxnRequest) -> pb.TxnRequest:
-    """The expectations of a commit, without its changes."""
-    return pb.TxnRequest(compare=request.compare)
-
-
 def _comparison(key: bytes, expect: int) -> pb.Compare:
     if expect == PRESENT:
         return pb.Compare(target=_MOD, result=_GREATER, key=key, mod_revision=0)
