@@ -177,8 +177,8 @@ def test_a_lost_message_is_resolved_and_never_applied_twice(server: Server, open
 
 
 def lose(proxy: Proxy, lost: str, store: Store) -> None:
-    """A commit whose fate is unknown; one that was applied, if its reply is to be lost. (HTTP/2 has messages of its own:
-    when one of those is lost, the connection may end before the commit is sent.)"""
+    """A commit whose fate is unknown; one that was applied, if its reply is to be lost. (HTTP/2 has messages of its
+    own: when one of those is lost, the connection may end before the commit is sent.)"""
     for _ in range(50):
         proxy.cut_after(0, lost)
         try:
