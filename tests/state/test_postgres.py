@@ -132,6 +132,7 @@ def test_the_url_is_libpqs_but_for_the_schema(tmp_path: Path) -> None:
     assert params["options"] == "-c x=1+2"
     assert (params["sslmode"], params["connect_timeout"]) == ("require", "7")
     assert params["target_session_attrs"] == "any"
+    assert target("postgres://h1,h2,h3/d", options(tmp_path)).params["connect_timeout"] == "3"
     assert (
         target("postgresql:///d?host=/run/pg", options(tmp_path)).params["target_session_attrs"] == "primary"
     )
@@ -697,6 +698,24 @@ def test_nobody_listens(tmp_path: Path) -> None:
     with pytest.raises(StoreDown, match="refused") as caught:
         store.get(key("a"))
     assert "127.0.0.1" in caught.value.message and caught.value.exit_code == 6
+
+
+def test_interrupted_in_the_middle_of_a_request_it_begins_anew(opened: Open, url: str) -> None:
+    """Ctrl-C while the server has not answered: what it says later belongs to nobody."""
+    store = opened()
+    store.commit([Change(key("a"), b"1"), Change(key("b"), b"2")])
+    name = url.partition("schema=")[2]
+    main = threading.get_ident()
+    for use in (lambda: store.get(key("a")), lambda: store.commit([Change(key("a"), b"3")])):
+        with psycopg.connect(url.partition("?")[0]) as other:
+            other.execute(f"LOCK TABLE {name}.entry IN ACCESS EXCLUSIVE MODE")
+            timer = threading.Timer(0.3, lambda: signal.pthread_kill(main, signal.SIGINT))
+            timer.start()
+            with pytest.raises(KeyboardInterrupt):
+                use()
+            timer.join()
+        found = store.get(key("b"))
+        assert found is not None and found.value == b"2"
 
 
 def test_a_handle_is_not_carried_over_fork(opened: Open) -> None:

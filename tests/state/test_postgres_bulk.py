@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import psycopg
 import pytest
 
 from sloth_runner.errors import BadName, Busy, Conflict, KeyWrong, StoreDown, TooLarge
+from sloth_runner.state import reseal
 from sloth_runner.state.backends import Options, open_store
 from sloth_runner.state.backends.postgres import MAX_VALUE, PostgresStore
 from sloth_runner.state.layout import SEAL
@@ -265,6 +267,29 @@ def test_a_sealed_namespace_is_exported_and_imported_as_one(store: PostgresStore
         store.commit([Change(key("z"), b"plain")])
     again = export_bytes(state, with_history=True)
     assert again.count(b'["k",') == 51
+
+
+def test_a_state_is_encrypted_and_decrypted_in_use(opened: Open) -> None:
+    """The guard keeps out who has no key, even if they had it open before; and lets them in again."""
+    plain = make_state(opened())
+    for number in range(300):
+        plain.set(f"k{number % 60}", f"canary {number}")
+    sealed = Sealed(opened(), key_source())
+    assert not reseal.encrypt(sealed, os.urandom, lambda count: None).waiting
+    assert b"canary" not in b"".join(entry.value for entry in opened().scan())
+    with pytest.raises(KeyWrong):
+        plain.set("k1", "in clear")
+    with pytest.raises(KeyWrong):
+        plain.writer.store.commit([Change(key("new"), b'{"v": 1}')])
+    state = make_state(sealed)
+    assert state.get("k59") == "canary 299"
+    state.set("k1", "sealed")
+    reseal.rekey(sealed, os.urandom, lambda count: None)
+    assert state.get("k1") == "sealed"
+    reseal.decrypt(sealed, os.urandom, lambda count: None)
+    again = make_state(opened())
+    assert again.get("k1") == "sealed"
+    again.set("k1", "in clear")
 
 
 def test_two_changes_of_one_namespace_follow_each_other(store: PostgresStore, opened: Open) -> None:

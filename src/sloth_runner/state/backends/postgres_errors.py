@@ -137,7 +137,9 @@ _TABLE: Final[dict[str, tuple[type[SlothError], str, str]]] = {
         "does not permit this role to do that",
         "see the grants in docs/stores/postgresql.md",
     ),
-    "3F000": (Foreign, "lacks the schema of this store", "restore it from a backup"),
+    "3F000": (Foreign, "has lost the schema of this store", "restore it from a backup"),
+    "42P01": (Foreign, "has lost tables of this store", "restore them from a backup"),
+    "42883": (Foreign, "has lost functions of this store", "restore them from a backup"),
     "42": (
         Foreign,
         "has something else where this store's tables should be",

@@ -111,7 +111,8 @@ def _from_environment(params: dict[str, str], environ: Mapping[str, str]) -> Non
 
 def _defaults(params: dict[str, str], timeout: float) -> None:
     """What a store needs of its connections, wherever the user has not decided."""
-    seconds = str(max(2, round(timeout)))
+    hosts = (params.get("host") or params.get("hostaddr") or "").count(",") + 1
+    seconds = str(max(2, round(timeout / hosts)))  # libpq waits so long for each
     for name, value in {
         "connect_timeout": seconds,
         "tcp_user_timeout": str(round(timeout * 1000)),
