@@ -71,6 +71,18 @@ def who_is_meant(store: Store, word: str) -> frozenset[str]:
     return frozenset({word, place(found[0].key).name} if len(found) == 1 else {word})
 
 
+def since_run(names: frozenset[str]) -> float | None:
+    """Since when changes can be by one of these: a run's id begins with the moment of its start."""
+    from datetime import UTC, datetime
+
+    for name in names:
+        try:
+            return datetime.strptime(name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).timestamp()
+        except ValueError:
+            continue
+    return None
+
+
 def of_key(
     view: State, key: str, wanted: Filter, limit: int | None, before: int | None, *, reveal: bool
 ) -> KeyPage:

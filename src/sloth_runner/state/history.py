@@ -138,6 +138,12 @@ class Newest:
         """Whether nothing that was written up to ``moment`` can be among them any more."""
         return self._oldest is not None and moment < self._oldest
 
+    def is_enough(self, moment: float) -> bool:
+        """Whether keys that were last written at ``moment`` or before can't add anything."""
+        if self.is_too_old(moment):
+            return True
+        return sum(mark.time > moment for mark in self._marks) >= self._limit
+
     def look_at(self, entry: Entry) -> None:
         """Take in the revisions of the key whose head this is."""
         last, key = decode_record(entry.value), place(entry.key).name

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from sloth_runner.documents.past import since_run
 from sloth_runner.state.history import Newest
-from sloth_runner.state.layout import HEAD, prefix_of, store_key
+from sloth_runner.state.layout import HEAD, store_key
 from sloth_runner.web.checks import Checks
 
 if TYPE_CHECKING:
@@ -72,19 +73,13 @@ class House:
     def newest(
         self, store: Store, namespace: str, prefix: str, wanted: Filter, limit: int, after: Mark | None
     ) -> list[Mark]:
-        """``history.latest``, looking only into leaves in which something is new enough."""
+        """``history.latest``, looking only at keys of which something is new enough."""
         found = Newest(store, namespace, wanted, limit, after)
-        heads = prefix_of(namespace, HEAD)
-        inside = prefix_of(namespace, HEAD, prefix)
-        for leaf in sorted(self.index.shelf(namespace).picture.leaves, key=lambda one: -one.newest):
-            if found.is_too_old(leaf.newest):
+        begin = since_run(wanted.by) or 0.0
+        for time, key in self.index.shelf(namespace).picture.newest_first(prefix):
+            if time < begin or found.is_enough(time):
                 break
-            if leaf.high is not None and leaf.high < prefix:
-                continue
-            if leaf.low > prefix and not leaf.low.startswith(prefix):
-                continue
-            start = store_key(namespace, HEAD, leaf.low) if leaf.low else ""
-            for entry in store.scan(heads, after=start, limit=leaf.heads):
-                if entry.key.startswith(inside):
-                    found.look_at(entry)
+            entry = store.get(store_key(namespace, HEAD, key))
+            if entry is not None:
+                found.look_at(entry)
         return found.marks()

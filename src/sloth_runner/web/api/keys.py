@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sloth_runner.documents import differences, keys, past, search
+from sloth_runner.documents import Document, differences, keys, past, search
 from sloth_runner.documents.differences import Side
 from sloth_runner.errors import UsageError
 from sloth_runner.state.history import Filter
 from sloth_runner.state.layout import LOCAL
 from sloth_runner.state.record import version_of
-from sloth_runner.state.state import Row
+from sloth_runner.state.state import Row, Stats
 from sloth_runner.web.api import Operation
 from sloth_runner.web.given import COUNT, KEY, MOMENT, TEXT, Given, Param
 from sloth_runner.web.replies import Answer
@@ -34,6 +34,24 @@ def stats(app: App, house: House, given: Given) -> Answer:
         shelf = house.index.shelf(view.namespace)
         each.append(keys.figures(app, view, shelf.stats() if shelf.loaded else None))
     return Answer("state.stats", keys.stats(app, each, everywhere=True))
+
+
+def known(app: App, house: House) -> Document:
+    """What is known of ``stats`` without reading namespaces that have not been read yet: those have no figures."""
+    shelves = {shelf.namespace: shelf for shelf in house.index.shelves()}
+    names = sorted({*app.known_agents(), *app.namespaces()})
+    views = {view.namespace: view for view in keys.all_views(app)}
+    each = [
+        keys.figures(
+            app, views[name], shelves[name].stats() if name in shelves else Stats(0, 0, 0, None, None)
+        )
+        for name in names
+    ]
+    body = keys.stats(app, each, everywhere=True)
+    body["namespaces"] = [
+        {**row, "read": row["namespace"] not in shelves or shelves[row["namespace"]].loaded} for row in each
+    ]
+    return body
 
 
 def listing(app: App, house: House, given: Given) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ class Leaf(NamedTuple):
     ``values`` hold one line for each of those (no key and no canonical text has a line break); ``lower``: there is no
     upper case in them.
 
+    ``times`` are when each was written last (doubles): of those lines, then of the keys of ``gone``, which have no
+    value.
+
     ``heads``, ``size``, ``revisions``, ``oldest``, ``newest``: as ``State.stats`` counts; ``writes``: how often its
     keys were ever written; ``soonest``: when the first of them expires; ``signature``: changes with any of its heads.
     """
@@ -31,6 +35,8 @@ class Leaf(NamedTuple):
     high: str | None
     keys: bytes
     values: bytes
+    gone: bytes
+    times: bytes
     lower: tuple[bool, bool]
     live: int
     heads: int
@@ -45,6 +51,12 @@ class Leaf(NamedTuple):
     def names(self) -> list[str]:
         """Its keys, in order."""
         return self.keys.decode().split("\n") if self.keys else []
+
+    def written(self) -> list[tuple[float, str]]:
+        """All its keys, also those without a value, by when they were written last, the latest first."""
+        gone = self.gone.decode().split("\n") if self.gone else []
+        times = array("d", self.times)
+        return sorted(zip(times, [*self.names(), *gone], strict=True), reverse=True)
 
     def hits(self, needle: bytes, *, values: bool) -> list[int]:
         """The places (from 0) of keys whose name, or value, holds ``needle`` (lower case)."""
@@ -81,7 +93,9 @@ def make_leaf(
     """The leaf of these heads; ``prefix``: characters of a store key that stand before the name; ``most``: bytes of
     each value that are kept."""
     keys: list[str] = []
+    gone: list[str] = []
     values: list[bytes] = []
+    times, last = array("d"), array("d")
     size = revisions = writes = 0
     oldest, newest, soonest = _NEVER, 0.0, _NEVER
     for entry in entries:
@@ -90,16 +104,19 @@ def make_leaf(
         writes += number
         newest = max(newest, time)
         if not present or (expires is not None and expires <= now):
+            gone.append(entry.key[prefix:])
+            last.append(time)
             continue
         if expires is not None:
             soonest = min(soonest, expires)
         size += length
         oldest = min(oldest, created)
         keys.append(entry.key[prefix:])
+        times.append(time)
         values.append(b"" if text is None else text.encode()[:most])
     names, texts = "\n".join(keys).encode(), b"\n".join(values)
     lower = (names == names.lower(), texts == texts.lower())
     return Leaf(
-        low, high, names, texts, lower, len(keys), len(entries), size, revisions, writes, oldest, newest, soonest,
-        signature(entries),
+        low, high, names, texts, "\n".join(gone).encode(), (times + last).tobytes(), lower,
+        len(keys), len(entries), size, revisions, writes, oldest, newest, soonest, signature(entries),
     )  # fmt: skip

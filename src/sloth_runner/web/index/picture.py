@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from heapq import heapify, heappop, heapreplace
 from itertools import accumulate
 
 from sloth_runner.plain import NamedTuple
@@ -86,6 +87,30 @@ class Picture:
             for hit in hits:
                 if names[hit] > after and names[hit].startswith(prefix):
                     yield names[hit]
+
+    def newest_first(self, prefix: str) -> Iterator[tuple[float, str]]:
+        """Keys below ``prefix``, also those without a value, and when they were written last, the latest first."""
+        end = beyond(prefix) if prefix else None
+        heap = [
+            (-leaf.newest, number, -1)
+            for number, leaf in enumerate(self.leaves)
+            if leaf.heads and (leaf.high is None or leaf.high >= prefix) and (end is None or leaf.low < end)
+        ]
+        heapify(heap)
+        written: dict[int, list[tuple[float, str]]] = {}
+        while heap:
+            _, number, at = heap[0]
+            rows = written.get(number)
+            if rows is None:
+                rows = written[number] = [
+                    one for one in self.leaves[number].written() if one[1].startswith(prefix)
+                ]
+            if at >= 0:
+                yield rows[at]
+            if at + 1 < len(rows):
+                heapreplace(heap, (-rows[at + 1][0], number, at + 1))
+            else:
+                heappop(heap)
 
     def _first(self, prefix: str, low: str) -> str | None:
         """The first key below ``prefix`` that is not before ``low``."""

@@ -15,13 +15,13 @@ async def listing(here: Here) -> Response:
     """``/agents``."""
     here.read()
     answer = await here.ask(machines.AGENTS)
-    stats = await here.ask(keys.STATS)
+    stats = await here.house.desk.do(keys.known, here.house)
     checks = here.house.reached
     found = {} if checks.last is None else {row["name"]: row for row in checks.last.body["agents"]}
     rows = [found.get(row["name"], row) for row in answer.body["agents"]]
     return here.page(
         "agents.html", "agents", twin=twin(machines.AGENTS), agents=rows, last=checks.last, since=checks.since,
-        failed=checks.failed, figures={row["namespace"]: row for row in stats.body["namespaces"]},
+        failed=checks.failed, figures={row["namespace"]: row for row in stats["namespaces"]},
     )  # fmt: skip
 
 
