@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from tests.program.kit import Home
@@ -110,10 +111,8 @@ def measure(keys: int) -> None:
             time.sleep(0.2)
         print(f"index stands after        {time.perf_counter() - began:>10.2f} s")
         for name, path in (("first page", "/"), ("tree", "/state"), ("timeline", "/timeline")):
-            print(
-                "{:<26}{:>10.1f} ms, slowest {:.1f}".format(name, *_timed(lambda path=path: _page(ui, path)))
-            )  # type: ignore[misc] # its own path
-        searches = [_timed(lambda text=text: _search(ui, text), 3)[1] for text in TEXTS]  # type: ignore[misc] # its own text
+            print("{:<26}{:>10.1f} ms, slowest {:.1f}".format(name, *_timed(partial(_page, ui, path))))
+        searches = [_timed(partial(_search, ui, text), 3)[1] for text in TEXTS]
         print(
             f"search                    {statistics.median(searches):>10.1f} ms, slowest {max(searches):.1f}"
         )

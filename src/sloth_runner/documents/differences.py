@@ -108,7 +108,7 @@ def between(store: Store, namespace: str, begin: float, end: float) -> Iterator[
 def across(one: State, other: State, prefix: str, after: str) -> Iterator[Difference]:
     """The keys below ``prefix`` that two namespaces hold differently, in order, from beyond ``after``; what
     they share is left out."""
-    lefts, rights = one.rows(prefix, after=after), other.rows(prefix, after=after)
+    lefts, rights = (view.rows(prefix, after=after, limit=1 << 62) for view in (one, other))
     left, right = next(lefts, None), next(rights, None)
     while left is not None or right is not None:
         key = min(row.key for row in (left, right) if row is not None)

@@ -50,7 +50,7 @@ def page(seen: Sequence[State], prefix: str, after: str, limit: int | None, *, e
 
     Raises UsageError: ``everywhere``, ``after`` has to name the namespace, too.
     """
-    found = _rows(seen, prefix, after, everywhere)
+    found = _rows(seen, prefix, after, everywhere, None if limit is None else limit + 1)
     rows = list(islice(found, limit)) if limit is not None else list(found)
     more = limit is not None and len(rows) == limit and next(found, None) is not None
     return Page(rows, _cursor(rows[-1], everywhere) if more else None)
@@ -170,7 +170,9 @@ def _total(each: Sequence[Document]) -> Document:
     }
 
 
-def _rows(seen: Sequence[State], prefix: str, after: str, everywhere: bool) -> Iterator[Row]:
+def _rows(
+    seen: Sequence[State], prefix: str, after: str, everywhere: bool, limit: int | None
+) -> Iterator[Row]:
     start_in, slash, start_key = after.partition("/") if everywhere else ("", "", after)
     if everywhere and after and not slash:
         raise UsageError('with --all-agents, --after takes NAMESPACE/KEY: the "next" of a page')
@@ -178,7 +180,7 @@ def _rows(seen: Sequence[State], prefix: str, after: str, everywhere: bool) -> I
         if everywhere and view.namespace < start_in:
             continue
         key = start_key if not everywhere or view.namespace == start_in else ""
-        yield from view.rows(prefix, after=key)
+        yield from view.rows(prefix, after=key, limit=limit)
 
 
 def _cursor(row: Row, everywhere: bool) -> str:

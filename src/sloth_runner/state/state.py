@@ -15,6 +15,7 @@ from sloth_runner.plain import NamedTuple
 from sloth_runner.state import edits, history
 from sloth_runner.state.layout import HEAD, SHARED, check_agent_name, check_key, place, prefix_of, store_key
 from sloth_runner.state.record import MISSING, Record, decode_record, peek
+from sloth_runner.state.store import PAGE, walk
 from sloth_runner.state.value import decode, from_json
 from sloth_runner.state.writer import Fence, Mutation, Writer, load_blob
 
@@ -125,15 +126,16 @@ class State:
         return entry is not None and decode_record(entry.value).live(self.writer.clock())
 
     def rows(self, prefix: str = "", *, after: str = "", limit: int | None = None) -> Iterator[Row]:
-        """Live keys that start with ``prefix``, in key order, own and shared ones, from beyond ``after``."""
+        """Live keys that start with ``prefix``, in key order, own and shared ones, from beyond ``after``: a snapshot;
+        with ``limit`` at most so many, and no more is read than is needed."""
         import heapq
 
-        parts = [self._rows(self.namespace, prefix, after)]
+        parts = [self._rows(self.namespace, prefix, after, limit)]
         if self.namespace != SHARED:
             for shared in self.shared_prefixes:
                 if prefix.startswith(shared) or shared.startswith(prefix):
                     longer = max(prefix, shared, key=len)
-                    parts.append(self._rows(SHARED, longer, after))
+                    parts.append(self._rows(SHARED, longer, after, limit))
         merged = heapq.merge(*parts, key=lambda row: row.key) if len(parts) > 1 else parts[0]
         for count, row in enumerate(merged):
             if limit is not None and count >= limit:
@@ -271,12 +273,17 @@ class State:
                     self.on_secret(value)
         return found
 
-    def _rows(self, namespace: str, prefix: str, after: str) -> Iterator[Row]:
+    def _rows(self, namespace: str, prefix: str, after: str, limit: int | None) -> Iterator[Row]:
         if not isinstance(prefix, str):
             raise BadValue("a prefix is a string")
         now = self.writer.clock()
         start = store_key(namespace, HEAD, after) if after else ""
-        for entry in self._store.scan(prefix_of(namespace, HEAD, prefix), after=start):
+        whole = prefix_of(namespace, HEAD, prefix)
+        if limit is None:
+            entries = self._store.scan(whole, after=start)
+        else:
+            entries = walk(self._store, whole, after=start, page=min(PAGE, limit + 1))
+        for entry in entries:
             record = decode_record(entry.value)
             if record.live(now):
                 key = place(entry.key).name

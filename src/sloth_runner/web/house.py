@@ -55,8 +55,8 @@ class House:
 
     def wrote(self, app: App, namespace: str, key: str) -> None:
         """We changed a key ourselves: it is seen at once, not when the store tells of it."""
-        shelf = self.index.shelf(namespace)
-        if shelf.loaded:
+        shelf = self.index.find(namespace)
+        if shelf is not None:
             self.pulse.add(shelf.look_at(app.store(), key, self.clock()))
         self.hub.tell(frozenset({"state"}))
 
@@ -76,7 +76,7 @@ class House:
         """``history.latest``, looking only at keys of which something is new enough."""
         found = Newest(store, namespace, wanted, limit, after)
         begin = since_run(wanted.by) or 0.0
-        for time, key in self.index.shelf(namespace).picture.newest_first(prefix):
+        for time, key in self.index.picture(namespace).newest_first(prefix):
             if time < begin or found.is_enough(time):
                 break
             entry = store.get(store_key(namespace, HEAD, key))

@@ -31,8 +31,8 @@ def stats(app: App, house: House, given: Given) -> Answer:
     """``state stats --all-agents``."""
     each = []
     for view in keys.all_views(app):
-        shelf = house.index.shelf(view.namespace)
-        each.append(keys.figures(app, view, shelf.stats() if shelf.loaded else None))
+        shelf = house.index.find(view.namespace)
+        each.append(keys.figures(app, view, None if shelf is None else shelf.stats()))
     return Answer("state.stats", keys.stats(app, each, everywhere=True))
 
 

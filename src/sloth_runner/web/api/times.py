@@ -25,7 +25,7 @@ def timeline(app: App, house: House, given: Given) -> Answer:
     views = keys.all_views(app) if everywhere else [keys.view_of(app, given["namespace"])]
     names = frozenset() if given["by"] is None else past.who_is_meant(app.store(), given["by"])
     wanted = Filter(given["since"], given["until"], names)
-    ready = all(house.index.shelf(view.home(given["prefix"])).loaded for view in views)
+    ready = all(house.index.ready(view.home(given["prefix"])) for view in views)
     part = past.recent(
         views, given["prefix"], wanted, given["limit"], given["after"],
         everywhere=everywhere, reveal=False, find=house.newest if ready else latest,

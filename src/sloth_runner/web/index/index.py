@@ -18,6 +18,9 @@ ROOM = 40 << 20
 """Bytes that the values of all shelves together should take."""
 
 
+_NOTHING = Picture(())
+
+
 class Hit(NamedTuple):
     """A key that was found, and where the text stands: in its name ("key") or in its value."""
 
@@ -33,7 +36,21 @@ class Index:
         self._heads = heads
         self._shared_prefixes = shared_prefixes
         self._shelves: dict[str, Shelf] = {}
+        self.listed = False
+        """Whether all namespaces that the store had at the start have a shelf."""
         self._guard = Lock()
+
+    def picture(self, namespace: str) -> Picture:
+        """What is known of a namespace; nothing, if it has no shelf."""
+        with self._guard:
+            found = self._shelves.get(namespace)
+        return _NOTHING if found is None else found.picture
+
+    def find(self, namespace: str) -> Shelf | None:
+        """The shelf of a namespace, if there is one and it has been read."""
+        with self._guard:
+            found = self._shelves.get(namespace)
+        return found if found is not None and found.loaded else None
 
     def shelf(self, namespace: str) -> Shelf:
         """The shelf of a namespace, empty and not loaded if it is new."""
@@ -53,25 +70,26 @@ class Index:
         return max(ROOM // 8, ROOM - sum(shelf.values for shelf in self.shelves()))
 
     def ready(self, namespace: str) -> bool:
-        """Whether a namespace, and what it shares, have been read."""
+        """Whether a namespace, and what it shares, have been read, if they are there."""
         names = {namespace, SHARED}
         with self._guard:
-            return all(shelf.loaded for name, shelf in self._shelves.items() if name in names)
+            known = [shelf.loaded for name, shelf in self._shelves.items() if name in names]
+        return self.listed and all(known)
 
     def level(self, namespace: str, prefix: str, after: str, limit: int) -> list[Group]:
         """The ``limit`` next groups and keys below ``prefix``, own and shared ones, from beyond ``after``."""
-        found = self.shelf(namespace).picture.level(prefix, after, limit)
+        found = self.picture(namespace).level(prefix, after, limit)
         if namespace == SHARED:
             return found
         for start in self._shared(prefix):
-            found = _merged(found, _shared_level(self.shelf(SHARED).picture, start, prefix, after, limit))
+            found = _merged(found, _shared_level(self.picture(SHARED), start, prefix, after, limit))
         return found[:limit]
 
     def count(self, namespace: str, prefix: str) -> int:
         """How many keys lie below ``prefix``, own and shared ones."""
-        total = self.shelf(namespace).picture.below(prefix)
+        total = self.picture(namespace).below(prefix)
         if namespace != SHARED:
-            shared = self.shelf(SHARED).picture
+            shared = self.picture(SHARED)
             total += sum(shared.below(max(start, prefix, key=len)) for start in self._shared(prefix))
         return total
 
@@ -103,11 +121,11 @@ class Index:
         parts = [
             _named(
                 namespace,
-                self.shelf(namespace).picture.search(needle, values=values, prefix=prefix, after=after),
+                self.picture(namespace).search(needle, values=values, prefix=prefix, after=after),
             )
         ]
         if namespace != SHARED:
-            shared = self.shelf(SHARED).picture
+            shared = self.picture(SHARED)
             for start in self._shared(prefix):
                 longer = max(start, prefix, key=len)
                 parts.append(_named(SHARED, shared.search(needle, values=values, prefix=longer, after=after)))

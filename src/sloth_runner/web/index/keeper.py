@@ -119,7 +119,8 @@ class Keeper:
 
     def _look_everywhere(self, app: App) -> None:
         for namespace in app.namespaces():
-            self._index.shelf(namespace)  # all are known before one counts as ready
+            self._index.shelf(namespace)
+        self._index.listed = True
         for shelf in self._index.shelves():
             if self._over.is_set():
                 return

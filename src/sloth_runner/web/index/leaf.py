@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sloth_runner.plain import NamedTuple
@@ -52,11 +52,12 @@ class Leaf(NamedTuple):
         """Its keys, in order."""
         return self.keys.decode().split("\n") if self.keys else []
 
-    def written(self) -> list[tuple[float, str]]:
-        """All its keys, also those without a value, by when they were written last, the latest first."""
-        gone = self.gone.decode().split("\n") if self.gone else []
+    def written(self) -> Iterator[tuple[float, str]]:
+        """All its keys, also those without a value, and when they were written last, the latest first."""
         times = array("d", self.times)
-        return sorted(zip(times, [*self.names(), *gone], strict=True), reverse=True)
+        names = [*self.names(), *(self.gone.decode().split("\n") if self.gone else [])]
+        for number in sorted(range(len(times)), key=times.__getitem__, reverse=True):
+            yield times[number], names[number]
 
     def hits(self, needle: bytes, *, values: bool) -> list[int]:
         """The places (from 0) of keys whose name, or value, holds ``needle`` (lower case)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from heapq import heapify, heappop, heapreplace
+from heapq import heappop, heappush
 from itertools import accumulate
 
 from sloth_runner.plain import NamedTuple
@@ -91,26 +91,21 @@ class Picture:
     def newest_first(self, prefix: str) -> Iterator[tuple[float, str]]:
         """Keys below ``prefix``, also those without a value, and when they were written last, the latest first."""
         end = beyond(prefix) if prefix else None
-        heap = [
-            (-leaf.newest, number, -1)
-            for number, leaf in enumerate(self.leaves)
+        inside = [
+            leaf
+            for leaf in self.leaves
             if leaf.heads and (leaf.high is None or leaf.high >= prefix) and (end is None or leaf.low < end)
         ]
-        heapify(heap)
-        written: dict[int, list[tuple[float, str]]] = {}
-        while heap:
-            _, number, at = heap[0]
-            rows = written.get(number)
-            if rows is None:
-                rows = written[number] = [
-                    one for one in self.leaves[number].written() if one[1].startswith(prefix)
-                ]
-            if at >= 0:
-                yield rows[at]
-            if at + 1 < len(rows):
-                heapreplace(heap, (-rows[at + 1][0], number, at + 1))
-            else:
-                heappop(heap)
+        inside.sort(key=lambda leaf: leaf.newest, reverse=True)
+        open_: list[tuple[float, str, Iterator[tuple[float, str]]]] = []
+        while inside or open_:
+            # A leaf is taken apart when nothing that is at hand is newer than all of it.
+            if inside and (not open_ or -open_[0][0] <= inside[0].newest):
+                _push(open_, inside.pop(0).written(), prefix)
+                continue
+            time, name, rest = heappop(open_)
+            yield -time, name
+            _push(open_, rest, prefix)
 
     def _first(self, prefix: str, low: str) -> str | None:
         """The first key below ``prefix`` that is not before ``low``."""
@@ -141,6 +136,16 @@ class Picture:
             return 0
         number = self.number_of(key)
         return self._starts[number] + bisect_left(self.leaves[number].names(), key)
+
+
+def _push(
+    heap: list[tuple[float, str, Iterator[tuple[float, str]]]], rest: Iterator[tuple[float, str]], prefix: str
+) -> None:
+    """The next of ``rest`` that starts with ``prefix`` goes to the heap, if there is one."""
+    for time, name in rest:
+        if name.startswith(prefix):
+            heappush(heap, (-time, name, rest))
+            return
 
 
 def _group(prefix: str, name: str) -> str:

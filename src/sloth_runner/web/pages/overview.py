@@ -31,5 +31,5 @@ async def overview(here: Here) -> Response:
         chart=drawing.chart(house.pulse.minutes(), house.pulse.since),
         last=house.checks.last,
         loading=sum(shelf.read for shelf in house.index.shelves() if not shelf.loaded),
-        ready=all(shelf.loaded for shelf in house.index.shelves()),
+        ready=house.index.listed and all(shelf.loaded for shelf in house.index.shelves()),
     )
