@@ -32,7 +32,7 @@ class Site:
 
     def __init__(self, house: House) -> None:
         self.house = house
-        self.view = View(house.options, house.clock)
+        self.view = View(house.options, house.clock, lambda: house.hub.told)
         routes = [
             Route("/healthz", self._health),
             Route("/metrics", self._metrics),

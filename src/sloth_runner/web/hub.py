@@ -20,6 +20,8 @@ class Hub:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners: set[_Listener] = set()
         self._closed = False
+        self.told = 0
+        """How often something was told: a page that was made before must be made again."""
 
     @property
     def listening(self) -> int:
@@ -54,7 +56,7 @@ class Hub:
         listener = _Listener()
         self._listeners.add(listener)
         try:
-            yield b"retry: 1000\n\nevent: hello\ndata: \n\n"
+            yield f"retry: 1000\n\nevent: hello\ndata: {self.told}\n\n".encode()
             while not self._closed:
                 try:
                     await asyncio.wait_for(listener.woken.wait(), BEAT)
@@ -71,6 +73,7 @@ class Hub:
             self._listeners.discard(listener)
 
     def _publish(self, topics: frozenset[str]) -> None:
+        self.told += 1
         for listener in self._listeners:
             listener.put(topics)
 

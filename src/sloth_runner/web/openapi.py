@@ -10,9 +10,11 @@ from typing import Any
 from sloth_runner import __version__
 from sloth_runner.web.api import PREFIX, Operation
 from sloth_runner.web.api.table import OPERATIONS
-from sloth_runner.web.given import COUNT, FLAG, KEY, LONGEST, MOMENT, VALUE, Param
+from sloth_runner.web.given import COUNT, FLAG, KEY, LONGEST, MOMENT, TEXT, VALUE, Param
 
 Document = dict[str, Any]
+NO_CONTROL = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"
+AGENT = "^(_shared|[a-z0-9][a-z0-9._-]{0,62})$"
 ORIGIN = {
     "name": "Origin",
     "in": "header",
@@ -163,13 +165,15 @@ def _form(param: Param) -> Document:
     elif param.kind == VALUE:
         return {"not": {"type": "null"}}
     elif param.kind == KEY:
-        out = {"type": "string", "minLength": 1, "maxLength": 512}
+        out = {"type": "string", "minLength": 1, "maxLength": 512, "pattern": NO_CONTROL}
     else:
         out = {"type": "string", "maxLength": LONGEST}
         if param.kind == MOMENT:
             out["examples"] = ["2026-01-31T09:00", "2h30m"]
         if param.words:
             out["enum"] = list(param.words)
+        if param.name in ("namespace", "agent", "to") and param.kind == TEXT:
+            out["pattern"] = AGENT
     if param.default is not None:
         out["default"] = param.default
     return out
@@ -211,3 +215,9 @@ def _session() -> Document:
             "421": {"description": ERRORS["421"], "content": _content("error")},
         },
     }
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(text())

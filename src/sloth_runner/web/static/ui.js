@@ -76,8 +76,9 @@
   function listen() {
     if (line || !$("#page") || topics().join("") === "") return;
     line = new EventSource("/events");
-    line.addEventListener("hello", () => {
-      if (told.textContent) { told.textContent = ""; refresh(); }
+    line.addEventListener("hello", (event) => {
+      told.textContent = "";
+      if (event.data !== $("#page")?.dataset.told) refresh(); // something was told before we listened
     });
     line.addEventListener("change", (event) => {
       const changed = event.data.split(" ");
@@ -111,7 +112,7 @@
   document.addEventListener("keydown", (event) => {
     const help = $("#help");
     const typing = event.target.matches("input, textarea, select");
-    if (event.key === "Escape" && typing) { event.target.blur(); return; }
+    if (event.key === "Escape" && typing) { event.preventDefault(); event.target.blur(); return; }
     if (typing || event.ctrlKey || event.metaKey || event.altKey || help.open) return;
     if (going && Date.now() - going < 1500) {
       going = 0;
