@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +22,7 @@ from sloth_runner.state.locks import Held, Owner
 from sloth_runner.state.patience import CONTENTION, OUTAGE, Contact, Patience, Tries
 from sloth_runner.state.patient import Patient
 from sloth_runner.state.sealed import Sealed
-from sloth_runner.state.store import ABSENT, Change, Entry
+from sloth_runner.state.store import ABSENT, Change, Check, Entry
 from sloth_runner.state.writer import Retention
 from tests.state.kit import BY, Clock, key_source, make_state
 from tests.state.lossy import FATES, Lossy
@@ -396,6 +396,29 @@ def test_a_server_that_stays_away_leaves_a_commit_unknown_and_not_undone() -> No
     with pytest.raises(Indeterminate):
         settle(store, [Change(store_key("local", "k", "a"), b"1", ABSENT)])
     assert 5 <= clock.now <= 10.5
+
+
+@pytest.mark.parametrize(("fate", "tries"), [("down", 1), ("lost before", 2)])
+def test_a_server_that_took_all_the_time_is_asked_once_more_only_what_became_of_a_commit(
+    fate: str, tries: int
+) -> None:
+    """It does not answer at all: each request takes its whole time."""
+    clock = Clock(0.0)
+    asked: list[str] = []
+
+    class Hanging(Lossy):
+        def commit(self, changes: Sequence[Change | Check]) -> list[int]:
+            asked.append("commit")
+            clock.now += 5
+            return super().commit(changes)
+
+    lossy = Hanging(MemoryStore())
+    patience = Patience(5, 5, clock=clock, sleep=lambda seconds: pytest.fail("waited"))
+    patience.contact.reached = True
+    lossy.suffer([fate] * 9)
+    with pytest.raises(StoreDown if fate == "down" else Indeterminate):
+        settle(Patient(lossy, patience), [Change(store_key("local", "k", "a"), b"1", ABSENT)])
+    assert len(asked) == tries
 
 
 def test_who_is_not_let_in_does_not_wait() -> None:

@@ -186,6 +186,11 @@ def ending(document: Document, resume: str, columns: int, color: bool) -> list[s
                 f"{head(task['agent'], task['name'], color)} {styled(task['status'], 'red', color)}",
             ]
             lines += problems.lines({**task["error"], "target": None}, columns, color)
+    lost = document.get("lost")
+    if lost:
+        lines += ["", *problems.lines(lost["error"], columns, color)]
+        if lost["locks"]:
+            lines.append(f"  locks that end by themselves: {pictures(', '.join(lost['locks']))}")
     if document["status"] != "ok" and resume:
         lines += ["", f"to go on where it stopped: {resume}"]
     if lines:

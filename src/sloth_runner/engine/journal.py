@@ -55,6 +55,7 @@ class Journal:
         self._began = clock()
         self._logs: dict[str, list[Document]] = {}
         self._rows: list[tuple[str, Document | None]] = []
+        self._last: list[tuple[str, Document | None]] = []
         self._tasks: dict[int, Document] = {}
         self._needs: dict[str, tuple[str, ...]] = {}
         self._open: dict[str, tuple[Instance, float | None]] = {}
@@ -164,27 +165,36 @@ class Journal:
 
         return Job(lambda store: records.write(store, rows, fences), lambda _: None, failed)
 
-    def settle(self) -> None:
-        """Write the records that are due, in one commit, at once."""
-        if self._rows:
-            rows, self._rows = self._rows, []
-            self._write(rows)
+    def settle(self, store: Store | None = None) -> None:
+        """Write the records that are due, in one commit, at once; by this handle."""
+        rows = self._rows + self._last
+        if rows:
+            records.write(store or self._store, rows, self._fences())
+            self._rows, self._last = [], []
 
     def end(
-        self, status: str, code: int, targets: Sequence[tuple[str, str, Document | None]] = ()
+        self,
+        status: str,
+        code: int,
+        targets: Sequence[tuple[str, str, Document | None]] = (),
+        lost: Document | None = None,
     ) -> Document:
-        """The run is over: the last records, and the whole document. ``targets``: each agent's name, address, and
-        what went over the line to it."""
-        self.settle()
+        """The run is over: the whole document, its head to be recorded with the next ``settle``. ``targets``: each
+        agent's name, address, and what went over the line to it; ``lost``: what an outage of the store has left."""
         tasks = [self._tasks[index] for index in sorted(self._tasks)]
         seconds = round(self._clock() - self._began, 6)
         head = self._head(status, code, seconds, _summary(tasks))
         head["targets"] = [_target(tasks, *target) for target in targets]
-        self._write([(records.run_key(self._title.run), head), (records.live_key(self._title.run), None)])
+        if lost is not None:
+            head["lost"] = self._mask.cover_all(lost)
+        self._last = [(records.run_key(self._title.run), head), (records.live_key(self._title.run), None)]
         document = {k: v for k, v in head.items() if k not in ("began", "stack_id", "process")}
         document["tasks"] = tasks
-        self.emit("run.finished", {"document": document})
         return document
+
+    def tell(self, document: Document) -> None:
+        """Everyone hears how the run ended."""
+        self.emit("run.finished", {"document": document})
 
     def _title_of(self, instance: Instance, status: str, started: float | None) -> Document:
         """How the document of a task begins."""

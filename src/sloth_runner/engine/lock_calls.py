@@ -59,6 +59,8 @@ class Locker:
         self._alive: set[str] = set()
         self._entered: dict[int, tuple[Context, Holding, Strand]] = {}
         self._handles = 0
+        self.unreleased: list[Holding] = []
+        """Locks that are to be released, and of which it is not known that they were."""
 
     def begin(self, instance: str) -> None:
         """A task instance begins: its locks are its own until it ends."""
@@ -72,6 +74,7 @@ class Locker:
             self._alive.discard(context.instance)
         if not left:
             return None
+        self.unreleased += [holding for holding in left if not holding.keep]
 
         def let_go(store: Store) -> None:
             errors: list[SlothError] = []
@@ -88,6 +91,7 @@ class Locker:
         def told(_: object) -> None:
             for holding in left:
                 if not holding.keep:
+                    self.unreleased.remove(holding)
                     text = f"the lock {holding.lock.name!r} was still held at the end: released"
                     context.note("warn", text)
 
@@ -100,13 +104,23 @@ class Locker:
             self._renewer.remove(holding)
             if not holding.keep:
                 try:
+                    if context.desk.down is not None:
+                        raise context.desk.down
                     locks.release(context.desk.store, holding.lock, self._clock())
                 except SlothError as error:
+                    self.unreleased.append(holding)
                     text = f"the lock {holding.lock.name!r} could not be released: {error.message}"
                     context.note("warn", text)
         context.holdings.clear()
         if not context.branch:
             self._alive.discard(context.instance)
+
+    def release_left(self, store: Store) -> None:
+        """Release what could not be released before. Raises what the store raises."""
+        for holding in list(self.unreleased):
+            self._renewer.remove(holding)
+            locks.release(store, holding.lock, self._clock())
+            self.unreleased.remove(holding)
 
     def lock(self, context: Context, state: State, strand: Strand, args: Sequence[object]) -> object:
         """``state.lock``: the token, or raise LockHeld; with ``wait`` only after that long."""
@@ -296,12 +310,14 @@ class Locker:
         while owner is not None:
             owner.holdings.pop(where, None)
             owner = owner.parent
+        self.unreleased.append(holding)
 
         def release(store: Store) -> bool:
             self._renewer.remove(holding)
             return locks.release(store, holding.lock, self._clock())
 
         def told(released: bool) -> object:
+            self.unreleased.remove(holding)
             if not released:
                 context.note("warn", f"the lock {holding.lock.name!r} had expired before it was released")
             return then(released)

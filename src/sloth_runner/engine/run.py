@@ -66,6 +66,7 @@ class Runner:
         self.ended: dict[str, Ended] = {}
         self._stopped: dict[str, str] = {}
         self.interrupted: SlothError | None = None
+        self.broken: SlothError | None = None
 
     def start(self) -> None:
         """Start what may start now; called again whenever an instance has ended."""
@@ -99,6 +100,8 @@ class Runner:
             return Ended(done["status"], why, None, _stored(done))
         if self.interrupted is not None:
             return Ended("skipped", self.interrupted.message, blocks=True)
+        if self.broken is not None:
+            return Ended("skipped", f"not started: {self.broken.message}", blocks=True)
         needs = self._plan.needs[instance.task.name]
         if not all(self._queues[name].over for name in needs if name in self._queues):
             return "wait"

@@ -16,7 +16,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sloth_runner.engine.workers import Workers
-from sloth_runner.errors import Busy, Indeterminate, SlothError, StoreDown
+from sloth_runner.errors import Busy, Forbidden, Indeterminate, SlothError, StoreDown
 from sloth_runner.state.asking import Ask
 from sloth_runner.state.commits import Unknowable
 
@@ -228,10 +228,17 @@ class StoreDesk:
 
     def _met(self, error: SlothError) -> None:
         """A server that stayed away for as long as a handle's patience lasts is lost to this run."""
-        gone = isinstance(error, StoreDown | Indeterminate) and not isinstance(error, Busy | Unknowable)
-        if gone and not self.embedded and self.down is None:
-            self.down = error
+        if is_outage(error) and not self.embedded and self.down is None:
+            self.down = copy(error)
+            self.down.final = True
             self._on_down(error)
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """Whether it is the store's server that does not answer: not a machine, not a right that we lack, not one write
+    of which nobody knows any more whether it was done."""
+    other = Busy | Forbidden | Unknowable
+    return isinstance(error, StoreDown | Indeterminate) and not isinstance(error, other)
 
 
 async def firm(future: asyncio.Future[object]) -> object:

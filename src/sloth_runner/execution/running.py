@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from sloth_runner.durations import human
 from sloth_runner.engine import records
 from sloth_runner.engine.holding import PATIENCE, Renewer
 from sloth_runner.engine.journal import Journal, Title
@@ -15,11 +17,12 @@ from sloth_runner.engine.lock_calls import Locker
 from sloth_runner.engine.run import Rules, Runner, exit_code, run_hook
 from sloth_runner.engine.signals import Signals
 from sloth_runner.engine.stacks import choose_stack
-from sloth_runner.engine.store_desk import StoreDesk
-from sloth_runner.errors import Interrupted, Lost, SlothError, UsageError
+from sloth_runner.engine.store_desk import StoreDesk, is_outage
+from sloth_runner.errors import Interrupted, SlothError, StoreDown, UsageError
 from sloth_runner.execution.bench import Basis, Bench
 from sloth_runner.execution.handlers import Handlers
 from sloth_runner.execution.loading import Loading
+from sloth_runner.execution.outage import LastTry
 from sloth_runner.execution.stack_lock import StackLock
 from sloth_runner.model import Event
 from sloth_runner.state.layout import SHARED, STACK, store_key
@@ -58,11 +61,18 @@ class Execution:
         by = app.by(run=run_id)
         implied = loading.program.workflow.name or loading.file.stem
         self.stack = choose_stack(self.store, implied, str(loading.file), options.stack, app.new_id)
-        self.lock = StackLock(app, self.stack.name, options.lock_timeout, run_id, self._lost)
+        resumed = None if options.resume is None else records.show_run(self.store, options.resume)
+        self.resumed = resumed
+        self.lock = StackLock(
+            app, self.stack.name, options.lock_timeout, run_id, self._lost,
+            None if resumed is None else resumed["run"], self._waiting,
+        )  # fmt: skip
         self.broken: SlothError | None = None
         self.renewer = Renewer(lambda seconds: app.fresh_store(PATIENCE, seconds), app.clock)
         self.process = app.process_identity()
-        self.desk = StoreDesk(app.writer(), app.writer, self._fresh)
+        self.thread = threading.current_thread()
+        self._told = -1e9
+        self.desk = StoreDesk(app.writer(), app.writer, self._fresh, self._gone)
         self.bench = Bench(
             app, options, loading, plan,
             Basis(
@@ -85,40 +95,75 @@ class Execution:
         try:
             with self.lock:
                 self._record_stack()
-                self._forget_old_runs()
+                records.forget_expired(self.store, self.app.clock())
                 self.journal.begin(self.plan)
                 self.live.start()
                 for line in self.loading.said:
                     self.bench.own.note(*line)
+                self.app.trouble = self._trouble
                 try:
                     with Signals(self._interrupt):
                         errors = self._work()
                 finally:
                     self.live.stop()
-                code = exit_code(self.runner, errors)
-                status = "interrupted" if self.runner.interrupted else "failed" if code else "ok"
-                return self.journal.end(status, code, self.bench.traffic(self.plan.targets))
+                return self._end(errors)
         finally:
+            self.app.hurry = False
+            self.app.trouble = lambda error: None
             self.bench.close()
             self.renewer.close()
             self.desk.close()
 
     def _work(self) -> list[SlothError]:
+        """Run it all; the errors met beside those of tasks."""
         pump, own = self.bench.pump, self.bench.own
         self.bench.take_over()
         self.runner.start()
         pump.run()
         ok = all(ended.error is None for ended in self.runner.ended.values())
-        handlers = Handlers(self.bench, self.loading.program.handlers, self.plan.targets, self._runner)
-        errors = handlers.run(len(self.plan.instances), self.runner) if ok else handlers.postpone()
-        ok = ok and not errors
+        errors = self._while_there(lambda: self._handle(ok))
+        ok = ok and not errors and self.broken is None
         failed = run_hook(pump, self.loading.program.workflow, own, self.runner, ok)
         for error in failed:
             own.note("error", f"on_complete failed: {error.message}")
-        if self.broken is not None:
+        if self.broken is not None and not is_outage(self.broken):
             raise self.broken
-        self.bench.look_again()
+        self._while_there(self.bench.look_again)
         return errors + failed
+
+    def _handle(self, ok: bool) -> list[SlothError]:
+        handlers = Handlers(self.bench, self.loading.program.handlers, self.plan.targets, self._runner)
+        return handlers.run(len(self.plan.instances), self.runner) if ok else handlers.postpone()
+
+    def _while_there(self, work: Callable[[], list[SlothError] | None]) -> list[SlothError]:
+        """Work that needs the store, unless that is lost."""
+        if self.broken is None:
+            try:
+                return work() or []
+            except SlothError as error:
+                if not is_outage(error):
+                    raise
+                self._gone(error)
+        return []
+
+    def _end(self, errors: list[SlothError]) -> dict[str, Any]:
+        """The account of a run that is over."""
+        lost = self.broken
+        code = exit_code(self.runner, errors if lost is None else [*errors, lost])
+        status = "interrupted" if self.runner.interrupted else "failed" if code else "ok"
+        traffic = self.bench.traffic(self.plan.targets)
+        if lost is None:
+            document = self.journal.end(status, code, traffic)
+            try:
+                self.journal.settle()
+            except SlothError as error:
+                if not is_outage(error):
+                    raise
+                self._gone(error)
+                return self._end(errors)
+            self.journal.tell(document)
+            return document
+        return LastTry(self.app, self.bench, self.lock, self.journal, lost).end(status, code, traffic)
 
     def _runner(self, plan: Plan, first: int) -> Runner:
         """A runner whose instances are numbered from ``first`` in the run's document."""
@@ -147,13 +192,42 @@ class Execution:
 
     def _broke(self, error: SlothError) -> None:
         """The account of this run can't be kept any more: it comes to its end."""
+        if is_outage(error):
+            self._gone(error)
+        elif self.broken is None:
+            self.broken = self.runner.broken = error
+            self.bench.pump.interrupt(error, force=True)
+
+    def _gone(self, error: SlothError) -> None:
+        """The store's server did not answer for as long as a handle's patience lasts: the run comes to its end."""
         if self.broken is None:
-            self.broken = error
-            self.bench.pump.interrupt(error, force=not isinstance(error, Lost))
+            self.broken = self.runner.broken = error
+            self.app.hurry = True
+            text = f"the store is lost: {error.message}; running commands may end, nothing else is begun"
+            self.bench.own.note("error", text)
+            stop = StoreDown("stopped, because the store does not answer any more", next=list(error.next))
+            stop.final = True
+            self.bench.pump.interrupt(stop, force=False)
+
+    def _trouble(self, error: SlothError) -> None:
+        """A handle waits for the store's server; told at once where that can be, from any thread."""
+        length = self.app.settings.request_timeout
+        now = time.monotonic()
+        if now < self._told + length:
+            return
+        self._told = now
+        text = f"the store does not answer: {error.message}; trying again for up to {human(length)}"
+        if threading.current_thread() is self.thread:
+            self.bench.own.note("warn", text)
+        else:
+            self.bench.pump.post(lambda: self.bench.own.note("warn", text))
+
+    def _waiting(self, text: str) -> None:
+        self.bench.own.note("info", text)
 
     def _lost(self, error: SlothError) -> None:
         def stop() -> None:
-            self.broken = self.broken or error
+            self.broken = self.runner.broken = self.broken or error
             self.bench.pump.interrupt(error, force=True)
 
         self.bench.pump.post(stop)
@@ -164,13 +238,10 @@ class Execution:
         if document != self.stack.document:
             records.write(self.store, [(key, document)], self.lock.fences())
 
-    def _forget_old_runs(self) -> None:
-        records.forget_expired(self.store, self.app.clock())
-
     def _earlier(self) -> dict[str, dict[str, Any]]:
-        if self.options.resume is None:
+        before = self.resumed
+        if before is None:
             return {}
-        before = records.show_run(self.store, self.options.resume)
         if before["stack"] != self.stack.name:
             raise UsageError(
                 f"run {before['run']} was of the stack {before['stack']!r}, this is {self.stack.name!r}",
@@ -184,6 +255,7 @@ class Execution:
 
     def _interrupt(self, number: int, count: int) -> None:
         error = Interrupted("interrupted", exit_code=128 + number)
+        self.app.hurry = True
 
         def stop() -> None:
             self.runner.interrupted = error

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from sloth_runner.durations import human
 from sloth_runner.engine.holding import PATIENCE, Holding, Renewer
-from sloth_runner.errors import SlothError, StackLocked
+from sloth_runner.errors import Lost, SlothError, StackLocked
 from sloth_runner.state import locks
 from sloth_runner.state.layout import SHARED
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
+    from sloth_runner.state.store import Store
     from sloth_runner.state.writer import Fence
 
 LEASE = 60.0
@@ -23,7 +24,8 @@ POLL = 0.1
 
 class StackLock:
     """The lock of one stack, held and renewed between enter and exit. ``timeout``: seconds to wait for it.
-    ``on_lost`` is called, in another thread, once when the lease is lost."""
+    ``on_lost`` is called, in another thread, once when the lease is lost. A lock that the run ``resumed`` has left is
+    waited for, until its lease has ended by itself; ``say`` tells that."""
 
     def __init__(
         self,
@@ -32,12 +34,17 @@ class StackLock:
         timeout: float,
         run: str | None = None,
         on_lost: Callable[[SlothError], None] | None = None,
+        resumed: str | None = None,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._app = app
         self._stack = stack
         self._timeout = timeout
         self._run = run
         self._on_lost = on_lost
+        self._resumed = resumed
+        self._say = say
+        self._seen = 0.0
         self._renewer = Renewer(lambda seconds: app.fresh_store(PATIENCE, seconds), app.clock)
         self._held: Holding | None = None
 
@@ -54,7 +61,7 @@ class StackLock:
             found = locks.acquire(app.store(), SHARED, name, owner, LEASE, app.clock())
             if isinstance(found, locks.Held):
                 break
-            left = end - time.monotonic()
+            left = max(end, self._wait_for_resumed(found)) - time.monotonic()
             if left <= 0:
                 raise _locked(self._stack, found, app, self._timeout)
             time.sleep(min(POLL, left))
@@ -63,12 +70,46 @@ class StackLock:
         self._renewer.add(self._held)
         return self
 
+    def _wait_for_resumed(self, found: locks.Info) -> float:
+        """Until when the lease of the run that is to go on is waited for. A live one renews it, and is not."""
+        if self._resumed is None or found.owner.by.run != self._resumed:
+            return 0.0
+        left = max(0.0, found.expires - self._app.clock())
+        if self._seen == 0.0:
+            self._say(
+                f"waiting until the lock that run {self._resumed} has left ends by itself: {human(left)}"
+            )
+            self._seen = found.expires
+        return 0.0 if found.expires > self._seen else time.monotonic() + left + LEASE
+
     def __exit__(self, *exc: object) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            self._renewer.remove(held)
-            locks.release(self._app.store(), held.lock, self._app.clock())
-        self._renewer.close()
+        held = self._held
+        try:
+            if held is not None:
+                self.let_go(self._app.store())
+        except Lost:
+            self._held = None
+            if exc[0] is None:
+                raise
+        finally:
+            self._renewer.close()
+
+    def let_go(self, store: Store) -> None:
+        """Release it, by this handle. Raises what the store raises."""
+        if self._held is not None:
+            self._renewer.remove(self._held)
+            locks.release(store, self._held.lock, self._app.clock())
+            self._held = None
+
+    def abandon(self) -> None:
+        """The store is lost: let the lease end by itself."""
+        if self._held is not None:
+            self._renewer.remove(self._held)
+            self._held = None
+
+    def names(self) -> list[str]:
+        """Its name, while it is held."""
+        return [] if self._held is None else [self._held.lock.name]
 
 
 def _locked(stack: str, found: locks.Info, app: App, waited: float) -> StackLocked:

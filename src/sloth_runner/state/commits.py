@@ -28,16 +28,17 @@ def settle(
     raises Unknowable where that can't be told any more.
 
     Raises what ``commit`` raises; Indeterminate only when the store did not answer for as long as the handle's
-    patience lasts, or when ``applied`` does.
+    patience lasts (and once more after that), or when ``applied`` does.
     """
+    patience = store.traits.patience
+    begun = 0.0 if patience is None else patience.now()
     try:
         return store.commit(changes)
     except Indeterminate as error:
         unknown = error
-    patience = store.traits.patience
     if patience is not None:
         patience.contact.reached = True
-    tries = Tries(patience, OUTAGE)
+    tries = Tries(patience, OUTAGE, begun, grace=True)
     while tries.again(unknown):
         try:
             try:

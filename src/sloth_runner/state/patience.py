@@ -41,6 +41,10 @@ CONTENTION: Final = Pace(2, 0.002, 0.2, 0.0)
 """Others change the same keys. Whoever pauses at all is out of the way of those who don't."""
 OUTAGE: Final = Pace(1, 0.05, 1.0, 0.5)
 """The server does not answer."""
+LONG: Final = 1.0
+"""Seconds without an answer that are worth telling, even if it is there again."""
+HURRY: Final = 2.0
+"""Seconds that others are waited for, at most, once the user wants to end."""
 
 
 class Contact:
@@ -55,8 +59,8 @@ class Contact:
 class Patience:
     """How long a handle goes on: ``outage`` seconds without an answer, ``contention`` seconds against others.
 
-    A server that was never reached (``contact``) is not waited for: its address may be wrong. ``stopped`` ends all
-    patience at once (the user wants to end). ``told`` hears of each outage, once, before the first pause.
+    A server that was never reached (``contact``) is not waited for: its address may be wrong. ``stopped``: the user
+    wants to end, and no server is waited for. ``told`` hears of each try that the server has let down, once.
     """
 
     __slots__ = ("_clock", "_lengths", "_random", "_sleep", "_stopped", "_told", "contact")
@@ -85,34 +89,48 @@ class Patience:
         """Its clock."""
         return self._clock()
 
-    def pause(self, pace: Pace, begun: float, count: int, error: SlothError | None) -> bool:
-        """Wait before try ``count`` + 1 of something ``begun`` then; False: it is enough."""
-        left = begun + self._lengths[pace] - self._clock()
-        if left <= 0 or self._stopped() or (pace is OUTAGE and not self.contact.reached):
+    def pause(self, tries: Tries, error: SlothError | None) -> bool:
+        """Wait before the next try; False: it is enough."""
+        pace, count = tries.pace, tries.count
+        spent = self._clock() - tries.begun
+        stopped = self._stopped()
+        if pace is OUTAGE and (stopped or not self.contact.reached):
             return False
-        if count <= pace.free:
-            return True
-        if error is not None and count == pace.free + 1:
+        free = count <= pace.free
+        if error is not None and (count == pace.free + 1 or (count == 1 and spent > LONG)):
             self._told(error)
+        if free and tries.grace:
+            return True
+        left = self._lengths[pace] - spent
+        if stopped:
+            left = min(left, HURRY - spent)
+        if left <= 0 or free:
+            return left > 0
         longest = min(pace.most, pace.first * 2.0 ** min(count - pace.free - 1, 30))
         self._sleep(min(left, longest * (pace.least + (1 - pace.least) * self._random())))
-        return not self._stopped()
+        return pace is not OUTAGE or not self._stopped()
 
 
 class Tries:
-    """Something that is tried until it succeeds; begun when this is made, after its first try has failed."""
+    """Something that is tried until it succeeds. ``begun`` is when its first try was, by the patience's clock (None:
+    just now): what that took counts. With ``grace`` there is one more try even if it took all the time there was."""
 
-    __slots__ = ("_begun", "_count", "_pace", "_patience")
+    __slots__ = ("_patience", "begun", "count", "grace", "pace")
 
-    def __init__(self, patience: Patience | None, pace: Pace) -> None:
+    def __init__(
+        self, patience: Patience | None, pace: Pace, begun: float | None = None, *, grace: bool = False
+    ) -> None:
         self._patience = patience
-        self._pace = pace
-        self._begun = 0.0 if patience is None else patience.now()
-        self._count = 0
+        self.pace = pace
+        self.grace = grace
+        self.count = 0
+        self.begun = 0.0
+        if patience is not None:
+            self.begun = patience.now() if begun is None else begun
 
     def again(self, error: SlothError | None = None) -> bool:
         """Whether to try once more, after waiting as long as is wise. ``error`` is what the last try met."""
-        self._count += 1
+        self.count += 1
         if self._patience is None:
-            return self._count < TRIES
-        return self._patience.pause(self._pace, self._begun, self._count, error)
+            return self.count < TRIES
+        return self._patience.pause(self, error)

@@ -36,10 +36,11 @@ class Patient:
 
     def get(self, key: str) -> Entry | None:
         """See Store."""
+        begun = self._patience.now()
         try:
             found = self.inner.get(key)
         except StoreDown as error:
-            found = self._again(error, lambda: self.inner.get(key))
+            found = self._again(error, begun, lambda: self.inner.get(key))
         self._contact.reached = True
         return found
 
@@ -48,14 +49,15 @@ class Patient:
     ) -> Iterator[Entry]:
         """See Store. A scan that has begun is not begun anew: it would be of another moment."""
 
-        def begun() -> tuple[Iterator[Entry], Entry | None]:
+        def start() -> tuple[Iterator[Entry], Entry | None]:
             entries = iter(self.inner.scan(prefix, after=after, limit=limit, reverse=reverse))
             return entries, next(entries, None)
 
+        begun = self._patience.now()
         try:
-            rest, first = begun()
+            rest, first = start()
         except StoreDown as error:
-            rest, first = self._again(error, begun)
+            rest, first = self._again(error, begun, start)
         self._contact.reached = True
         if first is not None:
             yield first
@@ -63,10 +65,11 @@ class Patient:
 
     def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
         """See Store."""
+        begun = self._patience.now()
         try:
             revs = self.inner.commit(changes)
         except StoreDown as error:
-            revs = self._again(error, lambda: self.inner.commit(changes))
+            revs = self._again(error, begun, lambda: self.inner.commit(changes))
         self._contact.reached = True
         return revs
 
@@ -74,8 +77,8 @@ class Patient:
         """See Store."""
         self.inner.close()
 
-    def _again(self, error: StoreDown, work: Callable[[], T]) -> T:
-        tries = Tries(self._patience, CONTENTION if isinstance(error, Busy) else OUTAGE)
+    def _again(self, error: StoreDown, begun: float, work: Callable[[], T]) -> T:
+        tries = Tries(self._patience, CONTENTION if isinstance(error, Busy) else OUTAGE, begun)
         while not isinstance(error, Forbidden) and tries.again(error):
             try:
                 return work()
