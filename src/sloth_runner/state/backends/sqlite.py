@@ -229,17 +229,13 @@ class SQLiteStore:
     def _retire(self, new: bytes, old: bytes) -> None:
         from sloth_runner.state.backends.sqlite_moved import retire
 
-        while True:
-            names = [name for name in self.namespaces() if name != STORE]
-            with self._exclusive([*names, STORE]):
-                if [name for name in self.namespaces() if name != STORE] != names:
-                    continue  # one was made meanwhile; while we have the store's turn, none is
-                files = [self._files.get(name) or self._open(name, create=True) for name in (STORE, *names)]
-                try:
-                    retire(files[0], files[1:], new, old)
-                except apsw.Error as error:
-                    raise self._translated(error, STORE) from error
-                return
+        def file(name: str) -> apsw.Connection:
+            return self._files.get(name) or self._open(name, create=True)
+
+        try:
+            retire(self.namespaces, self._exclusive, file, new, old)
+        except apsw.Error as error:
+            raise self._translated(error, STORE) from error
 
     def _refuse_if_moved(self) -> None:
         """A file that is made has no trigger: who makes one asks whether the state has moved. Raises Moved."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import apsw
 
 from sloth_runner.errors import Conflict, Moved
-from sloth_runner.state.layout import MOVED, SEP
+from sloth_runner.state.layout import MOVED, SEP, STORE
 from sloth_runner.state.moved import refusal
 
 KEY = MOVED.partition(SEP)[2]
@@ -23,9 +23,24 @@ _DELETE = "DELETE FROM entry WHERE key = ? RETURNING rev"
 _RAISE = "UPDATE meta SET value = max(value, ?) WHERE name = 'rev'"
 
 
-def retire(own: apsw.Connection, others: list[apsw.Connection], new: bytes, old: bytes) -> None:
-    """Put the note into the store's own file, and let all files refuse changes while it stands there. The caller has
-    the turns of all. Killed in between, it is done by being done again."""
+def retire(
+    namespaces: Callable[[], list[str]],
+    turns: Callable[[Sequence[str]], AbstractContextManager[None]],
+    file: Callable[[str], apsw.Connection],
+    new: bytes,
+    old: bytes,
+) -> None:
+    """Put the note into the store's own file, and let all files refuse changes while it stands there, in the turns of
+    all. Killed in between, it is done by being done again. Raises Conflict."""
+    while True:
+        names = [name for name in namespaces() if name != STORE]
+        with turns([*names, STORE]):
+            if [name for name in namespaces() if name != STORE] == names:
+                return _retire(file(STORE), [file(name) for name in names], new, old)
+        # One was made meanwhile; while somebody has the store's turn, none is.
+
+
+def _retire(own: apsw.Connection, others: list[apsw.Connection], new: bytes, old: bytes) -> None:
     found = own.execute(_VALUE, (KEY,)).get or b""
     if found not in (new, old):
         raise Conflict("the note of where this state moved to was changed by others", keys=[MOVED])
