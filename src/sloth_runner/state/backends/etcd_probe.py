@@ -31,17 +31,16 @@ ROOM: Final = 0.8
 
 
 def proofs(store: Store, another: Callable[[], Store], link: Link, reading: Reading) -> list[Proof]:
-    """All of them; those that write only where there is room. ``another`` opens one more handle.
+    """All of them; those that write only where etcd raises no alarm. ``another`` opens one more handle.
 
     Raises StoreDown when there is no answer at all.
     """
     key = store_key(STORE, META, f"probe-{os.urandom(8).hex()}")
     store.get(key)  # from a node that has a majority, whose word on the rest counts
     status = link.read(STATUS, pb.StatusRequest())
-    space = _space(status)
-    found = [_version(status), _nodes(link, status.header.cluster_id), _access(link), space]
+    found = [_version(status), _nodes(link, status.header.cluster_id), _access(link), _space(status)]
     found.append(_prefix(reading, link.settings.prefix))
-    if space.good:
+    if not status.errors:
         found += [*common(store, key, another), _leases(link)]
     return found
 
@@ -56,7 +55,8 @@ def _version(status: pb.StatusResponse) -> Proof:
     sound = SOUND.get((major, minor), 0)
     if patch < sound:
         text = f"etcd {status.version} can lose data, or disagree about it"
-        return Proof("version", False, f"{text}; {major}.{minor}.{sound} is the first without that")
+        text = f"{text}, in rare cases; {major}.{minor}.{sound} is the first without that"
+        return Proof("version", False, text, vital=False)
     return Proof("version", True, f"etcd {status.version}")
 
 
@@ -106,7 +106,8 @@ def _space(status: pb.StatusResponse) -> Proof:
     if status.errors:
         return Proof("space", False, f"etcd raises an alarm: {'; '.join(status.errors)}; {size}")
     if quota and used > ROOM * quota:
-        return Proof("space", False, f"{size}: nearly full; compact and defragment, or raise the quota")
+        text = f"{size}: nearly full; compact and defragment, or raise the quota"
+        return Proof("space", False, text, vital=False)
     return Proof("space", True, f"no alarm; {size}")
 
 
