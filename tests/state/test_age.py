@@ -103,7 +103,9 @@ def test_the_wrong_identity_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "age1", PUBLIC[:-1], PUBLIC[:-1] + "b", PUBLIC.upper(), "ssh-ed25519 AAAA", "age1é"]
+    "text",
+    ["", "age1", PUBLIC[:-1], PUBLIC[:-1] + "b", PUBLIC.upper(), "ssh-ed25519 AAAA", "age1é"],
+    ids=["nothing", "start", "short", "changed", "upper", "ssh", "accent"],
 )
 def test_a_mistyped_recipient_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
