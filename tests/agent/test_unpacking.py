@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -346,8 +347,13 @@ def test_nothing_gets_out(tmp_path_factory: pytest.TempPathFactory, archives: li
             assert error.partial or read_tree(root) == before
         assert {k: v for k, v in read_tree(root).items() if not k.startswith("box")} == outside
         for path in (root / "box").rglob("*"):
-            if path.is_symlink():
-                try:
-                    assert path.resolve().is_relative_to((root / "box").resolve())
-                except (OSError, RuntimeError):
-                    pass  # links in a circle lead nowhere
+            if path.is_symlink() and not _in_a_circle(path):  # those lead nowhere; resolve is not sure of all
+                assert path.resolve().is_relative_to((root / "box").resolve())
+
+
+def _in_a_circle(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False

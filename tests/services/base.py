@@ -72,6 +72,8 @@ class Server:
         """Send a signal to it and all that it started: SIGSTOP and SIGCONT hold it and let it go on."""
         assert self.pid is not None
         os.killpg(self.pid, number)
+        while number == signal.SIGSTOP and not _stands_still(self.pid):
+            time.sleep(0.001)
 
     def kill(self) -> None:
         """End it without a chance to tidy up, as a power cut would; ``start`` brings it back."""
@@ -93,6 +95,12 @@ class Server:
         if self._process is not None:
             self._process.wait(PATIENCE)
         self.pid = self._process = None
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether all threads of a process are stopped: a signal takes a moment to reach those that run."""
+    stats = [task.joinpath("stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return all(stat.rpartition(")")[2].split()[0] in ("T", "t", "Z", "X") for stat in stats)
 
 
 def free_port() -> int:
