@@ -54,7 +54,7 @@ class Window:
     def close(self) -> None:
         """Close it; nothing may have been wrong."""
         self.context.close()
-        assert self.wrong == []
+        assert self.wrong == [], self.wrong
 
     def _said(self, kind: str, text: str) -> None:
         if kind in ("error", "warning") and "Failed to load resource" not in text:

@@ -60,9 +60,11 @@
   let busy = false;
   let again = false;
   const topics = () => ($("#page")?.dataset.topics ?? "").split(" ");
+  // A page that answers a form, or asks something, stays as it is: made anew it would be another one.
+  const lives = () => topics().some((topic) => topic && topic !== "trouble");
   async function refresh() {
     const page = $("#page");
-    if (!page || document.hidden) return;
+    if (!page || document.hidden || !lives()) return;
     if (busy) { again = true; return; }
     busy = true;
     try {
@@ -74,7 +76,7 @@
     }
   }
   function listen() {
-    if (line || !$("#page") || topics().join("") === "") return;
+    if (line || !lives()) return;
     line = new EventSource("/events");
     line.addEventListener("hello", (event) => {
       told.textContent = "";
