@@ -226,15 +226,36 @@ class TestLeases:
         with pytest.raises(TooLarge, match="86,400"):
             store.commit([Change(key("c"), b"", ABSENT, 86401)])
 
-    def test_a_renewal_makes_nothing_new(self, opened: Open, server: Server) -> None:
+    def test_renewals_take_turns_with_two_sessions(self, opened: Open, server: Server) -> None:
         store = opened()
-        store.commit([Change(key("a"), b"1", ABSENT, 10)])
-        before = sessions(server, store)
-        (rev,) = store.commit([Change(key("a"), b"2", PRESENT, 10)])
-        store.commit([Change(key("a"), b"3", rev, 10)])
-        assert sessions(server, store) == before
+        (rev,) = store.commit([Change(key("a"), b"1", ABSENT, 10)])
+        for number in range(6):
+            (rev,) = store.commit([Change(key("a"), b"%d" % number, PRESENT if number % 2 else rev, 10)])
+        assert len(sessions(server, store)) == 2
         with pytest.raises(Conflict):
-            store.commit([Change(key("a"), b"4", rev, 10)])
+            store.commit([Change(key("a"), b"4", rev - 1, 10)])
+
+    def test_a_renewal_that_fails_lengthens_nothing(self, opened: Open, server: Server) -> None:
+        renewed: list[str] = []
+
+        def meddle(request: Request, forward: Forward) -> Reply:
+            if "/session/renew/" in request.path:
+                renewed.append(request.path.rpartition("/")[2].partition("?")[0])
+            return forward(request)
+
+        meddler = Meddler(port_of(server), meddle)
+        try:
+            store = opened(meddler.port)
+            for _ in range(3):
+                store.commit([Change(key("a"), b"1", ANY, 10)])
+            (row,) = ask(server, "GET", f"kv/{store.address.prefix}?recurse")
+            renewed.clear()
+            with pytest.raises(Conflict):
+                store.commit([Change(key("a"), b"2", PRESENT, 10), Check(key("b"), PRESENT)])
+            assert len(renewed) == 1
+            assert row["Session"] not in renewed
+        finally:
+            meddler.close()
 
     def test_another_length_is_another_session(self, opened: Open, server: Server) -> None:
         store = opened()
@@ -337,7 +358,7 @@ class TestLeases:
             ended.clear()
             with pytest.raises(Conflict) as caught:  # the entry went with it
                 store.commit([Change(key("a"), b"", PRESENT, 10)])
-            assert len(ended) == 1
+            assert len(ended) == 2  # that of the entry, and the one it was to hang on
             assert caught.value.keys == {key("a")}
         finally:
             meddler.close()

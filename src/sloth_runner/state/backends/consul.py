@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from base64 import b64decode
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +19,7 @@ from sloth_runner.state.backends.consul_http import Http, Reply, denied
 from sloth_runner.state.backends.consul_keys import SEPARATOR, fits, fitting, quoted, read, written
 from sloth_runner.state.backends.consul_rows import rows
 from sloth_runner.state.backends.consul_sessions import LEAST, Sessions
-from sloth_runner.state.backends.consul_txn import MOST_BYTES, MOST_OPERATIONS, Lease, Request, request, revs
+from sloth_runner.state.backends.consul_txn import MOST_BYTES, MOST_OPERATIONS, Request, request, revs
 from sloth_runner.state.store import (
     ABSENT,
     ANY,
@@ -152,30 +152,29 @@ class ConsulStore:
     def _commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
         anew: frozenset[int] = frozenset()
         for _ in range(TRIES):
-            leases = self._leases(changes)
+            sessions = self._leased(changes)
             self._flags += 1
-            made = request(changes, self._prefix, self._flags, leases, anew)
+            made = request(changes, self._prefix, self._flags, sessions, anew)
             try:
                 reply = self._http.commit("txn?consistent", self._measured(made))
             except Indeterminate:
-                for key in leases:
+                for key in sessions:
                     self._sessions.doubted(key)
                 raise
             except SlothError:
-                self._unused(leases)
+                self._unused(sessions)
                 raise
             if reply.status == 200:
-                self._settled(changes, leases)
+                for change in changes:
+                    if isinstance(change, Change):
+                        self._sessions.settled(change.key)
                 return self._revs(changes, reply)
-            self._unused(leases)
+            self._unused(sessions)
             failed, unclear = self._judged(made, reply)
             if not unclear:
                 raise Conflict("the store changed meanwhile", keys=[changes[n].key for n in failed])
-            for number in unclear:  # the next transaction says which of its expectations hold
-                if changes[number].key in leases:
-                    self._sessions.lost(changes[number].key)
-                else:
-                    anew |= {number}
+            # A session that has ended is replaced; of other entries the next transaction says what holds.
+            anew |= {number for number in unclear if changes[number].key not in sessions}
         raise Busy("the leases that a commit puts end all the time", unchanged=["nothing was stored"])
 
     def _revs(self, changes: Sequence[Change | Check], reply: Reply) -> list[Rev]:
@@ -186,21 +185,20 @@ class ConsulStore:
                 f"Consul at {self.address.name} answered a commit in a way that is not understood: {error!r}"
             ) from error
 
-    def _leases(self, changes: Sequence[Change | Check]) -> dict[str, Lease]:
+    def _leased(self, changes: Sequence[Change | Check]) -> dict[str, str]:
         """A session for each put with a lease."""
-        leases: dict[str, Lease] = {}
-        for change in changes:
-            if isinstance(change, Change) and change.value is not None and change.lease is not None:
-                leases[change.key] = self._sessions.lease(change.key, change.lease)
-        return leases
+        sessions: dict[str, str] = {}
+        try:
+            for change in changes:
+                if isinstance(change, Change) and change.value is not None and change.lease is not None:
+                    sessions[change.key] = self._sessions.lease(change.key, change.lease)
+        except SlothError:
+            self._unused(sessions)
+            raise
+        return sessions
 
-    def _settled(self, changes: Sequence[Change | Check], leases: Mapping[str, Lease]) -> None:
-        for change in changes:
-            if isinstance(change, Change):
-                self._sessions.settled(change.key, leases.get(change.key))
-
-    def _unused(self, leases: Mapping[str, Lease]) -> None:
-        for key in leases:
+    def _unused(self, keys: Iterable[str]) -> None:
+        for key in keys:
             self._sessions.unused(key)
 
     def _measured(self, made: Request) -> bytes:

@@ -114,16 +114,13 @@ class Http:
     def commit(self, target: str, body: bytes) -> Reply:
         """Put ``body``, once; 409 is an answer. Raises StoreDown, BadConfig, TooLarge (no change), Indeterminate."""
         request = self._request("PUT", target, body)
-        connection = self._taken(time.monotonic() + self.timeout)
-        new = connection.fresh
+        connection = self._proved(time.monotonic() + self.timeout)
         try:
             connection.send(request)
             status, headers = connection.head()
             data = b"".join(connection.body(status, headers))
         except OSError as error:
             self._dropped(connection)
-            if new and _unwelcome(error):
-                raise self._down(_why(error, self.timeout)) from error
             raise _unknown(f"{self._name}: {_why(error, self.timeout)}") from error
         except BaseException:
             self._dropped(connection)
@@ -215,6 +212,27 @@ class Http:
         except OSError as error:
             raise self._down(_why(error, self.timeout)) from error
 
+    def _proved(self, end: float) -> Connection:
+        """A connection over which an answer came: a new one is asked something first, so that what became of a commit
+        is unknown only if it was really on its way. Raises StoreDown."""
+        connection = self._taken(end)
+        if connection.fresh:
+            try:
+                connection.send(self._request("GET", "status/leader?", None))
+                status, headers = connection.head()
+                for _ in connection.body(status, headers):
+                    pass
+            except OSError as error:
+                self._dropped(connection)
+                raise self._down(_why(error, self.timeout)) from error
+            except BaseException:
+                self._dropped(connection)
+                raise
+            if not connection.reusable:
+                self._dropped(connection)
+                return self._taken(end)
+        return connection
+
     def _given(self, connection: Connection) -> None:
         if connection.reusable:
             self._idle.append(connection)
@@ -303,11 +321,6 @@ def _chained(first: bytes, rest: Iterator[bytes] | None) -> Iterator[bytes]:
         yield first
     if rest is not None:
         yield from rest
-
-
-def _unwelcome(error: OSError) -> bool:
-    """Whether the other side refused the client's certificate: in TLS 1.3 it says so after the first request."""
-    return type(error).__name__ == "SSLError" and "ALERT" in str(error)
 
 
 def _why(error: OSError, timeout: float) -> str:

@@ -2,7 +2,8 @@
 
 A session ends when it was not renewed for its TTL (a lower bound: up to twice as long), and takes its entries with it
 (behaviour ``delete``; lock-delay 0, so that others may take them at once). It is not tied to the health of a node.
-Each lease has a session of its own: renewing one must not lengthen another.
+Each put with a lease gets a session that holds nothing yet: what is lengthened before the commit must lengthen no
+entry if that fails.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Final
 from sloth_runner.errors import SlothError, TooLarge
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.backends.consul_http import Http
-from sloth_runner.state.backends.consul_txn import Lease
 
 LEAST: Final = 10.0
 MOST: Final = 86400.0
@@ -41,10 +41,10 @@ class Sessions:
         held = self._held.get(key)
         return None if held is None else held.session
 
-    def lease(self, key: str, seconds: float) -> Lease:
-        """A session for the entry ``key``, good for ``seconds`` from now (at least ``LEAST``).
+    def lease(self, key: str, seconds: float) -> str:
+        """A session for the entry ``key``, good for ``seconds`` from now (at least ``LEAST``), that holds nothing.
 
-        Afterwards ``settled``, ``unused`` or ``doubted`` says what became of the entry. Raises TooLarge, StoreDown.
+        Afterwards ``settled``, ``unused`` or ``doubted`` says what became of it. Raises TooLarge, StoreDown.
         """
         if seconds > MOST:
             raise TooLarge(
@@ -54,26 +54,22 @@ class Sessions:
         while len(self._spare) > SPARE:
             self._end(self._spare.pop(0))
         ttl = max(LEAST, seconds)
-        held = self._held.get(key)
-        if held is not None and held.ttl == ttl and self._renewed(held):
-            return Lease(held.session, ours=True)
         for spare in [one for one in self._spare if one.ttl == ttl]:
             self._spare.remove(spare)
             if self._renewed(spare):
                 self._wanted[key] = spare
-                return Lease(spare.session)
+                return spare.session
         made = self._wanted[key] = Held(self._made(ttl), ttl)
-        return Lease(made.session)
+        return made.session
 
-    def settled(self, key: str, lease: Lease | None) -> None:
-        """The entry was put under the lease's session, or (None) for good, or deleted."""
-        if lease is not None and lease.ours:
-            return
+    def settled(self, key: str) -> None:
+        """The entry was put, under the session that was asked for or for good; or it was deleted."""
         before = self._held.pop(key, None)
         if before is not None:
             self._spare.append(before)
-        if lease is not None:
-            self._held[key] = self._wanted.pop(key)
+        wanted = self._wanted.pop(key, None)
+        if wanted is not None:
+            self._held[key] = wanted
 
     def unused(self, key: str) -> None:
         """Nothing was put."""
@@ -84,10 +80,6 @@ class Sessions:
     def doubted(self, key: str) -> None:
         """Nobody knows what was put: the session is not used for another entry, and ends by itself."""
         self._wanted.pop(key, None)
-
-    def lost(self, key: str) -> None:
-        """The entry does not hang on the session it was put under: somebody else put it since."""
-        self._held.pop(key, None)
 
     def close(self) -> None:
         """End the sessions that hold nothing. What is leased lasts as long as it was to."""

@@ -28,13 +28,6 @@ MOST_BYTES: Final = 512 << 10
 Op: TypeAlias = dict[str, Any]
 
 
-class Lease(NamedTuple):
-    """The session that a leased put is to hang on; ``ours``: the entry is known to hang on it already."""
-
-    session: str
-    ours: bool = False
-
-
 class Request(NamedTuple):
     """A transaction: for each operation, which change it is of and whether its failure is an unmet expectation."""
 
@@ -51,10 +44,11 @@ def request(
     changes: Sequence[Change | Check],
     prefix: str,
     flags: int,
-    leases: Mapping[str, Lease],
+    sessions: Mapping[str, str],
     anew: frozenset[int] = frozenset(),
 ) -> Request:
-    """The transaction of a commit. ``anew``: the changes (by number) whose entries are made anew in any case."""
+    """The transaction of a commit. ``sessions``: what the entries put with a lease are to hang on, by their keys;
+    ``anew``: the changes (by number) whose entries are made anew in any case."""
     made = Request([], [], [])
     for number, change in enumerate(changes):
         key = prefix + written(change.key)
@@ -65,9 +59,8 @@ def request(
         else:
             text = b64encode(change.value).decode()
             put = {"Key": key, "Value": text, "Flags": flags}
-            lease = leases.get(change.key)
-            if lease is not None:
-                ops = _leased(put, change.expect, lease)
+            if change.key in sessions:
+                ops = _leased(put, change.expect, sessions[change.key])
             else:
                 ops = _permanent(put, change.expect, anew=number in anew)
         for op in ops:
@@ -104,15 +97,9 @@ def _delete(key: str, expect: int) -> list[Op]:
     return checks if expect == ABSENT else [*checks, {"Verb": "delete", "Key": key}]
 
 
-def _leased(put: Op, expect: int, lease: Lease) -> list[Op]:
-    lock = {"Verb": "lock", **put, "Session": lease.session}
-    key = put["Key"]
-    if lease.ours:
-        held = {"Verb": "check-session", "Key": key, "Session": lease.session}
-        return [*([] if expect in (ANY, PRESENT) else _expectation(key, expect)), held, lock]
-    if expect == ABSENT:
-        return [*_expectation(key, ABSENT), lock]
-    return [*_expectation(key, expect), {"Verb": "delete", "Key": key}, lock]
+def _leased(put: Op, expect: int, session: str) -> list[Op]:
+    clear = [] if expect == ABSENT else [{"Verb": "delete", "Key": put["Key"]}]
+    return [*_expectation(put["Key"], expect), *clear, {"Verb": "lock", **put, "Session": session}]
 
 
 def _permanent(put: Op, expect: int, *, anew: bool) -> list[Op]:
