@@ -62,8 +62,12 @@ class Place(NamedTuple):
 
     def remote(self, port: int | None = None, patience: float = 20.0) -> Remote:
         """The way to it, through ``port`` if that is another."""
+        return Remote(self.name, self.line(port, patience))
+
+    def line(self, port: int | None = None, patience: float = 20.0) -> GrpcLine:
+        """The line to it, through ``port`` if that is another."""
         url = f"grpc://127.0.0.1:{port or self.port}"
-        return Remote(self.name, GrpcLine(url, self.access, new_id, load(os.environ), patience))
+        return GrpcLine(url, self.access, new_id, load(os.environ), patience)
 
     def memory(self) -> int:
         """Bytes of memory that it takes now."""
@@ -82,11 +86,13 @@ def enrolled(folder: Path, clock: Callable[[], float] = time.time) -> Authority:
 
 
 @contextmanager
-def serving(folder: Path, authority: Authority | None = None, ends: int = 0) -> Iterator[Place]:
-    """The agent, as a process of its own, which ends with that status."""
+def serving(
+    folder: Path, authority: Authority | None = None, ends: int = 0, home: Path | None = None
+) -> Iterator[Place]:
+    """The agent, as a process of its own, which ends with that status. ``home``: that of the user it runs as."""
     authority = authority or enrolled(folder)
     argv = [sys.executable, "-m", "sloth_runner", "agent", "serve", "--folder", str(folder / "agent")]
-    environ = {**os.environ, "HOME": str(folder), "SLOTH_RUNNER_HOME": str(folder / "home")}
+    environ = {**os.environ, "HOME": str(home or folder), "SLOTH_RUNNER_HOME": str(folder / "home")}
     process = subprocess.Popen(
         [*argv, "--listen", "127.0.0.1:0"], stderr=subprocess.PIPE, env=environ, cwd=folder, text=True
     )

@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from sloth_runner.agent.pack import command, packed
-from sloth_runner.transport.line import Line
-from sloth_runner.transport.loop import Loop
-from sloth_runner.transport.pipe import PipeLine
-from sloth_runner.transport.remote import Remote
-from sloth_runner.transport.ssh import Jumps, line
 from tests.modules.kit import Way
-from tests.services.sshd import SSHServer
+from tests.modules.ways import WAYS
 
 
-def opened(made: Line) -> Iterator[Way]:
-    """The way over a line, for as long as it is needed."""
-    loop, there = Loop(), Remote("there", made)
-    yield Way(there, loop)
-    loop.run(there.aclose())
-    loop.close()
+def opened(name: str, factory: pytest.TempPathFactory) -> Iterator[Way]:
+    """The way of that name, for as long as it is needed."""
+    with WAYS[name](factory.mktemp(name), factory.mktemp("there")) as way:
+        yield way
 
 
 @pytest.fixture(scope="session")
 def stdio_way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
     """An agent that is our child."""
-    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path_factory.mktemp("agent")), "LANG": "C.UTF-8"}
-    yield from opened(PipeLine("pipe://", ["/bin/sh", "-c", command(packed().name)], env))
+    yield from opened("stdio", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def ssh_way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
     """An agent behind OpenSSH."""
-    server = SSHServer(Path(tmp_path_factory.mktemp("sshd")))
-    server.start()
-    try:
-        yield from opened(line(server.url, Jumps(server.home, {})))
-    finally:
-        server.stop()
+    yield from opened("ssh", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def grpc_way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
+    """An agent that is a service."""
+    yield from opened("grpc", tmp_path_factory)

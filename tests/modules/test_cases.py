@@ -28,9 +28,9 @@ def load() -> list[Any]:
 ALL = load()
 
 
-@pytest.fixture(params=["local", "stdio", "ssh"])
+@pytest.fixture(params=["local", "stdio", "ssh", "grpc"])
 def way(request: pytest.FixtureRequest) -> Way | None:
-    """This machine itself, through an agent on a pipe, and behind SSH."""
+    """This machine itself, through an agent on a pipe, behind SSH, and as a service."""
     if request.param == "local":
         return None
     found: Way = request.getfixturevalue(f"{request.param}_way")

@@ -25,16 +25,18 @@ UseDNS no
 MaxStartups 1000
 MaxSessions 1000
 LogLevel VERBOSE
-SetEnv HOME={folder}/there
+SetEnv HOME={there}
 """
 
 
 class SSHServer(Server):
-    """One sshd. ``home`` is a client's: it holds its key, and a known_hosts that knows the server."""
+    """One sshd. ``home`` is a client's: it holds its key, and a known_hosts that knows the server. ``there``: the
+    home of whoever logs in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, there: Path | None = None) -> None:
         self.port = free_port()
         self.home = folder / "home"
+        self.there = there or folder / "there"
         argv = ["/usr/sbin/sshd", "-D", "-e", "-f", str(folder / "config")]
         url = f"ssh://127.0.0.1:{self.port}"
         super().__init__(
@@ -44,12 +46,12 @@ class SSHServer(Server):
     @property
     def cache(self) -> Path:
         """Where agents are kept on that machine."""
-        return self.folder / "there" / ".cache" / "sloth-runner"
+        return self.there / ".cache" / "sloth-runner"
 
     def _make_ready(self, config: str) -> None:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        (self.folder / "there").mkdir(exist_ok=True)
+        self.there.mkdir(exist_ok=True)
         if not (self.folder / "host_key").exists():
             make_key(self.folder / "host_key")
             ssh = self.home / ".ssh"
@@ -58,7 +60,7 @@ class SSHServer(Server):
             (self.folder / "authorized_keys").write_bytes((ssh / "id_ed25519.pub").read_bytes())
             host = (self.folder / "host_key.pub").read_text().split()[:2]
             (ssh / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {' '.join(host)}\n")
-        text = config.format(port=self.port, folder=self.folder)
+        text = config.format(port=self.port, folder=self.folder, there=self.there)
         (self.folder / "config").write_text(text)
 
 

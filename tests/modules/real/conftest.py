@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.modules.real.laws import Driver
+from tests.modules.ways import WAYS
 from tests.scratch import scratch_or_skip
 
 
@@ -20,12 +21,14 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     own.close()
 
 
-@pytest.fixture(scope="session")
-def agent_driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    """The same, where modules work through an agent on a pipe."""
+@pytest.fixture(scope="session", params=list(WAYS))
+def agent_driver(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Driver]:
+    """The same, where modules work through an agent on a pipe, behind SSH, and as a service."""
     folder = tmp_path_factory.mktemp("rounds")
     scratch_or_skip(folder).close()  # says why, where namespaces are denied
-    own = Driver(tmp_path_factory.mktemp("spaces"), way="stdio")
+    own = Driver(tmp_path_factory.mktemp("spaces"), way=request.param)
     yield own
     own.close()
 

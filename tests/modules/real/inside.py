@@ -1,7 +1,7 @@
 """Why: what a module does to a real machine is tried in rounds that begin alike, and told as plain facts.
 
 This program is started once (``laws.Driver`` does it) and then serves requests, a JSON document a line:
-``{"case": …, "kill": null | N, "here": false, "way": "local" | "stdio"}`` (``stdio``: by an agent on a pipe). A case
+``{"case": …, "kill": null | N, "here": false, "way": "local"}`` (``way``: that, or one of tests.modules.ways). A case
 (see ``laws``) is set up, and then either the whole life of a call is gone through (check, call, call again, call with
 an empty ledger, look from the ledger alone, undo), or the call is killed after its N-th change and made again. With
 ``here`` the round takes place on this very machine (one that ``tests.scratch`` made, with systemd); the case's
@@ -15,7 +15,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_queries import entries
 from sloth_runner.state.ledger_records import Entry
-from sloth_runner.transport.loop import Loop
 from tests.modules.kit import Killed, Machine, Way, make_tree
 from tests.modules.real.spaces import Spaces, probe, shell
+from tests.modules.ways import WAYS
 
 Facts = dict[str, Any]
 
@@ -59,24 +60,13 @@ def serve(folder: Path) -> None:
 def play(case: Facts, kill: int | None, way: str) -> Facts:
     """One round."""
     with contextlib.ExitStack() as held:
-        chosen = None if way == "local" else held.enter_context(_agent())
+        chosen = None if way == "local" else held.enter_context(_opened(way))
         return _play(case, kill, Machine(Path(tempfile.mkdtemp()), chosen))
 
 
-@contextlib.contextmanager
-def _agent() -> Iterator[Way]:
-    """An agent that is our child, and keeps nothing on this machine."""
-    from sloth_runner.agent.pack import command, packed
-    from sloth_runner.transport.pipe import PipeLine
-    from sloth_runner.transport.remote import Remote
-
-    argv = ["/bin/sh", "-c", command(packed().name, sys.executable, keep=False)]
-    loop, there = Loop(), Remote("there", PipeLine("pipe://", argv, dict(os.environ)))
-    try:
-        yield Way(there, loop)
-    finally:
-        loop.run(there.aclose())
-        loop.close()
+def _opened(way: str) -> AbstractContextManager[Way]:
+    """A way to this machine, in a round of its own: whatever leads there starts and ends with the round."""
+    return WAYS[way](Path(tempfile.mkdtemp()), Path(os.environ["HOME"]))
 
 
 def _play(case: Facts, kill: int | None, machine: Machine) -> Facts:
