@@ -74,6 +74,9 @@ def options(name: str, value: object, known: Mapping[str, Kinds]) -> dict[str, A
 
 def take(name: str, args: Sequence[object], least: int, most: int) -> list[Any]:
     """The arguments, filled up with None to ``most``. Raises BadArgument for too few or too many."""
+    count = len(args)
+    if least <= count <= most:
+        return [*args, *[None] * (most - count)]
     given = list(args)
     while given and given[-1] is None and len(given) > most:
         given.pop()
@@ -81,7 +84,7 @@ def take(name: str, args: Sequence[object], least: int, most: int) -> list[Any]:
         raise BadArgument(f"{name} takes at most {most} argument{'s' * (most != 1)}, not {len(given)}")
     if len(given) < least:
         raise BadArgument(f"{name} takes at least {least} argument{'s' * (least != 1)}, not {len(given)}")
-    return given + [None] * (most - len(given))
+    return given
 
 
 def _a(value: object) -> str:

@@ -237,11 +237,10 @@ class Pump:
                     error = failure
                     continue
                 kind = type(reply)
-                if kind is Mutate and len(self._alive) == 1:
-                    answered = self._write_alone(strand, reply)
-                    if answered is None:
-                        return None
-                    value, error = answered
+                if kind is Mutate and len(self._alive) == 1 and not self._mutations:
+                    value, error = self._write_alone(reply)
+                    if self._posts:
+                        break
                     continue
                 if kind in _REPLIES:
                     if not self._hold(strand, reply):
@@ -253,14 +252,12 @@ class Pump:
             self.current = None
         return None
 
-    def _write_alone(self, strand: Strand, mutate: Any) -> tuple[object, BaseException | None] | None:
-        """Nobody else is there to share a commit with: write at once; None if the pump has other things to do."""
-        self._mutations.append((strand, mutate))
-        self._write()
-        if self._posts or not self._ready or self._ready[-1][0] is not strand:
-            return None
-        _, value, error = self._ready.pop()
-        return value, error
+    def _write_alone(self, mutate: Any) -> tuple[object, BaseException | None]:
+        """Nobody else is there to share a commit with: write at once."""
+        result = self._desk.write_one(mutate.mutation)
+        if isinstance(result, SlothError):
+            return None, result
+        return (result if mutate.then is None else mutate.then(result)), None
 
     def _hold(self, strand: Strand, reply: object) -> bool:
         """Let a strand wait for its reply; False if it can go on at once."""

@@ -20,6 +20,7 @@ from sloth_runner.state.history import Filter, Revision
 from sloth_runner.state.record import Record
 from sloth_runner.state.state import State
 from sloth_runner.state.value import decode
+from sloth_runner.state.writer import Mutation
 
 Handler = Callable[[Context, State, Sequence[object]], object]
 _HISTORY: dict[str, arg.Kinds] = {
@@ -61,16 +62,19 @@ def handlers() -> dict[str, Handler]:
 
 def _edit(context: Context, state: State, key: str, edit: edits.Edit) -> object:
     """Queue an edit; in a transaction it is applied to the transaction's own picture at once."""
-    before: dict[str, Any] = {}
+    old: Record | None = None
+    plan: edits.Plan | None = None
 
     def watched(seen: edits.Seen) -> edits.Plan:
-        plan = edit(seen)
-        before["old"], before["plan"] = seen.live, plan
-        _tell(state, seen.live, plan)
+        nonlocal old, plan
+        old, plan = seen.live, edit(seen)
+        if state.on_secret is not None:
+            _tell(state.on_secret, old, plan)
         return plan
 
     def done(result: object) -> object:
-        _record_change(context, state, key, before["old"], before["plan"])
+        if plan is not None and plan.op is not None:
+            _record_change(context, mutation, old, plan)
         return result
 
     mutation = state.edit(key, watched)
@@ -80,23 +84,19 @@ def _edit(context: Context, state: State, key: str, edit: edits.Edit) -> object:
     return context.ask(state, lambda own: own.writer.one(mutation), done)
 
 
-def _tell(state: State, old: Record | None, plan: edits.Plan) -> None:
+def _tell(on_secret: Callable[[Value], None], old: Record | None, plan: edits.Plan) -> None:
     """A sensitive value is known to the mask before it is stored, and what an edit gives back from one, too."""
-    if state.on_secret is None:
-        return
     if old is not None and old.sensitive and old.text is not None:
-        state.on_secret(decode(old.text))
+        on_secret(decode(old.text))
     if plan.sensitive and plan.text is not None:
-        state.on_secret(decode(plan.text))
+        on_secret(decode(plan.text))
 
 
-def _record_change(context: Context, state: State, key: str, old: Record | None, plan: edits.Plan) -> None:
-    if plan.op is None:
-        return
+def _record_change(context: Context, mutation: Mutation, old: Record | None, plan: edits.Plan) -> None:
     secret = plan.sensitive or (old is not None and old.sensitive)
     change: dict[str, object] = {
-        "namespace": state.home(key),
-        "key": key,
+        "namespace": mutation.namespace,
+        "key": mutation.key,
         "op": plan.op,
         "old": None if secret or old is None else old.text,
         "new": None if secret else plan.text,
@@ -112,6 +112,8 @@ def _read(context: Context, state: State, key: str) -> str:
 
 
 def _set_options(name: str, given: object) -> dict[str, Any]:
+    if given is None:
+        return {}
     if isinstance(given, int | float | str) and not isinstance(given, bool):
         return {"ttl": arg.duration(name, given)}
     found = arg.options(name, given, _SET)

@@ -147,6 +147,15 @@ class StoreDesk:
         else:
             self._write_quickly(items, deliver)
 
+    def write_one(self, mutation: Mutation) -> object:
+        """The result, or the error, of a mutation while at most one body is under way."""
+        if self.down is not None:
+            return _again(self.down)
+        (result,) = self.main.apply([mutation])
+        if isinstance(result, SlothError):
+            self._met(result)
+        return result
+
     def _write_quickly(self, items: list[Item], deliver: Deliver) -> None:
         """An embedded store, and others could go on: what another process keeps us from is waited for by a worker."""
         assert self._fresh is not None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from sloth_runner.errors import Bug, TooLarge
 from sloth_runner.plain import NamedTuple
+from sloth_runner.state.layout import SEP, namespace_of
 
 if TYPE_CHECKING:
     from sloth_runner.state.patience import Patience
@@ -265,17 +266,19 @@ def check_commit(changes: Sequence[Change | Check], traits: Traits) -> str:
         raise TooLarge(f"a commit of {len(changes)} changes; this store takes {traits.max_changes}")
     if len({change[0] for change in changes}) < len(changes):
         raise Bug("a commit names a key twice")
-    namespace = ""
+    namespace, start = "", ""
     for change in changes:
-        if isinstance(change, Change):
-            key, value, _, _ = change
-            own = key.partition("\x1f")[0]
-            if namespace and own != namespace:
-                raise Bug(f"a commit puts into {namespace!r} and into {own!r}")
-            namespace = own
-            if value is not None and len(value) > traits.max_value:
-                raise TooLarge(
-                    f"a record has {len(value):,} bytes; this store takes {traits.max_value:,}",
-                    unchanged=["nothing was stored"],
-                )
+        if isinstance(change, Check):
+            continue
+        key, value, _, _ = change
+        if not start:
+            namespace = namespace_of(key)
+            start = namespace + SEP
+        elif not key.startswith(start):
+            raise Bug(f"a commit puts into {namespace!r} and into {namespace_of(key)!r}")
+        if value is not None and len(value) > traits.max_value:
+            raise TooLarge(
+                f"a record has {len(value):,} bytes; this store takes {traits.max_value:,}",
+                unchanged=["nothing was stored"],
+            )
     return namespace

@@ -25,6 +25,7 @@ _INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
 _dumps = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"), check_circular=False
 ).encode
+_quote = json.encoder.encode_basestring
 _loads = json.JSONDecoder().decode
 
 
@@ -32,7 +33,7 @@ def encode(value: Value, what: str = "the value") -> str:
     """The canonical text of ``value``. Raises BadValue (not storable, naming ``what``) or TooLarge."""
     kind = type(value)
     if kind is str and value.isascii():  # type: ignore[union-attr] # kind says so; isinstance is slower here
-        text = _dumps(value)
+        text = _quote(value)  # type: ignore[arg-type] # the same
     else:
         text = _dumps(to_json(value, what))
     if len(text) > MAX_VALUE // 4:

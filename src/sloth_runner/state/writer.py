@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from copy import copy
+from typing import Any
 
 from sloth_runner.errors import Conflict, Corrupt, LockLost, SlothError, TooLarge
 from sloth_runner.model import By
@@ -120,8 +121,7 @@ class Writer:
 
     def _together(self, namespace: str, group: list[Mutation]) -> list[object]:
         traits = self.store.traits
-        names = {namespace, *(namespace_of(c.key) for m in group for f in m.fences for c in f.checks)}
-        with traits.exclusive(sorted(names)) if traits.exclusive else nullcontext():
+        with nullcontext() if traits.exclusive is None else traits.exclusive(_names(namespace, group)):
             try:
                 return self._attempt(group, guess=True)
             except _Again:
@@ -159,7 +159,7 @@ class Writer:
     def _attempt(self, group: list[Mutation], *, guess: bool) -> list[object]:
         """One try; with ``guess`` on the heads that are remembered, without reading. Raises _Again."""
         batch = Batch(self, guess=guess)
-        results: list[object] = []
+        results: list[Any] = []
         for mutation in group:
             try:
                 results.append(batch.add(mutation))
@@ -179,7 +179,7 @@ class Writer:
                 raise _Again(None) from large
             if revs is not None:
                 batch.remember(revs)
-        if edits.NEW_REVISION in results:
+        if any([result is edits.NEW_REVISION for result in results]):
             last = batch.last_revision
             results = [
                 last[m.key] if r is edits.NEW_REVISION else r for m, r in zip(group, results, strict=True)
@@ -241,16 +241,15 @@ class Batch:
 
     def add(self, mutation: Mutation) -> object:
         """Plan one mutation on top of those before it; returns its result."""
-        self._namespace = mutation.namespace
-        key = mutation.key
+        self._namespace, key, edit, _, fences = mutation
         slot = self._keys.get(key)
         if slot is None:
             slot = self._keys[key] = self._read(key)
         last = slot.last
         live = last if last is not None and last.live(self._now) else None
-        plan = mutation.edit(edits.Seen(key, last, live, self._now))
+        plan = edit(edits.Seen(key, last, live, self._now))
         if plan.op is not None:
-            if last is not None and live is None and last.expires is not None and last.op != "delete":
+            if live is None and last is not None and last.expires is not None and last.op != "delete":
                 ended = edits.Plan(None, "expire", None, last.expires, last.sensitive)
                 self._append(slot, mutation, ended)
             self._append(slot, mutation, plan)
@@ -263,7 +262,7 @@ class Batch:
             slot.marked = slot.marked or plan.sensitive is not live.sensitive
         else:
             return plan.result
-        for fence in mutation.fences:
+        for fence in fences:
             for check in fence.checks:
                 self._fences[check.key] = check
         return plan.result
@@ -274,7 +273,7 @@ class Batch:
         for key, slot in self._keys.items():
             if not slot.added and not slot.touched:
                 continue
-            pruned = self._prune(key, slot)
+            pruned = self._prune(key, slot) if slot.added else ()
             head = slot.last
             assert head is not None
             data = slot.data = encode_record(head)
@@ -300,7 +299,7 @@ class Batch:
     def unproven(self) -> bool:
         """Whether anything rests on a head that no commit would check; or on one that may have been stale from the
         start, where a flag alone is written: were the reply lost, that could not be told from our own write."""
-        return not all(slot.added for slot in self._keys.values())
+        return not all([slot.added for slot in self._keys.values()])
 
     def remember(self, revs: list[Rev]) -> None:
         """The commit was made, and these are its Revs."""
@@ -326,28 +325,18 @@ class Batch:
         _, op, text, expires, sensitive, size = plan
         if size is None:
             size = 0 if text is None else size_of(decode(text), text)
-        record = Record(
-            last.number + 1 if last else 1,
-            self._writer.new_id(),
-            op or "set",
-            text,
-            size,
-            now,
-            last.created if last and last.text is not None and text is not None else now,
-            mutation.by,
-            expires,
-            sensitive,
-            max(fence.token for fence in mutation.fences) if mutation.fences else None,
-            slot.last_digest(),
-            last.first if last else 1,
-            last.first_time if last else now,
-            "",
-            sha256(text.encode()) if text is not None and needs_blob(text) else "",
-            "",
-            (last.kept if last else 0) + size,
-        )
-        slot.added.append(record)
-        slot.last = record
+        number, created, first, first_time, kept = 1, now, 1, now, size
+        if last is not None:
+            number, first, first_time, kept = last.number + 1, last.first, last.first_time, last.kept + size
+            if last.text is not None and text is not None:
+                created = last.created
+        token = max([fence.token for fence in mutation.fences]) if mutation.fences else None
+        blob = sha256(text.encode()) if text is not None and needs_blob(text) else ""
+        slot.last = Record(
+            number, self._writer.new_id(), op or "set", text, size, now, created, mutation.by, expires, sensitive,
+            token, slot.last_digest(), first, first_time, "", blob, "", kept,
+        )  # fmt: skip
+        slot.added.append(slot.last)
 
     def _prune(self, key: str, slot: _Key) -> list[Change | Check]:
         """Up to two of the oldest revisions beyond what is kept; the head learns the new horizon.
@@ -355,7 +344,7 @@ class Batch:
         What a tag pins stays where it is, below the horizon.
         """
         out: list[Change | Check] = []
-        for _ in range(2 if slot.added else 0):
+        for _ in range(2):
             head = slot.last
             assert head is not None
             if not self._is_beyond(head) or head.number - head.first <= len(slot.added):
@@ -385,6 +374,15 @@ class Batch:
         kept = head.number - head.first + 1
         old = head.first_time < self._now - rule.days * 86400
         return kept > rule.most or (kept > rule.keep and (old or head.kept > rule.bytes))
+
+
+def _names(namespace: str, group: Sequence[Mutation]) -> list[str]:
+    """The namespaces that a commit of these concerns, those of their locks included."""
+    names = {namespace}
+    for mutation in group:
+        for fence in mutation.fences:
+            names.update([namespace_of(check.key) for check in fence.checks])
+    return sorted(names)
 
 
 def _like(error: SlothError) -> SlothError:

@@ -122,9 +122,11 @@ class SQLiteStore:
         if not changes:
             return []
         target = check_commit(changes, self.traits)
-        names = sorted({change.key.partition(SEP)[0] for change in changes})
         if self._pid != os.getpid():
             raise StoreDown("a store can't be used in a forked process: open it there anew")
+        names = [target]
+        if not target or any([isinstance(change, Check) for change in changes]):
+            names = sorted({change.key.partition(SEP)[0] for change in changes})
         made = [name for name in names if name not in self._files and not os.path.lexists(self._path(name))]
         if not made:
             with self._exclusive(names):
@@ -269,13 +271,16 @@ class SQLiteStore:
         """Apply the changes. An entry's Rev follows its last one; a new entry's follows the highest that was ever
         deleted, which alone is kept apart: so no Rev returns, and a plain write touches no page but its own.
         No key occurs twice, so what a change finds does not depend on those before it. Raises Conflict."""
-        high: Rev = self._files[target].execute(_HIGH).get if target else ABSENT
+        file = self._files[target] if target else None
+        high: Rev = ABSENT if file is None else file.execute(_HIGH).get
         gone: Rev = ABSENT
         leased = False
         revs: list[Rev] = []
         failed: list[str] = []
         for change in changes:
-            rev = self._folded(change, high)
+            rev = ABSENT
+            if file is not None and isinstance(change, Change):
+                rev = self._folded(file, change, high)
             if rev == ABSENT:
                 found, stored = self._rev(change.key)
                 if not holds(change.expect, found):
@@ -292,20 +297,17 @@ class SQLiteStore:
             raise Conflict("the store changed meanwhile", keys=failed)
         if leased:
             gone = max(gone, self._sweep(target))
-        if gone > high:
-            self._files[target].execute(_RAISE, (gone,))
+        if gone > high and file is not None:
+            file.execute(_RAISE, (gone,))
         return revs
 
-    def _folded(self, change: Change | Check, high: Rev) -> Rev:
+    def _folded(self, file: apsw.Connection, change: Change, high: Rev) -> Rev:
         """Put with the expectation folded into the statement; the new Rev, or ABSENT: another form is needed, or
         the expectation does not hold."""
-        if isinstance(change, Check):
-            return ABSENT
         key, value, expect, lease = change
         if value is None or lease is not None or expect < 0:
             return ABSENT
-        namespace, _, name = key.partition(SEP)
-        file = self._files[namespace]
+        name = key.partition(SEP)[2]
         if expect == ABSENT:
             file.execute(_ADD, (name, high + 1, value))
         else:

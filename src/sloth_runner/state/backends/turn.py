@@ -41,7 +41,7 @@ class Turn:
         if self._depth == 0:
             if self._turn < 0:
                 _make_folder(self._folder)
-                self._turn = _open(self._folder / f"{self._name}.turn")
+                self._turn = _open(self._path("turn"))
             if time.monotonic() - self._fair >= COHORT or not _try(self._turn):
                 self._wait()
         self._depth += 1
@@ -60,19 +60,23 @@ class Turn:
 
     def _wait(self) -> None:
         end = time.monotonic() + self._patience
-        path = self._folder / f"{self._name}.queue"
         # A descriptor that has stood in line may be lost to its thread: it is kept only once it has the lock.
-        queue, self._queue = self._queue if self._queue >= 0 else _open(path), -1
-        self._queue = self._lock(queue, path, end)
+        queue, self._queue = self._queue if self._queue >= 0 else _open(self._path("queue")), -1
+        self._queue = self._lock(queue, "queue", end)
         try:
-            path = self._folder / f"{self._name}.turn"
             turn, self._turn = self._turn, -1
-            self._turn = self._lock(turn, path, end)
+            self._turn = self._lock(turn, "turn", end)
         finally:
             fcntl.flock(self._queue, fcntl.LOCK_UN)
         self._fair = time.monotonic()
 
-    def _lock(self, descriptor: int, path: Path, end: float) -> int:
+    def _path(self, which: str) -> Path:
+        return self._folder / f"{self._name}.{which}"
+
+    def _lock(self, descriptor: int, which: str, end: float) -> int:
+        if _try(descriptor):
+            return descriptor
+        path = self._path(which)
         locked = _lock(descriptor, path, end)
         if locked is None:
             raise self._busy(path)
@@ -134,9 +138,7 @@ def _try(fd: int) -> bool:
 
 
 def _lock(fd: int, path: Path, end: float) -> int | None:
-    """A descriptor that has the lock by ``end``, or None; ``fd`` is it, or closed."""
-    if _try(fd):
-        return fd
+    """A descriptor that has the lock by ``end``, or None, in place of ``fd``, which could not have it at once."""
     os.close(fd)
     left = end - time.monotonic()
     return _stand_in_line(path, left) if left > 0 else None
