@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from copy import copy
-from typing import Any
 
 from sloth_runner.errors import Conflict, Corrupt, LockLost, SlothError, TooLarge
 from sloth_runner.model import By
@@ -159,7 +158,7 @@ class Writer:
     def _attempt(self, group: list[Mutation], *, guess: bool) -> list[object]:
         """One try; with ``guess`` on the heads that are remembered, without reading. Raises _Again."""
         batch = Batch(self, guess=guess)
-        results: list[Any] = []
+        results: list[object] = []
         for mutation in group:
             try:
                 results.append(batch.add(mutation))
@@ -179,7 +178,7 @@ class Writer:
                 raise _Again(None) from large
             if revs is not None:
                 batch.remember(revs)
-        if any([result is edits.NEW_REVISION for result in results]):
+        if edits.NEW_REVISION in results:
             last = batch.last_revision
             results = [
                 last[m.key] if r is edits.NEW_REVISION else r for m, r in zip(group, results, strict=True)
@@ -299,7 +298,7 @@ class Batch:
     def unproven(self) -> bool:
         """Whether anything rests on a head that no commit would check; or on one that may have been stale from the
         start, where a flag alone is written: were the reply lost, that could not be told from our own write."""
-        return not all([slot.added for slot in self._keys.values()])
+        return [] in [slot.added for slot in self._keys.values()]
 
     def remember(self, revs: list[Rev]) -> None:
         """The commit was made, and these are its Revs."""

@@ -124,9 +124,7 @@ class SQLiteStore:
         target = check_commit(changes, self.traits)
         if self._pid != os.getpid():
             raise StoreDown("a store can't be used in a forked process: open it there anew")
-        names = [target]
-        if not target or any([isinstance(change, Check) for change in changes]):
-            names = sorted({change.key.partition(SEP)[0] for change in changes})
+        names = sorted({change[0].partition(SEP)[0] for change in changes})
         made = [name for name in names if name not in self._files and not os.path.lexists(self._path(name))]
         if not made:
             with self._exclusive(names):
