@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sloth_runner.errors import Bug, Conflict, TooLarge
 from sloth_runner.state.layout import store_key
 from sloth_runner.state.store import ABSENT, ANY, PRESENT, Change, Check, Entry, Store
+from tests.conformance.watching import WatchingLaws
 
 
 class Opener(NamedTuple):
@@ -40,7 +41,7 @@ def key(name: str, namespace: str = "local") -> str:
     return store_key(namespace, "k", name)
 
 
-class Conformance:
+class Conformance(WatchingLaws):
     """The laws. A subclass gives the fixture ``opener``."""
 
     @pytest.fixture

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import time
 from pathlib import Path
 
 from sloth_runner.errors import Conflict
+from sloth_runner.model import By
 from sloth_runner.state.backends import Options, open_store
 from sloth_runner.state.layout import store_key
+from sloth_runner.state.state import State
 from sloth_runner.state.store import ABSENT, Change, Check, Store
+from sloth_runner.state.writer import Retention, Writer
 
 Report = dict[str, float]
 
@@ -67,6 +71,25 @@ def whole(store: Store, index: int, rounds: int) -> Report:
     return {"torn": torn}
 
 
+def make_state(store: Store) -> State:
+    """A view of the local namespace, with the real clock."""
+    writer = Writer(store, time.time, lambda: os.urandom(16).hex(), Retention())
+    return State(writer, "local", By("ann", "host1", os.getpid(), None, None))
+
+
+def revise(store: Store, index: int, rounds: int) -> Report:
+    """Write four keys again and again, as fast as it goes; each value is another, so each write is a revision."""
+    state = make_state(store)
+    for number in range(rounds):
+        while True:
+            try:
+                assert state.set("abcd"[random.randrange(4)], f"{index}-{number}")
+            except Conflict:
+                continue
+            break
+    return {"revisions": rounds}
+
+
 def opened(url: str, folder: str) -> Store:
     """The store; ``sealed+URL`` under the key of the sealing tests."""
     scheme, _, rest = url.rpartition("+")
@@ -84,7 +107,9 @@ def main() -> None:
     store = opened(url, folder)
     print("ready", flush=True)
     sys.stdin.readline()
-    report = {"count": count, "skew": skew, "whole": whole}[work](store, int(index), int(rounds))
+    report = {"count": count, "skew": skew, "whole": whole, "revise": revise}[work](
+        store, int(index), int(rounds)
+    )
     store.close()
     print(json.dumps(report))
 

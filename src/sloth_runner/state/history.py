@@ -87,12 +87,12 @@ def revisions(
         if later is not None:
             if limit is not None and count >= limit:
                 return
-            yield _revision(later, record, above)
+            yield as_revision(later, record, above)
             count += 1
             above = later.sensitive
         later = record
     if later is not None and (limit is None or count < limit):
-        yield _revision(later, None, above)
+        yield as_revision(later, None, above)
 
 
 def matching(
@@ -249,7 +249,9 @@ def _above(store: Store, namespace: str, key: str, before: int | None) -> bool:
     return after is not None and decode_record(after.value).sensitive
 
 
-def _revision(record: Record, old: Record | None, above: bool) -> Revision:
+def as_revision(record: Record, old: Record | None, above: bool) -> Revision:
+    """``record`` as a change; ``old`` is the one below it, if it is kept, ``above`` whether what stands above it is
+    sensitive. Both have their values' texts."""
     if old is not None and old.number != record.number - 1:
         old = None  # what was between them is compacted
     secret = record.sensitive or above

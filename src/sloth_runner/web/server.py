@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from sloth_runner.errors import UsageError
+from sloth_runner.state.bells import ring
 from sloth_runner.web.application import Site
 from sloth_runner.web.desk import Desk
 from sloth_runner.web.doors import Doors
@@ -22,7 +23,6 @@ from sloth_runner.web.index.index import Index
 from sloth_runner.web.index.keeper import Keeper
 from sloth_runner.web.index.pulse import Pulse
 from sloth_runner.web.options import Options, check
-from sloth_runner.web.ring import ring
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
@@ -42,7 +42,7 @@ def serve(app: App, options: Options, ready: Callable[[Callable[[], str]], None]
     desk = Desk(app.sibling)
     hub, index, pulse = Hub(), Index(app.settings.shared_prefixes), Pulse(app.clock)
     house = House(options, desk, doors, hub, index, pulse, app.clock)
-    keeper = Keeper(app.sibling, ring, hub.tell, index, pulse)
+    keeper = Keeper(app.sibling, lambda app: ring(app.store()), hub.tell, index, pulse)
     house.trouble = lambda: keeper.trouble
     site = Site(house)
     config = uvicorn.Config(

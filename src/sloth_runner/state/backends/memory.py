@@ -6,6 +6,7 @@ import threading
 import time
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Conflict
@@ -23,11 +24,13 @@ class MemoryStore:
     traits = TRAITS
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.traits = self.traits._replace(watch=self._watch)
         self._clock = clock
         self._entries: dict[str, tuple[Entry, float | None]] = {}
         self._keys: list[str] = []
         self._last: Rev = 0
         self._guard = threading.RLock()
+        self._bells: list[_Bell] = []
 
     def get(self, key: str) -> Entry | None:
         """See Store."""
@@ -62,13 +65,27 @@ class MemoryStore:
             failed = [c.key for c, rev in zip(changes, found, strict=True) if not holds(c.expect, rev)]
             if failed:
                 raise Conflict("the store changed meanwhile", keys=failed)
-            return [
+            revs = [
                 rev if isinstance(change, Check) else self._put(change)
                 for change, rev in zip(changes, found, strict=True)
             ]
+            for bell in self._bells:
+                bell.rung([change.key for change in changes if isinstance(change, Change)])
+            return revs
 
     def close(self) -> None:
         """See Store; what was in it stays until the object is gone."""
+
+    @contextmanager
+    def _watch(self, prefix: str) -> Iterator[_Bell]:
+        bell = _Bell(prefix, self._guard)
+        with self._guard:
+            self._bells.append(bell)
+        try:
+            yield bell
+        finally:
+            with self._guard:
+                self._bells.remove(bell)
 
     def _put(self, change: Change) -> Rev:
         if change.value is None:
@@ -81,6 +98,27 @@ class MemoryStore:
         until = None if change.lease is None else self._clock() + change.lease
         self._entries[change.key] = (Entry(change.key, change.value, self._last), until)
         return self._last
+
+
+class _Bell:
+    """A Doorbell for the keys that start with ``prefix``, on commits made under ``guard``."""
+
+    def __init__(self, prefix: str, guard: threading.RLock) -> None:
+        self._prefix = prefix
+        self._news = threading.Condition(guard)
+        self._keys: dict[str, None] = {}
+
+    def __call__(self, seconds: float) -> Sequence[str]:
+        """See Doorbell."""
+        with self._news:
+            self._news.wait_for(lambda: self._keys, seconds)
+            told, self._keys = tuple(self._keys), {}
+            return told
+
+    def rung(self, keys: Sequence[str]) -> None:
+        """These were put or deleted."""
+        self._keys.update(dict.fromkeys(key for key in keys if key.startswith(self._prefix)))
+        self._news.notify_all()
 
 
 def open_store(url: str, options: Options) -> MemoryStore:
