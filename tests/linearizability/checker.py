@@ -4,6 +4,19 @@ The search is Wing and Gong's (1993) with the memory that Lowe (2017) added: ope
 after the other, each only when none that is left out had ended before it began; a set of operations already ordered
 and the state that they left are never tried twice. An operation whose outcome is unknown may stand anywhere after its
 call, or nowhere. A search that takes too long has proven nothing, and is a failure like any other.
+
+Operations of unknown outcome would make it endless: of n of them any part may have taken effect. Two things are not
+tried, and both leave every verdict as it is:
+
+- *What used more.* Of two beginnings with the same known operations and the same state, the one that used all the
+  unknown ones that the other did, and more, is dropped. Whatever may follow it may follow the other one: when an
+  operation may come next depends on its own call and on the known ones that are left, which are the same; and those
+  of unknown outcome that are left to the one are left to the other.
+- *What is alike.* Of unknown operations that leave every state alike (``Model.alike``), only the one that was called
+  first is tried of those not used yet. An order that has a later one in its place stays an order if the two change
+  places (or the earlier comes in, where it stood nowhere): the earlier may stand wherever the later did, since it was
+  called before; the later may stand where the earlier did, which is further on, and what may come next at one time
+  may at any later one. Neither ends, so neither has to come before anything.
 """
 
 from __future__ import annotations
@@ -14,6 +27,8 @@ from math import inf
 from typing import Any, NamedTuple, Protocol
 
 Request = tuple[Any, ...]
+STEPS = 256
+"""Steps of the search between two looks at the clock."""
 
 
 class Op(NamedTuple):
@@ -58,6 +73,11 @@ class Model(Protocol):
         it ``failed``), as operations of unknown outcome."""
         ...
 
+    def alike(self, op: Op) -> Hashable:
+        """Something that is equal for two operations of unknown outcome only if ``step`` makes the same of any state
+        for both, or states between which nothing that may follow in this history can tell."""
+        ...
+
     def show(self, op: Op) -> str:
         """Request and result, for people."""
         ...
@@ -91,55 +111,102 @@ def check(
 
 
 def is_linearizable(model: Model, ops: Sequence[Op], late: Callable[[], bool] = lambda: False) -> bool:
-    """The search proper. Raises TooLong."""
+    """The search proper; it asks every ``STEPS`` steps whether it is ``late``. Raises TooLong."""
     search = _Search(model, ops)
-    stack = [(0, model.start)]
-    seen = {stack[0]}
+    memory = _Memory()
+    stack = [_Begun(0, 0, model.start)]
+    memory.add(stack[0])
     count = 0
     while stack:
-        done, state = stack.pop()
-        if done & search.known == search.known:
+        begun = stack.pop()
+        if begun.known == search.all_known:
             return True
+        if begun not in memory:
+            continue
         count += 1
-        if count % 256 == 0 and late():
+        if count % STEPS == 0 and late():
             raise TooLong
-        for following in search.after(done, state):
-            if following not in seen:
-                seen.add(following)
-                stack.append(following)
+        stack += [following for following in search.after(begun) if memory.add(following)]
     return False
+
+
+class _Begun(NamedTuple):
+    """The beginning of an order: which known and which unknown operations are in it (bits), and what they left."""
+
+    known: int
+    unknown: int
+    state: Hashable
+
+
+class _Memory:
+    """What was begun, without what used more unknown operations than something else did for the same."""
+
+    def __init__(self) -> None:
+        self._least: dict[tuple[int, Hashable], list[int]] = {}
+
+    def add(self, begun: _Begun) -> bool:
+        """Whether it is worth going on with."""
+        used = begun.unknown
+        others = self._least.setdefault((begun.known, begun.state), [])
+        if any(other & used == other for other in others):
+            return False
+        others[:] = [other for other in others if other & used != used]
+        others.append(used)
+        return True
+
+    def __contains__(self, begun: _Begun) -> bool:
+        """Whether it still is: nothing better came since."""
+        return begun.unknown in self._least[begun.known, begun.state]
 
 
 class _Search:
     def __init__(self, model: Model, ops: Sequence[Op]) -> None:
         self._model = model
-        self._ops = sorted(ops, key=lambda op: op.call)
-        self.known = sum(1 << i for i, op in enumerate(self._ops) if op.known)
-        self._readers = sum(1 << i for i, op in enumerate(self._ops) if op.known and model.reads(op))
+        by_call = sorted(ops, key=lambda op: op.call)
+        self._known = [op for op in by_call if op.known]
+        self._unknown = [op for op in by_call if not op.known]
+        self._alike = [model.alike(op) for op in self._unknown]
+        self.all_known = (1 << len(self._known)) - 1
+        self._readers = sum(1 << i for i, op in enumerate(self._known) if model.reads(op))
 
-    def after(self, done: int, state: Hashable) -> list[tuple[int, Hashable]]:
-        """What the order may go on with; the likeliest last, as it is tried first."""
-        found: list[tuple[float, int, Hashable]] = []
-        for i, op in self._open(done):
+    def after(self, begun: _Begun) -> list[_Begun]:
+        """What the order may go on with; the likeliest last, as it is tried first: what is known, by its end."""
+        known, unknown, state = begun
+        following, bound = self._open(known)
+        found: list[tuple[float, _Begun]] = []
+        for i, op in following:
             for left in self._model.step(state, op):
                 if left == state and self._readers >> i & 1:
                     # What only reads, and fits here, may stand here in any order there is.
-                    return [(done | 1 << i, left)]
-                found.append((op.ret, done | 1 << i, left))
+                    return [_Begun(known | 1 << i, unknown, left)]
+                found.append((op.ret, _Begun(known | 1 << i, unknown, left)))
         found.sort(key=lambda one: one[0], reverse=True)
-        return [(mask, left) for _, mask, left in found]
+        return self._besides(begun, bound) + [one for _, one in found]
 
-    def _open(self, done: int) -> list[tuple[int, Op]]:
-        """Those left before which none that is left had ended."""
-        out: list[tuple[int, Op]] = []
-        bound = inf
-        for i, op in enumerate(self._ops):
+    def _besides(self, begun: _Begun, bound: float) -> list[_Begun]:
+        """The same with an operation of unknown outcome that was called until ``bound``: one of each kind."""
+        known, unknown, state = begun
+        out = []
+        tried = set()
+        for i, op in enumerate(self._unknown):
             if op.call > bound:
                 break
-            if not done >> i & 1:
+            if not unknown >> i & 1 and self._alike[i] not in tried:
+                tried.add(self._alike[i])
+                out += [_Begun(known, unknown | 1 << i, left) for left in self._model.step(state, op)]
+        return out
+
+    def _open(self, known: int) -> tuple[list[tuple[int, Op]], float]:
+        """Those known and left before which none that is left had ended; and the first end of those."""
+        out: list[tuple[int, Op]] = []
+        bound = inf
+        for i, op in enumerate(self._known):
+            if op.call > bound:
+                break
+            if not known >> i & 1:
                 out.append((i, op))
                 bound = min(bound, op.ret)
-        return [(i, op) for i, op in out if op.call <= bound]
+        return [(i, op) for i, op in out if op.call <= bound], bound
 
 
 def as_unknown(op: Op) -> Op:

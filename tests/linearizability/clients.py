@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, Protocol
 from sloth_runner.state.layout import store_key
 from sloth_runner.state.locks import Held
 from sloth_runner.state.store import ABSENT, ANY, PRESENT, Change, Check
+from tests.linearizability.cells import Cells
 from tests.linearizability.checker import Model, Request
 from tests.linearizability.locked import Locked
-from tests.linearizability.models import Cells, Records
+from tests.linearizability.models import Records
 from tests.linearizability.perform import LOCK, SPACES, Outcome
 
 

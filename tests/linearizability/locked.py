@@ -1,6 +1,8 @@
 """Why: what one client alone would see of a lock, and of a value that is written under it, is said once.
 
-Time takes part: a lease that was given may not end before its time, nor be there long after it.
+Time takes part: a lease that was given may not end before its time, nor be there long after it. What ends after
+everything else in a history might as well last for ever, and is written so: then it doesn't count when exactly it was
+given.
 """
 
 from __future__ import annotations
@@ -32,11 +34,18 @@ class Locked:
     token, identity); ``("renew", name, held, ttl)``, ``("release", name, held)``, ``("write", name, held, value)``
     whether it was done; ``("break", name)`` None (it was free) or (token, whether it was done); ``("info", name)``
     None or (token, identity); ``("read", name)`` the value.
+
+    ``over``: when the last known operation ended. ``unseen``: identities and values that no result shows. Nothing
+    else is compared with them, so that of operations of unknown outcome they can't be told apart.
     """
 
-    def __init__(self, lag: float, slack: float) -> None:
+    def __init__(
+        self, lag: float, slack: float, over: float = inf, unseen: frozenset[str] = frozenset()
+    ) -> None:
         self._lag = lag
         self._slack = slack
+        self._over = over
+        self._unseen = unseen
 
     @property
     def start(self) -> Lock:
@@ -61,7 +70,8 @@ class Locked:
 
     def parts(self, ops: Sequence[Op]) -> list[tuple[Model, list[Op]]]:
         """See Model: one lock has no parts."""
-        return [(self, list(ops))]
+        over = max((op.ret for op in ops if op.known), default=-inf)
+        return [(Locked(self._lag, self._slack, over, _never_shown(ops)), list(ops))]
 
     def reads(self, op: Op) -> bool:
         """See Model. Who finds a lease ended says something of all that comes later, but changes nothing."""
@@ -81,6 +91,17 @@ class Locked:
             return []
         ttl: float = op.request[3]
         return [as_unknown(op)] * (min(lost, int((op.ret - op.call) / ttl)) if failed else lost)
+
+    def alike(self, op: Op) -> Hashable:
+        """See Model. A lease begins when it is given, so the call counts, unless it outlasts the history."""
+        verb, _, *args = op.request
+        if verb == "acquire":
+            return verb, self._told(op, args[0]), self._early(op, args[1])
+        if verb == "renew":
+            return verb, args[0].token, self._early(op, args[1])
+        if verb == "write":
+            return verb, args[0].token, self._told(op, args[1])
+        return (verb, args[0].token) if verb == "release" else verb
 
     def show(self, op: Op) -> str:
         """See Model."""
@@ -104,13 +125,24 @@ class Locked:
         _, _, identity, ttl = op.request
         if token != state.token + 1:
             return ()
+        holder = self._told(op, identity)
         return tuple(
-            self._leased(free._replace(token=token, holder=identity), op, ttl)
-            for free in self._free(state, op)
+            self._leased(free._replace(token=token, holder=holder), op, ttl) for free in self._free(state, op)
         )
 
     def _leased(self, state: Lock, op: Op, ttl: float) -> Lock:
-        return state._replace(early=op.call + ttl - self._slack, late=op.ret + ttl + self._lag)
+        late = op.ret + ttl + self._lag
+        return state._replace(early=self._early(op, ttl), late=inf if late >= self._over else late)
+
+    def _early(self, op: Op, ttl: float) -> float:
+        """When a lease ends at the earliest. (What is of unknown outcome may find it ended at any time: it ends
+        never.)"""
+        early: float = op.call + ttl - self._slack
+        return inf if early > self._over else early
+
+    def _told(self, op: Op, what: str) -> str | None:
+        """An identity or a value that is put, as far as anybody can tell: "" is neither."""
+        return "" if not op.known and what in self._unseen else what
 
     def _broken(self, state: Lock, op: Op) -> tuple[Lock, ...]:
         if op.result is None:
@@ -132,7 +164,11 @@ class Locked:
     def _done(self, state: Lock, op: Op, verb: str, args: Sequence[Any]) -> Lock:
         if verb == "renew":
             return self._leased(state, op, args[1])
-        return state._replace(holder=None) if verb == "release" else state._replace(value=args[1])
+        return (
+            state._replace(holder=None)
+            if verb == "release"
+            else state._replace(value=self._told(op, args[1]))
+        )
 
     def _unknown(self, state: Lock, op: Op) -> tuple[Lock, ...]:
         verb, _, *args = op.request
@@ -143,6 +179,21 @@ class Locked:
         if verb == "break":
             return (state._replace(token=state.token + 1, holder=None),)
         return (self._done(state, op, verb, args),) if args[0].token == state.token else ()
+
+
+def _never_shown(ops: Sequence[Op]) -> frozenset[str]:
+    """The identities and the values of operations of unknown outcome, without those that a result shows."""
+    put: set[str] = set()
+    shown: set[str] = set()
+    for op in ops:
+        verb, _, *args = op.request
+        if not op.known and verb in ("acquire", "write"):
+            put.add(args[verb == "write"])
+        elif verb == "read":
+            shown.add(op.result)
+        elif verb in ("acquire", "info") and isinstance(op.result, tuple):
+            shown.add(op.result[-1])
+    return frozenset(put - shown)
 
 
 def _asked(argument: Any) -> str:

@@ -1,26 +1,35 @@
-"""Why: what one client alone would see of a store and of state is said once, for the checker.
+"""Why: what one client alone would see of a store, its entries through its own verbs, is said once, for the checker.
 
-``Records`` are a store's entries through its own verbs; ``Cells`` are keys through ``State``: registers, counters and
-lists.
+What commits of unknown outcome put is often never seen. Each such value is as good as any other, and where nothing
+can tell them apart they are taken for one, ``UNSEEN``, so that the checker need not try what differs by them alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 from sloth_runner.state.store import ABSENT, ANY, PRESENT, Change, Check
 from tests.linearizability.checker import Model, Op
 
 
+class Unseen:
+    def __repr__(self) -> str:
+        return "something that nobody saw"
+
+
+UNSEEN: Final = Unseen()
+"""A value that no result shows."""
+
+
 class Record(NamedTuple):
     """An entry: value (None: absent), Rev (None: not known, its writer's reply was lost), the highest Rev known."""
 
-    value: bytes | None = None
+    value: bytes | Unseen | None = None
     rev: int | None = ABSENT
     high: int = 0
 
-    def seen_as(self, value: bytes | None, rev: int) -> Record | None:
+    def seen_as(self, value: bytes | Unseen | None, rev: int) -> Record | None:
         """The same after it was read as this; None if it can't be."""
         if value != self.value:
             return None
@@ -36,7 +45,7 @@ class Record(NamedTuple):
             return self.value is None
         return self.value is not None and expect in (PRESENT, self.rev)
 
-    def put(self, value: bytes | None, rev: int | None) -> Record | None:
+    def put(self, value: bytes | Unseen | None, rev: int | None) -> Record | None:
         """The record after a put that gave ``rev``, or a delete; None if that Rev can't be."""
         if value is None:
             return Record(None, ABSENT, self.high) if rev in (ABSENT, None) else None
@@ -47,10 +56,15 @@ class Record(NamedTuple):
 
 class Records:
     """Requests: ``("entry", key)`` gives None or (value, rev); ``("scan", prefix, after, limit, reverse)`` gives
-    (key, value, rev) …; ``("commit", changes)`` gives ("done", revs) or ("conflict", keys)."""
+    (key, value, rev) …; ``("commit", changes)`` gives ("done", revs) or ("conflict", keys).
 
-    def __init__(self, keys: Iterable[str]) -> None:
+    ``unseen``: values that no result shows. Nothing else is ever compared with a value (expectations are held against
+    Revs), so they can't be told apart where they are put by commits of unknown outcome.
+    """
+
+    def __init__(self, keys: Iterable[str], unseen: frozenset[bytes] = frozenset()) -> None:
         self._keys = sorted(keys)
+        self._unseen = unseen
         self._place = {key: i for i, key in enumerate(self._keys)}
 
     @property
@@ -73,7 +87,7 @@ class Records:
     def parts(self, ops: Sequence[Op]) -> list[tuple[Model, list[Op]]]:
         """See Model."""
         groups = group(self._keys, [(self._of(op), op) for op in ops])
-        return [(Records(keys), part) for keys, part in groups]
+        return [(Records(keys, _never_shown(part)), part) for keys, part in groups]
 
     def reads(self, op: Op) -> bool:
         """See Model."""
@@ -84,6 +98,14 @@ class Records:
     def besides(self, op: Op, lost: int, failed: bool) -> list[Op]:
         """See Model."""
         return []
+
+    def alike(self, op: Op) -> Hashable:
+        """See Model."""
+        if op.request[0] != "commit":
+            return op.request
+        return tuple(
+            (c.key, c.expect, *([self._put(c, op)] if isinstance(c, Change) else [])) for c in op.request[1]
+        )
 
     def show(self, op: Op) -> str:
         """See Model."""
@@ -140,6 +162,10 @@ class Records:
             return None
         return self._read(state, {key: (value, rev) for key, value, rev in result})
 
+    def _put(self, change: Change, op: Op) -> bytes | Unseen | None:
+        """What a change puts, as far as anybody can tell."""
+        return UNSEEN if not op.known and change.value in self._unseen else change.value
+
     def _commit(
         self, state: tuple[Record, ...], changes: Sequence[Change | Check], op: Op
     ) -> tuple[Record, ...] | None:
@@ -157,128 +183,13 @@ class Records:
             at = self._place[change.key]
             record: Record | None = out[at]
             if isinstance(change, Change):
-                record = out[at].put(change.value, rev)
+                record = out[at].put(self._put(change, op), rev)
             elif rev is not None:
                 record = out[at].seen_as(out[at].value, rev)
             if record is None:
                 return None
             out[at] = record
         return tuple(out)
-
-
-class Cell(NamedTuple):
-    """A key of State: its value (None: none) and the number of its last revision."""
-
-    value: Any = None
-    number: int = 0
-
-    def set(self, value: Any) -> Cell:
-        """The cell after a change."""
-        return Cell(value, self.number + 1)
-
-
-Edit = Callable[..., tuple[Cell, Any]]
-"""(cell, *arguments) -> the cell after it, and what its caller gets."""
-
-
-def _set(cell: Cell, value: Any) -> tuple[Cell, Any]:
-    return (cell, False) if cell.value == value else (cell.set(value), True)
-
-
-def _delete(cell: Cell) -> tuple[Cell, Any]:
-    return (cell, False) if cell.value is None else (cell.set(None), True)
-
-
-def _absent(cell: Cell, value: Any) -> tuple[Cell, Any]:
-    return (cell.set(value), True) if cell.value is None else (cell, False)
-
-
-def _swap(cell: Cell, old: Any, new: Any) -> tuple[Cell, Any]:
-    return (cell.set(new), True) if cell.value == old else (cell, False)
-
-
-def _add(cell: Cell, delta: int) -> tuple[Cell, Any]:
-    total = (cell.value or 0) + delta
-    return cell.set(total), total
-
-
-def _push(cell: Cell, value: Any) -> tuple[Cell, Any]:
-    items = (*(cell.value or ()), value)
-    return cell.set(items), len(items)
-
-
-def _pop(cell: Cell, end: str) -> tuple[Cell, Any]:
-    if not cell.value:
-        return cell, None
-    item = cell.value[-1 if end == "last" else 0]
-    return cell.set(cell.value[:-1] if end == "last" else cell.value[1:]), item
-
-
-EDITS: dict[str, Edit] = {
-    "set": _set, "delete": _delete, "absent": _absent, "swap": _swap, "add": _add, "push": _push, "pop": _pop,
-}  # fmt: skip
-
-
-class Cells:
-    """Requests: ``(edit, key, …)`` of EDITS give what State gives; ``("get", key)`` the value; ``("row", key)``
-    None or (value, number); ``("rows", prefix)`` (key, value, number) …"""
-
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._keys = sorted(keys)
-        self._place = {key: i for i, key in enumerate(self._keys)}
-
-    @property
-    def start(self) -> tuple[Cell, ...]:
-        """Nothing was ever set."""
-        return (Cell(),) * len(self._keys)
-
-    def step(self, state: tuple[Cell, ...], op: Op) -> Iterable[Hashable]:
-        """See Model."""
-        verb, name, *args = op.request
-        if verb == "rows":
-            rows = tuple(
-                (key, *cell)
-                for key, cell in zip(self._keys, state, strict=True)
-                if key.startswith(name) and cell.value is not None
-            )
-            return (state,) if rows == op.result else ()
-        cell = state[self._place[name]]
-        if verb == "get":
-            return (state,) if op.result == cell.value else ()
-        if verb == "row":
-            return (state,) if op.result == (None if cell.value is None else cell) else ()
-        after, result = EDITS[verb](cell, *args)
-        if op.known and result != op.result:
-            return ()
-        if after is cell:
-            return (state,) if op.known else ()
-        at = self._place[name]
-        return ((*state[:at], after, *state[at + 1 :]),)
-
-    def parts(self, ops: Sequence[Op]) -> list[tuple[Model, list[Op]]]:
-        """See Model."""
-        groups = group(self._keys, [(self._of(op), op) for op in ops])
-        return [(Cells(keys), part) for keys, part in groups]
-
-    def reads(self, op: Op) -> bool:
-        """See Model."""
-        verb = op.request[0]
-        if verb in ("get", "row", "rows"):
-            return True
-        return op.known and verb != "add" and (op.result is False or op.result is None)
-
-    def besides(self, op: Op, lost: int, failed: bool) -> list[Op]:
-        """See Model."""
-        return []
-
-    def show(self, op: Op) -> str:
-        """See Model."""
-        verb, *args = op.request
-        return f"{verb} {' '.join(map(str, args))}  {op.result if op.known else 'unknown'}"
-
-    def _of(self, op: Op) -> list[str]:
-        verb, name, *_ = op.request
-        return [key for key in self._keys if key.startswith(name)] if verb == "rows" else [name]
 
 
 def group(keys: Sequence[str], ops: Sequence[tuple[list[str], Op]]) -> list[tuple[list[str], list[Op]]]:
@@ -299,6 +210,21 @@ def group(keys: Sequence[str], ops: Sequence[tuple[list[str], Op]]) -> list[tupl
     for touched, op in ops:
         out[find(touched[0] if touched else keys[0])][1].append(op)
     return [part for part in out.values() if part[1]]
+
+
+def _never_shown(ops: Sequence[Op]) -> frozenset[bytes]:
+    """The values that commits of unknown outcome put, without those that a result shows."""
+    put: set[bytes] = set()
+    shown: set[bytes] = set()
+    for op in ops:
+        verb, *args = op.request
+        if verb == "entry":
+            shown.update(() if op.result is None else op.result[:1])
+        elif verb == "scan":
+            shown.update(value for _, value, _ in op.result)
+        elif not op.known:
+            put.update(c.value for c in args[0] if isinstance(c, Change) and c.value is not None)
+    return frozenset(put - shown)
 
 
 def _puts(changes: Sequence[Change | Check]) -> bool:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sloth_runner.state.locks import Held, Owner
 from sloth_runner.state.store import ABSENT, ANY, Change, Check
+from tests.linearizability.cells import EDITS, Cell, Cells
 from tests.linearizability.checker import (
     Model,
     Op,
@@ -23,7 +24,7 @@ from tests.linearizability.checker import (
     story,
 )
 from tests.linearizability.locked import Locked
-from tests.linearizability.models import EDITS, Cell, Cells, Records
+from tests.linearizability.models import Records
 from tests.linearizability.perform import BY
 
 A, B = "lin1\x1fk\x1fa", "lin2\x1fk\x1fb"
