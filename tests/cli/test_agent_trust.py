@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from sloth_runner import __version__
+from sloth_runner.moments import iso
+from sloth_runner.trust.authority import Authority
+from sloth_runner.trust.folder import Folder
 from tests.cli.kit import Cli
+from tests.daemon.kit import new_id, serving
 
 
 def test_what_is_wrong_changes_nothing(cli: Cli) -> None:
@@ -48,6 +55,29 @@ def test_a_failed_enrolment_frees_the_name(cli: Cli) -> None:
     assert result.code != 0
     (cli.work / "there" / "agent.pem").rmdir()
     assert 'web1 = "grpc://127.0.0.1"' in cli.ok(*argv, sys.executable, "--no-service")
+
+
+def test_the_list_shows_versions_and_certificates(cli: Cli, tmp_path: Path) -> None:
+    cli.now = time.time()  # as the agent's clock
+    cli.ok("agent", "ca", "init")
+    cli.ok("agent", "keygen", "web1", "--folder", str(tmp_path / "agent"))
+    cli.ok("agent", "sign", str(tmp_path / "agent" / "agent.csr"))
+    authority = Authority(Folder(cli.home / "agents"), time.time, new_id)
+    with serving(tmp_path, authority) as place:
+        cli.ok("agent", "add", "web1", place.url)
+        listed = json.loads(cli.ok("agent", "list", "--check", "-o", "json"))
+        rows = {row["name"]: row for row in listed["agents"]}
+        assert [rows[name]["version"] for name in ("local", "web1")] == [__version__] * 2
+        until = authority.find("web1").until
+        assert rows["web1"]["certificate"] == {"until": iso(until), "revoked": None, "good": True}
+        assert rows["local"]["certificate"] is None
+        text = cli.ok("agent", "list", "--check")
+        assert f"until {iso(until)[:10]}" in text
+        assert f"version {__version__}" in text
+        cli.ok("agent", "revoke", "web1", "--yes")
+    assert "revoked" in cli.ok("agent", "list")
+    (row,) = [r for r in json.loads(cli.ok("agent", "list", "-o", "json"))["agents"] if r["name"] == "web1"]
+    assert (row["certificate"]["good"], row["version"]) == (False, None)
 
 
 @pytest.mark.parametrize("python", ["/opt/a b/python", "/usr/bin/python3"])

@@ -35,8 +35,8 @@ def list_agents(shell: Shell, check: bool) -> int:
     elif shell.mode == "json":
         shell.document("agent.list", told.listing(app, rows, checked=check))
     else:
-        headers = ["AGENT", "URL", "GROUPS", "TAGS", "STATE", "REACHABLE"]
-        shell.table(headers, [_cells(row) for row in rows], flexible=(1, 2, 5))
+        headers = ["AGENT", "URL", "GROUPS", "TAGS", "STATE", "CERTIFICATE", "REACHABLE"]
+        shell.table(headers, [_cells(row) for row in rows], flexible=(1, 2, 6))
     return 6 if any(row["reachable"] is False for row in rows) else 0
 
 
@@ -44,7 +44,7 @@ def _cells(row: Document) -> list[str]:
     if row["reachable"] is None:
         reachable = "-"
     elif row["reachable"]:
-        reachable = f"yes, as {row['user']} in {took(row['seconds'])}"
+        reachable = f"yes, as {row['user']} in {took(row['seconds'])}, version {row['version']}"
     else:
         reachable = f"no: {row['problem']}"
     state = "yes" if row["has_state"] else "no"
@@ -54,5 +54,14 @@ def _cells(row: Document) -> list[str]:
         ", ".join(row["groups"]) or "-",
         ", ".join(row["tags"]) or "-",
         state,
+        _certificate(row["certificate"]),
         reachable,
     ]
+
+
+def _certificate(row: Document | None) -> str:
+    if row is None:
+        return "-"
+    if row["revoked"]:
+        return "revoked"
+    return f"{'until' if row['good'] else 'ended'} {row['until'][:10]}"

@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sloth_runner.documents import Document
+from sloth_runner.moments import iso
 from sloth_runner.state.backends import public_url
 from sloth_runner.state.layout import LOCAL
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
 
-_UNKNOWN: Document = {"reachable": None, "seconds": None, "user": None, "problem": None, "next": []}
+_UNKNOWN: Document = {
+    "reachable": None, "seconds": None, "user": None, "version": None, "problem": None, "next": [],
+}  # fmt: skip
 
 
 def rows(app: App, reached: Mapping[str, Document] | None = None) -> list[Document]:
     """All agents: configured ones, and those that have state; ``reached`` is what a check has found."""
     having = set(app.namespaces())
+    certificates = _certificates(app)
     out: list[Document] = []
     listed = app.inventory.agents
     for name in app.known_agents():
@@ -30,9 +34,28 @@ def rows(app: App, reached: Mapping[str, Document] | None = None) -> list[Docume
             "tags": [] if configured is None else list(configured.tags),
             "configured": configured is not None or name == LOCAL,
             "has_state": name in having,
+            "certificate": certificates.get(name),
         }
         out.append({**row, **((reached or {}).get(name) or _UNKNOWN)})
     return out
+
+
+def _certificates(app: App) -> dict[str, Document]:
+    """By the names that our authority enrolled: when the certificate ends, since when it is void, and whether it is
+    good now. A name that was revoked and enrolled again is what it is now."""
+    authority = app.authority()
+    if not authority.exists:
+        return {}
+    now = app.clock()
+    return {
+        row.name: {
+            "until": iso(row.until),
+            "revoked": None if row.revoked is None else iso(row.revoked),
+            "good": row.revoked is None and row.until > now,
+        }
+        for row in authority.enrolled()
+        if row.role == "agent"
+    }
 
 
 def one(app: App, name: str) -> Document:

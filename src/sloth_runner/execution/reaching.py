@@ -16,7 +16,7 @@ Document = dict[str, Any]
 
 
 def reach(app: App, agents: Sequence[str]) -> dict[str, Document]:
-    """By agent: {"reachable", "seconds", "user", "problem", "next"}, as found just now."""
+    """By agent: {"reachable", "seconds", "user", "version", "problem", "next"}, as found just now."""
     transports = app.transports()
     found: dict[str, Document] = {}
     ways: dict[str, Transport] = {}
@@ -25,22 +25,22 @@ def reach(app: App, agents: Sequence[str]) -> dict[str, Document]:
             try:
                 ways[agent] = transports.to(agent)
             except SlothError as error:
-                found[agent] = _lost(error)
+                found[agent] = _row(problem=_why(error), next=error.next)
         if ways:
-            found |= transports.loop.run(_reach_all(ways))
+            found |= transports.loop.run(_reach_all(app, ways))
     finally:
         transports.close()
     return found
 
 
-async def _reach_all(ways: dict[str, Transport]) -> dict[str, Document]:
+async def _reach_all(app: App, ways: dict[str, Transport]) -> dict[str, Document]:
     import asyncio
 
-    rows = await asyncio.gather(*(_reach(way) for way in ways.values()))
+    rows = await asyncio.gather(*(_reach(app, *each) for each in ways.items()))
     return dict(zip(ways, rows, strict=True))
 
 
-async def _reach(way: Transport) -> Document:
+async def _reach(app: App, agent: str, way: Transport) -> Document:
     import time
 
     from sloth_runner.ops import OpError, WhoAmI
@@ -49,22 +49,35 @@ async def _reach(way: Transport) -> Document:
     try:
         await way.ready()
         result: Result = way.at_once(WhoAmI()) or await way.do(WhoAmI())
+        seconds = round(time.monotonic() - began, 6)
+        version = await _version(app, agent)
     except SlothError as error:
-        return _lost(error)
+        return _row(problem=_why(error), next=error.next)
     except OpError as error:
-        return {"reachable": False, "seconds": None, "user": None, "problem": str(error), "next": []}
-    seconds = round(time.monotonic() - began, 6)
-    return {
-        "reachable": True,
-        "seconds": seconds,
-        "user": getattr(result, "name", None),
-        "problem": None,
-        "next": [],
-    }
+        return _row(problem=str(error))
+    return _row(reachable=True, seconds=seconds, user=getattr(result, "name", None), version=version)
 
 
-def _lost(error: SlothError) -> Document:
-    return {"reachable": False, "seconds": None, "user": None, "problem": _why(error), "next": error.next}
+async def _version(app: App, agent: str) -> str:
+    """The version of what performs operations there: a service has its own, everywhere else it is what we sent."""
+    from sloth_runner import __version__
+
+    url = app.agent(agent).url
+    if not url.startswith("grpc://"):
+        return __version__
+    import json
+
+    from sloth_runner.transport.grpc import Dialer, parse
+    from sloth_runner.transports import access
+    from sloth_runner.trust.rpc import load
+
+    dialer = Dialer(load(app.environ), parse(url), access(app, agent))
+    return str(json.loads(await dialer.ask("Status", b"")).get("version"))
+
+
+def _row(**known: object) -> Document:
+    row = {"reachable": False, "seconds": None, "user": None, "version": None, "problem": None, "next": []}
+    return {**row, **known}
 
 
 def _why(error: SlothError) -> str:
