@@ -76,7 +76,14 @@ async def _version(app: App, agent: str) -> str:
 
 
 def _row(**known: object) -> Document:
-    row = {"reachable": False, "seconds": None, "user": None, "version": None, "problem": None, "next": []}
+    row: Document = {
+        "reachable": False,
+        "seconds": None,
+        "user": None,
+        "version": None,
+        "problem": None,
+        "next": [],
+    }
     return {**row, **known}
 
 
