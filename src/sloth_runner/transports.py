@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sloth_runner.transport.grpc import Access
     from sloth_runner.transport.remote import Remote
     from sloth_runner.transport.ssh import Jumps
+    from sloth_runner.trust.authority import Authority
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -30,6 +31,7 @@ class Transports:
         self.app = app
         self._made: dict[str, Transport] = {}
         self._jumps: Jumps | None = None
+        self._authority: Authority | None = None
 
     def to(self, agent: str) -> Transport:
         """The way to an agent. Raises AgentUnknown, BadConfig."""
@@ -59,6 +61,12 @@ class Transports:
             socket = self.app.getenv("SSH_AUTH_SOCK")
             self._jumps = Jumps(home, {"SSH_AUTH_SOCK": socket} if socket else {})
         return self._jumps
+
+    def access(self, agent: str) -> Access:
+        """What is needed to reach an enrolled agent now; see ``access``."""
+        if self._authority is None:
+            self._authority = self.app.authority()
+        return access(self._authority, agent, self.app.settings.host)
 
     def secret(self, entry: Agent, name: str | None, what: str) -> str | None:
         """A password that a variable holds. Raises BadConfig: the variable is not set."""
@@ -132,7 +140,7 @@ def _check_ssh(url: str) -> None:
 
 
 def _grpc(transports: Transports, entry: Agent) -> Transport:
-    from sloth_runner.trust.rpc import load
+    from sloth_runner.rpc import load
 
     app = transports.app
     try:
@@ -145,7 +153,7 @@ def _grpc(transports: Transports, entry: Agent) -> Transport:
     from sloth_runner.transport.grpc import GrpcLine
     from sloth_runner.transport.remote import Remote
 
-    line = GrpcLine(entry.url, lambda: access(app, entry.name), app.new_id, rpc)
+    line = GrpcLine(entry.url, lambda: transports.access(entry.name), app.new_id, rpc)
     return Remote(
         entry.name, line, password=transports.secret(entry, entry.sudo_password_env, "sudo's password")
     )
@@ -157,17 +165,16 @@ def _check_grpc(url: str) -> None:
     parse(url)
 
 
-def access(app: App, name: str) -> Access:
-    """What is needed to reach an enrolled agent now. Raises Unreachable (it is not enrolled), Corrupt."""
+def access(authority: Authority, name: str, host: str) -> Access:
+    """What is needed to reach an enrolled agent now, as the controller called ``host``. Raises Unreachable (it is not
+    enrolled), Corrupt."""
     from sloth_runner.transport.grpc import Access
 
-    authority = app.authority()
     try:
         enrolled = authority.find(name)
-        own = authority.credentials(app.settings.host)
+        own = authority.credentials(host)
     except Missing as error:
         raise Unreachable(error.message, unchanged=error.unchanged, next=error.next) from error
-    void = authority.void()
     return Access(
         enrolled.identity.host,
         own.key,
@@ -175,7 +182,7 @@ def access(app: App, name: str) -> Access:
         own.authority,
         authority.revocations(),
         authority.number(),
-        lambda: void(enrolled.enrolment),
+        lambda: authority.is_void(enrolled.enrolment),
         authority.due,
         lambda request: authority.renew(name, request, f"the request of {name}").pem(),
     )

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sloth_runner.daemon.holding import BUNDLE, Keeper
+from sloth_runner.rpc import load
 from sloth_runner.transport.grpc import SERVICE, Access, GrpcLine
 from sloth_runner.transport.remote import Remote
 from sloth_runner.trust.authority import Authority
 from sloth_runner.trust.folder import Folder
-from sloth_runner.trust.rpc import load
 
 METHODS = ("Status", "Request", "Accept", "Revoke", "Work")
 """All that an agent's service has."""
+AT_ONCE = 8
+"""Agents that are started at once."""
 
 
 def new_id() -> str:
@@ -47,7 +49,6 @@ class Place(NamedTuple):
         """What our controller needs."""
         row = self.authority.find(self.name)
         own = self.authority.credentials("host1")
-        void = self.authority.void()
         return Access(
             row.identity.host,
             own.key,
@@ -55,7 +56,7 @@ class Place(NamedTuple):
             own.authority,
             self.authority.revocations(),
             self.authority.number(),
-            lambda: void(row.enrolment),
+            lambda: self.authority.is_void(row.enrolment),
             self.authority.due,
             lambda request: self.authority.renew(self.name, request, "its request").pem(),
         )
@@ -91,16 +92,9 @@ def serving(
 ) -> Iterator[Place]:
     """The agent, as a process of its own, which ends with that status. ``home``: that of the user it runs as."""
     authority = authority or enrolled(folder)
-    argv = [sys.executable, "-m", "sloth_runner", "agent", "serve", "--folder", str(folder / "agent")]
-    environ = {**os.environ, "HOME": str(home or folder), "SLOTH_RUNNER_HOME": str(folder / "home")}
-    process = subprocess.Popen(
-        [*argv, "--listen", "127.0.0.1:0"], stderr=subprocess.PIPE, env=environ, cwd=folder, text=True
-    )
+    process = _started(folder / "agent", folder, home)
     try:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        assert "listens on" in line, line + process.stderr.read()
-        yield Place(folder, authority, "web1", int(line.rpartition(":")[2]), process.pid)
+        yield Place(folder, authority, "web1", _port(process), process.pid)
         assert ends or process.poll() is None, "the agent has ended"
     finally:
         if process.poll() is None:
@@ -108,6 +102,63 @@ def serving(
         assert process.wait(60) == ends
         assert process.stderr is not None
         process.stderr.close()
+
+
+class Agent(NamedTuple):
+    """One of many agents."""
+
+    name: str
+    url: str
+    pid: int
+
+
+@contextmanager
+def many(folder: Path, count: int) -> Iterator[list[Agent]]:
+    """So many agents, enrolled by the authority of the controller whose home is ``folder / "home"``. They may have
+    ended before they are told to."""
+    authority = Authority(Folder(folder / "home" / "agents"), time.time, new_id)
+    authority.init("tests")
+    names = [f"web{number:03}" for number in range(count)]
+    for name in names:
+        keeper = Keeper(Folder(folder / name), time.time, new_id)
+        _, bundle = authority.enroll(keeper.make_key(name), "its request")
+        keeper.folder.write(BUNDLE, bundle.pem())
+    processes: list[subprocess.Popen[str]] = []
+    try:
+        found: list[Agent] = []
+        for start in range(0, count, AT_ONCE):
+            wave = names[start : start + AT_ONCE]
+            processes += [_started(folder / name, folder) for name in wave]
+            ports = [_port(process) for process in processes[start:]]
+            pids = [process.pid for process in processes[start:]]
+            found += [
+                Agent(name, f"grpc://127.0.0.1:{port}", pid)
+                for name, port, pid in zip(wave, ports, pids, strict=True)
+            ]
+        yield found
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        for process in processes:
+            process.wait(60)
+            assert process.stderr is not None
+            process.stderr.close()
+
+
+def _started(own: Path, folder: Path, home: Path | None = None) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-m", "sloth_runner", "agent", "serve", "--folder", str(own)]
+    environ = {**os.environ, "HOME": str(home or folder), "SLOTH_RUNNER_HOME": str(folder / "home")}
+    return subprocess.Popen(
+        [*argv, "--listen", "127.0.0.1:0"], stderr=subprocess.PIPE, env=environ, cwd=folder, text=True
+    )
+
+
+def _port(process: subprocess.Popen[str]) -> int:
+    """Where it listens, as it says."""
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert "listens on" in line, line + process.stderr.read()
+    return int(line.rpartition(":")[2])
 
 
 async def call(port: int, host: str, method: str, key: bytes | None, shown: bytes | None, ca: bytes) -> Any:

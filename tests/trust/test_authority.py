@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -52,11 +53,10 @@ def test_what_is_revoked_is_void_and_its_name_free(tmp_path: Path) -> None:
     ours.init("ours")
     first = request("web1")
     _, bundle = ours.enroll(first, "the request")
-    is_void = ours.void()
     number = certs.identity_of(certs.load_certificate(bundle.certificate, "it"), "it").enrolment
-    assert not is_void(number)
+    assert not ours.is_void(number)
     ours.revoke("web1", "stolen")
-    assert is_void(number)
+    assert ours.is_void(number)
     with pytest.raises(AgentUnknown, match="revoked"):
         ours.find("web1")
     with pytest.raises(AgentUnknown):
@@ -80,6 +80,25 @@ def test_a_list_forgets_what_has_ended_by_itself(tmp_path: Path) -> None:
     clock.now += (DAYS + 1) * DAY
     ours.revoke("b", "")
     assert certs.load_revocations(ours.revocations(), ours.certificate(), "the list") == (3, frozenset())
+
+
+def test_what_another_process_does_is_known_at_once(tmp_path: Path) -> None:
+    ours, other = (
+        Authority(Folder(tmp_path / "ca"), Clock(), lambda: os.urandom(16).hex()) for _ in range(2)
+    )
+    ours.init("ours")
+    ours.enroll(request("web1"), "the request")
+    first = other.find("web1")
+    assert (other.number(), other.is_void(first.enrolment)) == (1, False)
+    ours.revoke("web1", "stolen")
+    assert (other.number(), other.is_void(first.enrolment)) == (2, True)
+    ours.enroll(request("web1", 2), "a new request")
+    assert other.find("web1").enrolment == f"{2:032x}"
+    own = other.credentials("host1")
+    (tmp_path / "ca" / "controller.pem").unlink()
+    ours.revoke("host1", "lost", CONTROLLER)
+    fresh = ours.credentials("host1")
+    assert other.credentials("host1") == fresh != own
 
 
 def test_our_own_certificate_is_renewed_in_time(tmp_path: Path) -> None:

@@ -100,10 +100,10 @@ def revoke(shell: Shell, name: str, reason: str, controller: bool, yes: bool) ->
 
 def _spread(shell: Shell) -> list[str]:
     """Bring the revocation list to all enrolled agents that are configured; those that were not reached."""
+    from sloth_runner.rpc import load
     from sloth_runner.transport.grpc import Dialer, parse
     from sloth_runner.transport.loop import Loop
     from sloth_runner.transports import access
-    from sloth_runner.trust.rpc import load
 
     app = shell.app()
     rpc = load(shell.world.environ)
@@ -114,7 +114,7 @@ def _spread(shell: Shell) -> list[str]:
 
     async def tell(name: str, url: str) -> str | None:
         try:
-            known = access(app, name)
+            known = access(authority, name, app.settings.host)
             await Dialer(rpc, parse(url), known).ask("Revoke", known.revocations)
         except Unreachable:
             return name

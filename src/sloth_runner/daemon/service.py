@@ -177,7 +177,7 @@ class Server:
     """A running agent. ``address``: host:port; port 0 takes a free one, which ``port`` tells."""
 
     def __init__(self, keeper: Keeper, address: str, environ: Mapping[str, str], build: str) -> None:
-        from sloth_runner.trust.rpc import load
+        from sloth_runner.rpc import load
 
         rpc = load(environ)
         self._keeper = keeper

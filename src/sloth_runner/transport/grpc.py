@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -94,7 +95,7 @@ class Dialer:
         import grpc.aio
 
         access = self._access
-        credentials = self._rpc.ssl_channel_credentials(access.authority, access.key, access.certificate)
+        credentials = _credentials(self._rpc, access.authority, access.key, access.certificate)
         options = [
             ("grpc.ssl_target_name_override", access.host),
             ("grpc.use_local_subchannel_pool", 1),
@@ -144,6 +145,12 @@ class Dialer:
             unchanged=["nothing was done there"],
             next=steps,
         )
+
+
+@lru_cache(maxsize=2)
+def _credentials(rpc: Any, authority: bytes, key: bytes, certificate: bytes) -> Any:
+    """What all connections show and believe: one context of TLS for all of them, not one for each."""
+    return rpc.ssl_channel_credentials(authority, key, certificate)
 
 
 class GrpcChannel:

@@ -9,7 +9,7 @@ others until it is revoked.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.errors import AgentUnknown, BadName, Corrupt, Foreign
@@ -62,13 +62,30 @@ class Credentials(NamedTuple):
     authority: bytes
 
 
+Stamp = tuple[int, int]
+
+
+class _Roll(NamedTuple):
+    """``agents.json`` as it was read: the list's number; all rows; those that are good by role and name; the numbers
+    of enrolments that are not."""
+
+    number: int
+    rows: tuple[Enrolled, ...]
+    good: Mapping[tuple[str, str], Enrolled]
+    void: frozenset[str]
+
+
 class Authority:
-    """The authority in ``folder``. ``clock``: seconds since the epoch; ``new_id``: 128 random bits in hex."""
+    """The authority in ``folder``. ``clock``: seconds since the epoch; ``new_id``: 128 random bits in hex.
+
+    What is only looked up is read once for each state of the files: a run asks for hundreds of agents."""
 
     def __init__(self, folder: Folder, clock: Callable[[], float], new_id: Callable[[], str]) -> None:
         self._folder = folder
         self._clock = clock
         self._new_id = new_id
+        self._roll: tuple[Stamp | None, _Roll] | None = None
+        self._made: tuple[tuple[Stamp | None, ...], Credentials, float] | None = None
 
     @property
     def exists(self) -> bool:
@@ -103,16 +120,16 @@ class Authority:
 
     def enrolled(self) -> list[Enrolled]:
         """All names that are or were enrolled, in order of their enrolment."""
-        return self._read()[1]
+        return list(self._known().rows)
 
     def find(self, name: str, role: str = AGENT) -> Enrolled:
         """The enrolment of a name that is good now. Raises AgentUnknown."""
-        rows = [row for row in self.enrolled() if row.role == role]
-        found = [row for row in rows if row.name == name and row.revoked is None]
-        if found:
-            return found[-1]
-        gone = any(row.name == name for row in rows)
-        known = sorted({row.name for row in rows if row.revoked is None})
+        roll = self._known()
+        found = roll.good.get((role, name))
+        if found is not None:
+            return found
+        gone = any(row.name == name for row in roll.rows if row.role == role)
+        known = sorted(one for kind, one in roll.good if kind == role)
         raise AgentUnknown(
             f"the {role} {name!r} was revoked" if gone else f"no {role} called {name!r} is enrolled",
             unchanged=["nothing was asked of it"],
@@ -160,32 +177,32 @@ class Authority:
 
     def number(self) -> int:
         """Of the latest revocation list."""
-        return self._read()[0]
+        return self._known().number
 
-    def void(self) -> Callable[[str], bool]:
-        """A function that says whether an agent's enrolment (its number) is not good any more; it looks at the files
-        again when they were changed."""
-        seen: tuple[int, int] | None = None
-        gone: frozenset[str] = frozenset()
-
-        def is_void(enrolment: str) -> bool:
-            nonlocal seen, gone
-            stamp = self._folder.stamp("agents.json")
-            if stamp != seen:
-                gone = frozenset(row.enrolment for row in self.enrolled() if row.revoked is not None)
-                seen = stamp
-            return enrolment in gone
-
-        return is_void
+    def is_void(self, enrolment: str) -> bool:
+        """Whether an agent's enrolment (its number) is not good any more. Raises FileMissing, Corrupt."""
+        return enrolment in self._known().void
 
     def credentials(self, name: str) -> Credentials:
         """Our own as a controller, made or renewed where that is due. Raises FileMissing, Corrupt."""
+        seen = self._own_stamps()
+        if self._made is not None and self._made[0] == seen and not self.due(self._made[2]):
+            return self._made[1]
         authority = self._folder.need("ca.pem", _NONE)
         with self._folder.turn("own"):
             key, pem = self._folder.read("controller.key"), self._folder.read("controller.pem")
             if key is None or pem is None or self._is_due(pem):
                 key, pem = self._own(name)
-        return Credentials(key, pem, authority)
+            made = Credentials(key, pem, authority)
+            self._made = (
+                self._own_stamps(),
+                made,
+                certs.until(certs.load_certificate(pem, "controller.pem")),
+            )
+        return made
+
+    def _own_stamps(self) -> tuple[Stamp | None, ...]:
+        return tuple([self._folder.stamp(name) for name in ("ca.pem", "controller.key", "controller.pem")])
 
     def can_sign(self) -> bool:
         """Whether the authority's key is on this machine."""
@@ -193,7 +210,7 @@ class Authority:
 
     def due(self, end: float) -> bool:
         """Whether a certificate that ends then should be renewed, if it can be."""
-        return self.can_sign() and end - self._clock() < DAYS * 86400 / 3
+        return end - self._clock() < DAYS * 86400 / 3 and self.can_sign()
 
     def _is_due(self, pem: bytes) -> bool:
         certificate = certs.load_certificate(pem, "controller.pem")
@@ -234,7 +251,24 @@ class Authority:
         steps = ("the authority's key is on the machine where it was made: sign there",)
         return certs.load_key(self._folder.need("ca.key", *steps), "ca.key")
 
+    def _known(self) -> _Roll:
+        """What is on file. Raises FileMissing, Corrupt, Foreign."""
+        stamp = self._folder.stamp("agents.json")
+        if self._roll is None or stamp is None or stamp != self._roll[0]:
+            self._read()
+        assert self._roll is not None
+        return self._roll[1]
+
     def _read(self) -> tuple[int, list[Enrolled]]:
+        """What is on file now, whatever was known."""
+        stamp = self._folder.stamp("agents.json")  # before it is read: what is newer is read again
+        number, rows = self._parse()
+        good = {(row.role, row.name): row for row in rows if row.revoked is None}
+        void = frozenset(row.enrolment for row in rows if row.revoked is not None)
+        self._roll = (stamp, _Roll(number, tuple(rows), good, void))
+        return number, rows
+
+    def _parse(self) -> tuple[int, list[Enrolled]]:
         data = self._folder.need("agents.json", _NONE)
         try:
             found = json.loads(data)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sloth_runner.errors import BadConfig
+from sloth_runner.rpc import load as load_grpc
 from sloth_runner.state.backends import etcd_pb as pb
 
 if TYPE_CHECKING:
@@ -93,21 +93,10 @@ class Dialer:
 
 
 def load(environ: Mapping[str, str]) -> Any:
-    """gRPC, kept from writing to standard error what errors say anyway (unless the user wants its log).
+    """gRPC, with what else the extra has. Raises ImportError."""
+    import google.protobuf.message_factory  # noqa: F401 - part of the same extra
 
-    It reads its settings from the process's environment while it is imported. Raises ImportError.
-    """
-    name = "GRPC_VERBOSITY"
-    quiet = name not in environ and name not in os.environ
-    if quiet:
-        os.environ[name] = "NONE"
-    try:
-        import google.protobuf.message_factory  # noqa: F401 - part of the same extra
-        import grpc
-    finally:
-        if quiet:
-            del os.environ[name]
-    return grpc
+    return load_grpc(environ)
 
 
 def _credentials(rpc: Any, tls: Tls) -> Any:

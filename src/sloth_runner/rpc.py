@@ -1,0 +1,28 @@
+"""Why: what is told to gRPC once, before it is imported, is told in one place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+_TOLD: Final = {
+    # Errors say what its log would, on standard error.
+    "GRPC_VERBOSITY": "NONE",
+    # It would have something to do in each child, between fork and exec, and one child in thirty dies of that: those
+    # that become another user first. What we fork runs a program at once and needs no gRPC.
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
+}
+
+
+def load(environ: Mapping[str, str]) -> Any:
+    """gRPC, told how to be where the user has not said otherwise: it reads that from the process's environment while
+    it is imported, and no child of ours finds it there. Raises ImportError."""
+    ours = {name: word for name, word in _TOLD.items() if name not in environ and name not in os.environ}
+    os.environ.update(ours)
+    try:
+        import grpc
+    finally:
+        for name in ours:
+            del os.environ[name]
+    return grpc
