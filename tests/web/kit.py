@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import signal
+import ssl
 import subprocess
 import threading
 from collections.abc import Mapping
@@ -38,10 +40,11 @@ class Reply(NamedTuple):
 
 
 class Ui:
-    """A UI that runs on ``home``'s state, with a session of its own."""
+    """A UI that runs on ``home``'s state, with a session of its own. ``tls``: how it is reached over TLS."""
 
-    def __init__(self, home: Home, *args: str) -> None:
+    def __init__(self, home: Home, *args: str, tls: ssl.SSLContext | None = None) -> None:
         self.home = home
+        self._tls = tls
         self._process = home.start("ui", "--port", "0", *args)
         self.link = self._first_line()
         self.origin = "{0.scheme}://{0.netloc}".format(urlsplit(self.link))
@@ -94,7 +97,11 @@ class Ui:
     ) -> Reply:
         """Any request. ``headers`` replace what is sent by itself; an empty one is left out."""
         given = {"Cookie": self.cookie, **(headers or {})}
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
+        connection = (
+            http.client.HTTPConnection(self.host, self.port, timeout=30)
+            if self._tls is None
+            else http.client.HTTPSConnection(self.host, self.port, timeout=30, context=self._tls)
+        )
         try:
             connection.putrequest(method, path, skip_host="Host" in given, skip_accept_encoding=True)
             if body is not None:
@@ -112,13 +119,17 @@ class Ui:
 
     def close(self) -> str:
         """End the server; returns what it said on stderr."""
-        self._process.terminate()
+        return self.end(signal.SIGTERM)[1]
+
+    def end(self, number: signal.Signals) -> tuple[int, str]:
+        """End the server by a signal; its exit status and what it said on stderr."""
+        self._process.send_signal(number)
         try:
             _, err = self._process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
             self._process.kill()
             _, err = self._process.communicate()
-        return err
+        return self._process.returncode, err
 
     def _first_line(self) -> str:
         assert self._process.stdout is not None

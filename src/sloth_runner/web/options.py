@@ -57,6 +57,8 @@ def check(options: Options) -> Options:
     """``options``, if they are safe. Raises UsageError."""
     if (options.certificate is None) != (options.key is None):
         raise UsageError("--tls-cert and --tls-key go together", unchanged=["nothing was started"])
+    if options.certificate is not None and options.key is not None:
+        _check_pair(options.certificate, options.key)
     if is_loopback(options.host):
         return options
     if options.certificate is None and not options.plain:
@@ -76,6 +78,27 @@ def check(options: Options) -> Options:
             next=["--name ui.example.org (may be given again), or --host with one address"],
         )
     return options
+
+
+def _check_pair(certificate: Path, key: Path) -> None:
+    """Raises UsageError: they can't be read, don't belong together, or the key wants a passphrase."""
+    import ssl
+
+    def nobody_to_ask() -> str:
+        raise UsageError(
+            f"the key in {key} is encrypted, and nobody is there to be asked for its passphrase",
+            unchanged=["nothing was started"],
+            next=[f"decrypt it: openssl pkey -in {key} -out decrypted.pem"],
+        )
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, nobody_to_ask)
+    except OSError as error:  # what is wrong with their contents is one, too
+        if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
+            why = f"the key in {key} is not that of the certificate in {certificate}"
+        else:
+            why = f"{certificate} and {key} are no certificate and its key, in PEM form, that can be read"
+        raise UsageError(why, system=str(error), unchanged=["nothing was started"]) from error
 
 
 def is_loopback(host: str) -> bool:
