@@ -13,7 +13,7 @@ from sloth_runner.plain import NamedTuple
 from sloth_runner.state import history
 from sloth_runner.state.difference import unified
 from sloth_runner.state.layout import HEAD, place, prefix_of
-from sloth_runner.state.record import Record, decode_record
+from sloth_runner.state.record import Record, decode_record, stands_since
 from sloth_runner.state.store import walk
 from sloth_runner.state.writer import load_blob
 
@@ -89,7 +89,10 @@ def difference(app: App, view: State, pair: Pair) -> Document:
 
 def between(store: Store, namespace: str, begin: float, end: float) -> Iterator[Difference]:
     """The keys that differ between two moments, in order."""
+    first = min(begin, end)
     for entry in walk(store, prefix_of(namespace, HEAD)):
+        if stands_since(entry.value, first):
+            continue
         last, key = decode_record(entry.value), place(entry.key).name
         try:
             old = history.in_force(store, namespace, key, last, begin)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sloth_runner.app import App
     from sloth_runner.ops import Result
     from sloth_runner.transport.base import Transport
+    from sloth_runner.transports import Transports
 
 Document = dict[str, Any]
 
@@ -27,20 +28,20 @@ def reach(app: App, agents: Sequence[str]) -> dict[str, Document]:
             except SlothError as error:
                 found[agent] = _row(problem=_why(error), next=error.next)
         if ways:
-            found |= transports.loop.run(_reach_all(app, ways))
+            found |= transports.loop.run(_reach_all(transports, ways))
     finally:
         transports.close()
     return found
 
 
-async def _reach_all(app: App, ways: dict[str, Transport]) -> dict[str, Document]:
+async def _reach_all(transports: Transports, ways: dict[str, Transport]) -> dict[str, Document]:
     import asyncio
 
-    rows = await asyncio.gather(*(_reach(app, *each) for each in ways.items()))
+    rows = await asyncio.gather(*(_reach(transports, *each) for each in ways.items()))
     return dict(zip(ways, rows, strict=True))
 
 
-async def _reach(app: App, agent: str, way: Transport) -> Document:
+async def _reach(transports: Transports, agent: str, way: Transport) -> Document:
     import time
 
     from sloth_runner.ops import OpError, WhoAmI
@@ -50,7 +51,7 @@ async def _reach(app: App, agent: str, way: Transport) -> Document:
         await way.ready()
         result: Result = way.at_once(WhoAmI()) or await way.do(WhoAmI())
         seconds = round(time.monotonic() - began, 6)
-        version = await _version(app, agent)
+        version = await _version(transports, agent)
     except SlothError as error:
         return _row(problem=_why(error), next=error.next)
     except OpError as error:
@@ -58,20 +59,19 @@ async def _reach(app: App, agent: str, way: Transport) -> Document:
     return _row(reachable=True, seconds=seconds, user=getattr(result, "name", None), version=version)
 
 
-async def _version(app: App, agent: str) -> str:
+async def _version(transports: Transports, agent: str) -> str:
     """The version of what performs operations there: a service has its own, everywhere else it is what we sent."""
     from sloth_runner import __version__
 
-    url = app.agent(agent).url
+    url = transports.app.agent(agent).url
     if not url.startswith("grpc://"):
         return __version__
     import json
 
+    from sloth_runner.rpc import load
     from sloth_runner.transport.grpc import Dialer, parse
-    from sloth_runner.transports import access
-    from sloth_runner.trust.rpc import load
 
-    dialer = Dialer(load(app.environ), parse(url), access(app, agent))
+    dialer = Dialer(load(transports.app.environ), parse(url), transports.access(agent))
     return str(json.loads(await dialer.ask("Status", b"")).get("version"))
 
 

@@ -125,6 +125,22 @@ def peek(data: bytes) -> tuple[object, float | None, bool]:
         raise _unreadable(data, error) from error
 
 
+def stands_since(data: bytes, moment: float) -> bool:
+    """Whether what these bytes record was written at ``moment`` (seconds since the epoch) or before, and does not
+    expire: then nothing about its key has changed since. A tenth of the cost of ``decode_record``, which is for those
+    of which this is not so, or that can't be read."""
+    core, at = (
+        data.find(_CORE_BYTES),
+        data.rfind(_TIME),
+    )  # behind the value stand only numbers and quoted texts
+    if core < 0 or at < core or data.find(_EXPIRY, 0, core) >= 0:
+        return False
+    try:
+        return float(data[at + len(_TIME) : data.index(b",", at + 1)]) <= moment
+    except ValueError:
+        return False
+
+
 class Glance(NamedTuple):
     """What of a head an index keeps. ``text``: the canonical text of a live value that may be searched (not a long
     one, not a sensitive one); ``present``: there is a value, unless it has expired."""
@@ -159,6 +175,7 @@ _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
 _VALUE = '","v":'
 _SIZE = ',"z":'
 _CORE = '"f":'
+_CORE_BYTES, _TIME, _EXPIRY = b'"f":', b',"t":', b'"x":'
 
 
 def _unreadable(data: bytes, error: Exception) -> SlothError:
@@ -178,4 +195,4 @@ def digest(record: Record) -> str:
 
 def digest_of(data: bytes) -> str:
     """The same digest, of a record's bytes."""
-    return sha256(data[data.index(b'"f":') : -1])
+    return sha256(data[data.index(_CORE_BYTES) : -1])
