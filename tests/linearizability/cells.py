@@ -117,7 +117,7 @@ class Cells:
             return True
         return op.known and verb != "add" and (op.result is False or op.result is None)
 
-    def besides(self, op: Op, lost: int, failed: bool) -> list[Op]:
+    def besides(self, op: Op, lost: int, failed: bool, others: Sequence[Op]) -> list[Op]:
         """See Model."""
         return []
 

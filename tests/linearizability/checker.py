@@ -68,9 +68,9 @@ class Model(Protocol):
         """Whether ``op`` has changed nothing, whatever it found."""
         ...
 
-    def besides(self, op: Op, lost: int, failed: bool) -> list[Op]:
+    def besides(self, op: Op, lost: int, failed: bool, others: Sequence[Op]) -> list[Op]:
         """What ``op``, during which so many replies were lost, may have done besides what its caller was told (or if
-        it ``failed``), as operations of unknown outcome."""
+        it ``failed``), as operations of unknown outcome. ``others``: all of the history that did not fail."""
         ...
 
     def alike(self, op: Op) -> Hashable:
@@ -259,26 +259,38 @@ def _cut(model: Model, ops: list[Op], wrong: Callable[[Sequence[Op]], bool]) -> 
     return found if wrong(found) else ops
 
 
-def story(model: Model, ops: Sequence[Op], failed: Sequence[tuple[Op, str]] = ()) -> str:
-    """A history for people: one line a call, by time, in milliseconds from its beginning; with the calls that are
-    said not to have been applied, and why."""
+def story(
+    model: Model, ops: Sequence[Op], failed: Sequence[tuple[Op, str]] = (), whole: Sequence[Op] = ()
+) -> str:
+    """A history for people: one line a call, by time, in milliseconds from its beginning.
+
+    With it the calls that are said not to have been applied, and why; and those of the ``whole`` history by the same
+    clients that are said to have found nothing to do. There is no order without them either: but it may be they that
+    did what nobody owns up to.
+    """
     if not ops:
         return "(empty)"
     begin = min(op.call for op in ops)
     end = max((op.ret for op in ops if op.known), default=inf)
-    rows = [(op, "") for op in ops]
+
+    def told(op: Op) -> str:
+        return model.show(as_unknown(op)).removesuffix("unknown")
+
+    rows = [(op, model.show(op)) for op in ops]
+    clients = {op.client for op in ops}
+    beside = [(op, f"{told(op)}not applied: {why}") for op, why in failed]
+    beside += [
+        (op, f"{model.show(op)}  (beside)")
+        for op in whole
+        if op.client in clients and op.known and model.reads(op) and op not in ops
+    ]
     rows += [
-        one
-        for one in failed
-        if one[0].call <= end and one[0].ret >= begin and not model.reads(as_unknown(one[0]))
+        (op, text)
+        for op, text in beside
+        if op.call <= end and op.ret >= begin and not model.reads(as_unknown(op))
     ]
     lines = []
-    for op, why in sorted(rows, key=lambda row: row[0].call):
+    for op, text in sorted(rows, key=lambda row: row[0].call):
         ended = f"{(op.ret - begin) * 1000:9.1f}" if op.known else "        …"
-        told = (
-            f"{model.show(as_unknown(op)).removesuffix('unknown')}not applied: {why}"
-            if why
-            else model.show(op)
-        )
-        lines.append(f"{(op.call - begin) * 1000:9.1f} {ended}  client {op.client}  {told}")
+        lines.append(f"{(op.call - begin) * 1000:9.1f} {ended}  client {op.client}  {text}")
     return "\n".join(lines)

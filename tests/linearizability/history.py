@@ -35,6 +35,8 @@ class Recorder:
         self.clock = clock
         self.ops: list[Op] = []
         self.failed: list[tuple[Op, str]] = []
+        self.lost: list[tuple[Op, int, bool]] = []
+        """Calls that lost so many replies on the way, and whether they failed in the end."""
         self.ended = 0
         """Calls that have come to an end, of whatever kind."""
         self._guard = threading.Condition()
@@ -51,7 +53,8 @@ class Recorder:
                 self.failed.append((op, outcome.why))
             elif op.known or not self.workload.model.reads(op):  # an unanswered read says nothing
                 self.ops.append(op)
-            self.ops += self.workload.model.besides(op, outcome.lost, outcome.fate == "failed")
+            if outcome.lost:
+                self.lost.append((op, outcome.lost, outcome.fate == "failed"))
             self.ended += 1
             self._guard.notify_all()
         return mind.saw(request, outcome)
@@ -64,9 +67,12 @@ class Recorder:
     def judge(self, seconds: float = 60.0) -> Found:
         """Ask the checker."""
         model = self.workload.model
-        unknown = sum(not op.known for op in self.ops)
-        verdict = check(model, self.ops, seconds)
-        figures = (len(self.ops), len(self.failed), unknown)
+        ops = [*self.ops]
+        for lost in self.lost:
+            ops += model.besides(*lost, self.ops)
+        unknown = sum(not op.known for op in ops)
+        verdict = check(model, ops, seconds)
+        figures = (len(ops), len(self.failed), unknown)
         if verdict.good:
             return Found(True, *figures)
         assert verdict.model is not None
@@ -74,7 +80,5 @@ class Recorder:
             text = f"{self.workload.name}: the checker gave up after {seconds:g} s"
             return Found(False, *figures, f"{text}\n{story(verdict.model, verdict.ops, self.failed)}")
         least = shortest(verdict.model, verdict.ops)
-        text = (
-            f"{self.workload.name}: no order of these explains what was seen (of {len(self.ops)} operations)"
-        )
-        return Found(False, *figures, f"{text}\n{story(verdict.model, least, self.failed)}")
+        text = f"{self.workload.name}: no order of these explains what was seen (of {len(ops)} operations)"
+        return Found(False, *figures, f"{text}\n{story(verdict.model, least, self.failed, ops)}")

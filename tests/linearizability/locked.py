@@ -84,13 +84,16 @@ class Locked:
             return bool(op.result[0] == "other")
         return not op.result or (verb == "break" and op.result[1] is False)
 
-    def besides(self, op: Op, lost: int, failed: bool) -> list[Op]:
+    def besides(self, op: Op, lost: int, failed: bool, others: Sequence[Op]) -> list[Op]:
         """See Model. Who takes a lock, gets no reply, and finds it taken away or its lease ended, takes it anew. If
-        that fails, the lease must have ended."""
-        if op.request[0] != "acquire" or not op.known:
+        that fails, somebody broke it meanwhile or the lease must have ended."""
+        if op.request[0] != "acquire":
             return []
-        ttl: float = op.request[3]
-        return [as_unknown(op)] * (min(lost, int((op.ret - op.call) / ttl)) if failed else lost)
+        if not op.known:
+            lost -= 1
+        elif failed and not any(self._breaks(other) and _overlap(op, other) for other in others):
+            lost = min(lost, int((op.ret - op.call) / op.request[3]))
+        return [as_unknown(op)] * lost
 
     def alike(self, op: Op) -> Hashable:
         """See Model. A lease begins when it is given, so the call counts, unless it outlasts the history."""
@@ -108,6 +111,9 @@ class Locked:
         verb, *args = op.request
         asked = " ".join(_asked(a) for a in args)
         return f"{verb} {asked}  {op.result if op.known else 'unknown'}"
+
+    def _breaks(self, op: Op) -> bool:
+        return op.request[0] == "break" and not self.reads(op)
 
     def _there(self, state: Lock, op: Op) -> bool:
         return state.holder is not None and op.call <= state.late
@@ -179,6 +185,10 @@ class Locked:
         if verb == "break":
             return (state._replace(token=state.token + 1, holder=None),)
         return (self._done(state, op, verb, args),) if args[0].token == state.token else ()
+
+
+def _overlap(one: Op, other: Op) -> bool:
+    return one.call <= other.ret and other.call <= one.ret
 
 
 def _never_shown(ops: Sequence[Op]) -> frozenset[str]:

@@ -95,7 +95,7 @@ class Records:
             return True
         return op.known and (op.result[0] == "conflict" or not _puts(op.request[1]))
 
-    def besides(self, op: Op, lost: int, failed: bool) -> list[Op]:
+    def besides(self, op: Op, lost: int, failed: bool, others: Sequence[Op]) -> list[Op]:
         """See Model."""
         return []
 

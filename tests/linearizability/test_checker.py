@@ -210,6 +210,22 @@ def test_locks(more: list[Op], good: bool) -> None:
     assert by_trying_all(model, ops) is good
 
 
+def test_who_fails_to_take_a_lock_may_have_had_it_until_it_was_broken() -> None:
+    failed = op(0, 5, "acquire", "l", "o1", 10.0)
+    broken = op(3, 4, "break", "l", gives=(1, True))
+    seen = op(1, 2, "info", "l", gives=(1, "o1"))
+    model = Locked(lag=0.0, slack=0.0)
+    for others in ([seen], [seen, broken], [seen, broken._replace(call=6, ret=7)]):
+        besides = model.besides(failed, 1, True, others)
+        assert check(model, [*others, *besides]).good is (others[-1] == broken)
+    assert len(model.besides(failed._replace(ret=25.0), 9, True, [seen])) == 2, (
+        "its lease ended so many times"
+    )
+    assert len(model.besides(failed._replace(result=("held", 3)), 2, False, [seen])) == 2
+    assert len(model.besides(as_unknown(failed), 2, False, [seen])) == 1, "it stands there once itself"
+    assert model.besides(seen, 2, False, []) == []
+
+
 # Histories that come of one client after the other, and then are made to overlap.
 
 requests = st.one_of(
@@ -296,4 +312,19 @@ def test_a_history_is_told_in_lines() -> None:
     assert story(model, ops).splitlines() == [
         "      0.0    1000.0  client 0  set a x  True",
         "   2000.0    3000.0  client 0  get a  None",
+    ]
+
+
+def test_a_history_is_told_with_what_may_be_a_lie() -> None:
+    other = op(4, 5, "acquire", "l", "o2", 10.0, gives=("held", 2))._replace(client=1)
+    lie = op(2, 6, "release", "l", held(1), gives=False)
+    whole = [TAKEN, op(1.5, 1.6, "read", "l"), lie, other, lie._replace(client=2)]
+    model = Locked(lag=0.0, slack=0.0)
+    least = shortest(model, whole)
+    assert least == [TAKEN, other]
+    assert story(model, least, [(op(3, 4, "break", "l"), "the network")], whole).splitlines() == [
+        "      0.0    1000.0  client 0  acquire l o1 10 s  ('held', 1)",
+        "   2000.0    6000.0  client 0  release l under token 1  False  (beside)",
+        "   3000.0    4000.0  client 0  break l  not applied: the network",
+        "   4000.0    5000.0  client 1  acquire l o2 10 s  ('held', 2)",
     ]

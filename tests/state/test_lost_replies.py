@@ -199,8 +199,8 @@ class Machine(RuleBasedStateMachine):
         found = locks.info(self.line.direct, "local", "lock")
         return found is not None and locks.break_lock(self.line.direct, found, BY, "", self.line.clock.now)
 
-    @rule(fates=fates)
-    def release(self, fates: list[str]) -> None:
+    @rule(fates=fates, stays=st.booleans())
+    def release(self, fates: list[str], stays: bool) -> None:
         line, held = self.line, self.held
         if held is None:
             return
@@ -208,12 +208,15 @@ class Machine(RuleBasedStateMachine):
         broke: list[bool] = []
 
         def rival() -> None:
-            """Break it if it is still held, else take it."""
+            """Break it if it is still held, else take it, for a while or for good."""
             found = locks.info(line.direct, "local", "lock")
             if found is not None and found.token == held.token:
                 broke.append(self.break_it())
             elif found is None:
-                locks.acquire(line.direct, "local", "lock", self.owner("rival"), 60, line.clock.now)
+                line.clock.now += 1
+                taken = locks.acquire(line.direct, "local", "lock", self.owner("rival"), 60, line.clock.now)
+                if isinstance(taken, Held) and not stays:
+                    locks.release(line.direct, taken, line.clock.now)
 
         line.suffer(fates, rival)
         try:
@@ -340,6 +343,43 @@ def test_a_lease_that_ended_while_its_reply_was_missing_is_taken_anew() -> None:
     assert isinstance(found, Held)
     assert found.token == 2
     assert line.memory.get(store_key("local", LEASE, "lock")) is not None
+
+
+def test_a_lock_that_was_let_go_is_said_to_be_after_its_next_holder_let_it_go_too() -> None:
+    line = Line(sealed=False)
+
+    def taken(who: str) -> Held:
+        found = locks.acquire(line.direct, "local", "lock", Owner(who, who, BY), 60, line.clock.now)
+        assert isinstance(found, Held)
+        line.clock.now += 1
+        return found
+
+    def passing() -> None:
+        assert locks.release(line.direct, taken("next"), line.clock.now)
+
+    mine = taken("first")
+    line.suffer(["lost after, then rival"], passing)
+    assert locks.release(line.store, mine, line.clock.now)
+    mine, old = taken("second"), mine
+    adopted = locks.adopt(line.direct, locks.info(line.direct, "local", "lock") or pytest.fail())
+    assert adopted == mine
+    line.suffer(["lost after, then rival"], passing)
+    assert locks.release(line.store, mine, line.clock.now)
+    assert not locks.release(line.store, old, line.clock.now)
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_a_lock_is_let_go_once(passes: bool) -> None:
+    """Who does it again is not told that it was done now, even if the next one knows that it was."""
+    line = Line(sealed=False)
+    mine = locks.acquire(line.direct, "local", "lock", Owner("first", "first", BY), 60, line.clock.now)
+    assert isinstance(mine, Held)
+    assert locks.release(line.direct, mine, line.clock.now)
+    line.clock.now += 1
+    if passes:
+        locks.acquire(line.direct, "local", "lock", Owner("next", "next", BY), 60, line.clock.now)
+    line.suffer(["lost before"], lambda: None)
+    assert not locks.release(line.store, mine, line.clock.now)
 
 
 @pytest.mark.parametrize("reads", range(6))

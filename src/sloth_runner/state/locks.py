@@ -52,8 +52,19 @@ class Info(NamedTuple):
     expires: float
 
 
+class Before(NamedTuple):
+    """What was done to a lock before it was taken, and when, by the clock of whoever did it."""
+
+    op: str = ""
+    at: float = 0.0
+
+
 class Held(NamedTuple):
-    """A lock that was taken here: its token, and the store revision of its fence as we wrote it."""
+    """A lock that was taken here: its token, and the store revision of its fence as we wrote it.
+
+    What was done ``before`` stays in the fence until the next one takes the lock: whoever let it go may still be
+    finding out whether that was done.
+    """
 
     namespace: str
     name: str
@@ -62,6 +73,7 @@ class Held(NamedTuple):
     ttl: float
     acquired: float
     fence_rev: int
+    before: Before = Before()
 
     @property
     def fence(self) -> Fence:
@@ -108,7 +120,8 @@ def acquire(store: Store, namespace: str, name: str, owner: Owner, ttl: float, n
         if other is not None:
             return other
         token = _token(fence.value) + 1 if fence else 1
-        note = _fence(token, "acquire", owner.by, now, owner=owner.identity, before=_op(fence))
+        before = _last(fence)
+        note = _fence(token, "acquire", owner.by, now, before, owner=owner.identity)
         lease = _encode(Info(namespace, name, token, owner, ttl, now, now + ttl))
         changes = [
             Change(fence_key, note, fence.rev if fence else ABSENT),
@@ -124,7 +137,7 @@ def acquire(store: Store, namespace: str, name: str, owner: Owner, ttl: float, n
                 f"the lock {name!r} was taken by others each time it was tried", keys=[lease_key]
             ) from conflict
         if rev is not None:
-            return Held(namespace, name, token, owner, ttl, now, rev)
+            return Held(namespace, name, token, owner, ttl, now, rev, before)
         # It was ours, and is not any more: the reply was lost for longer than the lease lasts.
 
 
@@ -144,28 +157,28 @@ def renew(store: Store, lock: Held, now: float, ttl: float | None = None) -> Hel
 def release(store: Store, lock: Held, now: float) -> bool:
     """Let go; False when the lease had ended or the lock was broken (then nothing is written)."""
     fence, present = lock.fence.checks
-    note = _fence(lock.token, "release", lock.owner.by, now, owner=lock.owner.identity)
+    note = _fence(lock.token, "release", lock.owner.by, now, lock.before, owner=lock.owner.identity)
     try:
         settle(
             store,
             [Change(fence.key, note, fence.expect), Change(present.key, None, PRESENT)],
-            lambda: _was_released(store, lock),
+            lambda: _was_released(store, lock, now),
         )
     except Conflict:
         return False
     return True
 
 
-def _was_released(store: Store, lock: Held) -> bool:
-    """Whether the lock was let go by its holder, and not lost: its next holder has noted which."""
+def _was_released(store: Store, lock: Held, now: float) -> bool:
+    """Whether the lock was let go by its holder at ``now``, and not lost: its next holder has noted which."""
     fence = store.get(store_key(lock.namespace, FENCE, lock.name))
     if fence is None:
         return False
     found = _token(fence.value)
     if found == lock.token:
-        return _op(fence) == "release"
+        return _last(fence) == Before("release", now)
     if found == lock.token + 1:
-        return bool(json.loads(fence.value).get("before") == "release")
+        return _before(fence) == Before("release", now)
     raise Unknowable(
         f"whether the lock {lock.name!r} was still ours when it was let go can't be found out: others had it since"
     )
@@ -176,7 +189,9 @@ def adopt(store: Store, lock: Info) -> Held | None:
     fence = store.get(store_key(lock.namespace, FENCE, lock.name))
     if fence is None or _token(fence.value) != lock.token:
         return None
-    return Held(lock.namespace, lock.name, lock.token, lock.owner, lock.ttl, lock.acquired, fence.rev)
+    return Held(
+        lock.namespace, lock.name, lock.token, lock.owner, lock.ttl, lock.acquired, fence.rev, _before(fence)
+    )
 
 
 def break_lock(store: Store, lock: Info, by: By, reason: str, now: float) -> bool:
@@ -188,8 +203,7 @@ def break_lock(store: Store, lock: Info, by: By, reason: str, now: float) -> boo
     fence = store.get(fence_key)
     if fence is None or _token(fence.value) != lock.token:
         return False
-    before = _op(fence)
-    note = _fence(lock.token + 1, "break", by, now, reason=reason, holder=lock.owner.holder, before=before)
+    note = _fence(lock.token + 1, "break", by, now, _last(fence), reason=reason, holder=lock.owner.holder)
     changes = [Change(fence_key, note, fence.rev), Change(lease_key, None, PRESENT)]
     try:
         settle(store, changes, lambda: _was_broken(store, lock, note))
@@ -261,9 +275,16 @@ def _is(store: Store, key: str, value: bytes | None) -> bool:
     return entry is not None and entry.value == value
 
 
-def _op(fence: Entry | None) -> str:
+def _last(fence: Entry | None) -> Before:
     """What was done last to a lock."""
-    return "" if fence is None else str(json.loads(fence.value).get("op", ""))
+    row = {} if fence is None else json.loads(fence.value)
+    return Before(row.get("op", ""), row.get("at", 0.0))
+
+
+def _before(fence: Entry) -> Before:
+    """What was done to a lock before it was taken or broken."""
+    row = json.loads(fence.value)
+    return Before(row.get("before", ""), row.get("before_at", 0.0))
 
 
 def _lost(lock: Held) -> LockLost:
@@ -280,8 +301,9 @@ def _token(data: bytes) -> int:
         raise Corrupt(f"a lock's fence can't be read: {error!r}") from error
 
 
-def _fence(token: int, op: str, by: By, now: float, **more: str) -> bytes:
+def _fence(token: int, op: str, by: By, now: float, before: Before, **more: str) -> bytes:
     row = {"token": token, "op": op, "at": now, "user": by.user, "host": by.host, "pid": by.pid, **more}
+    row |= {"before": before.op, "before_at": before.at}
     return json.dumps(row).encode()
 
 
