@@ -124,6 +124,35 @@ def test_programs_of_other_users_start_well(place: Place, soak: bool) -> None:
     assert {ran.exit_code for ran in run(go())} == {0}
 
 
+@pytest.mark.parametrize("cancelled", [False, True], ids=["its own timeout", "cancelled"])
+def test_an_agent_that_is_gone_holds_a_call_no_longer_than_its_timeout(
+    tmp_path: Path, cancelled: bool
+) -> None:
+    """However long the connection would be tried for; the program may be running still, and that is said."""
+    folder = tmp_path / "a"
+    folder.mkdir()
+    with serving(folder, ends=-signal.SIGKILL) as place:
+
+        async def go() -> None:
+            there = place.remote(patience=600.0)
+            program = shell(f"echo $$ > {tmp_path}/pid; exec sleep 600")
+            work = asyncio.create_task(there.do(program._replace(timeout=None if cancelled else 1.0)))
+            try:
+                while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+                    await asyncio.sleep(0.02)
+                os.kill(place.pid, signal.SIGKILL)
+                if cancelled:
+                    work.cancel()
+                async with asyncio.timeout(60):
+                    with pytest.raises(Indeterminate, match="not known"):
+                        await work
+            finally:
+                await there.aclose()
+
+        run(go())
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
 def test_what_was_begun_ends_with_its_controller(place: Place, tmp_path: Path) -> None:
     async def go() -> None:
         there = place.remote()

@@ -82,6 +82,9 @@ class Cut:
     async def aclose(self) -> None:
         await self._inner.aclose()
 
+    def away(self) -> bool:
+        return False
+
     def why(self) -> str:
         return "it was cut"
 

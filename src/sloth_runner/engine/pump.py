@@ -369,7 +369,10 @@ class Pump:
     def _wake_up(self, strand: Strand, value: object, error: BaseException | None) -> None:
         strand.wait = None
         if strand.stop is not None:
-            error, strand.stop = strand.stop, None
+            stop, strand.stop = strand.stop, None
+            if isinstance(error, SlothError):  # it could not be stopped, or was not seen to stop
+                stop.system = stop.system or error.message
+            error = stop
         self._ready.append((strand, value, error))
         if self._wake is not None:
             self._wake.set()

@@ -175,6 +175,7 @@ class GrpcChannel:
         self._ended = False
         self._why = ""
         self._work: asyncio.Task[None] | None = None
+        self._connected = False
         self.connections = 0
         self.sent = self.received = self.trips = 0
 
@@ -216,6 +217,10 @@ class GrpcChannel:
         piece = await self._in.get()
         self.received += len(piece)
         return piece
+
+    def away(self) -> bool:
+        """See Channel."""
+        return not self._connected
 
     def why(self) -> str:
         """See Channel."""
@@ -288,6 +293,7 @@ class GrpcChannel:
             for message in self._stream.resume(told.received):
                 self._out.put_nowait(message)
             self.connections += 1
+            self._connected = True
             if not first.done():
                 first.set_result(told)
             tasks = [asyncio.create_task(part(call)) for part in (self._write, self._read, self._watch)]
@@ -295,6 +301,7 @@ class GrpcChannel:
             for task in done:
                 task.result()
         finally:
+            self._connected = False
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -37,6 +37,10 @@ class Channel(Protocol):
         """Some bytes; none at the end."""
         ...
 
+    def away(self) -> bool:
+        """Whether nobody is at the other end just now, and the line is not given up yet."""
+        ...
+
     async def aclose(self) -> None:
         """Hang up, and wait for the agent's end where it ends with the line."""
         ...

@@ -55,6 +55,9 @@ class PipeChannel:
         said = self._said.decode("utf-8", "replace").strip().splitlines()[-3:]
         return "; ".join(filter(None, (ended, *said)))
 
+    def away(self) -> bool:
+        return False  # it ends with its connection
+
     async def aclose(self) -> None:
         process = self._process
         if process.stdin is not None:

@@ -10,7 +10,7 @@ import asyncio
 import posixpath
 from typing import TYPE_CHECKING, cast
 
-from sloth_runner.errors import Bug, Indeterminate, Unreachable
+from sloth_runner.errors import Bug, Unreachable
 from sloth_runner.ops import (
     Batch,
     Exec,
@@ -25,7 +25,8 @@ from sloth_runner.ops import (
 from sloth_runner.plain import NamedTuple
 from sloth_runner.transport.ahead import Ahead
 from sloth_runner.transport.base import discard
-from sloth_runner.transport.talking import Cut, Wire
+from sloth_runner.transport.talking import Cut, Late, Wire
+from sloth_runner.transport.told import unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -247,11 +248,12 @@ class Core:
             line = await self.open()
             try:
                 return await line.ask(op, on_output, user)
-            except Cut as error:
+            except (Cut, Late) as error:
                 if mutates(op):
-                    raise self._unknown(line) from error
-                if last:
-                    raise self._lost(line) from error
+                    why = str(error) if isinstance(error, Late) else line.why
+                    raise unanswered(self.line.address, self.agent, why) from error
+                if last or isinstance(error, Late):
+                    raise self._lost(line, error) from error
         raise Bug("a question was asked twice and neither answered nor given up")
 
     async def open(self) -> Wire:
@@ -279,18 +281,11 @@ class Core:
         self._traffic = self._traffic.more(*line.bytes)
         self._wire = None
 
-    def _unknown(self, line: Wire) -> Indeterminate:
-        return Indeterminate(
-            f"{self.line.address}: the connection was lost before the answer came: whether it was done is not known",
-            target=self.agent,
-            system=line.why or None,
-            next=["run again: it looks what is there, and does what is missing"],
-        )
-
-    def _lost(self, line: Wire) -> Unreachable:
+    def _lost(self, line: Wire, error: Exception) -> Unreachable:
+        late = isinstance(error, Late)
         return Unreachable(
-            f"{self.line.address}: the connection was lost, twice",
+            f"{self.line.address}: the connection was lost" + ("" if late else ", twice"),
             target=self.agent,
-            system=line.why or None,
+            system=(str(error) if late else line.why) or None,
             unchanged=["what was asked last only looks"],
         )

@@ -223,6 +223,9 @@ class SSHChannel:
         code = self._process.exit_status
         return "; ".join([*([] if code is None else [f"it ended with status {code}"]), *lines])
 
+    def away(self) -> bool:
+        return False  # it ends with its connection
+
     async def aclose(self) -> None:
         with contextlib.suppress(OSError):
             self._process.stdin.write_eof()

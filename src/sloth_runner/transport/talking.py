@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from sloth_runner.agent import frames, wire
 from sloth_runner.agent.frames import BadFrame, Reader
 from sloth_runner.errors import TaskFailed, Unreachable
-from sloth_runner.ops import Batch, Fetch, OpError, Unpack, Write
-from sloth_runner.transport.told import timed_out, unstoppable
+from sloth_runner.ops import Batch, Exec, Fetch, OpError, Reach, Unpack, Write
+from sloth_runner.transport.told import stopped_unseen, timed_out, unstoppable
 
 if TYPE_CHECKING:
     from sloth_runner.model import Sink
@@ -28,14 +28,20 @@ SILENCE = 60.0
 """Seconds without an answer to them after which the line is given up."""
 OPENING = 30.0
 """Seconds that an agent may take to say its first word."""
-STOPPING = 15.0
+STOPPING = 15
 """Seconds that an operation may take to stop."""
+LOOK = 1.0
+"""Seconds between two looks whether anybody is there, when an answer is late."""
 APART = 4 << 10
 """Bytes from which a content travels by itself, once for each digest."""
 
 
 class Cut(Exception):
     """The line has ended."""
+
+
+class Late(Exception):
+    """The answer is late, and nobody is there who could be asked; the line may come back."""
 
 
 class Wire:
@@ -92,7 +98,7 @@ class Wire:
                 return
 
     async def ask(self, op: Op, on_output: Sink, user: str | None) -> Result:
-        """Have an operation performed. Raises Cut when no answer came, and what the operation raises."""
+        """Have an operation performed. Raises Cut or Late when no answer came, and what the operation raises."""
         for _ in range(3):
             light, contents = _apart(op)
             await self._bring(contents)
@@ -117,7 +123,7 @@ class Wire:
             for frame in frames.frames(frames.REQUEST, number, payload):
                 self._send(frame)
             await self._channel.drain()
-            return await asyncio.shield(future)
+            return await self._answer(number, future, _limit(op))
         except ConnectionError as error:
             self._end(str(error))
             raise Cut(str(error)) from error
@@ -127,12 +133,27 @@ class Wire:
         finally:
             self._waiting.pop(number, None)
 
+    async def _answer(self, number: int, future: asyncio.Future[Any], seconds: float | None) -> Any:
+        """The answer, which has to come within so many seconds if it can."""
+        while not future.done():
+            await asyncio.wait([future], timeout=seconds)
+            if not future.done() and self._channel.away():
+                self._send(frames.message(frames.CANCEL, number))
+                raise Late(f"no answer within {seconds:g} seconds, and the agent is not there")
+            seconds = LOOK
+        return future.result()
+
     async def _cancel(self, number: int, future: asyncio.Future[Any]) -> None:
         """Have it stopped, and wait for that; a failure to stop it is raised instead."""
         if self.ended or future.done():
             return
         self._send(frames.message(frames.CANCEL, number))
-        await asyncio.wait([future], timeout=STOPPING)
+        for _ in range(STOPPING):
+            await asyncio.wait([future], timeout=LOOK)
+            if future.done():
+                break
+            if self._channel.away():
+                raise stopped_unseen(self._address, self._owner.agent)
         if future.done() and future.exception() is None and isinstance(future.result(), wire.Unstoppable):
             raise unstoppable(*future.result())
 
@@ -244,6 +265,18 @@ def _tell(waiting: tuple[asyncio.Future[Any], Sink], payload: bytes) -> None:
     except Exception as error:
         if not waiting[0].done():
             waiting[0].set_exception(error)
+
+
+def _limit(op: Any) -> float | None:
+    """Seconds after which an operation should have ended, one way or the other; None: it has no such limit."""
+    limits = [one.timeout for one in _each(op) if isinstance(one, Exec | Fetch | Reach)]
+    return sum(one for one in limits if one is not None) if limits and None not in limits else None
+
+
+def _each(op: Any) -> list[Any]:
+    if isinstance(op, Batch):
+        return [inner for one in op.ops for inner in _each(one)]
+    return [op.op] if isinstance(op, wire.Kept) else [op]
 
 
 def _apart(op: Any) -> tuple[Any, dict[str, bytes]]:

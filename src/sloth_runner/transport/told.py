@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from sloth_runner.errors import TaskFailed, TimedOut
+from typing import Final
+
+from sloth_runner.errors import Indeterminate, TaskFailed, TimedOut
+
+_AGAIN: Final = ("run again: it looks what is there, and does what is missing",)
 
 
 def timed_out(label: str, timeout: float, said: bytes) -> TimedOut:
@@ -23,4 +27,23 @@ def unstoppable(label: str, user: str, group: int, system: str) -> TaskFailed:
         f"{label} has to be stopped, but runs as {user}, whose processes we may not signal: it may still be running",
         system=system,
         next=[f"look for it: ps -s {group} -f"],
+    )
+
+
+def stopped_unseen(address: str, agent: str) -> Indeterminate:
+    """A program was to be stopped while nobody was at the other end of the line."""
+    return Indeterminate(
+        f"{address}: the connection is lost, so whether what was under way has stopped is not known",
+        target=agent,
+        next=["an agent that is there stops by itself what its controller has left", *_AGAIN],
+    )
+
+
+def unanswered(address: str, agent: str, why: str) -> Indeterminate:
+    """An operation that may have changed something was not answered."""
+    return Indeterminate(
+        f"{address}: the connection was lost before the answer came: whether it was done is not known",
+        target=agent,
+        system=why or None,
+        next=_AGAIN,
     )
