@@ -303,3 +303,23 @@ def test_tags(filled: Cli) -> None:
     filled.ok("state", "tag", "v1", "--delete", "--yes")
     assert _json(filled, "tag")["tags"] == []
     assert filled.ok("state", "tag", "v1", "--shared") != ""
+
+
+def test_two_moments_are_compared_page_by_page(cli: Cli) -> None:
+    for name in ("a", "b:1", "b:2", "b:3"):
+        cli.ok("state", "set", name, "1")
+    cli.now += 60
+    for name in ("b:1", "b:3", "b:4"):
+        cli.ok("state", "set", name, "2")
+    seen, after = [], ""
+    while True:
+        more = ("--after", after) if after else ()
+        argv = ("state", "diff", "--from-time", "30s", "--prefix", "b:", "--limit", "2", *more)
+        body = json.loads(cli.ok(*argv, "-o", "json"))
+        seen += [(row["key"], row["change"]) for row in body["changes"]]
+        after = body["next"]
+        if after is None:
+            break
+    assert seen == [("b:1", "changed"), ("b:3", "changed"), ("b:4", "added")]
+    assert "--after 'b:3'" in cli("state", "diff", "--from-time", "30s", "--limit", "2").err
+    assert cli("state", "diff", "a", "--limit", "2").code == 64

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from sloth_runner import documents
@@ -19,10 +18,7 @@ def print_agents(shell: Shell, view: State, agent: str, prefix: str, limit: int 
     """Print the keys that this namespace and another agent's hold differently."""
     app = shell.app()
     one, other = own_view(view), own_view(app.state(app.require_agent(agent)))
-    found = differences.across(one, other, prefix, after)
-    part = list(islice(found, limit)) if limit is not None else list(found)
-    more = limit is not None and len(part) == limit and next(found, None) is not None
-    cursor = part[-1].key if more else None
+    part, cursor = differences.page(differences.across(one, other, prefix, after), limit)
     if shell.mode == "jsonl":
         for difference in part:
             shell.record("change", differences.row(one, difference, reveal=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from sloth_runner import documents
@@ -15,19 +16,28 @@ if TYPE_CHECKING:
     from sloth_runner.state.state import State
 
 
-def print_between(shell: Shell, view: State, begin: float, end: float, *, reveal: bool) -> None:
+def print_between(
+    shell: Shell,
+    view: State,
+    moments: tuple[float, float],
+    prefix: str,
+    limit: int | None,
+    after: str,
+    *,
+    reveal: bool,
+) -> None:
     """Print what differs in the view's namespace between two moments."""
-    namespace = view.namespace
-    found = differences.between(view.writer.store, namespace, begin, end)
+    namespace, (begin, end) = view.namespace, moments
+    found = differences.between(view.writer.store, namespace, begin, end, prefix, after)
     if shell.mode == "jsonl":
-        for one in found:
+        for one in islice(found, limit):
             shell.record("change", differences.row(view, one, reveal=reveal))
         return
+    shown, cursor = differences.page(found, limit)
     if shell.mode == "json":
-        body = differences.differences(shell.app(), view, begin, end, found, reveal=reveal)
+        body = differences.differences(shell.app(), view, moments, prefix, shown, cursor, reveal=reveal)
         shell.document("state.diff.list", body)
         return
-    shown = list(found)
     cells = []
     for one in shown:
         row = differences.row(view, one, reveal=reveal)
@@ -40,6 +50,8 @@ def print_between(shell: Shell, view: State, begin: float, end: float, *, reveal
     lost = sum(one.change == "compacted" for one in shown)
     if lost:
         shell.say(f"{text.count(lost, 'key')}: what was there then is compacted")
+    if cursor is not None:
+        shell.say(f"there are more: --after {cursor!r}")
 
 
 def _shown(record: Record | None, hidden: bool) -> str:

@@ -130,9 +130,9 @@ def cells(shell: Shell, found: Revision, reveal: bool) -> list[str]:
 @option("--from-time", metavar="TIME", help=f"Compare the whole namespace from then on. {TIME}")
 @option("--to-time", metavar="TIME", help="Up to then; now if it is not given.")
 @option("--to-agent", metavar="NAME", help="Compare the whole namespace with this agent's.")
-@option("--prefix", metavar="P", help="With --to-agent: only keys that start with P.")
-@option("--limit", type=COUNT, metavar="N", help="With --to-agent: at most N keys.")
-@option("--after", metavar="KEY", help='With --to-agent: go on after KEY (the "next" of a page).')
+@option("--prefix", metavar="P", help="Of a whole namespace: only keys that start with P.")
+@option("--limit", type=COUNT, metavar="N", help="Of a whole namespace: at most N keys.")
+@option("--after", metavar="KEY", help='Of a whole namespace: go on after KEY (the "next" of a page).')
 @where_options()
 @reveal_option
 @output_option
@@ -158,8 +158,8 @@ def diff(
             "give one of KEY@REV, --from-time and --to-agent",
             next=["sloth-runner state diff KEY@3 KEY@5", "sloth-runner state diff --from-time 2h"],
         )
-    if to_agent is None and (prefix, limit, after) != (None, None, None):
-        raise UsageError("--prefix, --limit and --after go with --to-agent")
+    if first is not None and (prefix, limit, after) != (None, None, None):
+        raise UsageError("--prefix, --limit and --after go with --from-time or --to-agent")
     if to_agent is not None:
         from sloth_runner.cli.state_agents_diff import print_agents
 
@@ -180,4 +180,4 @@ def diff(
     end = shell.world.clock() if to_time is None else moment(shell, "--to-time", to_time)
     if end < begin:
         raise UsageError("--to-time lies before --from-time")
-    print_between(shell, view, begin, end, reveal=reveal)
+    print_between(shell, view, (begin, end), prefix or "", limit, after or "", reveal=reveal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from sloth_runner import documents
@@ -12,7 +13,7 @@ from sloth_runner.moments import iso
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state import history
 from sloth_runner.state.difference import unified
-from sloth_runner.state.layout import HEAD, place, prefix_of
+from sloth_runner.state.layout import HEAD, place, prefix_of, store_key
 from sloth_runner.state.record import Record, decode_record, stands_since
 from sloth_runner.state.store import walk
 from sloth_runner.state.writer import load_blob
@@ -87,10 +88,13 @@ def difference(app: App, view: State, pair: Pair) -> Document:
     }
 
 
-def between(store: Store, namespace: str, begin: float, end: float) -> Iterator[Difference]:
-    """The keys that differ between two moments, in order."""
+def between(
+    store: Store, namespace: str, begin: float, end: float, prefix: str = "", after: str = ""
+) -> Iterator[Difference]:
+    """The keys below ``prefix`` that differ between two moments, in order, from beyond ``after``."""
     first = min(begin, end)
-    for entry in walk(store, prefix_of(namespace, HEAD)):
+    start = store_key(namespace, HEAD, after) if after else ""
+    for entry in walk(store, prefix_of(namespace, HEAD, prefix), after=start):
         if stands_since(entry.value, first):
             continue
         last, key = decode_record(entry.value), place(entry.key).name
@@ -123,6 +127,13 @@ def across(one: State, other: State, prefix: str, after: str) -> Iterator[Differ
             yield Difference(key, change, old, new, secret)
         left = next(lefts, None) if old is not None else left
         right = next(rights, None) if new is not None else right
+
+
+def page(found: Iterator[Difference], limit: int | None) -> tuple[list[Difference], str | None]:
+    """At most ``limit`` of them, and the key after which to go on, if there are more."""
+    part = list(islice(found, limit))
+    more = limit is not None and len(part) == limit and next(found, None) is not None
+    return part, part[-1].key if more else None
 
 
 def of_agents(
@@ -158,16 +169,26 @@ def row(view: State, one: Difference, *, reveal: bool) -> Document:
 
 
 def differences(
-    app: App, view: State, begin: float, end: float, found: Iterable[Difference], *, reveal: bool
+    app: App,
+    view: State,
+    moments: tuple[float, float],
+    prefix: str,
+    found: Iterable[Difference],
+    cursor: str | None,
+    *,
+    reveal: bool,
 ) -> Document:
     """``state.diff.list``."""
     rows = [row(view, one, reveal=reveal) for one in found]
+    begin, end = moments
     return {
         "store": app.store_name,
         "namespace": view.namespace,
         "from": iso(begin),
         "to": iso(end),
+        "prefix": prefix,
         "count": len(rows),
+        "next": cursor,
         "changes": rows,
     }
 

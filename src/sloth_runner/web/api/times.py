@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from sloth_runner.documents import differences, keys, past
@@ -39,20 +38,22 @@ def compare_moments(app: App, house: House, given: Given) -> Answer:
     begin, end = given["from"], given["to"] if given["to"] is not None else app.clock()
     if end < begin:
         raise UsageError("to lies before from")
-    found = differences.between(view.writer.store, view.namespace, begin, end)
-    return Answer("state.diff.list", differences.differences(app, view, begin, end, found, reveal=False))
+    prefix = given["prefix"]
+    found = differences.between(view.writer.store, view.namespace, begin, end, prefix, given["after"])
+    part, cursor = differences.page(found, given["limit"])
+    body = differences.differences(app, view, (begin, end), prefix, part, cursor, reveal=False)
+    return Answer("state.diff.list", body)
 
 
 def compare_agents(app: App, house: House, given: Given) -> Answer:
     """``state diff --to-agent``."""
     one, other = (keys.own_view(keys.view_of(app, given[name])) for name in ("namespace", "to"))
     found = differences.across(one, other, given["prefix"], given["after"])
-    part = list(islice(found, given["limit"]))
-    more = len(part) == given["limit"] and next(found, None) is not None
-    cursor = part[-1].key if more else None
+    part, cursor = differences.page(found, given["limit"])
     return Answer("state.diff.agents", differences.of_agents(app, one, other, given["prefix"], part, cursor))
 
 
+AFTER_KEY = Param("after", TEXT, 'Go on after this key (the "next" of a page).', default="")
 TIMELINE = Operation(
     "GET", "/timeline", "timeline", "All changes, the newest first.", timeline,
     ("state.history.list",), "state history --all-agents --limit N",
@@ -68,11 +69,14 @@ TIMELINE = Operation(
 )  # fmt: skip
 MOMENTS = Operation(
     "GET", "/compare", "compareMoments", "The keys of a namespace that differ between two moments.", compare_moments,
-    ("state.diff.list",), "state diff --from-time TIME --to-time TIME",
+    ("state.diff.list",), "state diff --from-time TIME --to-time TIME --limit N",
     (
         NAMESPACE,
         Param("from", MOMENT, "The first moment.", required=True),
         Param("to", MOMENT, "The second one; now, if not given."),
+        PREFIX,
+        AFTER_KEY,
+        LIMIT,
     ),
 )  # fmt: skip
 AGENTS = Operation(
@@ -82,7 +86,7 @@ AGENTS = Operation(
         Param("namespace", TEXT, "The first agent.", default=LOCAL),
         Param("to", TEXT, "The second agent.", required=True),
         PREFIX,
-        Param("after", TEXT, 'Go on after this key (the "next" of a page).', default=""),
+        AFTER_KEY,
         LIMIT,
     ),
 )  # fmt: skip

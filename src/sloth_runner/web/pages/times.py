@@ -60,9 +60,11 @@ async def compare(here: Here) -> Response:
     }
     try:
         if given["of"] == "moments" and given["from"]:
-            query = {"namespace": given["namespace"], "from": given["from"], "to": given["until"]}
-            read = {param.name: query[param.name] for param in times.MOMENTS.params if query[param.name]}
-            values = _read(here, read)
+            query = {
+                "namespace": given["namespace"], "from": given["from"], "to": given["until"],
+                "prefix": given["prefix"], "after": given["after"], "limit": str(ROWS),
+            }  # fmt: skip
+            values = _read(here, {name: text for name, text in query.items() if text})
             context["body"] = (await here.ask(times.MOMENTS, **values)).body
             return here.page("compare.html", "compare", twin=twin(times.MOMENTS, **query), **context)
         if given["of"] == "agents" and given["to"]:
