@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from sloth_runner.errors import BadConfig, Conflict, Indeterminate, StoreDown, TooLarge
 from sloth_runner.state.backends import Options, open_store
+from sloth_runner.state.backends.consul import ConsulStore
 from sloth_runner.state.backends.consul_keys import fits, fitting, read, written
 from sloth_runner.state.backends.consul_rows import rows
 from sloth_runner.state.backends.consul_url import Address, parse
@@ -282,6 +283,40 @@ class TestLeases:
         assert len(sessions(server, store)) <= 5
         store.close()
         assert sessions(server, store) == []
+
+    def test_a_session_whose_time_is_over_is_not_used_again(self, opened: Open, server: Server) -> None:
+        """Consul ends it in two steps: between them it says that it renews it."""
+        now, takes = 100.0, 0.0
+
+        def meddle(request: Request, forward: Forward) -> Reply:
+            nonlocal now
+            reply = forward(request)
+            if "/session/renew/" in request.path:
+                now += takes
+            return reply
+
+        meddler = Meddler(port_of(server), meddle)
+        try:
+            store = ConsulStore(opened(meddler.port).address, 10.0, clock=lambda: now)
+
+            def put() -> str | None:
+                store.commit([Change(key("a"), None)])
+                store.commit([Change(key("a"), b"", ABSENT, 10)])
+                return store.session_of(key("a"))
+
+            first = put()
+            now += 9.0
+            assert put() == first
+            now += 9.0
+            assert put() == first, "it was renewed"
+            now += 10.0
+            second = put()
+            assert second != first, "its time was over before"
+            takes = 10.0
+            assert put() not in (first, second), "its time was over before the answer came"
+            store.close()
+        finally:
+            meddler.close()
 
     def test_a_session_that_was_ended_by_others(self, opened: Open, server: Server) -> None:
         store = opened()

@@ -196,6 +196,18 @@ def test_errors_of_a_commit(opened: Callable[..., Store], status: int, body: byt
             assert SECRET not in json.dumps(error.document())
 
 
+@pytest.mark.parametrize("body", [b"<html>It works!</html>", b"[1]", b'{"Results": 1}'])
+def test_a_commit_that_is_said_to_be_well_is_not_said_to_be_undone(
+    opened: Callable[..., Store], body: bytes
+) -> None:
+    """Something in between spoils the answer: the commit may have been made."""
+    with (
+        Server(answering(200, body)) as server,
+        pytest.raises(Indeterminate, match="not understood"),
+    ):
+        opened(server.port).commit([Change(key("a"), b"1")])
+
+
 def test_a_refusal_names_the_rules_that_are_missing(opened: Callable[..., Store]) -> None:
     denied = json.dumps({"Errors": [{"OpIndex": 0, "What": "Permission denied"}]}).encode()
     for answer in (answering(403, b"Permission denied"), answering(409, denied)):

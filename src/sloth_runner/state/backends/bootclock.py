@@ -16,14 +16,18 @@ class LeaseClock(NamedTuple):
 
 
 def system_clock() -> LeaseClock:
-    """Linux: the kernel's boot id and CLOCK_BOOTTIME. macOS: its boot session and CLOCK_MONOTONIC, which counts
-    through sleep there."""
-    kind = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return LeaseClock(boot_id(), lambda: time.clock_gettime(kind))
+    """The clock of this machine."""
+    return LeaseClock(boot_id(), since_boot)
+
+
+def since_boot() -> float:
+    """Seconds since this machine was started. Linux: CLOCK_BOOTTIME. macOS: CLOCK_MONOTONIC, which counts through
+    sleep there."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def boot_id() -> str:
-    """The name of this boot."""
+    """The name of this boot: the kernel's boot id, on macOS its boot session."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.errors import Busy, Conflict, Indeterminate, SlothError, StoreDown, TooLarge
+from sloth_runner.state.backends.bootclock import since_boot
 from sloth_runner.state.backends.consul_http import Http, Reply, denied
 from sloth_runner.state.backends.consul_keys import SEPARATOR, fits, fitting, quoted, read, written
 from sloth_runner.state.backends.consul_rows import rows
@@ -65,15 +66,21 @@ _UNMET: Final = (
 
 
 class ConsulStore:
-    """Entries of a Consul cluster, through one of its agents. ``random(n)``: n random bytes."""
+    """Entries of a Consul cluster, through one of its agents. ``random(n)``: n random bytes; ``clock``: seconds,
+    counting through suspension."""
 
     def __init__(
-        self, address: Address, timeout: float, *, random: Callable[[int], bytes] = os.urandom
+        self,
+        address: Address,
+        timeout: float,
+        *,
+        random: Callable[[int], bytes] = os.urandom,
+        clock: Callable[[], float] = since_boot,
     ) -> None:
         self.address = address
         self.traits = TRAITS._replace(watch=self._watch, probe=self._probe)
         self._http = Http(address, timeout)
-        self._sessions = Sessions(self._http)
+        self._sessions = Sessions(self._http, clock)
         self._prefix = address.prefix
         self._flags = int.from_bytes(random(7), "big")
 

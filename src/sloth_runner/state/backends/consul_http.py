@@ -268,6 +268,8 @@ class Http:
             return TooLarge(
                 f"{self._name} refuses a commit of this size: {text}", unchanged=["nothing was stored"]
             )
+        if commit and status == 200:
+            return _unknown(f"{self._name} answered in a way that is not understood: {text}")
         if status < 400 or status == 404:
             where = f", and sends us to {headers['location']}" if "location" in headers else ""
             return self._down(f"what answers there is not Consul: /v1/{target} gives {status}{where}")

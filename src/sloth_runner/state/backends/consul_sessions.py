@@ -3,15 +3,18 @@
 A session ends when it was not renewed for its TTL (a lower bound: up to twice as long), and takes its entries with it
 (behaviour ``delete``; lock-delay 0, so that others may take them at once). It is not tied to the health of a node.
 Each put with a lease gets a session that holds nothing yet: what is lengthened before the commit must lengthen no
-entry if that fails.
+entry if that fails. One whose time is over is not lengthened: Consul may be about to end it, does so in two steps,
+and between them would say that it is renewed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from sloth_runner.errors import SlothError, TooLarge
 from sloth_runner.plain import NamedTuple
+from sloth_runner.state.backends.bootclock import since_boot
 from sloth_runner.state.backends.consul_http import Http
 
 LEAST: Final = 10.0
@@ -21,17 +24,20 @@ SPARE: Final = 4
 
 
 class Held(NamedTuple):
-    """A session and its TTL in seconds."""
+    """A session, its TTL in seconds, and when it was asked for last, made or renewed."""
 
     session: str
     ttl: float
+    since: float
 
 
 class Sessions:
-    """The sessions that one handle made: those that hold an entry, by its key, and those that hold none."""
+    """The sessions that one handle made: those that hold an entry, by its key, and those that hold none. ``clock``:
+    seconds, counting through suspension."""
 
-    def __init__(self, http: Http) -> None:
+    def __init__(self, http: Http, clock: Callable[[], float] = since_boot) -> None:
         self._http = http
+        self._clock = clock
         self._held: dict[str, Held] = {}
         self._wanted: dict[str, Held] = {}
         self._spare: list[Held] = []
@@ -56,10 +62,12 @@ class Sessions:
         ttl = max(LEAST, seconds)
         for spare in [one for one in self._spare if one.ttl == ttl]:
             self._spare.remove(spare)
-            if self._renewed(spare):
-                self._wanted[key] = spare
+            now = self._clock()
+            if self._lasts(spare) and self._renewed(spare) and self._lasts(spare):
+                self._wanted[key] = spare._replace(since=now)
                 return spare.session
-        made = self._wanted[key] = Held(self._made(ttl), ttl)
+        now = self._clock()
+        made = self._wanted[key] = Held(self._made(ttl), ttl, now)
         return made.session
 
     def settled(self, key: str) -> None:
@@ -99,6 +107,9 @@ class Sessions:
         }
         reply = self._http.read("session/create?", put=body)
         return self._http.understood(reply, lambda row: str(row["ID"]))
+
+    def _lasts(self, held: Held) -> bool:
+        return self._clock() - held.since < held.ttl
 
     def _renewed(self, held: Held) -> bool:
         return self._http.read(f"session/renew/{held.session}?", put=b"").status == 200
