@@ -32,7 +32,7 @@ TASKS = {
     "same": 'file.write({ dest = "ROOT/" .. this.agent, content = "same\\n" })',
     "new": 'file.write({ dest = "ROOT/" .. this.agent, content = values.number .. "\\n" })',
     "program": 'cmd({ command = "true", reads_only = true })',
-    "lost": 'cmd({ command = "sleep 2", reads_only = true })',
+    "lost": 'cmd({ command = "sleep 2", timeout = "4s" })',
 }
 
 
