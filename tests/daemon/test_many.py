@@ -18,7 +18,9 @@ from tests.daemon.kit import Agent, many
 from tests.program.kit import Home
 
 COUNT = 20
-PROGRAM = "echo $$ > {marks}/$0.new; mv {marks}/$0.new {marks}/$0; until test -e {marks}/go; do sleep 0.1; done"
+PROGRAM = (
+    "echo $$ > {marks}/$0.new; mv {marks}/$0.new {marks}/$0; until test -e {marks}/go; do sleep 0.1; done"
+)
 """Leaves its number, and waits until it may end. ``$0``: the agent's name."""
 
 
