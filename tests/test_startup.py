@@ -52,6 +52,7 @@ def home(tmp_path: Path) -> Path:
         ("state", "get", "deployment:version"),
         ("state", "list", "-o", "json"),
         ("state", "stats"),
+        ("state", "watch", "--timeout", "0.01"),
         ("lock", "list"),
         ("--help",),
         ("--version",),

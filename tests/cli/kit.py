@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,13 +29,22 @@ class Result(NamedTuple):
 
 
 class Stream(io.TextIOWrapper):
-    """A stream in memory that keeps its text when it is closed."""
+    """A stream in memory that keeps its text when it is closed. ``heard`` is told what is written."""
 
-    def __init__(self, text: str = "", encoding: str = "utf-8") -> None:
+    def __init__(
+        self, text: str = "", encoding: str = "utf-8", heard: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.heard = heard
         self.memory = io.BytesIO(text.encode("utf-8", "surrogateescape"))
         super().__init__(
             self.memory, encoding=encoding, errors="backslashreplace", newline="", write_through=True
         )
+
+    def write(self, text: str) -> int:
+        """See TextIOWrapper."""
+        count = super().write(text)
+        self.heard(text)
+        return count
 
     def text(self) -> str:
         """What was written."""
@@ -63,8 +72,9 @@ class Cli:
         columns: int = 80,
         environ: Mapping[str, str] | None = None,
         encoding: str = "utf-8",
+        heard: Callable[[str], None] = lambda text: None,
     ) -> Result:
-        out, err = Stream(encoding=encoding), Stream()
+        out, err = Stream(encoding=encoding, heard=heard), Stream(heard=heard)
         world = World(
             stdin=Stream(stdin),
             stdout=out,

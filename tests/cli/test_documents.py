@@ -42,6 +42,7 @@ STATE = {
     "state.clear": ("state", "clear", "--yes"),
     "state.rollback": ("state", "rollback", "deployment:version", "--rev", "1", "--yes"),
     "state.stats": ("state", "stats"),
+    "state.watch": ("state", "watch", "--timeout", "0.01"),
     "state.history": ("state", "history", "db:password", "--reveal"),
     "state.history.list": ("state", "history", "--since", "2h30m", "--reveal"),
     "state.diff": ("state", "diff", "deployment:version"),

@@ -38,6 +38,7 @@ READ = {
     "diff-now": ("state", "diff", "deployment:version@2"),
     "diff-last": ("state", "diff", "deployment:version"),
     "stats": ("state", "stats"),
+    "watch-nothing": ("state", "watch", "--timeout", "0.01"),
     "stats-all": ("state", "stats", "--all-agents"),
     "locks-none": ("lock", "list"),
     "runs-none": ("runs", "list"),
@@ -126,6 +127,6 @@ def test_errors(filled: Cli, name: str, snapshot: SnapshotAssertion) -> None:
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: " ".join(path) or "alone")
 def test_help(cli: Cli, path: tuple[str, ...], columns: int, snapshot: SnapshotAssertion) -> None:
     assert cli(*path, "--help", columns=columns).shown() == snapshot

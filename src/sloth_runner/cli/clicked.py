@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 from sloth_runner import __version__
 from sloth_runner.cli import words
 from sloth_runner.cli.shell import Shell
-from sloth_runner.cli.table import LATER, NAME, ROOT
+from sloth_runner.cli.table import NAME, ROOT
 from sloth_runner.errors import SlothError, UsageError
 from sloth_runner.names import did_you_mean
 
@@ -76,12 +76,11 @@ class LazyGroup(click.Group):
         if command is None and not ctx.resilient_parsing:
             known = self.list_commands(ctx)
             path = ctx.command_path
-            later = name in LATER
             raise UsageError(
-                f"there is no command {name!r} of {path!r}" + (" in this version" if later else ""),
+                f"there is no command {name!r} of {path!r}",
                 unchanged=["nothing was changed"],
                 next=[
-                    *([] if later else did_you_mean(name, known)),
+                    *did_you_mean(name, known),
                     f"commands: {', '.join(known)}",
                     f"{path} --help",
                 ],

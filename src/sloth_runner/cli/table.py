@@ -17,6 +17,7 @@ STATE: Final[Entries] = {
     "search": ("state_search:search", "Find keys by a part of their name or value."),
     "exists": ("state_read:exists", "Say whether there is a key (exit status 0 or 1)."),
     "history": ("state_history:history", "List what a key held before, or all changes."),
+    "watch": ("state_watch:watch", "Show changes as they are made."),
     "diff": ("state_history:diff", "Compare two revisions, or two moments."),
     "stats": ("state_read:stats", "Count keys, revisions, locks and bytes."),
     "set": ("state_write:set_value", "Set a key."),
@@ -110,6 +111,3 @@ ROOT: Final[Entries] = {
     "completion": ("completion:completion", "Print the completion script for a shell."),
     "version": ("version:version", "Print the version."),
 }
-
-LATER: Final = frozenset((*("watch", "migrate"),))
-"""Names that the documentation knows and this version does not."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.moments import iso
-from sloth_runner.state.value import decode, to_json, type_name
+from sloth_runner.state.value import decode, encode, to_json, type_name
 
 if TYPE_CHECKING:
     from sloth_runner.model import By, Value
@@ -62,6 +62,15 @@ def shown(record: Record, *, reveal: bool, pretty: bool = False) -> str:
     if record.sensitive and not reveal:
         return HIDDEN
     return as_text(decode(record.text), record.text, pretty=pretty)
+
+
+def old_shown(found: Revision, *, reveal: bool) -> str:
+    """The value before a change, for people."""
+    if found.old is None:
+        return "-"
+    if found.old_secret and not reveal:
+        return HIDDEN
+    return as_text(found.old, encode(found.old, "a value"))
 
 
 def as_text(found: Value, text: str, *, pretty: bool = False) -> str:

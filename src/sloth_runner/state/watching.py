@@ -182,10 +182,10 @@ class Watching:
         """Look at all keys whose head has another Rev than it had; and then for those that are gone."""
         self._known = self._scopes()
         known, met = len(self._seen), 0
+        changed: list[Entry] = []
         for scope in self._known:
             after: str | None = ""
             while after is not None:
-                changed: list[Entry] = []
                 for entry in self._heads(store, scope, after):
                     seen = self._seen.get(entry.key)
                     met += seen is not None
@@ -193,8 +193,12 @@ class Watching:
                         changed.append(entry)
                         if len(changed) == BATCH:
                             break
-                yield from self._together(store, changed)
-                after = changed[-1].key if len(changed) == BATCH else None
+                after = None
+                if len(changed) == BATCH:
+                    after = changed[-1].key
+                    yield from self._together(store, changed)
+                    changed = []
+        yield from self._together(store, changed)
         if met < known:
             there = {entry.key for scope in self._known for entry in self._heads(store, scope, "")}
             for name in self._seen.keys() - there:
