@@ -115,8 +115,9 @@ class Traits(NamedTuple):
 
 
 class Doorbell(Protocol):
-    """Rings when entries are put or deleted (renewed leases may ring, too). It may ring for nothing; it never stays
-    silent when something was committed, whoever did it, however short the time between two calls."""
+    """Rings when entries are put or deleted (renewed leases may ring, too). It may ring for nothing. Whatever is
+    committed after watching began rings sooner or later, whoever did it, however short the time between two calls:
+    nothing is lost. It may ring a moment after others can see the change: wait for it, don't only look."""
 
     def __call__(self, seconds: float) -> Sequence[str] | None:
         """Wait up to ``seconds`` (0: only look). The store keys that were put or deleted since the last call, ``()``

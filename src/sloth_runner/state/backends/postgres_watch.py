@@ -3,9 +3,10 @@
 To notify is part of the commit, so none is missed, and costs all commits of a database one queue; so they notify only
 while somebody watches. A watcher says so by a rule with an end, which it renews; it sets the rule alone in its scope,
 so every later commit sees it. Each call ends with a question to the server: once that is answered, all that was
-committed before it was asked has been told. A connection that broke makes the bell ring for something that can't be
-said. Behind a pooler no session is ours, and what it was told while it was idle is lost: there the bell rings every
-``POLL`` seconds, for something that can't be said.
+acknowledged before it was asked has been told. (A commit can be seen first, then it wakes who listens, then it is
+acknowledged: PostgreSQL's xact.c and async.c.) A connection that broke makes the bell ring for something that can't
+be said. Behind a pooler no session is ours, and what it was told while it was idle is lost: there the bell rings
+every ``POLL`` seconds, for something that can't be said.
 """
 
 from __future__ import annotations
