@@ -6,7 +6,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,18 +16,18 @@ from sloth_runner.state.backends import Options, open_store
 from sloth_runner.state.layout import store_key
 from sloth_runner.state.patience import Patience
 from sloth_runner.state.patient import Patient
-from sloth_runner.state.store import ABSENT, ANY, Change, Store
+from sloth_runner.state.store import ABSENT, ANY, Change, Doorbell, Store
 from tests.services import etcdctl, shared_url
 from tests.services.base import Server
 from tests.services.etcd import Cluster, make, make_cluster, make_node
 from tests.services.proxy import Proxy
 from tests.state.kit import make_state
 
-Open = Callable[[str], Store]
+Open = Callable[..., Store]
 KEY = store_key("local", "k", "a")
 TIMEOUT = 2.0
-SLACK = 1.5
-"""Seconds that this machine may lose elsewhere."""
+SLACK = 10.0
+"""Seconds that this machine may lose elsewhere: an election on it may take several tries, too."""
 
 
 @pytest.fixture
@@ -66,8 +66,8 @@ def cluster(whole_cluster: Cluster) -> Iterator[Cluster]:
 def opened() -> Iterator[Open]:
     made: list[Store] = []
 
-    def opened(url: str) -> Store:
-        made.append(open_store(f"{url}/faults", Options(Path("/"), 1.0, timeout=TIMEOUT)))
+    def opened(url: str, timeout: float = TIMEOUT) -> Store:
+        made.append(open_store(f"{url}/faults", Options(Path("/"), 1.0, timeout=timeout)))
         return made[-1]
 
     yield opened
@@ -82,7 +82,7 @@ def value(store: Store) -> bytes | None:
 
 def patient(store: Store) -> Store:
     """As programs open it: it waits for a server that was there before."""
-    return Patient(store, Patience(20.0, 20.0))
+    return Patient(store, Patience(60.0, 60.0))
 
 
 def in_time(
@@ -96,7 +96,7 @@ def in_time(
     return caught.value
 
 
-def again(action: Callable[[], object], patience: float = 30.0) -> object:
+def again(action: Callable[[], object], patience: float = 60.0) -> object:
     """What the action gives once the store is back."""
     end = time.monotonic() + patience
     while True:
@@ -240,11 +240,28 @@ def test_the_leader_hangs(cluster: Cluster, opened: Open) -> None:
     state = make_state(patient(store))
     state.set("n", 1)
     leader.signal(signal.SIGSTOP)
-    assert again(lambda: value(store), 2 * TIMEOUT) == b"1"
+    assert again(lambda: value(store)) == b"1"
     state.increment("n")
     leader.signal(signal.SIGCONT)
     assert state.increment("n") == 3
     assert [h.new for h in state.history("n")] == [3, 2, 1]
+
+
+def test_an_election_is_waited_for(cluster: Cluster, opened: Open) -> None:
+    """By one request, as long as it may take, also while a node does not answer at all."""
+    gone = cluster.leader()
+    back, left = [node for node in cluster.nodes if node is not gone]
+    opened(cluster.url).commit([Change(KEY, b"1")])
+    back.kill()
+    gone.signal(signal.SIGSTOP)
+    alone = opened(left.url)
+    while "no leader" not in str(in_time(lambda: alone.get(KEY), StoreDown)):
+        pass
+    store = opened(f"{left.url},{gone.url.removeprefix('etcd://')}", 60.0)
+    starting = threading.Timer(0.5, back.start)
+    starting.start()
+    assert value(store) == b"1"
+    starting.join()
 
 
 def test_the_leader_hangs_in_the_midst_of_a_commit(cluster: Cluster, opened: Open) -> None:
@@ -254,9 +271,7 @@ def test_the_leader_hangs_in_the_midst_of_a_commit(cluster: Cluster, opened: Ope
     state = make_state(patient(store))
     before = state.increment("m")
     leader.signal(signal.SIGSTOP)
-    began = time.monotonic()
     assert state.increment("m") == before + 1  # no reply comes; that is resolved at another node
-    assert time.monotonic() - began < TIMEOUT + 3.0 + SLACK  # an election takes up to two seconds
     leader.signal(signal.SIGCONT)
     assert len(state.history("m")) == before + 1
 
@@ -273,7 +288,7 @@ def test_a_minority_neither_reads_nor_writes(cluster: Cluster, opened: Open) -> 
     in_time(lambda: cut.get(KEY), StoreDown)
     in_time(lambda: list(cut.scan()), StoreDown)
     in_time(lambda: cut.commit([Change(KEY, b"worse")]), StoreDown, Indeterminate)
-    assert again(lambda: value(both), 0) == b"new"
+    assert again(lambda: value(both)) == b"new"
     cluster.mend()
     assert again(lambda: value(cut)) == b"new"
     again(lambda: cut.commit([Change(KEY, b"newer")]))
@@ -306,13 +321,20 @@ def test_a_watch_goes_on_at_another_node(cluster: Cluster, opened: Open) -> None
             if number == 20:
                 cluster.nodes[0].start()
             again(lambda name=name: other.commit([Change(name, b"")]))  # type: ignore[misc] # a default argument
-            heard += bell(0) or ()
-        end = time.monotonic() + 20
+            heard += ringing(bell, 0.0) or ()
+        end = time.monotonic() + 60
         while len(set(heard)) < len(names) and time.monotonic() < end:
-            rung = bell(1.0)
+            rung = ringing(bell, 1.0)
             assert rung is not None
             heard += rung
     assert list(dict.fromkeys(heard)) == names
+
+
+def ringing(bell: Doorbell, seconds: float) -> Sequence[str] | None:
+    """What the bell says, once a leader is there."""
+    found: list[Sequence[str] | None] = []
+    again(lambda: found.append(bell(seconds)))
+    return found[0]
 
 
 def test_a_full_database_says_what_to_do(tmp_path: Path, opened: Open) -> None:

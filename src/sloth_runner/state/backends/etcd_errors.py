@@ -21,6 +21,8 @@ COMPACTED: Final = "compacted"
 """The revision that was asked for is no longer kept."""
 FULL: Final = "full"
 """The database is at its quota. A transaction that was under way when it filled up may have been applied."""
+NO_LEADER: Final = "etcdserver: no leader"
+"""What a node says that hears of no leader: the majority is gone, or elects one just now."""
 FINAL: Final = "final"
 """Not applied, and nothing would change that."""
 
@@ -53,7 +55,7 @@ _SPACE: Final = (
 TABLE: Final[tuple[Row, ...]] = (
     Row("UNAVAILABLE", "failed to connect to all addresses", ELSEWHERE, next=_DOWN),
     Row("UNAVAILABLE", "errors resolving ", ELSEWHERE, next=("is the host's name right?",)),
-    Row("UNAVAILABLE", "etcdserver: no leader", ELSEWHERE),
+    Row("UNAVAILABLE", NO_LEADER, ELSEWHERE),
     Row("UNAVAILABLE", "etcdserver: not capable", ELSEWHERE),
     Row("UNAVAILABLE", "etcdserver: rpc not supported for learner", ELSEWHERE),
     Row("FAILED_PRECONDITION", "etcdserver: not capable", ELSEWHERE),

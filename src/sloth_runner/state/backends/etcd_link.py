@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sloth_runner.errors import Foreign, Indeterminate, SlothError, StoreDown
 from sloth_runner.state.backends import etcd_pb as pb
-from sloth_runner.state.backends.etcd_errors import COMPACTED, ELSEWHERE, FULL, TOKEN, UNKNOWN, Fault
+from sloth_runner.state.backends.etcd_errors import (
+    COMPACTED,
+    ELSEWHERE,
+    FULL,
+    NO_LEADER,
+    TOKEN,
+    UNKNOWN,
+    Fault,
+)
 from sloth_runner.state.backends.etcd_grpc import LOGIN, RANGE, TXN, Dialer
 
 if TYPE_CHECKING:
@@ -29,7 +37,7 @@ Q = TypeVar("Q")
 R = TypeVar("R")
 
 STAGGER: Final = 0.4
-"""Seconds that one endpoint is given before the next is asked, too."""
+"""Seconds that one endpoint is given before the next is asked, too, and that nodes are given to elect a leader."""
 PASSING: Final = (ELSEWHERE, UNKNOWN)
 """Fates that another node, or another moment, may spare us."""
 RENEWALS: Final = 3
@@ -202,11 +210,14 @@ class Link:
 
     def _elect(self, verb: Verb[Q, R], request: Q, end: float) -> R:
         """Ask all endpoints, one after the other started a little later, until one answers: that is the node from
-        then on. Raises StoreDown when none does, Fault for an answer that all would give."""
+        then on. Nodes without a leader are asked again: they may be electing one.
+
+        Raises StoreDown when none does, Fault for an answer that all would give.
+        """
         if self._pid != os.getpid():
             raise StoreDown("a store can't be used in a forked process: open it there anew")
         faults: list[Fault] = []
-        for node, answer in self._round(verb, request, end):
+        for node, answer in self._round(verb, request, end, waits=True):
             if not isinstance(answer, Fault):
                 self._node = node
                 return answer
@@ -215,31 +226,48 @@ class Link:
             faults.append(answer)
         raise self._down(faults)
 
-    def _round(self, verb: Verb[Q, R], request: Q, end: float) -> Iterator[tuple[Node, R | Fault]]:
-        """Answers as they come. The nodes are closed, but for one that has become the node in use."""
+    def _round(
+        self, verb: Verb[Q, R], request: Q, end: float, *, waits: bool = False
+    ) -> Iterator[tuple[Node, R | Fault]]:
+        """Answers as they come. The nodes are closed, but for one that has become the node in use. With ``waits``,
+        who says that there is no leader is asked again a little later, while there is time."""
         answers: SimpleQueue[tuple[Node, Any]] = SimpleQueue()
         waiting = list(self._order)
         asked: list[Node] = []
         outstanding: set[Node] = set()
+        electing: list[Node] = []
+
+        def ask(node: Node) -> None:
+            outstanding.add(node)
+            left = max(end - time.monotonic(), 0.01)
+            future = verb(node).future(request, timeout=left, metadata=self._metadata)
+            future.add_done_callback(partial(_put, answers, node))
+
         try:
-            while waiting or outstanding:
-                now = time.monotonic()
+            while waiting or outstanding or electing:
                 if waiting:
-                    node = self._dialer.node(waiting.pop(0))
-                    asked.append(node)
-                    outstanding.add(node)
-                    future = verb(node).future(request, timeout=max(end - now, 0.01), metadata=self._metadata)
-                    future.add_done_callback(partial(_put, answers, node))
+                    asked.append(self._dialer.node(waiting.pop(0)))
+                    ask(asked[-1])
+                left = max(end - time.monotonic(), 0.0) + 1.0
                 try:
-                    node, done = answers.get(timeout=STAGGER if waiting else max(end - now, 0.0) + 1.0)
+                    node, done = answers.get(timeout=STAGGER if waiting or electing else left)
                 except Empty:
-                    if waiting:
-                        continue
-                    yield from ((node, Fault(node.address, "DEADLINE_EXCEEDED", "")) for node in outstanding)
-                    return
+                    if not waiting and not electing:
+                        yield from (
+                            (node, Fault(node.address, "DEADLINE_EXCEEDED", "")) for node in outstanding
+                        )
+                        return
+                    for node in electing:
+                        ask(node)
+                    electing.clear()
+                    continue
                 outstanding.discard(node)
                 error = done.exception()
-                yield node, done.result() if error is None else _fault(node, error)
+                answer = done.result() if error is None else _fault(node, error)
+                if waits and _leaderless(answer) and time.monotonic() + STAGGER < end:
+                    electing.append(node)
+                else:
+                    yield node, answer
         finally:
             for node in asked:
                 if node is not self._node:
@@ -268,6 +296,10 @@ class Link:
 
 def _put(answers: SimpleQueue[tuple[Node, Any]], node: Node, done: Any) -> None:
     answers.put((node, done))
+
+
+def _leaderless(answer: Any) -> bool:
+    return isinstance(answer, Fault) and answer.row.text == NO_LEADER
 
 
 def _fault(node: Node, error: Any) -> Fault:
