@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from sloth_runner.errors import Conflict, Corrupt, Foreign, Indeterminate, StoreDown
 from sloth_runner.state.backends.s3 import S3Store
-from sloth_runner.state.backends.s3_log import Marker, decode, log_name
+from sloth_runner.state.backends.s3_log import Marker, Official, decode, log_name
 from sloth_runner.state.backends.s3_segment import Sizes
 from sloth_runner.state.store import ABSENT, Change
 from tests.services.s3_proxy import Answer, Forward, Request, S3Proxy, before
@@ -238,6 +239,56 @@ def test_a_checkpoint_that_never_became_official(grown: tuple[str, S3Store]) -> 
         put(newcomer, number)
         settled(newcomer)
     assert numbers(another(url)) == list(range(30))
+
+
+def unofficial(store: S3Store) -> tuple[Official | None, Official]:
+    """A checkpoint that is made of what the store knows and not said to be official yet; and the one before."""
+    replica = store.replica
+    replica.tail.refresh()
+    replica.tail.rest()
+    snap = replica.tail.snapshot()
+    made = replica.keeper._write(replica, snap, whole=False)
+    return snap.official, Official(made.name, made.at, snap.base.manifest.at if snap.base is not None else 0)
+
+
+def test_of_two_checkpoints_one_becomes_official(grown: tuple[str, S3Store]) -> None:
+    """The one that was made first comes too late: others have made theirs, and rest on them, and tidied up."""
+    url, store = grown
+    put(store, 20)
+    slow = another(url)
+    before, late = unofficial(slow)
+    for number in range(21, 33):
+        put(store, number)
+        settled(store)
+    newer = store.replica.tail.snapshot().official
+    assert newer is not None and before is not None
+    assert newer.at > late.at
+    assert not slow.replica.make_official(before, late)
+    assert slow.replica.make_official(before, newer), "it is, whoever said so"
+    for one in (store, slow, another(url)):
+        assert numbers(one) == list(range(33))
+        assert one.replica.tail.snapshot().official == newer
+    for number in range(33, 42):
+        put(slow, number)
+        settled(slow)
+    assert numbers(another(url)) == list(range(42))
+
+
+def test_of_two_checkpoints_at_one_moment_one_becomes_official(grown: tuple[str, S3Store]) -> None:
+    url, store = grown
+    makers = [another(url) for _ in range(4)]
+    with ThreadPoolExecutor(len(makers)) as pool:
+        for number in range(20, 24):
+            made = [unofficial(maker) for maker in makers]
+            assert len({before for before, _ in made}) == 1
+            said = list(pool.map(lambda maker, one: maker.replica.make_official(*one), makers, made))
+            assert said.count(True) == 1
+            newest = another(url)
+            assert numbers(newest) == list(range(number))
+            assert newest.replica.tail.snapshot().official == made[said.index(True)][1]
+            put(store, number)
+            settled(store)
+    assert numbers(another(url)) == list(range(24))
 
 
 def test_a_store_without_its_checkpoints_says_so(grown: tuple[str, S3Store]) -> None:
