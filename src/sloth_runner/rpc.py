@@ -24,5 +24,7 @@ def load(environ: Mapping[str, str]) -> Any:
         import grpc
     finally:
         for name in ours:
-            del os.environ[name]
+            os.environ.pop(
+                name, None
+            )  # another thread, which waited for the same import, may have been faster
     return grpc
