@@ -9,10 +9,9 @@ Owners and groups are names, or numbers written as text. Modes are the low twelv
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner.plain import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TypeAlias

@@ -3,14 +3,14 @@ typing's compiles the text of every annotation, and that of collections compiles
 
 ``NamedTuple`` here is typing's to a type checker, and makes classes that do the same; ``__new__`` is compiled once
 for each number of fields, and gets its parameters' names from the class. Standard library only, as all that is sent
-to bare machines.
+to bare machines; and none of that imports ``typing``, which would be a tenth of the time an agent takes to start.
 """
 
 from __future__ import annotations
 
 from types import FunctionType
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NamedTuple
 else:

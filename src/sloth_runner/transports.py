@@ -114,8 +114,10 @@ def _check_local(url: str) -> None:
 
 
 def _ssh(transports: Transports, entry: Agent) -> Transport:
+    from sloth_runner.transport.ssh_library import load
+
     try:
-        import asyncssh  # noqa: F401 - whether it is there
+        load()
     except ImportError as error:
         raise entry.origin.problem(
             f"agent {entry.name!r}: SSH needs a package that is not installed ({error.name})",

@@ -77,6 +77,18 @@ def test_it_holds_the_agent_and_nothing_else() -> None:
     assert not any("pack" in name.rpartition("/")[2].split(".")[0] == "pack" for name in names)
 
 
+def test_what_takes_long_is_not_imported_at_its_start(tmp_path: Path) -> None:
+    (tmp_path / "agent").write_bytes(packed().data)
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import sloth_runner.agent.stdio; print(*sys.modules)"
+    )
+    argv = [sys.executable, "-I", "-S", "-c", script, str(tmp_path / "agent")]
+    loaded = set(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split())
+    assert "sloth_runner.agent.serving" in loaded
+    heavy = {"typing", "asyncio", "inspect", "zipfile", "tempfile", "tarfile", "email", "http.client", "ssl"}
+    assert not loaded & heavy
+
+
 def test_the_command_is_one_line_without_what_shells_quote_differently() -> None:
     words = command(packed().name)
     assert "\n" not in words and "!" not in words and "\\'" not in words

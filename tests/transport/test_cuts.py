@@ -79,7 +79,7 @@ class Cut:
         assert process.stdin is not None
         process.stdin.close()
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, idle: bool = False) -> None:
         await self._inner.aclose()
 
     def away(self) -> bool:

@@ -8,11 +8,11 @@ because the standard library keeps a header in memory whole.
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING
 
 from sloth_runner.ops import FILE, FOLDER, LINK, OTHER, OpError
 from sloth_runner.plain import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import tarfile
     import zipfile

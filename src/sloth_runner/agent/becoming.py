@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.agent import frames, wire
 from sloth_runner.agent.executing import other_user
@@ -19,8 +18,10 @@ from sloth_runner.agent.frames import BadFrame, Reader
 from sloth_runner.agent.identity import spawn_as, sudo_command
 from sloth_runner.ops import OpError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
 PIECE = 256 << 10
 OPENING = 30.0

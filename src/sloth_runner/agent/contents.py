@@ -11,12 +11,13 @@ import hashlib
 import mmap
 import os
 import threading
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.agent.frames import BadFrame
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 DIGEST = hashlib.sha256().digest_size
 SMALL = 1 << 20

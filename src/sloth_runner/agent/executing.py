@@ -14,13 +14,14 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.agent.output import Capture
 from sloth_runner.agent.starting import as_bytes, not_started, prepare, ran
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from sloth_runner.agent.identity import Spawn
     from sloth_runner.ops import Exec, Ran

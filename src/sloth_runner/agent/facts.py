@@ -7,13 +7,14 @@ Sizes are bytes. What a section can't tell raises OpError ``not-found``; nothing
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.agent.names import text
 from sloth_runner.ops import Gathered, OpError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from sloth_runner.ops import Facts
 

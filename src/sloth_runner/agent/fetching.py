@@ -14,15 +14,16 @@ import ssl
 import threading
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from sloth_runner.agent.names import encode, text
 from sloth_runner.agent.writing import replace, write_all
 from sloth_runner.ops import Fetched, OpError, Write
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from sloth_runner.ops import Fetch
 

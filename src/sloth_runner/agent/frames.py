@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING
 
 from sloth_runner.plain import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MAGIC = b"\n\x00sloth-runner agent\x00\n"
+"""Comes before the first frame, so that what a login shell prints by itself can be told from it."""
 HELLO, START, REQUEST, RESULT, FAILURE, OUTPUT, CONTENT, CANCEL, PING, PONG = range(1, 11)
 """Kinds. HELLO (agent) and START (controller) open a stream. REQUEST asks for an operation; OUTPUT is what its
 program says (a byte for the stream, 1 or 2, then the piece); RESULT or FAILURE ends it; CANCEL stops it. CONTENT is

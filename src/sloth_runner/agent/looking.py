@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import time
-from typing import TYPE_CHECKING
 
 from sloth_runner.agent.names import encode, group_name, owner_name, raw, text
 from sloth_runner.ops import (
@@ -26,6 +25,7 @@ from sloth_runner.ops import (
     Stat,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sloth_runner.ops import Stamp
 

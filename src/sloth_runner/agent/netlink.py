@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 GETADDR, NEWADDR, DONE, ERROR = 22, 20, 3, 2
 REQUEST_DUMP = 0x301

@@ -6,7 +6,6 @@ Standard library only; runs on Python 3.8. Programs (Exec) and waiting (Pause) a
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.agent import looking, removing, writing
 from sloth_runner.agent.names import problem
@@ -32,8 +31,10 @@ from sloth_runner.ops import (
     Write,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from sloth_runner.ops import Op, Result
 

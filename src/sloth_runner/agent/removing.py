@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
 
 from sloth_runner.agent.names import problem, split, text
 from sloth_runner.agent.writing import FOLDER_FLAGS, open_folder, sync_folder
 from sloth_runner.ops import Done, OpError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -12,7 +12,6 @@ import queue
 import threading
 import time
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.agent import frames, wire
 from sloth_runner.agent.becoming import Other
@@ -24,8 +23,10 @@ from sloth_runner.agent.perform import perform, takes_time
 from sloth_runner.agent.starting import base_environment
 from sloth_runner.ops import Batch, Exec, Fetch, OpError, Pause, Paused, Write
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from sloth_runner.agent.frames import Frame
     from sloth_runner.ops import Op, Ran, Result

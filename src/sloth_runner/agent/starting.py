@@ -6,13 +6,13 @@ Standard library only; runs on Python 3.8.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from sloth_runner.agent.identity import spawn_as
 from sloth_runner.agent.looking import look
 from sloth_runner.agent.names import raw
 from sloth_runner.ops import FOLDER, OpError, Ran, Stat
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

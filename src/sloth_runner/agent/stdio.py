@@ -11,19 +11,17 @@ import os
 import select
 import signal
 import sys
-from typing import TYPE_CHECKING
 
 from sloth_runner.agent import frames, wire
-from sloth_runner.agent.frames import BadFrame, Reader
+from sloth_runner.agent.frames import MAGIC, BadFrame, Reader
 from sloth_runner.agent.looking import who_am_i
 from sloth_runner.agent.serving import Session
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-MAGIC = b"\n\x00sloth-runner agent\x00\n"
-"""Comes before the first frame, so that what a login shell prints by itself can be told from it."""
 OPENING = 60.0
 """Seconds within which the controller has to open the stream."""
 PIECE = 256 << 10

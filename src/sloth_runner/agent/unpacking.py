@@ -12,7 +12,6 @@ import io
 import os
 import posixpath
 import stat
-from typing import TYPE_CHECKING
 
 from sloth_runner.agent.archives import HARD, Budget, members
 from sloth_runner.agent.looking import kind_of
@@ -21,6 +20,7 @@ from sloth_runner.agent.writing import FOLDER_FLAGS, open_folder, sync_folder
 from sloth_runner.ops import FILE, FOLDER, LINK, OpError, Unpacked
 from sloth_runner.plain import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import BinaryIO

@@ -12,14 +12,14 @@ from __future__ import annotations
 import json
 import struct
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner import ops
 from sloth_runner.plain import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     from sloth_runner.ops import Result
 

@@ -9,12 +9,12 @@ import contextlib
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING
 
 from sloth_runner.agent.looking import kind_of
 from sloth_runner.agent.names import encode, ids, problem, raw, split, text
 from sloth_runner.ops import FILE, FOLDER, LINK, OTHER, Done, OpError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -226,7 +226,7 @@ class GrpcChannel:
         """See Channel."""
         return self._why
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, idle: bool = False) -> None:
         """See Channel: the agent is told, and given time to end what it does."""
         self._closing.set()
         if self._work is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Protocol
 
+from sloth_runner.agent.frames import MAGIC
 from sloth_runner.errors import Unreachable
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ class Channel(Protocol):
         """Whether nobody is at the other end just now, and the line is not given up yet."""
         ...
 
-    async def aclose(self) -> None:
-        """Hang up, and wait for the agent's end where it ends with the line."""
+    async def aclose(self, *, idle: bool = False) -> None:
+        """Hang up, and wait for the agent's end where it ends with the line, unless it is ``idle`` and has nothing to
+        end."""
         ...
 
     def why(self) -> str:
@@ -64,8 +66,6 @@ class Line(Protocol):
 async def greet(channel: Channel, agent: Packed, address: str) -> bytes:
     """Get an agent that is started by a command to its first frame: give it what it needs, skip what a login shell
     prints. Returns the bytes of the first frame that have come already. Raises Unreachable."""
-    from sloth_runner.agent.stdio import MAGIC
-
     heard = b""
     while True:
         piece = await channel.receive()

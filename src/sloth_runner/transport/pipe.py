@@ -58,7 +58,7 @@ class PipeChannel:
     def away(self) -> bool:
         return False  # it ends with its connection
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, idle: bool = False) -> None:
         process = self._process
         if process.stdin is not None:
             process.stdin.close()

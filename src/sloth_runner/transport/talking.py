@@ -250,12 +250,13 @@ class Wire:
 
     async def aclose(self) -> None:
         """Hang up."""
+        idle = self._seen == self._number  # all that was asked for was answered
         self._end("it was closed here")
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._channel.aclose()
+        await self._channel.aclose(idle=idle)
 
 
 def _tell(waiting: tuple[asyncio.Future[Any], Sink], payload: bytes) -> None:
