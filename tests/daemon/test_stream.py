@@ -18,8 +18,10 @@ from sloth_runner.agent import frames, wire
 from sloth_runner.agent.resuming import HEADER
 from sloth_runner.errors import Indeterminate, SlothError, Unreachable
 from sloth_runner.ops import Exec, Ran, Stat
+from sloth_runner.transport.remote import Remote
 from tests.daemon.kit import Place, new_id, run, serving
 from tests.linearizability.proxy import Proxy
+from tests.transport.test_pipe import first
 
 LIMIT = 100 << 20
 """Bytes of memory that an agent may take, whatever is sent to it."""
@@ -83,14 +85,14 @@ async def _heal_later(proxy: Proxy, seconds: float) -> None:
 def test_when_the_agent_is_gone_it_is_said_and_nothing_is_left(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     folder.mkdir()
+    group: list[int] = []
     with serving(folder, ends=-signal.SIGKILL) as place:
 
         async def go() -> None:
             there = place.remote(patience=1.0)
             try:
-                work = asyncio.create_task(there.do(shell(f"echo $$ > {tmp_path}/pid; exec sleep 600")))
-                while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-                    await asyncio.sleep(0.02)
+                work, begun = _begun(there, shell("echo $$; exec sleep 600"))
+                group.append(int(await begun))
                 os.kill(place.pid, signal.SIGKILL)
                 with pytest.raises(Indeterminate, match="not known"):
                     await work
@@ -100,9 +102,7 @@ def test_when_the_agent_is_gone_it_is_said_and_nothing_is_left(tmp_path: Path) -
                 await there.aclose()
 
         run(go())
-    os.kill(
-        int((tmp_path / "pid").read_text()), signal.SIGKILL
-    )  # nobody can end what a killed agent had begun
+    _until(lambda: not _alive(group[0]))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may act as somebody else")
@@ -131,15 +131,15 @@ def test_an_agent_that_is_gone_holds_a_call_no_longer_than_its_timeout(
     """However long the connection would be tried for; the program may be running still, and that is said."""
     folder = tmp_path / "a"
     folder.mkdir()
+    group: list[int] = []
     with serving(folder, ends=-signal.SIGKILL) as place:
 
         async def go() -> None:
             there = place.remote(patience=600.0)
-            program = shell(f"echo $$ > {tmp_path}/pid; exec sleep 600")
-            work = asyncio.create_task(there.do(program._replace(timeout=None if cancelled else 1.0)))
+            program = shell("echo $$; exec sleep 600")._replace(timeout=None if cancelled else 5.0)
+            work, begun = _begun(there, program)
             try:
-                while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-                    await asyncio.sleep(0.02)
+                group.append(int(await begun))
                 os.kill(place.pid, signal.SIGKILL)
                 if cancelled:
                     work.cancel()
@@ -150,7 +150,7 @@ def test_an_agent_that_is_gone_holds_a_call_no_longer_than_its_timeout(
                 await there.aclose()
 
         run(go())
-    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    _until(lambda: not _alive(group[0]))
 
 
 def test_what_was_begun_ends_with_its_controller(place: Place, tmp_path: Path) -> None:
@@ -183,6 +183,13 @@ def test_cancelling_ends_the_whole_group(place: Place, tmp_path: Path) -> None:
             await there.aclose()
 
     run(go())
+
+
+def _begun(there: Remote, program: Exec) -> tuple[asyncio.Task[Any], asyncio.Future[bytes]]:
+    """A program that is running, and the first that it says."""
+    said: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    work = asyncio.create_task(there.do(program, first(said)))
+    return work, said
 
 
 def _alive(group: int) -> bool:

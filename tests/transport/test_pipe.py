@@ -7,15 +7,16 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sloth_runner.agent.pack import command, packed
-from sloth_runner.errors import TimedOut
+from sloth_runner.errors import Indeterminate, TimedOut
 from sloth_runner.ops import (
     Batch,
     Content,
@@ -262,3 +263,36 @@ def test_the_agent_ends_with_its_input_and_leaves_nothing(tmp_path: Path) -> Non
     asyncio.run(go())
     wait_until(lambda: not processes(mark))
     assert not Path(f"/proc/{agent[0]}").exists()
+
+
+def first(said: asyncio.Future[bytes]) -> Callable[[str, bytes], None]:
+    """Hears a program's first words."""
+
+    def hear(stream: str, piece: bytes) -> None:
+        if not said.done():
+            said.set_result(piece)
+
+    return hear
+
+
+def test_what_a_killed_agent_has_begun_ends_too(tmp_path: Path) -> None:
+    """With all that it has started, however little it heeds a request to end; what has ended before is let alone."""
+    stays = "sleep 600 & echo $!"
+    heedless = "trap '' TERM; echo $PPID $$; while :; do sleep 1; done"
+
+    async def go() -> tuple[int, int]:
+        async with remote(tmp_path) as there:
+            before = await there.do(Exec("it", line=stays, cwd="/"))
+            assert isinstance(before, Ran)
+            said: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            program = Exec("it", line=heedless, cwd="/")
+            work = asyncio.create_task(there.do(program, first(said)))
+            agent, group = map(int, (await said).split())
+            os.kill(agent, signal.SIGKILL)
+            with pytest.raises(Indeterminate):
+                await work
+            return group, int(before.stdout)
+
+    group, other = asyncio.run(go())
+    wait_until(lambda: not Path(f"/proc/{group}/exe").is_symlink())
+    os.kill(other, signal.SIGKILL)  # it was there still

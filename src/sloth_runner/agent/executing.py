@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 
+from sloth_runner.agent.guarding import GUARD
 from sloth_runner.agent.output import Capture
 from sloth_runner.agent.starting import as_bytes, not_started, prepare, ran
 
@@ -95,12 +96,15 @@ class Running:
         spawn, cwd = prepare(self._op, self._base, self._password)
         if self._cancelled.is_set():
             raise Cancelled
+        GUARD.ready()
         bell, self._wake = os.pipe()
         try:
             process = self._start(spawn, cwd)
+            GUARD.begun(process.pid)
             try:
                 return self._watch(process, spawn, bell)
             finally:
+                GUARD.ended(process.pid)
                 for stream in (process.stdout, process.stderr):
                     if stream is not None:
                         stream.close()
