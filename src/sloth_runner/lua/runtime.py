@@ -141,8 +141,11 @@ class Runtime:
             flat = flatten(values, "the result")
         except SlothError as error:
             return self.throw(body, error)
-        size = sum(len(item) for item in flat if type(item) is bytes)
-        if size + 64 * len(flat) > RESERVE // 2 and not self._fits(size + 64 * len(flat)):
+        size = 64 * len(flat)
+        for item in flat:
+            if type(item) is bytes:
+                size += len(item)
+        if size > RESERVE // 2 and not self._fits(size):
             return self.throw(body, self._too_much())
         if unknown is not None:
             return self.step(body, 0, to_bytes(unknown), *pieces(flat, self._feed))

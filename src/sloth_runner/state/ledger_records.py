@@ -137,7 +137,8 @@ CALL_SIZE = 32
 
 def stamps(target: Sequence[int] | None, source: Sequence[int] | None = None) -> str:
     """Stamps as an entry keeps them."""
-    return ";".join("" if stamp is None else ",".join(map(str, stamp)) for stamp in (target, source))
+    one = "" if target is None else ",".join(map(str, target))
+    return f"{one};" if source is None else f"{one};{','.join(map(str, source))}"
 
 
 def target_stamp(entry: Entry) -> Stamp | None:
