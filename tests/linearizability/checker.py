@@ -10,8 +10,8 @@ tried, and both leave every verdict as it is:
 
 - *What used more.* Of two beginnings with the same known operations and the same state, the one that used all the
   unknown ones that the other did, and more, is dropped. Whatever may follow it may follow the other one: when an
-  operation may come next depends on its own call and on the known ones that are left, which are the same; and those
-  of unknown outcome that are left to the one are left to the other.
+  operation may come next, and by when it took effect, depends on its own call and on the known ones that are left,
+  which are the same; and those of unknown outcome that are left to the one are left to the other.
 - *What is alike.* Of unknown operations that leave every state alike (``Model.alike``), only the one that was called
   first is tried of those not used yet. An order that has a later one in its place stays an order if the two change
   places (or the earlier comes in, where it stood nowhere): the earlier may stand wherever the later did, since it was
@@ -33,13 +33,14 @@ STEPS = 256
 
 class Op(NamedTuple):
     """One call: by whom, when it began and ended (one clock, seconds; ``inf``: its outcome is unknown), what was
-    asked and what came of it."""
+    asked and what came of it; ``until``: by when it took effect where it stands in an order, if it did."""
 
     client: int
     call: float
     ret: float
     request: Request
     result: Any
+    until: float = inf
 
     @property
     def known(self) -> bool:
@@ -175,7 +176,7 @@ class _Search:
         following, bound = self._open(known)
         found: list[tuple[float, _Begun]] = []
         for i, op in following:
-            for left in self._model.step(state, op):
+            for left in self._model.step(state, op._replace(until=bound)):
                 if left == state and self._readers >> i & 1:
                     # What only reads, and fits here, may stand here in any order there is.
                     return [_Begun(known | 1 << i, unknown, left)]
@@ -193,11 +194,13 @@ class _Search:
                 break
             if not unknown >> i & 1 and self._alike[i] not in tried:
                 tried.add(self._alike[i])
-                out += [_Begun(known, unknown | 1 << i, left) for left in self._model.step(state, op)]
+                left = self._model.step(state, op._replace(until=bound))
+                out += [_Begun(known, unknown | 1 << i, one) for one in left]
         return out
 
     def _open(self, known: int) -> tuple[list[tuple[int, Op]], float]:
-        """Those known and left before which none that is left had ended; and the first end of those."""
+        """Those known and left before which none that is left had ended; and the first end of those: what is next
+        took effect before that, as all others take effect later."""
         out: list[tuple[int, Op]] = []
         bound = inf
         for i, op in enumerate(self._known):

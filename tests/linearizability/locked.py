@@ -122,7 +122,7 @@ class Locked:
         """The state with its lease gone: it was, or may have ended before ``op`` did."""
         if state.holder is None:
             return (state,)
-        return (state._replace(holder=None),) if op.ret >= state.early else ()
+        return (state._replace(holder=None),) if min(op.ret, op.until) >= state.early else ()
 
     def _seen(self, state: Lock, op: Op, who: tuple[Any, ...]) -> tuple[Lock, ...]:
         return (state,) if self._there(state, op) and who == (state.token, state.holder) else ()
@@ -141,8 +141,7 @@ class Locked:
         return state._replace(early=self._early(op, ttl), late=inf if late >= self._over else late)
 
     def _early(self, op: Op, ttl: float) -> float:
-        """When a lease ends at the earliest. (What is of unknown outcome may find it ended at any time: it ends
-        never.)"""
+        """When a lease ends at the earliest."""
         early: float = op.call + ttl - self._slack
         return inf if early > self._over else early
 

@@ -51,7 +51,8 @@ def by_trying_all(model: Model, ops: Sequence[Op]) -> bool:
 
 def _fits(model: Model, order: Sequence[Op]) -> bool:
     states = {model.start}
-    for one in order:
+    for i, one in enumerate(order):
+        one = one._replace(until=min(later.ret for later in order[i:]))
         states = {after for state in states for after in model.step(state, one)}
     return bool(states)
 
@@ -194,6 +195,8 @@ TAKEN = op(0, 1, "acquire", "l", "o1", 10.0, gives=("held", 1))
         ([op(2, 3, "break", "l", gives=(1, True)), op(4, 5, "acquire", "l", "o", 1.0, gives=("held", 3))], True),
         ([op(2, 3, "break", "l", gives=(1, True)), op(4, 5, "acquire", "l", "o", 1.0, gives=("held", 2))], False),
         ([op(2, 3, "break", "l", gives=None)], False),
+        ([op(2, inf, "acquire", "l", "o2", 10.0), op(3, 4, "info", "l", gives=(2, "o2"))], False),
+        ([op(2, inf, "acquire", "l", "o2", 10.0), op(3, 11, "info", "l", gives=(2, "o2"))], True),
         (
             [
                 op(11, 12, "acquire", "l", "o2", 10.0, gives=("held", 2)),

@@ -44,7 +44,7 @@ def plain(model: Model, history: Sequence[Op], most: int = 1 << 30) -> bool | No
         left = [(i, op) for i, op in enumerate(ops) if not done >> i & 1]
         bound = min(op.ret for _, op in left)
         for i, op in sorted(left, key=lambda one: -one[1].ret):
-            for after in model.step(state, op) if op.call <= bound else ():
+            for after in model.step(state, op._replace(until=bound)) if op.call <= bound else ():
                 if (done | 1 << i, after) not in seen:
                     seen.add((done | 1 << i, after))
                     stack.append((done | 1 << i, after))
