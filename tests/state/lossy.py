@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from sloth_runner.errors import Conflict, Indeterminate, StoreDown
+from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.patience import Patience
+from sloth_runner.state.patient import Patient
+from sloth_runner.state.sealed import Sealed
 from sloth_runner.state.store import Change, Check, Entry, Rev, Store
+from sloth_runner.state.writer import Retention
+from tests.state.kit import Clock, key_source, make_state
 
 FATES = (
     "fine",
@@ -78,3 +84,30 @@ class Lossy:
 
     def close(self) -> None:
         """See Store."""
+
+
+class Line:
+    """Somebody (``mine``) at the end of a bad line to a store, and a rival who is right beside it."""
+
+    def __init__(self, *, sealed: bool, retention: Retention | None = None) -> None:
+        self.clock = Clock()
+        self.memory = MemoryStore(self.clock)
+        self.lossy = Lossy(self.memory)
+        patience = Patience(1e9, 1e9, sleep=lambda seconds: None)
+        patience.contact.reached = True
+        patient = Patient(self.lossy, patience)
+        self.store = Sealed(patient, key_source()) if sealed else patient
+        self.direct = Sealed(self.memory, key_source()) if sealed else self.memory
+        self.mine = make_state(self.store, self.clock, retention=retention)
+        self.rival = make_state(self.direct, self.clock, retention=retention)
+        self.rival.writer.new_id = iter(f"{i:032x}" for i in itertools.count(1 << 64)).__next__
+
+    def suffer(self, fates: list[str], rival: Callable[[], object]) -> None:
+        """The fates of the next commits, and what the rival does in its turn."""
+        self.lossy.rival = rival
+        self.lossy.suffer(fates)
+
+    def calm(self) -> None:
+        """All that is late has arrived, and the line is good."""
+        self.lossy.suffer(())
+        self.lossy.arrive()
