@@ -8,6 +8,7 @@ from typing import Any
 
 from sloth_runner.engine.calls import Calls
 from sloth_runner.engine.context import Context
+from sloth_runner.engine.ear import Ear
 from sloth_runner.engine.holding import Renewer
 from sloth_runner.engine.lines import ledger_line
 from sloth_runner.engine.lock_calls import Locker
@@ -17,6 +18,7 @@ from sloth_runner.engine.pump import Pump, Strand, Wait
 from sloth_runner.engine.run import to_the_end
 from sloth_runner.engine.secrets import Secrets
 from sloth_runner.engine.store_desk import StoreDesk
+from sloth_runner.engine.watch_calls import Watcher
 from sloth_runner.errors import Bug, SlothError
 from sloth_runner.model import Body, Call, Site, TaskDef
 from sloth_runner.state.backends.memory import MemoryStore
@@ -69,6 +71,7 @@ class Bench:
         self.pump = Pump(self._serve, self.desk, lambda: None)
         self.renewer = Renewer(lambda seconds: self.store, time.time)
         self.locker = Locker(self.pump, self.renewer, time.time, nonce, "boot", 1)
+        self.watcher = Watcher(lambda: self.pump, Ear(self.store))
         secrets = Secrets(Mask(), lambda name: None, lambda path: b"", "/")
         modules = ModuleCalls(
             World(
@@ -90,6 +93,7 @@ class Bench:
         self.calls = Calls(
             lambda: self.pump,
             self.locker,
+            lambda: self.watcher,
             modules,
             lambda name, store: name,
             lambda: 0.001,
@@ -137,6 +141,7 @@ class Bench:
             self.pump.run()
         finally:
             self.renewer.close()
+            self.watcher.close()
             self.desk.close()
         for error in self.errors.values():
             raise error

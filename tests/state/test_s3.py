@@ -13,7 +13,7 @@ import pytest
 
 from sloth_runner.errors import Busy, Conflict, Indeterminate, SlothError, StoreDown, Unfit
 from sloth_runner.state.backends import Options, open_store
-from sloth_runner.state.backends.s3 import S3Store
+from sloth_runner.state.backends.s3 import S3Store, system_world
 from sloth_runner.state.store import ABSENT, ANY, Change, Check
 from tests.conformance.suite import Opener, run_workers
 from tests.services import shared_url
@@ -513,6 +513,35 @@ def test_a_watch_hears_every_commit(proxied: tuple[S3Proxy, str]) -> None:
         assert bell(20) == (key("a3"),)
         assert time.monotonic() - began < 5
         later.join()
+
+
+def test_who_waits_in_short_pieces_asks_no_more_often(proxied: tuple[S3Proxy, str]) -> None:
+    """By a clock that only sleeping moves: once in every second, which is what ``poll`` says."""
+    proxy, url = proxied
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    world = system_world()._replace(now=lambda: now[0], sleep=sleep)
+    store, other = another(url, world=world), another(url)
+    other.commit([Change(key("a"), b"1")])
+    asked: list[str] = []
+
+    def rule(request: Request, forward: Forward) -> Answer | None:
+        asked.append(request.name)
+        return forward(request)
+
+    assert store.traits.watch is not None
+    with store.traits.watch("") as bell:
+        proxy.rule = rule
+        for _ in range(40):
+            assert bell(0.25) == ()
+        assert 9 <= len(asked) <= 11
+        assert 9.9 < now[0] < 10.1
+        other.commit([Change(key("a"), b"2")])
+        assert [heard for _ in range(5) if (heard := bell(0.25))] == [(key("a"),)]
+        assert (bell(0), bell(0)) == ((), ()), "who only looks is not kept waiting"
 
 
 def test_a_watch_that_slept_says_that_it_missed_something() -> None:

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from sloth_runner.engine.lock_calls import Locker
     from sloth_runner.engine.module_calls import ModuleCalls
     from sloth_runner.engine.secrets import Secrets
+    from sloth_runner.engine.watch_calls import Watcher
     from sloth_runner.model import Body, Call
     from sloth_runner.state.store import Store
 
 TRIES = 10
+_WATCHING = frozenset({"watch_enter", "watch_next", "watch_leave"})
 _IN_TRANSACTION = frozenset({"state.txn_end", "engine.deadline", "engine.end_attempt", "state.lock_exit"})
 
 
@@ -35,6 +37,7 @@ class Calls:
         self,
         pump: Callable[[], Pump],
         locker: Locker,
+        watcher: Callable[[], Watcher],
         modules: ModuleCalls,
         known_agent: Callable[[str, Store], object],
         jitter: Callable[[], float],
@@ -62,6 +65,7 @@ class Calls:
             "lock_enter": locker.enter,
             "lock_exit": locker.leave,
         }
+        self._watcher = watcher
 
     def serve(self, strand: Strand, call: Call) -> object:
         """Answer one call: a value, or a reply that the pump waits for. Raises the call's error."""
@@ -109,6 +113,10 @@ class Calls:
         handler = self._state.get(name)
         if handler is not None:
             return handler(context, context.view(selector), args)
+        if name in _WATCHING:
+            return getattr(self._watcher(), name.removeprefix("watch_"))(
+                context, context.view(selector), args
+            )
         locking = self._locks.get(name)
         if locking is not None:
             if context.transaction is not None and name != "lock_exit":

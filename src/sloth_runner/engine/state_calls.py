@@ -270,11 +270,12 @@ def _history(context: Context, state: State, args: Sequence[object]) -> object:
     )
     by = frozenset((found["by"],)) if "by" in found else frozenset()
     wanted = Filter(since, until, by)
-    return context.ask(state, lambda view: [_revision(one) for one in view.history(key, limit, wanted)])
+    return context.ask(state, lambda view: [revision(one) for one in view.history(key, limit, wanted)])
 
 
-def _revision(revision: Revision) -> dict[str, object]:
-    record = revision.record
+def revision(found: Revision) -> dict[str, object]:
+    """A change of a key as Lua gets it."""
+    record = found.record
     row: dict[str, object] = {
         "rev": record.number,
         "time": record.time,
@@ -283,10 +284,10 @@ def _revision(revision: Revision) -> dict[str, object]:
         "task": record.by.task or "",
         "user": f"{record.by.user}@{record.by.host}",
     }
-    if revision.old is not None:
-        row["old"] = revision.old
-    if revision.new is not None:
-        row["new"] = revision.new
+    if found.old is not None:
+        row["old"] = found.old
+    if found.new is not None:
+        row["new"] = found.new
     return row
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sloth_runner.engine.lock_calls import Locker
     from sloth_runner.engine.plan import Instance, Plan
     from sloth_runner.engine.store_desk import StoreDesk
+    from sloth_runner.engine.watch_calls import Watcher
     from sloth_runner.errors import SlothError
     from sloth_runner.execution.loading import Loading, RunOptions
     from sloth_runner.state.store import Store
@@ -70,6 +71,7 @@ class Bench:
         loop = self._transports.loop
         self.pump = Pump(self._serve, basis.desk, basis.settle, before=before, loop=loop)
         self.locker = basis.make_locker(self.pump)
+        self._watcher: Watcher | None = None
         self.ledgers: dict[str, Ledger] = {}
         self.lines: dict[str, Line] = {}
         self.rehearsals: dict[str, Rehearsal] = {}
@@ -137,6 +139,8 @@ class Bench:
 
     def close(self) -> None:
         """Hang up everywhere."""
+        if self._watcher is not None:
+            self._watcher.close()
         self._transports.close()
 
     def rehearsal(self, agent: str) -> Rehearsal | None:
@@ -182,9 +186,18 @@ class Bench:
         )  # fmt: skip
         calls = ModuleCalls(world)
         return Calls(
-            lambda: self.pump, self.locker, calls, self._known_agent, app.jitter, self.deadline,
+            lambda: self.pump, self.locker, self._get_watcher, calls, self._known_agent, app.jitter, self.deadline,
             loading.secrets, sleeps=not self.basis.rehearse,
         )  # fmt: skip
+
+    def _get_watcher(self) -> Watcher:
+        if self._watcher is None:
+            from sloth_runner.engine.ear import Ear
+            from sloth_runner.engine.watch_calls import CheckWatcher, Watcher
+
+            make = CheckWatcher if self.basis.rehearse else Watcher
+            self._watcher = make(lambda: self.pump, Ear(self.basis.desk.store))
+        return self._watcher
 
     def _known_agent(self, name: str, store: Store) -> None:
         self.app.require_agent(name, None if self.basis.rehearse else store)

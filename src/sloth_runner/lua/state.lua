@@ -1,5 +1,5 @@
 -- Why: functions that take a Lua function can't be performed by Python (no yield crosses it), so with_lock,
--- transaction and parallel are built here on the scheduler's plain calls; the rest of `state` beside them.
+-- transaction, watch and parallel are built here on the scheduler's plain calls; the rest of `state` beside them.
 -- Chunk 4 of the prelude.
 
 local core = ...
@@ -122,6 +122,33 @@ local function transaction_function(handle, selector)
   end
 end
 
+-- What is waited for: any change (nil), a value, or what a function says of each value, the one that is there first.
+local function follow(selector, entered, test, value)
+  if test and test(value) then return value end
+  while true do
+    local new, change = call_state("state.watch_next", selector, entered)
+    if not test or test(new, change) then return new, change end
+  end
+end
+
+local function watch_function(handle, selector)
+  return function(key, condition, opts)
+    refuse_colon(handle, "state.watch", key)
+    local test = type(condition) == "function" and condition or nil
+    local kind, wanted = "value", condition
+    if test or condition == nil then
+      kind, wanted = test and "function" or "change", nil
+    end
+    local entered, value = call_state("state.watch_enter", selector, key, wanted, kind, opts)
+    if not entered then return value end
+    local result = pack(xpcall(follow, core.locate, selector, entered, test, value))
+    local left = pack(xpcall(call_state, core.locate, "state.watch_leave", selector, entered))
+    if not result[1] then core.again(result[2]) end
+    if not left[1] then core.again(left[2]) end
+    return unpack(result, 2, result.n)
+  end
+end
+
 local function new_state(selector)
   local state = {}
   for i = 1, #names do
@@ -130,6 +157,7 @@ local function new_state(selector)
   state.get = get_function(state, selector)
   state.with_lock = with_lock_function(state, selector)
   state.transaction = transaction_function(state, selector)
+  state.watch = watch_function(state, selector)
   return state
 end
 

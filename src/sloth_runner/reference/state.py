@@ -106,6 +106,33 @@ RECORDS: Final = (
         ),
     ),
     Record(
+        "sloth.WatchOptions",
+        "Options of state.watch.",
+        (
+            Param("timeout", "sloth.Duration", "how long to wait; 60 s if not given", optional=True),
+            Param("prefix", "boolean", "all keys that begin with key are meant", optional=True),
+        ),
+    ),
+    Record(
+        "sloth.Change",
+        "A change that state.watch has heard of.",
+        (
+            Param("key", "string", "which key"),
+            Param(
+                "op",
+                '"set"|"delete"|"expire"|"rollback"|"import"|"purge"',
+                "what was done; expire: its ttl was over, purge: it was erased with its past",
+            ),
+            Param("time", "number", "when, in seconds since 1970"),
+            Param("rev", "integer", "the number of the revision; not there if none was made", optional=True),
+            Param("old", "sloth.Value", "the value before", optional=True),
+            Param("new", "sloth.Value", "the value after", optional=True),
+            Param("run", "string", "the run that did it; empty if none", optional=True),
+            Param("task", "string", "the task that did it; empty if none", optional=True),
+            Param("user", "string", "user@host", optional=True),
+        ),
+    ),
+    Record(
         "sloth.StateStats",
         "Figures of a namespace.",
         (
@@ -209,6 +236,27 @@ _KEYS = (
         "What a key held, the newest first.",
         (_KEY, Param("opts", "sloth.HistoryOptions", "which of them", optional=True)),
         (Param("revisions", "sloth.Revision[]", ""),),
+    ),
+    Function(
+        "state.watch",
+        "Waits for a key, while other tasks go on: until it holds a value, until a function says so of its value (it"
+        " is asked at once, then after each change, and none is left out), or, without a condition, until it is"
+        " changed. Raises E-TIMEOUT if that takes too long. In a plan nothing is waited for: a value is taken for"
+        " granted, and of anything else nothing is known.",
+        (
+            Param("key", "string", "which key; with prefix = true what keys begin with"),
+            Param(
+                "condition",
+                "sloth.Value|fun(value: sloth.Value?, change: sloth.Change?): any",
+                "a value, or a function that returns true; nil: any change",
+                optional=True,
+            ),
+            Param("opts", "sloth.WatchOptions", "how long to wait; whether a prefix is meant", optional=True),
+        ),
+        (
+            Param("value", "sloth.Value?", "the value for which it is so; nil: there is none"),
+            Param("change", "sloth.Change?", "what brought it about; nil: it was so at once"),
+        ),
     ),
     Function(
         "state.rollback",

@@ -190,7 +190,7 @@ class State:
         """Revisions, newest first; only those ``wanted``."""
         namespace = self.home(check_key(key))
         found = history.matching(self._store, namespace, key, wanted or history.Filter())
-        return [self._told(one) for one in islice(found, limit)]
+        return [self.told(one) for one in islice(found, limit)]
 
     def revision(self, key: str, number: int) -> Record:
         """One revision's record, sensitive if the key is now; raises KeyMissing or Compacted."""
@@ -266,7 +266,8 @@ class State:
             self.tell(decode(record.text), record._replace(sensitive=True))
         return record._replace(sensitive=True)
 
-    def _told(self, found: Revision) -> Revision:
+    def told(self, found: Revision) -> Revision:
+        """``found``, which is about to be seen; ``on_secret`` learns of its values if they are sensitive."""
         if self.on_secret is not None:
             for value, secret in ((found.new, found.secret), (found.old, found.old_secret)):
                 if secret and value is not None:

@@ -25,12 +25,19 @@ class Bell:
         self._prefix = prefix
         self._poll = poll
         self._next = self._end()
+        self._due = world.now()
 
     def __call__(self, seconds: float) -> Sequence[str] | None:
-        """See Doorbell."""
+        """See Doorbell. Who waits again and again, for less than ``poll``, asks no more often than who waits once."""
         end = self._world.now() + seconds
         keys: dict[str, None] = {}
         while True:
+            rest = self._due - self._world.now()
+            if seconds > 0 and rest > 0 and not keys:
+                left = end - self._world.now()
+                self._world.sleep(max(0.0, min(rest, left)))
+                if left < rest:
+                    return ()
             name = log_name(self._next)
             found = self._objects.get(name)
             if found is not None:
@@ -42,10 +49,9 @@ class Bell:
                 puts = (put.key for commit in written.commits for put in commit.puts)
                 keys.update(dict.fromkeys(key for key in puts if key.startswith(self._prefix)))
                 continue
-            left = end - self._world.now()
-            if keys or left <= 0:
+            self._due = self._world.now() + self._poll
+            if keys or self._world.now() >= end:
                 return tuple(keys)
-            self._world.sleep(min(self._poll, left))
 
     def _end(self) -> int:
         self._tail.refresh()
