@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -210,19 +211,43 @@ def test_through_a_jump_host_that_is_known(sshd: SSHServer, home: Path) -> None:
     assert "its host key is not known" in refusal("ssh://root@inner", home).message
 
 
-def test_keys_of_a_key_agent(sshd: SSHServer, home: Path) -> None:
+@pytest.fixture
+def key_agent() -> Iterator[str]:
+    """The socket of a key agent that holds no keys."""
     said = subprocess.run(["/usr/bin/ssh-agent", "-s"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"SSH_AUTH_SOCK=([^;]+);.*SSH_AGENT_PID=(\d+)", said, re.DOTALL)
     assert found is not None
-    try:
-        key = home / ".ssh" / "id_ed25519"
-        subprocess.run(
-            ["/usr/bin/ssh-add", "-q", str(key)], env={**os.environ, "SSH_AUTH_SOCK": found[1]}, check=True
-        )
-        key.unlink()
-        there(sshd.url, home, lambda remote: remote.do(WhoAmI()), agent=found[1])
-    finally:
-        os.kill(int(found[2]), 15)
+    yield found[1]
+    os.kill(int(found[2]), 15)
+
+
+def test_keys_of_a_key_agent(sshd: SSHServer, home: Path, key_agent: str) -> None:
+    key = home / ".ssh" / "id_ed25519"
+    subprocess.run(
+        ["/usr/bin/ssh-add", "-q", str(key)], env={**os.environ, "SSH_AUTH_SOCK": key_agent}, check=True
+    )
+    key.unlink()
+    there(sshd.url, home, lambda remote: remote.do(WhoAmI()), agent=key_agent)
+
+
+def test_a_key_agent_without_keys(sshd: SSHServer, home: Path, key_agent: str) -> None:
+    for path in (home / ".ssh").glob("id_*"):
+        path.unlink()
+    assert "lets root not in" in refusal(sshd.url, home, agent=key_agent).message
+
+
+def test_asyncssh_looks_for_nothing_that_takes_long() -> None:
+    script = (
+        "import ctypes.util, sys\n"
+        "find = ctypes.util.find_library\n"
+        "from sloth_runner.transport.ssh_library import load\n"
+        "assert load() is load() is sys.modules['asyncssh'] and ctypes.util.find_library is find\n"
+        "print(*sys.modules)\n"
+    )
+    argv = [sys.executable, "-c", script]
+    loaded = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
+    assert "asyncssh.connection" in loaded
+    assert not {"cryptography.x509", "OpenSSL"} & set(loaded)
 
 
 @pytest.fixture
