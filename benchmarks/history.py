@@ -17,10 +17,11 @@ from pathlib import Path
 from sloth_runner.model import By
 from sloth_runner.state import history, rollback, tags
 from sloth_runner.state.backends.sqlite import SQLiteStore
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.edits import put
 from sloth_runner.state.state import State
 from sloth_runner.state.verify import verify
-from sloth_runner.state.writer import Retention, Writer
+from sloth_runner.state.writer import Writer
 
 
 def main() -> None:

@@ -28,12 +28,13 @@ from tests.services import make
 from sloth_runner.model import By
 from sloth_runner.state import locks
 from sloth_runner.state.backends import Options, open_store
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.locks import Owner
 from sloth_runner.state.patience import Patience
 from sloth_runner.state.patient import Patient
 from sloth_runner.state.state import State
 from sloth_runner.state.store import Change, Check, Rev, Store
-from sloth_runner.state.writer import Retention, Writer
+from sloth_runner.state.writer import Writer
 
 STORES: Final = ("consul", "etcd", "postgres", "s3")
 SEALED: Final = {

@@ -20,11 +20,12 @@ from sloth_runner.model import By
 from sloth_runner.secret import Secret
 from sloth_runner.state import edits, reseal
 from sloth_runner.state.backends.sqlite import SQLiteStore
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.keysources import from_key, from_passphrase
 from sloth_runner.state.sealed import Sealed
 from sloth_runner.state.state import State
 from sloth_runner.state.store import Store
-from sloth_runner.state.writer import Retention, Writer
+from sloth_runner.state.writer import Writer
 
 ROUNDS, MIGRATED = 15, 20_000
 SOURCE = from_key(lambda: Secret(bytes(range(128, 160))), "a key")

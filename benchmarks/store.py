@@ -21,9 +21,10 @@ from sloth_runner.model import By
 from sloth_runner.state import edits
 from sloth_runner.state.backends.sqlite import SQLiteStore
 from sloth_runner.state.backends.sqlite_file import CHECKPOINT, SCHEMA
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.state import State
 from sloth_runner.state.store import Change, Check
-from sloth_runner.state.writer import Retention, Writer
+from sloth_runner.state.writer import Writer
 
 ROUNDS, WRITES = 15, 200
 

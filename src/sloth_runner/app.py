@@ -295,7 +295,8 @@ class App:
 
     def writer(self, store: Store | None = None) -> Writer:
         """The path of every change, on ``store`` or the app's own."""
-        from sloth_runner.state.writer import Retention, Writer
+        from sloth_runner.state.batch import Retention
+        from sloth_runner.state.writer import Writer
 
         settings = self.settings
         rule = Retention(settings.keep, settings.days, settings.max, settings.bytes)

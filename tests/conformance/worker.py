@@ -12,10 +12,11 @@ from pathlib import Path
 from sloth_runner.errors import Conflict
 from sloth_runner.model import By
 from sloth_runner.state.backends import Options, open_store
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.layout import store_key
 from sloth_runner.state.state import State
 from sloth_runner.state.store import ABSENT, Change, Check, Store
-from sloth_runner.state.writer import Retention, Writer
+from sloth_runner.state.writer import Writer
 
 Report = dict[str, float]
 

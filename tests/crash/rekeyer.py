@@ -10,10 +10,11 @@ from pathlib import Path
 from sloth_runner.model import By
 from sloth_runner.state import locks, reseal
 from sloth_runner.state.backends.sqlite import SQLiteStore
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.locks import Held, Owner
 from sloth_runner.state.sealed import Sealed
 from sloth_runner.state.state import State
-from sloth_runner.state.writer import Retention, Writer
+from sloth_runner.state.writer import Writer
 from tests.state.kit import key_source
 
 BY = By("t", "h", 1)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from sloth_runner.model import By
 from sloth_runner.state.backends.sqlite import SQLiteStore
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.state import State
-from sloth_runner.state.writer import Retention, Writer
+from sloth_runner.state.writer import Writer
 
 
 def open_state(folder: str, retention: Retention | None = None) -> State:

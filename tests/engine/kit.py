@@ -22,9 +22,10 @@ from sloth_runner.engine.watch_calls import Watcher
 from sloth_runner.errors import Bug, SlothError
 from sloth_runner.model import Body, Call, Site, TaskDef
 from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.batch import Mutation
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.store import Store
-from sloth_runner.state.writer import Mutation, Writer
+from sloth_runner.state.writer import Writer
 from tests.state.kit import make_state
 
 Script = Callable[[], Generator[Call, Any, Any]]

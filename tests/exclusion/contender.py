@@ -22,12 +22,13 @@ from sloth_runner.errors import Conflict, Indeterminate, LockLost, StoreDown
 from sloth_runner.model import By
 from sloth_runner.state import locks
 from sloth_runner.state.backends import Options, open_store
+from sloth_runner.state.batch import KEEP_ALL
 from sloth_runner.state.locks import Held, Owner
 from sloth_runner.state.patience import Patience
 from sloth_runner.state.patient import Patient
 from sloth_runner.state.state import State
 from sloth_runner.state.store import Store
-from sloth_runner.state.writer import KEEP_ALL, Writer
+from sloth_runner.state.writer import Writer
 
 SPACE = "local"
 

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 from sloth_runner.errors import Conflict, Indeterminate, LockLost, StoreDown
 from sloth_runner.model import By
 from sloth_runner.state import locks
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.locks import Held, Owner
 from sloth_runner.state.patience import Patience
 from sloth_runner.state.patient import Patient
 from sloth_runner.state.state import State
 from sloth_runner.state.store import Change, Check, Entry, Rev, Store
-from sloth_runner.state.writer import Retention, Writer
+from sloth_runner.state.writer import Writer
 from tests.linearizability.checker import Request
 
 BY = By("ann", "host1", 7)

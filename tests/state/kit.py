@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from sloth_runner.model import By
 from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.state import State
 from sloth_runner.state.store import Store
-from sloth_runner.state.writer import Retention, Writer
+from sloth_runner.state.writer import Writer
 
 if TYPE_CHECKING:
     from sloth_runner.state.keyring import KeySource

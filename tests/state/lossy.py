@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from sloth_runner.errors import Conflict, Indeterminate, StoreDown
 from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.patience import Patience
 from sloth_runner.state.patient import Patient
 from sloth_runner.state.sealed import Sealed
 from sloth_runner.state.store import Change, Check, Entry, Rev, Store
-from sloth_runner.state.writer import Retention
 from tests.state.kit import Clock, key_source, make_state
 
 FATES = (

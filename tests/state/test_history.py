@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from sloth_runner.errors import Compacted
 from sloth_runner.state import history, tags
 from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.edits import set_ttl
 from sloth_runner.state.history import Filter, Mark
 from sloth_runner.state.layout import BLOB, HISTORY, prefix_of, revisions_of
 from sloth_runner.state.record import decode_record
 from sloth_runner.state.state import State
 from sloth_runner.state.store import Entry
-from sloth_runner.state.writer import Retention
 from tests.state.kit import BY, Clock, make_state, memory
 
 KEYS = ["a", "a:b", "b", "ä"]

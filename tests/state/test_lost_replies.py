@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from sloth_runner.errors import Forbidden, Indeterminate, LockLost, SlothError, StoreDown
 from sloth_runner.state import edits, lineage, locks, rollback, tags
 from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import FENCE, store_key
 from sloth_runner.state.ledger import Ledger
@@ -22,7 +23,6 @@ from sloth_runner.state.locks import Held, Owner
 from sloth_runner.state.patience import CONTENTION, OUTAGE, Contact, Patience, Tries
 from sloth_runner.state.patient import Patient
 from sloth_runner.state.store import ABSENT, Change, Check
-from sloth_runner.state.writer import Retention
 from tests.state.kit import BY, Clock
 from tests.state.lossy import FATES, Line, Lossy
 

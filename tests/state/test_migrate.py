@@ -27,6 +27,7 @@ from sloth_runner.state import locks, migrate, moved, tags
 from sloth_runner.state.backends import Options, open_store
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.backends.sqlite import SQLiteStore
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.layout import ARRIVING, FENCE, LEASE, SHARED, STORE, place, store_key
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_records import Intent
@@ -39,7 +40,7 @@ from sloth_runner.state.sealed import Sealed
 from sloth_runner.state.state import State
 from sloth_runner.state.store import ABSENT, Change, Check, Store
 from sloth_runner.state.verify import verify
-from sloth_runner.state.writer import Retention, Writer
+from sloth_runner.state.writer import Writer
 from tests.services import postgres
 from tests.state.kit import BY, Clock, ids, key_source
 

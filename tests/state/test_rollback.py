@@ -12,13 +12,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sloth_runner.errors import Compacted, Conflict, Indeterminate, StoreDown, TooLarge
 from sloth_runner.state import rollback, tags
 from sloth_runner.state.backends.memory import TRAITS, MemoryStore
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.layout import HISTORY, prefix_of
 from sloth_runner.state.rollback import Step, Target
 from sloth_runner.state.sealed import Sealed
 from sloth_runner.state.state import State
 from sloth_runner.state.store import Change, Check, Store
 from sloth_runner.state.verify import verify
-from sloth_runner.state.writer import Retention
 from tests.state.kit import BY, Clock, key_source, make_state
 
 HAND = BY._replace(run=None, task=None)

@@ -23,10 +23,10 @@ from sloth_runner.errors import (
 )
 from sloth_runner.state import edits
 from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.layout import HEAD, HISTORY, revisions_of, store_key
 from sloth_runner.state.record import decode_record, digest
 from sloth_runner.state.store import Change, Check, Entry
-from sloth_runner.state.writer import Retention
 from tests.state.kit import Clock, make_state
 
 

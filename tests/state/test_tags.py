@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from sloth_runner.errors import BadName, Conflict, KeyMissing, StoreDown
 from sloth_runner.state import tags
 from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.layout import HEAD, TAG, place, prefix_of
 from sloth_runner.state.record import decode_record, digest
 from sloth_runner.state.store import Change, Check, Store
-from sloth_runner.state.writer import Retention
 from tests.state.kit import BY, Clock, make_state
 
 

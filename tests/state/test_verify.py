@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from sloth_runner.state import tags
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.backends.sqlite import SQLiteStore
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.chain import Finding
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, TAG, place, prefix_of, store_key
 from sloth_runner.state.record import decode_record, encode_record
 from sloth_runner.state.state import State
 from sloth_runner.state.store import Change, Entry, Store
 from sloth_runner.state.verify import Report, verify
-from sloth_runner.state.writer import Retention
 from tests.state.kit import BY, Clock, make_state, memory
 
 ROOT = Path(__file__).resolve().parents[2]

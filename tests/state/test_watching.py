@@ -17,6 +17,7 @@ from sloth_runner.documents.keys import own_view
 from sloth_runner.errors import Forbidden, StoreDown
 from sloth_runner.state import reseal, tags
 from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.layout import HEAD, SHARED, place, store_key
 from sloth_runner.state.patience import Contact, Patience
 from sloth_runner.state.sealed import Sealed
@@ -24,7 +25,6 @@ from sloth_runner.state.state import State
 from sloth_runner.state.store import Doorbell, Store
 from sloth_runner.state.value import decode
 from sloth_runner.state.watching import Change, Gap, Item, Purged, Scope, Watching, follow, scopes_of
-from sloth_runner.state.writer import Retention
 from tests.state.kit import Clock, key_source, make_state, memory
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from sloth_runner.documents import search as searching
 from sloth_runner.model import By
 from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.batch import Retention
 from sloth_runner.state.layout import SHARED
 from sloth_runner.state.state import State
-from sloth_runner.state.writer import Retention, Writer
+from sloth_runner.state.writer import Writer
 from sloth_runner.web.drawing import sides
 from sloth_runner.web.index import leaf as leaves
 from sloth_runner.web.index.index import Index

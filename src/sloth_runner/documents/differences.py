@@ -14,9 +14,8 @@ from sloth_runner.plain import NamedTuple
 from sloth_runner.state import history
 from sloth_runner.state.difference import unified
 from sloth_runner.state.layout import HEAD, place, prefix_of, store_key
-from sloth_runner.state.record import Record, decode_record, stands_since
+from sloth_runner.state.record import Record, decode_record, load_blob, stands_since
 from sloth_runner.state.store import walk
-from sloth_runner.state.writer import load_blob
 
 if TYPE_CHECKING:
     from sloth_runner.app import App

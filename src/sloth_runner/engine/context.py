@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from sloth_runner.engine.store_desk import StoreDesk
     from sloth_runner.engine.transaction import Transaction
     from sloth_runner.model import Site, TaskDef
+    from sloth_runner.state.batch import Fence
     from sloth_runner.state.store import Store
-    from sloth_runner.state.writer import Fence
 
 
 class Tally:

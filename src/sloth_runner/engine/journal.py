@@ -17,9 +17,9 @@ from sloth_runner.errors import BadValue, TooLarge
 from sloth_runner.model import By, Event
 from sloth_runner.moments import iso
 from sloth_runner.plain import NamedTuple
+from sloth_runner.state.batch import Fence
 from sloth_runner.state.store import Store
 from sloth_runner.state.value import encode
-from sloth_runner.state.writer import Fence
 
 
 class Title(NamedTuple):

@@ -15,8 +15,8 @@ from sloth_runner.engine import records
 from sloth_runner.errors import SlothError
 
 if TYPE_CHECKING:
+    from sloth_runner.state.batch import Fence
     from sloth_runner.state.store import Store
-    from sloth_runner.state.writer import Fence
 
 PERIOD = 0.4
 """Seconds between two writes."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sloth_runner.engine.store_desk import Item, StoreDesk
     from sloth_runner.model import Body, Call
-    from sloth_runner.state.writer import Mutation
+    from sloth_runner.state.batch import Mutation
     from sloth_runner.transport.loop import Loop
 
 STRETCH = 500

@@ -30,7 +30,7 @@ from sloth_runner.state.patience import CONTENTION, Tries
 from sloth_runner.state.store import ABSENT, Change, Check, Store, parts
 
 if TYPE_CHECKING:
-    from sloth_runner.state.writer import Fence
+    from sloth_runner.state.batch import Fence
 
 KEEP_DAYS = 90
 CALLS = 500

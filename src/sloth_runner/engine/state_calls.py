@@ -15,12 +15,12 @@ from sloth_runner.engine.pump import Mutate
 from sloth_runner.errors import BadArgument, Corrupt, TaskFailed
 from sloth_runner.model import Ordered, Value
 from sloth_runner.state import edits, history
+from sloth_runner.state.batch import Mutation
 from sloth_runner.state.difference import unified
 from sloth_runner.state.history import Filter, Revision
 from sloth_runner.state.record import Record
 from sloth_runner.state.state import State
 from sloth_runner.state.value import decode
-from sloth_runner.state.writer import Mutation
 
 Handler = Callable[[Context, State, Sequence[object]], object]
 _HISTORY: dict[str, arg.Kinds] = {

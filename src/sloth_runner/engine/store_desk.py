@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     import asyncio
 
     from sloth_runner.engine.pump import Mutate, Pump, Strand
+    from sloth_runner.state.batch import Mutation
     from sloth_runner.state.store import Store
-    from sloth_runner.state.writer import Mutation, Writer
+    from sloth_runner.state.writer import Writer
 
 Item: TypeAlias = "tuple[Strand, Mutate]"
 Key: TypeAlias = "tuple[str, str]"

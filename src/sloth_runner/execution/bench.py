@@ -20,10 +20,10 @@ from sloth_runner.errors import Lost
 from sloth_runner.model import By, Call, Site
 from sloth_runner.ops import OpError
 from sloth_runner.plain import NamedTuple
+from sloth_runner.state.batch import Fence
 from sloth_runner.state.layout import LOCAL
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.state import State
-from sloth_runner.state.writer import Fence
 
 if TYPE_CHECKING:
     from sloth_runner.app import App

@@ -14,8 +14,8 @@ from sloth_runner.state.layout import SHARED
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
+    from sloth_runner.state.batch import Fence
     from sloth_runner.state.store import Store
-    from sloth_runner.state.writer import Fence
 
 LEASE = 60.0
 """Seconds that the lock outlives a killed process; it is renewed at a third."""

@@ -17,8 +17,7 @@ from sloth_runner.errors import Corrupt
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state import tags
 from sloth_runner.state.layout import HISTORY, place, store_key
-from sloth_runner.state.record import Record, decode_record, digest
-from sloth_runner.state.writer import load_blob
+from sloth_runner.state.record import Record, decode_record, digest, load_blob
 
 if TYPE_CHECKING:
     from sloth_runner.state.store import Entry, Store

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 from sloth_runner.errors import Compacted, KeyMissing
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.layout import HEAD, HISTORY, place, prefix_of, revisions_of, store_key
-from sloth_runner.state.record import Record, decode_record
+from sloth_runner.state.record import Record, decode_record, load_blob
 from sloth_runner.state.store import walk
 from sloth_runner.state.value import decode
-from sloth_runner.state.writer import load_blob
 
 if TYPE_CHECKING:
     from sloth_runner.model import Value

@@ -11,9 +11,8 @@ from sloth_runner.errors import BadValue, Corrupt, SlothError
 from sloth_runner.state.bundle import scan_string
 from sloth_runner.state.bundle_export import snapshot_of
 from sloth_runner.state.layout import HEAD, check_key, place, prefix_of
-from sloth_runner.state.record import decode_record
+from sloth_runner.state.record import decode_record, load_blob
 from sloth_runner.state.value import encode, from_json
-from sloth_runner.state.writer import load_blob
 
 if TYPE_CHECKING:
     from sloth_runner.state.store import Store

@@ -31,9 +31,9 @@ from sloth_runner.state.ledger_records import (
 from sloth_runner.state.store import ABSENT
 
 if TYPE_CHECKING:
+    from sloth_runner.state.batch import Fence
     from sloth_runner.state.store import Entry as StoreEntry
     from sloth_runner.state.store import Store
-    from sloth_runner.state.writer import Fence
 
 AHEAD_FROM, AHEAD_FROM_FAR, AHEAD_MOST = 16, 4, 20_000
 """After so many questions (of a store that is far away) the ledger is read ahead, up to so many entries."""

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from sloth_runner.errors import BadName, BadValue, Conflict, Corrupt, Indeterminate, LockLost, StoreDown
 from sloth_runner.model import By
 from sloth_runner.plain import NamedTuple
+from sloth_runner.state.batch import Fence
 from sloth_runner.state.commits import Unknowable, settle
 from sloth_runner.state.layout import FENCE, LEASE, check_key, place, prefix_of, store_key
 from sloth_runner.state.patience import CONTENTION, Tries
 from sloth_runner.state.store import ABSENT, PRESENT, Change, Check
-from sloth_runner.state.writer import Fence
 
 if TYPE_CHECKING:
     from sloth_runner.state.store import Entry, Store

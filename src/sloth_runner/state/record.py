@@ -11,10 +11,15 @@ before.
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Corrupt, KeyWrong, SlothError
 from sloth_runner.model import By
 from sloth_runner.plain import NamedTuple
+from sloth_runner.state.layout import BLOB, store_key
+
+if TYPE_CHECKING:
+    from sloth_runner.state.store import Reader
 
 FORMAT = 1
 BLOB_FROM = 64 * 1024
@@ -105,6 +110,18 @@ def version_of(record: Record) -> str:
 def needs_blob(text: str | None) -> bool:
     """Whether a value's text stands beside its record."""
     return text is not None and len(text) > BLOB_FROM
+
+
+def load_blob(store: Reader, namespace: str, key: str, record: Record) -> Record:
+    """``record`` with its value's text, fetched from its blob where it stands there."""
+    if not record.blob or record.text is not None:
+        return record
+    entry = store.get(store_key(namespace, BLOB, key, record.number))
+    if entry is None or sha256(entry.value) != record.blob:
+        raise Corrupt(
+            f"the value of {key!r} (revision {record.number}) is missing from the store, or damaged"
+        )
+    return record._replace(text=entry.value.decode())
 
 
 def sha256(data: bytes) -> str:

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 from sloth_runner.errors import Compacted, Conflict, SlothError, TooLarge
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state import edits, history, tags
+from sloth_runner.state.batch import KEEP_ALL, Batch, Mutation
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import HEAD, HISTORY, place, prefix_of, store_key
 from sloth_runner.state.patience import CONTENTION, Tries
 from sloth_runner.state.record import Record, decode_record
 from sloth_runner.state.store import walk
-from sloth_runner.state.writer import KEEP_ALL, Batch, Mutation, Writer, written
+from sloth_runner.state.writer import Writer, written
 
 if TYPE_CHECKING:
     from sloth_runner.model import By

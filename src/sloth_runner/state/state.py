@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from sloth_runner.errors import BadName, BadValue
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state import edits, history
+from sloth_runner.state.batch import Fence, Mutation
 from sloth_runner.state.layout import HEAD, SHARED, check_agent_name, check_key, place, prefix_of, store_key
-from sloth_runner.state.record import MISSING, Record, decode_record, peek
+from sloth_runner.state.record import MISSING, Record, decode_record, load_blob, peek
 from sloth_runner.state.store import PAGE, walk
 from sloth_runner.state.value import decode, from_json
-from sloth_runner.state.writer import Fence, Mutation, Writer, load_blob
+from sloth_runner.state.writer import Writer
 
 if TYPE_CHECKING:
     from sloth_runner.model import By, Value

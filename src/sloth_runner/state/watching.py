@@ -21,9 +21,8 @@ from sloth_runner.plain import NamedTuple
 from sloth_runner.state.bells import listening
 from sloth_runner.state.history import Revision, as_revision
 from sloth_runner.state.layout import HEAD, HISTORY, SEP, SHARED, place, prefix_of, revisions_of, store_key
-from sloth_runner.state.record import Record, decode_record
+from sloth_runner.state.record import Record, decode_record, load_blob
 from sloth_runner.state.store import Entry, Rev, Store, walk
-from sloth_runner.state.writer import load_blob
 
 if TYPE_CHECKING:
     from sloth_runner.state.state import State
