@@ -192,8 +192,9 @@ class Arena:
 
     def _wait(self, until: Callable[[], bool]) -> None:
         with self._news:
-            if not self._news.wait_for(lambda: until() or bool(self._errors), PATIENCE):
-                raise TimeoutError(f"nobody gets on; troubles: {dict(self._troubles)}")
+            while not until() and not self._errors:
+                if not self._news.wait(PATIENCE):
+                    raise TimeoutError(f"nobody gets on; troubles: {dict(self._troubles)}")
             if self._errors:
                 raise AssertionError(self._errors[0])
 
