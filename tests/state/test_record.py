@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sloth_runner.model import By
-from sloth_runner.state.record import Record, decode_record, encode_record, glance, peek, stands_since
+from sloth_runner.state.record import (
+    Record,
+    decode_record,
+    encode_record,
+    glance,
+    outline,
+    peek,
+    stands_since,
+)
 
 TIMES = st.floats(0, 4e9)
 NAMES = st.text(max_size=12) | st.sampled_from([',"t":1,', '"x":', '"f":1', ',"z":0', "\\", '\\"'])
@@ -47,6 +55,11 @@ def test_what_is_written_is_read(record: Record) -> None:
         record.number, record.time, record.expires, record.text is not None,
     )  # fmt: skip
     assert peek(data)[1:] == (record.expires, record.sensitive)
+    head = (record.number, record.write_id, record.expires, record.text is not None)
+    assert outline(data) == head
+    written_otherwise = json.dumps(dict(reversed(json.loads(data).items())))
+    if record.text is None:  # where the value ends is known by what stands behind it
+        assert outline(written_otherwise.encode()) == head
 
 
 @given(RECORDS, TIMES)

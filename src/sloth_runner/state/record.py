@@ -11,6 +11,7 @@ before.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Corrupt, KeyWrong, SlothError
@@ -186,9 +187,37 @@ def glance(data: bytes) -> Glance:
         raise _unreadable(data, error) from error
 
 
+class Outline(NamedTuple):
+    """What of a head tells its last revision and the end of its value; ``present``: there is a value, unless it has
+    expired."""
+
+    number: int
+    write_id: str
+    expires: float | None
+    present: bool
+
+
+def outline(data: bytes) -> Outline:
+    """A look at the beginning of a head, at a fraction of the cost of ``decode_record``. Raises Corrupt, KeyWrong."""
+    found = re.match(_OUTLINE, data)
+    if found is None:
+        record = decode_record(data)
+        return Outline(
+            record.number, record.write_id, record.expires, record.text is not None or record.blob != ""
+        )
+    expires, number, write_id, after = found.groups()
+    ends = None if expires is None else float(expires)
+    return Outline(int(number), write_id.decode(), ends, after != b"z")
+
+
 MISSING = object()
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
 """What reading anything but a record raises; AttributeError: a stranger stored text in place of bytes."""
+_OUTLINE = (
+    rb'\{"a":\d+,"at":[^,]+,"ab":\d+,(?:"x":([^,]+),)?(?:"s":1,)?(?:"y":"[^"]*",)?'
+    rb'"f":1,"n":(\d+),"w":"([0-9a-f]*)","o":"[a-z]+","([vbz])":'
+)
+"""The beginning of a record as it is written; one that another wrote in another way is read as JSON."""
 _VALUE = '","v":'
 _SIZE = ',"z":'
 _CORE = '"f":'

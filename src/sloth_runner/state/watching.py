@@ -21,7 +21,7 @@ from sloth_runner.plain import NamedTuple
 from sloth_runner.state.bells import listening
 from sloth_runner.state.history import Revision, as_revision
 from sloth_runner.state.layout import HEAD, HISTORY, SEP, SHARED, place, prefix_of, revisions_of, store_key
-from sloth_runner.state.record import Record, decode_record, load_blob
+from sloth_runner.state.record import Record, decode_record, load_blob, outline
 from sloth_runner.state.store import Entry, Rev, Store, walk
 
 if TYPE_CHECKING:
@@ -160,9 +160,10 @@ class Watching:
         now = self._clock()
         for scope in self._known:
             for entry in self._heads(store, scope, ""):
-                last = decode_record(entry.value)
-                ended = _ends(last) is not None and not last.live(now)
-                self._saw(entry.key, _Seen(entry.rev, last.number, hash(last.write_id), _ends(last), ended))
+                number, write_id, expires, present = outline(entry.value)
+                ends = expires if present else None
+                ended = ends is not None and ends <= now
+                self._saw(entry.key, _Seen(entry.rev, number, hash(write_id), ends, ended))
 
     def due(self) -> float | None:
         """When the next value expires, in seconds since the epoch; None: none of them does."""
