@@ -47,7 +47,7 @@ def entered(key: object, wanted: object = None, opts: object = None) -> Generato
     """Begin to wait: the number, and the value that is there."""
     kind = "change" if wanted is None else "value"
     found: Returned = yield call("state.watch_enter", key, wanted, kind, opts)
-    number, value = found.values
+    number, value, _ = found.values
     return number, value
 
 
@@ -65,7 +65,7 @@ def test_each_change_is_heard_in_order_while_others_go_on(bench: Bench) -> None:
         yield call("state.set", "a", 0)
         number, value = yield from entered("a")
         began.set()
-        assert value == 0
+        assert value is None, "any change is waited for: what there is does not matter"
         heard = []
         while value != 5:
             value, change = yield from next_of(number)
@@ -109,6 +109,35 @@ def test_a_value_that_is_there_is_not_waited_for(bench: Bench) -> None:
         assert (number, value) == (1, 5), "an integer is no float"
         with pytest.raises(TimedOut):
             yield from next_of(number)
+
+    bench.run(watcher=watcher)
+
+
+def test_what_is_so_at_once_comes_with_the_change_that_made_it_so(bench: Bench) -> None:
+    clock = bench.state.writer.clock
+    assert isinstance(clock, Clock)
+
+    def last(kind: str) -> Generator[Call, Any, Any]:
+        found: Returned = yield call("state.watch_enter", "a", None, kind)
+        return found.values[2]
+
+    def watcher() -> Steps:
+        assert (yield from last("function")) is None
+        yield call("state.set", "a", 4)
+        yield call("state.set", "a", 5, 30)
+        found: Returned = yield call("state.watch_enter", "a", 5, "value")
+        number, value, change = found.values
+        assert (number, value) == (None, 5)
+        assert isinstance(change, dict)
+        assert (change["key"], change["rev"], change["old"], change["new"]) == ("a", 2, 4, 5)
+        clock.now += 31
+        expired = yield from last("function")
+        assert expired == {"key": "a", "op": "expire", "time": clock.now - 1, "old": 5}
+        yield call("state.delete", "a")
+        yield call("state.set", "a", 6)
+        yield call("state.delete", "a")
+        gone = yield from last("function")
+        assert (gone["op"], gone["old"], "new" in gone) == ("delete", 6, False)
 
     bench.run(watcher=watcher)
 

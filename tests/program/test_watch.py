@@ -207,10 +207,16 @@ PLAN = """
 task({ name = "value", run = function()
   state.watch("stage", "ready")
   print("then", state.get("stage"))
-  state.set("after", state.watch("stage", "ready"))
+  local value, change = state.watch("stage", "ready")
+  state.set("after", value)
+  print(change.user)
+end })
+task({ name = "unknown", run = function()
+  local _, change = state.watch("stage3", 1)
+  print(change.user)
 end })
 task({ name = "judge", run = function()
-  print("at once", state.watch("there", function(v) return v == "yes" end))
+  print("at once", (state.watch("there", function(v) return v == "yes" end)))
   state.watch("stage2", function(v) return v ~= nil end)
   state.set("never", 1)
 end })
@@ -221,14 +227,18 @@ def test_a_plan_waits_for_nothing_and_invents_nothing(home: Home) -> None:
     home.file("t.sloth", PLAN)
     home.run("state", "set", "there", "yes")
     plan = home.run("plan", "t.sloth", "-o", "json").json
-    value, judge = plan["tasks"]
-    assert [line["text"] for line in value["log"]] == ["would wait for a change of 'stage'", "then\tready"]
+    value, unknown, judge = plan["tasks"]
+    texts = [line["text"] for line in value["log"]]
+    assert texts == ["would wait for a change of 'stage'", "then\tready"]
     assert [change["key"] for change in value["state"]] == ["after"]
-    assert value["stopped_at"] is None
+    assert value["stopped_at"]["reason"] == "its user is not known before it was made", (
+        "also of what is assumed"
+    )
     assert judge["log"][0]["text"] == "at once\tyes"
     assert judge["stopped_at"] == {
-        "line": 9, "reason": "what 'stage2' will hold is not known before it has changed",
+        "line": 15, "reason": "what 'stage2' will hold is not known before it has changed",
     }  # fmt: skip
+    assert unknown["stopped_at"]["reason"] == "its user is not known before it was made"
     assert not plan["complete"]
     home.run("state", "get", "stage", code=4)
 

@@ -94,9 +94,9 @@ class Calls:
         if name == "engine.end_attempt":
             return self._locker.end(context)
         if name == "engine.unknown":
-            (field,) = call.args
+            field, when = arg.take(name, call.args, 1, 2)
             what = "not all fields of its result are" if field == "*" else f"its {field} is not"
-            raise Unpredictable(f"{what} known before the command has run")
+            raise Unpredictable(f"{what} known before {when or 'the command has run'}")
         if name == "engine.test":
             return self._modules.test(context, call)
         return self._modules.call(context, strand, call)

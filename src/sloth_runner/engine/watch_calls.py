@@ -16,7 +16,7 @@ from sloth_runner.engine.pump import Pump, Wait
 from sloth_runner.engine.state_calls import revision
 from sloth_runner.errors import BadArgument, Bug, SlothError, TaskFailed, TimedOut, Unpredictable
 from sloth_runner.model import Returned
-from sloth_runner.state import edits
+from sloth_runner.state import edits, history
 from sloth_runner.state.asking import Ask
 from sloth_runner.state.value import encode
 from sloth_runner.state.watching import Change, Gap, Scope, Watching, scopes_of
@@ -94,10 +94,13 @@ class Watcher:
         self._pump = pump
         self._ear = ear
         self._watches: dict[int, Watch] = {}
+        self._assumed: set[tuple[str, str]] = set()
+        """Keys (and their namespaces) of which it is only taken for granted that others change them."""
         self._handles = 0
 
     def enter(self, context: Context, state: State, args: Sequence[object]) -> object:
-        """Begin: a number for it and the value that is there; no number if nothing needs to be waited for."""
+        """Begin: a number for it (none if nothing needs to be waited for), the value that is there, and the change
+        that brought it about (``True``: one that can't be known)."""
         key, wanted, kind, given = arg.take(NAME, args, 1, 4)
         if context.transaction is not None:
             raise TaskFailed(
@@ -117,17 +120,24 @@ class Watcher:
             watch.timeout = arg.duration(NAME, options["timeout"], "timeout")
         watch.end = self._pump().clock() + watch.timeout
 
-        def begin(view: State) -> tuple[str | None, Value | None]:
+        def begin(view: State) -> tuple[str | None, Value | None, object]:
             watch.watching.begin(view.store)
-            row = None if several else view.row(key)
-            return (None, None) if row is None else (row.record.text, view.tell(row.value, row.record))
+            if several or kind == CHANGE:
+                return None, None, None
+            row = view.row(key)
+            if row is None:
+                return None, None, _how_it_ended(view, key)
+            return row.record.text, view.tell(row.value, row.record), _last(view, key)
 
-        def begun(now: tuple[str | None, Value | None]) -> object:
-            if watch.wanted is not None and now[0] == watch.wanted:
-                return Returned((None, now[1]))
+        def begun(now: tuple[str | None, Value | None, object]) -> object:
+            text, value, last = now
+            if last is not None and (state.home(key), key) in self._assumed:
+                last = True
+            if watch.wanted is not None and text == watch.wanted:
+                return Returned((None, value, last))
             self._handles += 1
             self._watches[self._handles] = watch
-            return Returned((self._handles, now[1]))
+            return Returned((self._handles, value, last))
 
         return context.ask(state, begin, begun)
 
@@ -246,17 +256,18 @@ class Watcher:
 
 class CheckWatcher(Watcher):
     """In a plan nothing is waited for: a value that is waited for is there from then on, of anything else nothing is
-    known."""
+    known, nor of the change that will bring it."""
 
     def next(self, context: Context, state: State, args: Sequence[object]) -> object:
-        """See Watcher. Raises Unpredictable."""
+        """See Watcher; the change is ``True``: it can't be known. Raises Unpredictable."""
         watch = self._watch(args)
         context.note("info", f"would wait for a change of {watch.key!r}")
         if watch.value is None or watch.kind != VALUE:
             raise Unpredictable(f"what {watch.key!r} will hold is not known before it has changed")
         value = watch.value
+        self._assumed.add((state.home(watch.key), watch.key))
         return context.ask(
-            state, lambda view: view.apply(watch.key, edits.put(value)), lambda _: Returned((value,))
+            state, lambda view: view.apply(watch.key, edits.put(value)), lambda _: Returned((value, True))
         )
 
 
@@ -274,6 +285,25 @@ def _told(watch: Watch, item: Item) -> object:
     if watch.wanted is not None and found.record.text != watch.wanted:
         return None
     row = {"key": item.key, **revision(found)}
-    if not item.written:
-        del row["rev"], row["user"]
-    return Returned((found.new, row))
+    return Returned((found.new, row if item.written else _by_nobody(row)))
+
+
+def _last(view: State, key: str) -> dict[str, object] | None:
+    """The last revision of a key."""
+    found = view.history(key, 1)
+    return {"key": key, **revision(found[0])} if found else None
+
+
+def _how_it_ended(view: State, key: str) -> dict[str, object] | None:
+    """The change by which a key has no value: its last revision, or that its value has expired since."""
+    row = _last(view, key)
+    if row is None or "new" not in row:
+        return row
+    head = history.head(view.store, view.home(key), key)
+    ended = row["time"] if head is None or head.expires is None else head.expires
+    return _by_nobody({**row, "op": "expire", "time": ended, "old": row.pop("new")})
+
+
+def _by_nobody(row: dict[str, object]) -> dict[str, object]:
+    """A change that is no revision."""
+    return {name: value for name, value in row.items() if name in ("key", "op", "time", "old")}

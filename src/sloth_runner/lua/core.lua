@@ -8,7 +8,7 @@ local create, resume, yield, running = coroutine.create, coroutine.resume, corou
 local status, close_coroutine = coroutine.status, coroutine.close
 local getinfo, sethook = debug.getinfo, debug.sethook
 local select, type, rawequal, setmetatable, error = select, type, rawequal, setmetatable, error
-local pcall, xpcall, unpack, gmatch = pcall, xpcall, table.unpack, string.gmatch
+local pcall, xpcall, unpack, gmatch, tostring = pcall, xpcall, table.unpack, string.gmatch, tostring
 local plain, first, flatten, unflatten, put = core.plain, core.first, core.flatten, core.unflatten, core.put
 local new_error, is_final, locate, describe, site = core.new_error, core.is_final, core.locate, core.describe, core.site
 local frames = core.frames
@@ -46,6 +46,18 @@ function core.partial(unknown, ...)
     end,
     __pairs = function()
       core.call_at("engine.unknown", "*")
+    end,
+  })
+end
+
+-- The same of a table of which nothing is known before something has happened.
+function core.unknown(before)
+  return setmetatable({}, {
+    __index = function(_, field)
+      core.call_at("engine.unknown", tostring(field), before)
+    end,
+    __pairs = function()
+      core.call_at("engine.unknown", "*", before)
     end,
   })
 end

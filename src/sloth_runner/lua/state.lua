@@ -123,10 +123,16 @@ local function transaction_function(handle, selector)
 end
 
 -- What is waited for: any change (nil), a value, or what a function says of each value, the one that is there first.
-local function follow(selector, entered, test, value)
-  if test and test(value) then return value end
+local function foreseen(change)
+  if change == true then return core.unknown("it was made") end
+  return change
+end
+
+local function follow(selector, entered, test, value, last)
+  if test and test(value, last) then return value, last end
   while true do
     local new, change = call_state("state.watch_next", selector, entered)
+    change = foreseen(change)
     if not test or test(new, change) then return new, change end
   end
 end
@@ -139,9 +145,10 @@ local function watch_function(handle, selector)
     if test or condition == nil then
       kind, wanted = test and "function" or "change", nil
     end
-    local entered, value = call_state("state.watch_enter", selector, key, wanted, kind, opts)
-    if not entered then return value end
-    local result = pack(xpcall(follow, core.locate, selector, entered, test, value))
+    local entered, value, last = call_state("state.watch_enter", selector, key, wanted, kind, opts)
+    last = foreseen(last)
+    if not entered then return value, last end
+    local result = pack(xpcall(follow, core.locate, selector, entered, test, value, last))
     local left = pack(xpcall(call_state, core.locate, "state.watch_leave", selector, entered))
     if not result[1] then core.again(result[2]) end
     if not left[1] then core.again(left[2]) end

@@ -115,7 +115,7 @@ RECORDS: Final = (
     ),
     Record(
         "sloth.Change",
-        "A change that state.watch has heard of.",
+        "The change that brought about what state.watch waits for.",
         (
             Param("key", "string", "which key"),
             Param(
@@ -255,7 +255,7 @@ _KEYS = (
         ),
         (
             Param("value", "sloth.Value?", "the value for which it is so; nil: there is none"),
-            Param("change", "sloth.Change?", "what brought it about; nil: it was so at once"),
+            Param("change", "sloth.Change?", "what brought it about; nil: nobody ever set the key"),
         ),
     ),
     Function(
