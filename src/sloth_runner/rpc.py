@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 _TOLD: Final = {
@@ -24,7 +25,6 @@ def load(environ: Mapping[str, str]) -> Any:
         import grpc
     finally:
         for name in ours:
-            os.environ.pop(
-                name, None
-            )  # another thread, which waited for the same import, may have been faster
+            with suppress(KeyError):  # another thread, which waited for the same import, was faster
+                del os.environ[name]
     return grpc

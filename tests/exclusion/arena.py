@@ -107,6 +107,7 @@ class _Process:
     def _listen(self) -> None:
         for line in self._end(self.popen.stdout):
             self._hears(self, json.loads(line))
+        self._hears(self, {"event": "died"})
 
 
 class Arena:
@@ -184,6 +185,8 @@ class Arena:
                 self._asleep.append((process, token))
             elif event == "over":
                 self._over += 1
+            elif event == "died":
+                self._errors.append(f"process {process.number} has ended")
             elif event == "trouble":
                 self._troubles[news["what"]] += 1
             else:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import random
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
@@ -381,3 +385,44 @@ def test_nothing_is_left_of_what_was_overwritten(grown: tuple[str, S3Store]) -> 
         put(reader, number)
         settled(reader)
     assert numbers(another(url)) == list(range(40))
+
+
+@contextmanager
+def shortening(url: str) -> Iterator[str]:
+    """The store's URL by way of one on which a connection ends behind the head of a request that creates, as if that
+    were all."""
+    place = urlsplit(parse_qs(urlsplit(url).query)["endpoint"][0])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def forward() -> None:
+            while True:
+                near, _ = listening.accept()
+                with near, socket.create_connection((str(place.hostname), place.port or 80)) as far:
+                    head = b""
+                    while b"\r\n\r\n" not in head and (piece := near.recv(1 << 16)):
+                        head += piece
+                    if not head:
+                        return
+                    far.sendall(head[: head.index(b"\r\n\r\n") + 4])
+                    far.shutdown(socket.SHUT_WR)
+                    while far.recv(1 << 16):
+                        pass
+
+        thread = threading.Thread(target=forward)
+        thread.start()
+        yield url.replace(
+            quote(place.geturl(), safe=""), quote(f"http://127.0.0.1:{listening.getsockname()[1]}", safe="")
+        )
+        socket.create_connection(listening.getsockname()).close()
+        thread.join()
+
+
+def test_what_was_cut_off_on_its_way_is_no_object() -> None:
+    """Some servers take what came for all there is, unless the request says what that is."""
+    url = own_url()
+    store = another(url)
+    with shortening(url) as way:
+        far = objects(another(way, timeout=3.0))
+        with pytest.raises((Indeterminate, StoreDown)):
+            far.create("log/000000000099", b"whole")
+    assert objects(store).get("log/000000000099") is None

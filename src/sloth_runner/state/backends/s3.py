@@ -165,6 +165,7 @@ def make_replica(
         "region": _region(settings, options.environ, login.profile),
         **_address(settings, endpoint),
         "conditional_put": "etag",
+        "checksum_algorithm": "SHA256",  # or some servers would keep an object that was cut off on its way
     }
     if settings.sse is not None:
         config["server_side_encryption"] = settings.sse
