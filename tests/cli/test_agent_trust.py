@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sloth_runner import __version__
+from sloth_runner.execution.reaching import version_in
 from sloth_runner.moments import iso
 from sloth_runner.trust.authority import Authority
 from sloth_runner.trust.folder import Folder
@@ -99,3 +100,23 @@ def test_the_unit_is_one_that_systemd_takes(tmp_path: Path, python: str) -> None
         0,
         [],
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "version"),
+    [
+        (b'{"version": "0.1.0"}', "0.1.0"),
+        (b"no json", None),
+        (b"\xff", None),
+        (b"[]", None),
+        (b"[" * 100_000, None),
+        (b"{}", None),
+        (b'{"version": 1}', None),
+        (b'{"version": "\\u001b[2Jgone"}', None),
+        (b'{"version": "' + b"x" * 41 + b'"}', None),
+    ],
+)
+def test_what_an_agent_says_of_its_version_is_not_believed_blindly(
+    status: bytes, version: str | None
+) -> None:
+    assert version_in(status) == version

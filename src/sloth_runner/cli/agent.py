@@ -44,7 +44,7 @@ def _cells(row: Document) -> list[str]:
     if row["reachable"] is None:
         reachable = "-"
     elif row["reachable"]:
-        reachable = f"yes, as {row['user']} in {took(row['seconds'])}, version {row['version']}"
+        reachable = f"yes, as {row['user']} in {took(row['seconds'])}, version {row['version'] or 'unknown'}"
     else:
         reachable = f"no: {row['problem']}"
     state = "yes" if row["has_state"] else "no"

@@ -59,20 +59,31 @@ async def _reach(transports: Transports, agent: str, way: Transport) -> Document
     return _row(reachable=True, seconds=seconds, user=getattr(result, "name", None), version=version)
 
 
-async def _version(transports: Transports, agent: str) -> str:
+async def _version(transports: Transports, agent: str) -> str | None:
     """The version of what performs operations there: a service has its own, everywhere else it is what we sent."""
     from sloth_runner import __version__
 
     url = transports.app.agent(agent).url
     if not url.startswith("grpc://"):
         return __version__
-    import json
-
     from sloth_runner.rpc import load
     from sloth_runner.transport.grpc import Dialer, parse
 
     dialer = Dialer(load(transports.app.environ), parse(url), transports.access(agent))
-    return str(json.loads(await dialer.ask("Status", b"")).get("version"))
+    return version_in(await dialer.ask("Status", b""))
+
+
+def version_in(status: bytes) -> str | None:
+    """The version that an agent gives as its own; None: what it says can't be one. It is shown, so it is not believed
+    to be short or harmless."""
+    import json
+
+    try:
+        found = json.loads(status)["version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    good = isinstance(found, str) and 0 < len(found) <= 40 and found.isascii() and found.isprintable()
+    return found if good else None
 
 
 def _row(**known: object) -> Document:
