@@ -135,12 +135,13 @@ class Wire:
 
     async def _answer(self, number: int, future: asyncio.Future[Any], seconds: float | None) -> Any:
         """The answer, which has to come within so many seconds if it can."""
+        wait = seconds
         while not future.done():
-            await asyncio.wait([future], timeout=seconds)
+            await asyncio.wait([future], timeout=wait)
             if not future.done() and self._channel.away():
                 self._send(frames.message(frames.CANCEL, number))
                 raise Late(f"no answer within {seconds:g} seconds, and the agent is not there")
-            seconds = LOOK
+            wait = LOOK
         return future.result()
 
     async def _cancel(self, number: int, future: asyncio.Future[Any]) -> None:
