@@ -151,7 +151,7 @@ def stands_since(data: bytes, moment: float) -> bool:
         data.find(_CORE_BYTES),
         data.rfind(_TIME),
     )  # behind the value stand only numbers and quoted texts
-    if core < 0 or at < core or data.find(_EXPIRY, 0, core) >= 0:
+    if core < 0 or at < core or data.find(_EXPIRY, 0, core) >= 0 or data[:1] + data[-1:] != b"{}":
         return False
     try:
         return float(data[at + len(_TIME) : data.index(b",", at + 1)]) <= moment
