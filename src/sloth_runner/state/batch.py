@@ -168,7 +168,7 @@ class Batch:
     def unproven(self) -> bool:
         """Whether anything rests on a head that no commit would check; or on one that may have been stale from the
         start, where a flag alone is written: were the reply lost, that could not be told from our own write."""
-        return [] in [slot.added for slot in self._keys.values()]
+        return not all(slot.added for slot in self._keys.values())
 
     def remember(self, revs: list[Rev]) -> None:
         """The commit was made, and these are its Revs."""
