@@ -82,13 +82,14 @@ def check(options: Options) -> Options:
 
 def _check_pair(certificate: Path, key: Path) -> None:
     """Raises UsageError: they can't be read, don't belong together, or the key wants a passphrase."""
+    import shlex
     import ssl
 
     def nobody_to_ask() -> str:
         raise UsageError(
             f"the key in {key} is encrypted, and nobody is there to be asked for its passphrase",
             unchanged=["nothing was started"],
-            next=[f"decrypt it: openssl pkey -in {key} -out decrypted.pem"],
+            next=[f"decrypt it: openssl pkey -in {shlex.quote(str(key))} -out decrypted.pem"],
         )
 
     try:
