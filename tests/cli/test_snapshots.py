@@ -68,6 +68,7 @@ WRONG = {
     "all-agents": ("state", "set", "a", "b", "--all-agents"),
     "no-value": ("state", "set", "a"),
     "bad-json": ("state", "set", "a", "--json", "{1}"),
+    "half-character": ("state", "set", "a", "--json", '"\\ud800"'),
     "minus-value": ("state", "set", "a", "-1"),
     "no-number": ("state", "increment", "motd"),
     "bad-delta": ("state", "increment", "a", "much"),

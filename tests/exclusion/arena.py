@@ -68,7 +68,7 @@ class _Process:
         environ = dict(os.environ)
         self.number = orders.number
         if wrong:
-            argv = ["faketime", "-f", f"{wrong:+d}m", *argv]
+            argv = ["faketime", "-m", "-f", f"{wrong:+d}m", *argv]
             environ["DONT_FAKE_MONOTONIC"] = "1"  # a clock that is set wrong does not run wrong
         self.popen = subprocess.Popen(
             argv,
@@ -203,15 +203,15 @@ class Arena:
 
     def _wake(self) -> None:
         """Let those who stopped go on, once their lease has ended and another has written under the lock. (When all
-        others are asleep, too, or have ended, nobody does.)"""
+        others are asleep, too, or have ended, nobody does, and it does not count.)"""
         with self._news:
             sleepers, self._asleep = self._asleep, []
         limit = time.monotonic() + self._place.ttl + self._place.lag + 5.0
         for process, token in sleepers:
             with self._news:
-                self._news.wait_for(partial(self._is_over, token), max(0.0, limit - time.monotonic()))
+                over = self._news.wait_for(partial(self._is_over, token), max(0.0, limit - time.monotonic()))
             process.wake()
-            self._stopped += 1
+            self._stopped += over
 
     def _is_over(self, token: int) -> bool:
         """Whether there has been a write under a newer token."""

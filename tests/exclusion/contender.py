@@ -117,7 +117,8 @@ class Contender:
             self._write(state, held, 1)
             if self._random.random() < self._contest.stops:
                 self._says("stops", token=held.token)
-                os.kill(os.getpid(), signal.SIGSTOP)
+                # To this very thread: sent to the process, another one may take it, and this one write meanwhile.
+                signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
             if self._random.random() < 0.1:
                 held = locks.renew(store, held, time.time())
             self._write(state, held, 2)

@@ -575,6 +575,14 @@ def test_a_line_has_one_form_only() -> None:
             parse(bad)
 
 
+@pytest.mark.parametrize("name", [b"\\ud800", b"\\u006eamespace", b"name space"])
+def test_a_header_has_one_form_only(name: bytes) -> None:
+    good = section("local", [])
+    assert good.count(b'"namespace"') == 1
+    with pytest.raises(Corrupt, match="header"):
+        import_bytes(MemoryStore(), good.replace(b'"namespace"', b'"' + name + b'"'))
+
+
 def test_by_is_kept(tmp_path: Path) -> None:
     state = make_state()
     state.by = By('o"hara', "hüst", 3, "r", None)

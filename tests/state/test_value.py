@@ -89,6 +89,17 @@ def test_what_lua_can_not_store_is_refused(value: object) -> None:
         encode(value)  # type: ignore[arg-type] # that is the point
 
 
+@pytest.mark.parametrize("value", ["\ud800", ["a", "\ud800"], {"\ud800": 1}, {"a": "\udfff"}])
+def test_half_a_character_is_refused(value: Value) -> None:
+    with pytest.raises(BadValue, match="which is no character"):
+        encode(value)
+
+
+def test_a_text_nested_without_end_is_corrupt() -> None:
+    with pytest.raises(Corrupt):
+        decode("[" * 100_000)
+
+
 def test_the_error_says_where() -> None:
     with pytest.raises(BadValue, match=r"the value of 'k'\.a\[2\]"):
         encode({"a": [1, print]}, "the value of 'k'")  # type: ignore[list-item] # that is the point

@@ -275,10 +275,11 @@ def _object(line: bytes) -> dict[str, Any]:
     if len(line) > HEADER_MAX:
         raise damaged("its header is too long")
     try:
-        row = _loads(line.decode().rstrip("\n"))
+        row: dict[str, Any] = _loads(line.decode().rstrip("\n"))
+        canonical = isinstance(row, dict) and _dump(row) == line
     except (ValueError, RecursionError) as error:
         raise damaged(f"a header can't be read: {error}") from error
-    if not isinstance(row, dict) or _dump(row) != line:
+    if not canonical:
         raise damaged("a header is not as this program writes it")
     return row
 

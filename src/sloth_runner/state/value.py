@@ -51,7 +51,7 @@ def decode(text: str | bytes) -> Value:
     """The value of a canonical text. Raises Corrupt when it is none."""
     try:
         return from_json(_loads(text if isinstance(text, str) else text.decode()))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Corrupt(f"a stored value can't be read: {error}") from error
 
 
@@ -78,7 +78,7 @@ def to_json(value: object, what: str = "the value", depth: int = 0) -> object:
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return _text(value)
+        return _text(value, what)
     if isinstance(value, int):
         if _INT_MIN <= value <= _INT_MAX:
             return value
@@ -92,11 +92,11 @@ def to_json(value: object, what: str = "the value", depth: int = 0) -> object:
     if isinstance(value, list | tuple):
         return [to_json(item, f"{what}[{i}]", depth + 1) for i, item in enumerate(value, 1)] or {}
     if isinstance(value, dict):
-        if all(isinstance(k, str) and not k.startswith("$") and _text(k) is k for k in value):
+        if all(isinstance(k, str) and not k.startswith("$") and _text(k, what) is k for k in value):
             return {k: to_json(item, f"{what}.{k}", depth + 1) for k, item in value.items()}
         return _table(value.items(), what, depth)
     if isinstance(value, bytes):
-        return _text(value.decode("utf-8", "surrogateescape"))
+        return _text(value.decode("utf-8", "surrogateescape"), what)
     raise BadValue(f"{what} can't be stored: it is {_kind(value)}", unchanged=["nothing was stored"])
 
 
@@ -142,13 +142,19 @@ def _tagged(tag: str, item: object) -> Value:
     raise ValueError(f"unknown tag {tag}")
 
 
-def _text(value: str) -> object:
+def _text(value: str, what: str) -> object:
     if value.isascii():
         return value
     try:
         value.encode()
     except UnicodeEncodeError:
-        raw = value.encode("utf-8", "surrogateescape")
+        try:
+            raw = value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise BadValue(
+                f"{what} holds {value[error.start]!r}, which is no character",
+                unchanged=["nothing was stored"],
+            ) from None
         return {"$bytes": b2a_base64(raw, newline=False).decode()}
     return value
 
