@@ -28,7 +28,8 @@ from sloth_runner.moments import iso
 from sloth_runner.secret import Secret
 from sloth_runner.state import age, bundle_files, bundle_import
 from sloth_runner.state.backends.sqlite import SQLiteStore
-from sloth_runner.state.bundle_export import Order, export
+from sloth_runner.state.bundle_export import export
+from sloth_runner.state.bundle_gather import Order
 from sloth_runner.state.keysources import from_key
 from sloth_runner.state.layout import HEAD, HISTORY, store_key
 from sloth_runner.state.record import Record, encode_record
@@ -107,7 +108,15 @@ def _export(store: Store, path: Path) -> None:
     keys = age.Keys(keys=(_public(),)) if path.suffix else None
     with bundle_files.written(path) as file:
         write, finish = bundle_files.sealer_for(file.write, keys)
-        export(store, order, write, new_id=_id, progress=lambda n: None, consent=lambda n, c: None)
+        export(
+            store,
+            order,
+            write,
+            folder=path.parent,
+            new_id=_id,
+            progress=lambda n: None,
+            consent=lambda n, c: None,
+        )
         finish()
     store.close()
 

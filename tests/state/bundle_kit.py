@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sloth_runner.model import By
 from sloth_runner.moments import iso
 from sloth_runner.state import bundle_import
-from sloth_runner.state.bundle_export import Census, Order, export
+from sloth_runner.state.bundle_export import export
+from sloth_runner.state.bundle_gather import Census, Order
 from sloth_runner.state.bundle_import import Choice, Outcome
 from sloth_runner.state.layout import LEASE, META, place
 from sloth_runner.state.state import State
@@ -47,9 +50,16 @@ def export_bytes(
     parts: list[bytes] = []
     now = iso(state.writer.clock())
     order = Order(list(namespaces), now, "ann", "host1", "sloth-runner test", with_history, prefix)
-    export(
-        state.writer.store, order, parts.append, new_id=state.writer.new_id, progress=nothing, consent=agree
-    )
+    with TemporaryDirectory() as folder:
+        export(
+            state.writer.store,
+            order,
+            parts.append,
+            folder=Path(folder),
+            new_id=state.writer.new_id,
+            progress=nothing,
+            consent=agree,
+        )
     return b"".join(parts)
 
 

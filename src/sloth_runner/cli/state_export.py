@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from sloth_runner.cli import text
 from sloth_runner.cli.bar import bar
@@ -20,7 +20,8 @@ from sloth_runner.state.layout import SHARED
 
 if TYPE_CHECKING:
     from sloth_runner.state.age import Keys
-    from sloth_runner.state.bundle_export import Census, Exported
+    from sloth_runner.state.bundle_export import Exported
+    from sloth_runner.state.bundle_gather import Census
 
 NOTHING = "nothing was written"
 
@@ -110,7 +111,8 @@ def _namespaces(shell: Shell, where: Where) -> list[str]:
 def _export_bundle(shell: Shell, asked: Asked) -> None:
     from sloth_runner import __version__
     from sloth_runner.moments import iso
-    from sloth_runner.state.bundle_export import Order, export
+    from sloth_runner.state.bundle_export import export
+    from sloth_runner.state.bundle_gather import Order
 
     app = shell.app()
     order = Order(
@@ -118,13 +120,23 @@ def _export_bundle(shell: Shell, asked: Asked) -> None:
         asked.with_history, asked.prefix,
     )  # fmt: skip
 
+    folder = app.settings.state_folder if asked.path is None else (shell.cwd / asked.path).parent
+
     def consent(namespace: str, found: Census) -> None:
         if found.sensitive and asked.path is None and shell.world.stdout_tty:
             _reveal(shell, asked, namespace, found.sensitive)
 
     def produce(write: Callable[[bytes], object]) -> list[Exported]:
         with bar(shell, "exporting", None) as progress:
-            return export(app.store(), order, write, new_id=app.new_id, progress=progress, consent=consent)
+            return export(
+                app.store(),
+                order,
+                write,
+                folder=folder,
+                new_id=app.new_id,
+                progress=progress,
+                consent=consent,
+            )
 
     done = _deliver(shell, asked, produce)
     if asked.path is None:
@@ -193,23 +205,22 @@ def _refuse_secrets(why: str) -> None:
 
 
 def _deliver(shell: Shell, asked: Asked, produce: Callable[[Callable[[bytes], object]], Any]) -> Any:
-    """Write to the file, or, by way of a private one, to standard output: whoever reads slowly there holds up no
-    snapshot, and sees nothing of an export that failed."""
+    """Write to the file, or, once it is whole, to standard output: nobody sees anything of an export that failed."""
     from sloth_runner.state import bundle_files
+    from sloth_runner.state.bundle_draft import Draft
 
-    def seal_into(file: IO[bytes]) -> Any:
-        write, finish = bundle_files.sealer_for(file.write, asked.keys)
+    def seal_by(put: Callable[[bytes], object]) -> Any:
+        write, finish = bundle_files.sealer_for(put, asked.keys)
         result = produce(write)
         finish()
         return result
 
     if asked.path is not None:
         with bundle_files.written(shell.cwd / asked.path) as file:
-            return seal_into(file)
-    with bundle_files.spool(shell.app().settings.state_folder) as file:
-        result = seal_into(file)
-        file.flush()
-        for block in bundle_files.blocks_of(file):
+            return seal_by(file.write)
+    with Draft(shell.app().settings.state_folder) as draft:
+        result = seal_by(draft.write)
+        for block in draft.blocks():
             shell.write_bytes(block)
         return result
 

@@ -145,8 +145,8 @@ def _backups(shell: Shell, namespaces: Sequence[str]) -> list[Path]:
     """A copy of each namespace from before."""
     from sloth_runner import __version__
     from sloth_runner.moments import iso
-    from sloth_runner.state.bundle_export import Order
     from sloth_runner.state.bundle_files import keep_backup
+    from sloth_runner.state.bundle_gather import Order
 
     app = shell.app()
     now = iso(app.clock())

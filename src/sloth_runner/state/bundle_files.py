@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
@@ -14,7 +14,7 @@ from sloth_runner.state import age
 from sloth_runner.state.bundle import BLOCK
 
 if TYPE_CHECKING:
-    from sloth_runner.state.bundle_export import Order
+    from sloth_runner.state.bundle_gather import Order
     from sloth_runner.state.store import Store
 
 BACKUPS: Final = "backups"
@@ -54,7 +54,7 @@ class File:
         """The bundle's bytes, from the start. Raises Corrupt for a sealed one that was changed or is cut off."""
         if self._opener is not None:
             self._raw.seek(self._opener.payload_at)
-            yield from self._opener.blocks(self._raw.read)
+            yield from _joined(self._opener.blocks(self._raw.read))
             return
         self._raw.seek(0)
         while block := self._raw.read(BLOCK):
@@ -103,7 +103,7 @@ def spool(folder: Path) -> Iterator[IO[bytes]]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         made = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed below
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
     with made:
         yield made
 
@@ -117,7 +117,7 @@ def written(path: Path) -> Iterator[IO[bytes]]:
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     part = Path(name)
     try:
         with os.fdopen(handle, "wb", buffering=BLOCK) as file:
@@ -127,7 +127,7 @@ def written(path: Path) -> Iterator[IO[bytes]]:
         part.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -150,7 +150,7 @@ def keep_backup(
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(place, error) from error
+        raise unwritable(place, error) from error
     path = _free(place, f"{namespace}-{stamp}", ".db" if sealed else ".jsonl")
     if not sealed:
         with written(path) as file:
@@ -158,6 +158,7 @@ def keep_backup(
                 store,
                 order,
                 file.write,
+                folder=place,
                 new_id=new_id,
                 progress=lambda count: None,
                 consent=lambda name, census: None,
@@ -189,6 +190,20 @@ def blocks_of(file: IO[bytes]) -> Iterator[bytes]:
     file.seek(0)
     while block := file.read(BLOCK):
         yield block
+
+
+def _joined(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Small blocks as large ones: what is done for each costs less."""
+    parts: list[bytes] = []
+    size = 0
+    for block in blocks:
+        parts.append(block)
+        size += len(block)
+        if size >= BLOCK:
+            yield b"".join(parts)
+            parts, size = [], 0
+    if parts:
+        yield b"".join(parts)
 
 
 def read_small(path: Path, what: str, most: int = 1 << 20) -> str:
@@ -236,7 +251,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _unwritable(path: Path, error: OSError) -> StoreDown:
+def unwritable(path: Path, error: OSError) -> StoreDown:
+    """What to raise where nothing can be written."""
     return StoreDown(
         f"{path} can't be written: {error.strerror or error}",
         system=str(error),

@@ -65,12 +65,16 @@ class Xaes:
         """What was sealed. Raises InvalidTag for another key, or a changed bit anywhere."""
         return self._cipher(nonce).decrypt(nonce[12:], sealed, header)
 
-    def keys(self, nonces: Sequence[bytes]) -> list[bytes]:
-        """The AES-256-GCM keys that nonces (their first 12 bytes) derive: the same as one by one, at a third of the
+    def keys(self, nonces: bytes) -> list[bytes]:
+        """The AES-256-GCM keys that nonces, one after the other, derive: the same as one by one, at a fifth of the
         cost."""
-        blocks = b"".join([b"\0\1X\0%b\0\2X\0%b" % (half, half) for half in [n[:12] for n in nonces]])
-        size = len(blocks)
-        mask = int.from_bytes(self._mask.to_bytes(KEY, "big") * len(nonces), "big")
+        size = len(nonces) // NONCE * KEY
+        blocks = bytearray(size)
+        for at, byte in ((1, b"\1"), (2, b"X"), (17, b"\2"), (18, b"X")):
+            blocks[at::KEY] = byte * (size // KEY)
+        for at in range(12):
+            blocks[4 + at :: KEY] = blocks[20 + at :: KEY] = nonces[at::NONCE]
+        mask = int.from_bytes(self._mask.to_bytes(KEY, "big") * (size // KEY), "big")
         derived = self._derive((int.from_bytes(blocks, "big") ^ mask).to_bytes(size, "big"))
         return [derived[at : at + KEY] for at in range(0, size, KEY)]
 
@@ -109,7 +113,7 @@ def seal_all(
     each = [nonces[at : at + NONCE] for at in range(0, NONCE * len(rows), NONCE)]
     start = MARK + key_id + store_id + bytes(8)
     out = []
-    for (key, text), nonce, derived in zip(rows, each, cipher.keys(each), strict=True):
+    for (key, text), nonce, derived in zip(rows, each, cipher.keys(nonces), strict=True):
         name = key.encode()
         header = b"%b%b%b%b" % (start, nonce, len(name).to_bytes(2, "big"), name)
         out.append((key, header + AESGCM(derived).encrypt(nonce[12:], text, header)))
@@ -130,7 +134,7 @@ def open_all(
         return [
             AESGCM(derived).decrypt(header[48:60], value[len(header) :], header)
             for value, header, derived in zip(
-                values, headers, cipher.keys([header[36:48] for header in headers]), strict=True
+                values, headers, cipher.keys(b"".join([h[36:60] for h in headers])), strict=True
             )
         ]
     except (InvalidTag, ValueError):
