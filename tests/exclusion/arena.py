@@ -70,6 +70,7 @@ class _Process:
         if wrong:
             argv = ["faketime", "-m", "-f", f"{wrong:+d}m", *argv]
             environ["DONT_FAKE_MONOTONIC"] = "1"  # a clock that is set wrong does not run wrong
+            environ["FAKETIME_FORCE_MONOTONIC_FIX"] = "0"  # with it, threads that wait for each other spin
         self.popen = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
