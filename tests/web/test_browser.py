@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.web.browser import Window, chromium
 from tests.web.kit import Ui, hold, make_home
@@ -106,6 +106,40 @@ def test_the_tree_folds(window: Window) -> None:
     expect(tree.get_by_role("link", name="one", exact=True)).to_be_visible()
     page.get_by_role("link", name="Close tree:", exact=True).click()
     expect(tree.get_by_role("link", name="one", exact=True)).to_have_count(0)
+
+
+FOLDED = """() => {
+  window.folded = 0;
+  document.addEventListener("htmx:afterSwap", () => {
+    if (location.search.includes("open=") && !document.querySelector('[aria-label="Close late:"]')) window.folded++;
+  });
+}"""
+
+
+def test_what_was_asked_before_does_not_undo_what_was_opened_since(window: Window) -> None:
+    for name in ("late:a/one", "late:a/two", "late:b"):
+        window.ui.home.run("state", "set", name, "x")
+    page, held = window.page, list[Route]()
+
+    def delay(route: Route) -> None:
+        if "hx-request" in route.request.headers and "open=" not in route.request.url:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/state*", delay)
+    with page.expect_request(lambda request: "hx-request" in request.headers):
+        window.go("/state")
+        window.ui.home.run("state", "set", "late:b", "y")
+    page.evaluate(FOLDED)
+    page.get_by_role("link", name="Open late:", exact=True).click()
+    inner = page.get_by_role("link", name="Open late:a/", exact=True)
+    expect(inner).to_be_visible()
+    with page.expect_request(re.compile("open=")):
+        for route in held:
+            route.continue_()
+    expect(inner).to_be_visible()
+    assert page.evaluate("window.folded") == 0
 
 
 def test_compare_and_restore(window: Window) -> None:

@@ -62,19 +62,27 @@
   const topics = () => ($("#page")?.dataset.topics ?? "").split(" ");
   // A page that answers a form, or asks something, stays as it is: made anew it would be another one.
   const lives = () => topics().some((topic) => topic && topic !== "trouble");
+  const here = () => location.pathname + location.search;
   async function refresh() {
     const page = $("#page");
     if (!page || document.hidden || !lives()) return;
     if (busy) { again = true; return; }
     busy = true;
     try {
-      const address = location.pathname + location.search;
+      const address = here();
       await htmx.ajax("GET", address, { source: page, target: "#page", select: "#page", swap: "morph:outerHTML" });
     } finally {
       busy = false;
       if (again) { again = false; refresh(); }
     }
   }
+  // Somebody may have gone elsewhere meanwhile, whose page must not be replaced by that of before.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { elt, path } = event.detail.requestConfig;
+    if (elt.id !== "page" || path === here()) return;
+    event.detail.shouldSwap = false;
+    again = true;
+  });
   function listen() {
     if (line || !lives()) return;
     line = new EventSource("/events");
