@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
+import re
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sloth_runner.web.api import locks
+from sloth_runner.web.application import Site
+from sloth_runner.web.desk import Desk
+from sloth_runner.web.doors import Doors
+from sloth_runner.web.house import House
+from sloth_runner.web.hub import Hub
+from sloth_runner.web.index.index import Index
+from sloth_runner.web.index.pulse import Pulse
+from sloth_runner.web.options import Options
+from sloth_runner.web.pages import Here, twin
+from sloth_runner.web.view import NAV
 from tests.web.kit import Ui
 
 
@@ -55,6 +73,39 @@ def test_a_write_of_another_process_is_told_and_seen(ui: Ui) -> None:
     app.close()
 
 
+def test_what_is_told_while_a_page_is_made_makes_it_anew(ui: Ui) -> None:
+    """It may have looked before: a browser that then listens must not believe that it has seen all."""
+    hub, index, pulse = Hub(), Index(()), Pulse(time.time)
+    doors = Doors(lambda: secrets.token_urlsafe(32), time.monotonic)
+    desk = Desk(ui.home.app)
+    house = House(Options(), desk, doors, hub, index, pulse, time.time)
+
+    async def told_meanwhile(here: Here) -> Response:
+        answer = await here.ask(locks.LIST)
+        hub.tell(frozenset({"locks"}))
+        await asyncio.sleep(0)
+        assert hub.told == 1
+        return here.page(
+            "locks.html", "locks", locks=answer.body["locks"], given={"broken": None}, twin=twin(locks.LIST)
+        )
+
+    async def told() -> bytes:
+        hub.bind()
+        page = Site(house).page(told_meanwhile)
+        scope = {"type": "http", "method": "GET", "path": "/locks", "query_string": b"", "headers": []}
+        return bytes((await page(Request(scope))).body)
+
+    try:
+        assert b'data-told="0"' in asyncio.run(told())
+    finally:
+        desk.close()
+
+
+@pytest.mark.parametrize("path", [path for _, path, _, _ in NAV])
+def test_each_page_says_what_had_been_told(ui: Ui, path: str) -> None:
+    assert re.search(r'<div id="page" data-told="[0-9]+"', ui.get(path).text)
+
+
 def test_counts_follow(ui: Ui) -> None:
     before = ui.get("/api/v1/stats").json
     with _events(ui) as events:
@@ -96,8 +147,6 @@ def test_the_server_ends_while_pages_listen(ui: Ui) -> None:
 
 
 def test_metrics_are_what_prometheus_reads(ui: Ui) -> None:
-    import re
-
     reply = ui.get("/metrics")
     assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     named: dict[str, str] = {}

@@ -32,15 +32,15 @@ class Site:
 
     def __init__(self, house: House) -> None:
         self.house = house
-        self.view = View(house.options, house.clock, lambda: house.hub.told)
+        self.view = View(house.options, house.clock)
         routes = [
             Route("/healthz", self._health),
             Route("/metrics", self._metrics),
             Route("/open", self._open),
             Route("/leave", self._leave, methods=["POST"]),
             Route("/events", self._events),
-            *(Route(path, self._page(paging), methods=["GET"]) for path, paging in PAGES.items()),
-            *(Route(path, self._page(paging), methods=["POST"]) for path, paging in FORMS.items()),
+            *(Route(path, self.page(paging), methods=["GET"]) for path, paging in PAGES.items()),
+            *(Route(path, self.page(paging), methods=["POST"]) for path, paging in FORMS.items()),
             *(route(operation, house) for operation in OPERATIONS),
             Route(PREFIX + "/session", self._session),
             Route(PREFIX + "/openapi.json", self._openapi),
@@ -67,6 +67,7 @@ class Site:
             csrf=session.csrf if session else "",
             path=scope["path"],
             trouble=None,
+            sequence=self.house.hub.told,
             error=error.document(),
             status=status_of(error),
             known=session is not None,
@@ -74,9 +75,11 @@ class Site:
         )
         return HTMLResponse(text.encode("utf-8", "backslashreplace"), status_of(error))
 
-    def _page(self, paging: Paging) -> Any:
+    def page(self, paging: Paging) -> Any:
+        """An endpoint that answers with a page."""
+
         async def endpoint(request: Request) -> Response:
-            return await paging(Here(request, self.house, self.view))
+            return await paging(Here(request, self.house, self.view, self.house.hub.told))
 
         return endpoint
 

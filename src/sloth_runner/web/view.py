@@ -38,10 +38,9 @@ CLIP = 120
 
 
 class View:
-    """Templates with what all of them need. ``clock``: seconds since the epoch; ``told``: how often pages were
-    told of changes."""
+    """Templates with what all of them need. ``clock``: seconds since the epoch."""
 
-    def __init__(self, options: Options, clock: Callable[[], float], told: Callable[[], int]) -> None:
+    def __init__(self, options: Options, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._environment = _environment()
         self._environment.globals.update(
@@ -51,7 +50,6 @@ class View:
             asset=asset,
             link=link,
             now=clock,
-            sequence=told,
         )
         self._environment.filters.update(
             ago=lambda text: words.ago(parse_moment(text), clock()),

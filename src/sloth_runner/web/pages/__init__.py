@@ -29,11 +29,13 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class Here(NamedTuple):
-    """One request for a page."""
+    """One request for a page. ``told``: how often pages had been told of changes when it came, before anything was
+    looked at: what is told later may be missing in it."""
 
     request: Request
     house: House
     view: View
+    told: int
 
     def read(self, *params: Param) -> dict[str, Any]:
         """The parameters of the query; those without text count as not given. Raises UsageError, BadName."""
@@ -72,6 +74,7 @@ class Here(NamedTuple):
             csrf=session.csrf if session else "",
             path=self.request.url.path,
             trouble=self.house.trouble(),
+            sequence=self.told,
             **context,
         )
         return HTMLResponse(text.encode("utf-8", "backslashreplace"), status)
