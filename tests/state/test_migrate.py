@@ -336,6 +336,34 @@ def test_on_an_error_the_source_lives_on_and_the_next_try_goes_on(places: Places
     assert dump(target.store) == before
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "others"])
+def test_interrupted_while_the_source_is_closed_it_is_opened_again(places: Places, kind: str) -> None:
+    source, target = places.side(f"{kind} a"), places.side("sqlite b")
+    fill(source.store)
+    retire = source.raw.traits.retire
+    assert retire is not None
+    calls: list[bytes] = []
+
+    def interrupted(new: bytes, old: bytes) -> None:
+        calls.append(new)
+        retire(new, old)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    raw = Wrapped(source.raw, retire=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        migrate.migrate(source._replace(store=raw, raw=raw), target, order())
+    assert calls[0] and not calls[-1] and is_alive(source)
+
+
+class Wrapped:
+    """A store with other traits."""
+
+    def __init__(self, inner: Store, **traits: Any) -> None:
+        self.traits = inner.traits._replace(**traits)
+        self.get, self.scan, self.commit, self.close = inner.get, inner.scan, inner.commit, inner.close
+
+
 def _note(note: moved.Note | None) -> moved.Note:
     assert note is not None
     return note

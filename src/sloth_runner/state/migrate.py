@@ -195,9 +195,11 @@ def _move(
             order.new_id(), source.name, target.name, order.by.user, order.by.host, order.clock(),
             again=again, fresh=situation.holds == EMPTY,
         )  # fmt: skip
-        _retire(source, moved.encode(note), b"")
+    data = moved.encode(note)
     try:
-        _retire(source, moved.encode(note), moved.encode(note))  # everywhere, should that have broken off
+        if situation.source is None:
+            _retire(source, data, b"")  # what breaks off in the middle of it is given up, too
+        _retire(source, data, data)  # everywhere, should that have broken off
         refuse_held(source)
         _expect(target, note)
         sums = _prove(source, target, Copying(order.progress, renew, strict=note.fresh))
