@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 from typing import IO
 
@@ -77,3 +78,14 @@ def test_a_folder_that_can_not_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with Draft(tmp_path / "file" / "folder") as draft, pytest.raises(StoreDown, match="can't be written"):
         draft.write(b"x" * IN_MEMORY)
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (IN_MEMORY // 2, before[1]))
+    try:
+        with pytest.raises(StoreDown, match="can't be written"), Draft(tmp_path) as draft:
+            draft.write(b"x" * IN_MEMORY)
+            list(draft.blocks())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

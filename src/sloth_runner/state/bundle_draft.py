@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
@@ -38,7 +38,10 @@ class Draft:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        with suppress(
+            OSError
+        ):  # what could not be written, and was told, is tried once more: nobody needs it now
+            self._stack.close()
 
     def write(self, data: bytes) -> None:
         """So many bytes more. Raises StoreDown."""
