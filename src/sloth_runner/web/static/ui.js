@@ -59,6 +59,7 @@
   let line = null;
   let busy = false;
   let again = false;
+  let asked = ""; // the address of the refresh under way
   const topics = () => ($("#page")?.dataset.topics ?? "").split(" ");
   // A page that answers a form, or asks something, stays as it is: made anew it would be another one.
   const lives = () => topics().some((topic) => topic && topic !== "trouble");
@@ -69,8 +70,8 @@
     if (busy) { again = true; return; }
     busy = true;
     try {
-      const address = here();
-      await htmx.ajax("GET", address, { source: page, target: "#page", select: "#page", swap: "morph:outerHTML" });
+      asked = here();
+      await htmx.ajax("GET", asked, { source: page, target: "#page", select: "#page", swap: "morph:outerHTML" });
     } finally {
       busy = false;
       if (again) { again = false; refresh(); }
@@ -78,8 +79,7 @@
   }
   // Somebody may have gone elsewhere meanwhile, whose page must not be replaced by that of before.
   document.addEventListener("htmx:beforeSwap", (event) => {
-    const { elt, path } = event.detail.requestConfig;
-    if (elt.id !== "page" || path === here()) return;
+    if (event.detail.requestConfig?.elt.id !== "page" || asked === here()) return;
     event.detail.shouldSwap = false;
     again = true;
   });
