@@ -82,10 +82,11 @@ def test_a_folder_that_can_not_be_written_is_told(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (IN_MEMORY // 2, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (IN_MEMORY + 10, before[1]))
     try:
         with pytest.raises(StoreDown, match="can't be written"), Draft(tmp_path) as draft:
             draft.write(b"x" * IN_MEMORY)
+            draft.write(b"x" * 1000)  # does not fit, and would be tried once more when the file is closed
             list(draft.blocks())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
