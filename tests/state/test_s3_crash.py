@@ -234,6 +234,7 @@ def test_a_checkpoint_that_never_became_official(grown: tuple[str, S3Store]) -> 
     """Its maker was killed before the log said so. A newcomer may begin there, and goes on with the official one."""
     url, store = grown
     put(store, 20)
+    settled(store)
     keeper, replica = store.replica.keeper, store.replica
     keeper._write(replica, replica.tail.snapshot(), whole=False)
     objects(store).delete(["latest"])
@@ -259,6 +260,7 @@ def test_of_two_checkpoints_one_becomes_official(grown: tuple[str, S3Store]) -> 
     """The one that was made first comes too late: others have made theirs, and rest on them, and tidied up."""
     url, store = grown
     put(store, 20)
+    settled(store)
     slow = another(url)
     before, late = unofficial(slow)
     for number in range(21, 33):
@@ -306,6 +308,7 @@ def test_a_store_without_its_checkpoints_says_so(grown: tuple[str, S3Store]) -> 
 def test_what_is_damaged_is_not_believed(grown: tuple[str, S3Store], kind: str) -> None:
     url, store = grown
     put(store, 20)
+    settled(store)  # a checkpoint still being made would take the place of what is damaged
     snap = store.replica.tail.snapshot()
     assert snap.base is not None
     base = snap.base.manifest
