@@ -84,6 +84,15 @@ class SlothError(Exception):
         self.unchanged = list(unchanged)
         self.next = list(next)
 
+    def again(self) -> SlothError:
+        """Another one like it, for another who meets it: where that was is written into each."""
+        from copy import copy
+
+        other = copy(self)
+        other.changed, other.unchanged, other.next = list(self.changed), list(self.unchanged), list(self.next)
+        other.__cause__ = self
+        return other
+
     def document(self, exit_code: int | None = None) -> dict[str, object]:
         """The error as the value of ``error`` in a JSON document."""
         return {

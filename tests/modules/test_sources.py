@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from sloth_runner.agent.looking import steady
+from sloth_runner.errors import BadArgument, FileMissing
 from sloth_runner.modules.sources import Sources
 
 
@@ -20,3 +23,24 @@ def test_a_source_that_is_read_for_the_first_time_is_not_read_again(tmp_path: Pa
     assert (content, stamp is None) == (b"x", False)
     assert stamp is not None
     assert sources.digest("src", (stamp, digest)) == (digest, None, stamp)
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, 1 << 18])
+def test_a_source_of_any_size_is_read_whole(tmp_path: Path, size: int) -> None:
+    content = os.urandom(size)
+    (tmp_path / "src").write_bytes(content)
+    assert Sources(str(tmp_path)).read("src") == content
+
+
+def test_a_source_that_does_not_say_how_long_it_is_is_read_whole() -> None:
+    assert Path("/proc/version").stat().st_size == 0
+    assert Sources("/proc").read("version") == Path("/proc/version").read_bytes()
+
+
+def test_a_source_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, what in (("pipe", "is no regular file"), (".", "is a folder"), ("", "is the path of a file")):
+        with pytest.raises(BadArgument, match=what):
+            Sources(str(tmp_path)).read(path)
+    with pytest.raises(FileMissing, match=r"there is no file .*/pipes"):
+        Sources(str(tmp_path)).read("pipes")

@@ -12,7 +12,6 @@ it tells what is true. That lasts no longer than the store's time-out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sloth_runner.engine.workers import Workers
@@ -93,7 +92,7 @@ class StoreDesk:
         if not self.in_place:
             return ask
         if self.down is not None:
-            raise _again(self.down)
+            raise self.down.again()
         try:
             return ask.answered(self.store)
         except SlothError as error:
@@ -136,7 +135,7 @@ class StoreDesk:
         """Commit mutations; ``deliver`` gets each one's result or error, now or later, in the pump's thread."""
         assert self._pump is not None
         if self.down is not None:
-            _deliver(items, [_again(self.down) for _ in items], deliver)
+            _deliver(items, [self.down.again() for _ in items], deliver)
         elif not self.embedded and not self._pump.alone:
             self._queue += items
             self._deliver = deliver
@@ -151,7 +150,7 @@ class StoreDesk:
     def write_one(self, mutation: Mutation) -> object:
         """The result, or the error, of a mutation while at most one body is under way."""
         if self.down is not None:
-            return _again(self.down)
+            return self.down.again()
         (result,) = self.main.apply([mutation])
         if isinstance(result, SlothError):
             self._met(result)
@@ -221,7 +220,7 @@ class StoreDesk:
             self._dispatch()  # a connection is free, and perhaps a key
 
         if self.down is not None:
-            told(None, _again(self.down))
+            told(None, self.down.again())
         else:
             self._workers.do(work, told)
 
@@ -239,7 +238,7 @@ class StoreDesk:
     def _met(self, error: SlothError) -> None:
         """A server that stayed away for as long as a handle's patience lasts is lost to this run."""
         if is_outage(error) and not self.embedded and self.down is None:
-            self.down = copy(error)
+            self.down = error.again()
             self.down.final = True
             self._on_down(error)
 
@@ -267,13 +266,6 @@ async def firm(future: asyncio.Future[object]) -> object:
         future.exception()
         raise stopped
     return future.result()
-
-
-def _again(error: SlothError) -> SlothError:
-    """The same, for another who meets it."""
-    other = copy(error)
-    other.__cause__ = error
-    return other
 
 
 def _mutations(items: Sequence[Item]) -> list[Mutation]:
@@ -308,7 +300,7 @@ def _delivery(items: Sequence[Item], deliver: Deliver) -> Callable[[Any, BaseExc
         if error is None:
             _deliver(items, results, deliver)
         elif isinstance(error, SlothError):
-            _deliver(items, [_again(error) for _ in items], deliver)
+            _deliver(items, [error.again() for _ in items], deliver)
         else:
             raise error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,8 +122,10 @@ class Loading:
 
     def use_values(self, below: dict[str, Any]) -> None:
         """Make ``values`` what the user gave over ``below``."""
-        merged = copy.deepcopy(below)
-        merge(merged, copy.deepcopy(self.values))
+        from copy import deepcopy
+
+        merged = deepcopy(below)
+        merge(merged, deepcopy(self.values))
         self.loaded.use_values(merged)
 
     def close(self) -> None:

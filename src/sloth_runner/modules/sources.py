@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,16 +90,16 @@ def read_source(folder: str, path: str) -> bytes:
     """
     if not path or "\0" in path:
         raise BadArgument("src is the path of a file on the machine that runs sloth-runner")
-    full = Path(folder, path)
+    full = os.path.join(folder, path)  # noqa: PTH118 - pathlib takes ten times as long
     try:
-        if full.exists() and not full.is_file():
-            what = "a folder" if full.is_dir() else "no regular file"
+        status = os.stat(full)  # noqa: PTH116 - as above
+        if not stat.S_ISREG(status.st_mode):
+            what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
             raise BadArgument(f"{full} is {what}; src is one file", unchanged=["nothing was changed"])
-        with full.open("rb") as file:
-            content = file.read(LIMIT + 1)
+        content = _content(full, status.st_size)
     except (FileNotFoundError, NotADirectoryError):
         raise FileMissing(
-            f"there is no file {full}", unchanged=["nothing was changed"], next=_near(full)
+            f"there is no file {full}", unchanged=["nothing was changed"], next=_near(Path(full))
         ) from None
     except OSError as error:
         words = error.strerror or str(error)
@@ -110,6 +111,19 @@ def read_source(folder: str, path: str) -> bytes:
             next=["fetch it on the target: cmd with curl, rsync, …, and creates = its path"],
         )
     return content
+
+
+def _content(path: str, size: int) -> bytes:
+    """A file's content, or one byte more of it than LIMIT. ``size``: bytes that it probably has. (A buffered read of
+    so many would have memory made for all of them.)"""
+    pieces: list[bytes] = []
+    left = LIMIT + 1
+    with open(path, "rb", buffering=0) as file:
+        while left and (piece := file.read(min(left, max(size + 1, 1 << 16)))):
+            pieces.append(piece)
+            left -= len(piece)
+            size = 0
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def read_tree(folder: str, path: str) -> tuple[SourceEntry, ...]:
@@ -146,8 +160,6 @@ def _below(folder: str, entry: os.DirEntry[str]) -> SourceEntry:
 
 
 def _entry(path: str, status: os.stat_result) -> SourceEntry:
-    import stat
-
     from sloth_runner.agent.looking import kind_of
 
     return SourceEntry(path, kind_of(status.st_mode), stat.S_IMODE(status.st_mode))

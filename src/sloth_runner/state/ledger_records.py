@@ -114,8 +114,11 @@ def checksum(attributes: Attributes | None) -> str:
     return sha256(_dump(attributes)).hexdigest()
 
 
+_text_of = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode
+
+
 def _dump(data: object) -> bytes:
-    return json.dumps(data, ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode()
+    return _text_of(data).encode()
 
 
 def encode(record: Entry | Intent | Pending) -> bytes:
@@ -137,8 +140,11 @@ CALL_SIZE = 32
 
 def stamps(target: Sequence[int] | None, source: Sequence[int] | None = None) -> str:
     """Stamps as an entry keeps them."""
-    one = "" if target is None else ",".join(map(str, target))
-    return f"{one};" if source is None else f"{one};{','.join(map(str, source))}"
+    one = "" if target is None else _STAMP % tuple(target)
+    return f"{one};" if source is None else f"{one};{_STAMP % tuple(source)}"
+
+
+_STAMP = "%d,%d,%d,%d,%d"
 
 
 def target_stamp(entry: Entry) -> Stamp | None:

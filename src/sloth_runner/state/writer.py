@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
-from copy import copy
 
 from sloth_runner.errors import Conflict, LockLost, SlothError, TooLarge
 from sloth_runner.state import edits
@@ -75,7 +74,7 @@ class Writer:
         try:
             return self._together(namespace, group)
         except SlothError as error:
-            return [error if index == 0 else _like(error) for index in range(len(group))]
+            return [error if index == 0 else error.again() for index in range(len(group))]
 
     def _together(self, namespace: str, group: list[Mutation]) -> list[object]:
         traits = self.store.traits
@@ -161,13 +160,6 @@ def _names(namespace: str, group: Sequence[Mutation]) -> list[str]:
         for fence in mutation.fences:
             names.update([namespace_of(check.key) for check in fence.checks])
     return sorted(names)
-
-
-def _like(error: SlothError) -> SlothError:
-    """Another one like it, for another who met it: where that was is written into each."""
-    other = copy(error)
-    other.__cause__ = error
-    return other
 
 
 def written(store: Store, changes: Sequence[Change | Check]) -> bool:

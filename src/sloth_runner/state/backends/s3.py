@@ -21,7 +21,6 @@ the same id, and is known again if it did land.
 
 from __future__ import annotations
 
-import copy
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -105,7 +104,7 @@ class S3Store:
         self.replica.commit([pending])
         self._doubted = pending if pending.slot and pending.made is None else None
         if pending.error is not None:
-            raise copy.copy(pending.error) from pending.error
+            raise pending.error.again()
         self.replica.keep()
         assert pending.made is not None
         return pending.made
