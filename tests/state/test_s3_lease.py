@@ -15,6 +15,9 @@ from sloth_runner.state.store import ABSENT, PRESENT, Change, Check
 from tests.services.s3_proxy import Answer, Forward, Request, S3Proxy, before
 from tests.state.s3_kit import another, key, log_length, objects, own_url, settled
 
+SHORT = 8.0
+"""Seconds of a lease during which a few checkpoints are made, also on a slow machine."""
+
 
 @pytest.fixture
 def proxied() -> Iterator[tuple[S3Proxy, str]]:
@@ -46,7 +49,7 @@ def test_a_lease_never_ends_early(proxied: tuple[S3Proxy, str]) -> None:
         time.sleep(0.27)
     onlooker = another(url, world=forward_by(0.5))
     ended: dict[str, float] = {}
-    end = time.monotonic() + 12
+    end = time.monotonic() + 20
     while len(ended) < len(lengths) and time.monotonic() < end:
         for name in lengths:
             if name not in ended and onlooker.get(key(name)) is None:
@@ -54,7 +57,7 @@ def test_a_lease_never_ends_early(proxied: tuple[S3Proxy, str]) -> None:
         time.sleep(0.02)
     assert ended.keys() == lengths.keys()
     for name, length in lengths.items():
-        assert length <= ended[name] <= length + 4.5, name
+        assert length <= ended[name] <= length + 10, name
 
 
 def test_the_end_is_the_same_for_everybody(proxied: tuple[S3Proxy, str]) -> None:
@@ -130,18 +133,18 @@ def test_leases_outlive_checkpoints(proxied: tuple[S3Proxy, str]) -> None:
     _, url = proxied
     holder = another(url)
     began = time.monotonic()
-    holder.commit([Change(key("short"), b"", ABSENT, 3.0), Change(key("long"), b"", ABSENT, 60)])
+    holder.commit([Change(key("short"), b"", ABSENT, SHORT), Change(key("long"), b"", ABSENT, 60)])
     for number in range(9):
         settled(holder).commit([Change(key("a"), str(number).encode())])
     settled(holder)
     newcomer = another(url)
     assert newcomer.get(key("short")) is not None
-    assert time.monotonic() - began < 3.0, "this machine is too slow for the test to tell anything"
-    end = began + 12
+    assert time.monotonic() - began < SHORT, "this machine is too slow for the test to tell anything"
+    end = began + SHORT + 15
     while newcomer.get(key("short")) is not None:
         assert time.monotonic() < end
         time.sleep(0.1)
-    assert time.monotonic() - began >= 3.0
+    assert time.monotonic() - began >= SHORT
     assert [e.key for e in another(url).scan()] == [key("a"), key("long")]
 
 

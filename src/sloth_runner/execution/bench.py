@@ -15,7 +15,6 @@ from sloth_runner.engine.context import Context
 from sloth_runner.engine.lines import Line, ledger_line
 from sloth_runner.engine.module_calls import ModuleCalls, World
 from sloth_runner.engine.pump import Pump, Strand
-from sloth_runner.engine.rehearsal import Rehearsal
 from sloth_runner.errors import Lost
 from sloth_runner.model import By, Call, Site
 from sloth_runner.ops import OpError
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from sloth_runner.engine.check_locks import CheckLocker
     from sloth_runner.engine.lock_calls import Locker
     from sloth_runner.engine.plan import Instance, Plan
+    from sloth_runner.engine.rehearsal import Rehearsal
     from sloth_runner.engine.store_desk import StoreDesk
     from sloth_runner.engine.watch_calls import Watcher
     from sloth_runner.errors import SlothError
@@ -149,6 +149,8 @@ class Bench:
             return None
         found = self.rehearsals.get(agent)
         if found is None:
+            from sloth_runner.engine.rehearsal import Rehearsal
+
             inner = self._transports.to(agent)
             same = next((one for one in self.rehearsals.values() if one.is_local and inner.is_local), None)
             found = self.rehearsals[agent] = Rehearsal(inner, same)
