@@ -220,20 +220,24 @@ class Ledger:
     def _note_ahead(self, entries: Sequence[StoreEntry]) -> None:
         if self._ahead is not None:
             return
-        self._ahead = {}
-        self._whole = len(entries) < AHEAD_MOST
-        prefix = prefix_of(self.namespace, LEDGER)
-        start, end = len(CALL_PREFIX), len(CALL_PREFIX) + CALL_SIZE
-        for found in entries:
-            if found.key in self._mine:
+        ahead, calls, revs, mine = {}, self._calls, self._revs, self._mine
+        skip, start, end = (
+            len(prefix_of(self.namespace, LEDGER)),
+            len(CALL_PREFIX),
+            len(CALL_PREFIX) + CALL_SIZE,
+        )
+        begin = end + len(b'","seen":"')
+        for key, value, rev in entries:
+            if key in mine:
                 continue
-            name, value = found.key[len(prefix) :], found.value
-            self._ahead[name] = value
-            self._revs[found.key] = found.rev
+            name = key[skip:]
+            ahead[name] = value
+            revs[key] = rev
             if value.startswith(CALL_PREFIX) and "%" not in name:
-                begin = end + len(b'","seen":"')
                 seen = value[begin : value.index(b'"', begin)]
-                self._calls[value[start:end]] = (name.partition(":")[2], seen.decode())
+                calls[value[start:end]] = (name.partition(":")[2], seen.decode())
+        self._ahead = ahead
+        self._whole = len(entries) < AHEAD_MOST
 
     def _note(self, read: Mapping[str, StoreEntry | None]) -> None:
         """Keep the Revs of what was read, but for what is being written."""
