@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from sloth_runner.errors import Conflict, Corrupt, Moved
-from sloth_runner.state import moved
+from sloth_runner.state import moved, reseal
 from sloth_runner.state.backends import Options, open_store
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.backends.sqlite import SQLiteStore
-from sloth_runner.state.layout import ARRIVING, MOVED, STORE, store_key
+from sloth_runner.state.layout import ARRIVING, KEYRING, MOVED, STORE, store_key
 from sloth_runner.state.moved import Note, Retiring
 from sloth_runner.state.sealed import Sealed
 from sloth_runner.state.store import ABSENT, PRESENT, Change, Check, Store
@@ -175,6 +176,39 @@ def test_what_is_sealed_is_refused_too_and_does_not_see_the_note(opened: Open) -
             one.set("a", 2)
         assert one.get("a") == 1
     assert [entry.key for entry in Sealed(inner_again, key_source()).scan() if STORE in entry.key] == []
+
+
+def test_a_keyring_is_neither_made_nor_changed(opened: Open) -> None:
+    """Else its records, that nobody may write any more, would not fit to it."""
+    inner = opened()
+    retire(inner, note())
+    with pytest.raises(Moved):
+        Sealed(inner, key_source()).begin()
+    assert inner.get(KEYRING) is None
+    retire(inner, b"", note())
+    make_state(inner).set("a", 1)
+    retire(inner, note())
+    with pytest.raises(Moved):
+        reseal.encrypt(Sealed(inner, key_source()), os.urandom, never)
+    assert inner.get(KEYRING) is None
+    retire(inner, b"", note())
+    reseal.encrypt(Sealed(inner, key_source()), os.urandom, never)
+    made = inner.get(KEYRING)
+    retire(inner, note())
+    again = Sealed(inner, key_source())
+    for change in (
+        lambda: reseal.rekey(again, os.urandom, never),
+        lambda: reseal.rewrap(again, key_source(9), os.urandom),
+        lambda: reseal.decrypt(again, os.urandom, never),
+    ):
+        with pytest.raises(Moved):
+            change()
+        assert inner.get(KEYRING) == made
+    assert make_state(again).get("a") == 1
+
+
+def never(count: int) -> None:
+    """Nothing is told of what is not begun."""
 
 
 def test_files_whose_trigger_is_missing_get_it(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.errors import Conflict, Corrupt, Moved
 from sloth_runner.moments import iso
@@ -21,6 +21,9 @@ from sloth_runner.state.store import ABSENT, Change, Check, Entry, Rev
 if TYPE_CHECKING:
     from sloth_runner.state.store import Reader, Store
 
+STAYS: Final = Check(MOVED, ABSENT)
+"""Holds while the state has not moved. Changes of a keyring assert it: they are no state, so no store refuses them by
+itself."""
 BESIDE = frozenset({"namespaces", "file_bytes", "integrity", "folder"})
 
 
@@ -88,6 +91,14 @@ def refusal(data: bytes) -> Moved:
     )
 
 
+def raise_if_moved(reader: Reader, conflict: Conflict) -> None:
+    """Raise Moved, if that is what a commit met that asserts STAYS."""
+    if MOVED in conflict.keys:
+        entry = reader.get(MOVED)
+        if entry is not None:
+            raise refusal(entry.value) from conflict
+
+
 def unfinished(note: Note) -> Moved:
     """The error for who opens a store into which a state is being copied."""
     return Moved(
@@ -131,12 +142,9 @@ class Retiring:
         if not put or put.startswith(STORE + SEP):
             return self.inner.commit(changes)
         try:
-            return self.inner.commit([*changes, Check(MOVED, ABSENT)])[:-1]
+            return self.inner.commit([*changes, STAYS])[:-1]
         except Conflict as conflict:
-            if MOVED in conflict.keys:
-                entry = self.inner.get(MOVED)
-                if entry is not None:
-                    raise refusal(entry.value) from conflict
+            raise_if_moved(self.inner, conflict)
             raise
 
     def _retire(self, new: bytes, old: bytes) -> None:

@@ -19,6 +19,7 @@ from sloth_runner.state.commits import settle
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED, SEALING, KeySource, Ring
 from sloth_runner.state.layout import FENCE, KEYRING, LEASE, SEAL, SEP, STORE, place, prefix_of, store_key
 from sloth_runner.state.marks import mark_value, spaces
+from sloth_runner.state.moved import STAYS, raise_if_moved
 from sloth_runner.state.sealed import PAGE, Sealed
 from sloth_runner.state.sealing import MARK, cleartext, what
 from sloth_runner.state.store import ABSENT, Change, Check, Entry, Store
@@ -198,8 +199,9 @@ def _put(store: Sealed, ring: Ring, expect: int, random: Callable[[int], bytes])
 
 def _put_if(store: Sealed, ring: Ring, expect: int, random: Callable[[int], bytes]) -> bool:
     try:
-        settle(store.inner, [Change(KEYRING, keyring.encode(ring, random), expect)])
-    except Conflict:
+        settle(store.inner, [Change(KEYRING, keyring.encode(ring, random), expect), STAYS])
+    except Conflict as conflict:
+        raise_if_moved(store.inner, conflict)
         return False
     return True
 

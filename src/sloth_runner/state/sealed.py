@@ -22,6 +22,7 @@ from sloth_runner.state.commits import settle
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED, SEALING, KeySource, Ring
 from sloth_runner.state.layout import KEYRING, SEAL, STORE
 from sloth_runner.state.marks import Mark, in_plaintext, is_own, mark_in, mark_value, without_own
+from sloth_runner.state.moved import STAYS, raise_if_moved
 from sloth_runner.state.sealing import (
     FIXED,
     MARGIN,
@@ -276,9 +277,9 @@ class Sealed:
             self.ready()
             ring = keyring.make(self.source, self._random, None, 0)
             try:
-                settle(self.inner, [Change(KEYRING, keyring.encode(ring, self._random), ABSENT)])
-            except Conflict:
-                pass  # another process was first
+                settle(self.inner, [Change(KEYRING, keyring.encode(ring, self._random), ABSENT), STAYS])
+            except Conflict as conflict:
+                raise_if_moved(self.inner, conflict)  # else another process was first
             self._load()
         if self._ring is None:
             raise faults.lost()
