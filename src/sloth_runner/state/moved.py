@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Conflict, Corrupt, Moved
 from sloth_runner.moments import iso
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import ARRIVED, ARRIVING, MOVED, SEP, STORE
-from sloth_runner.state.store import ABSENT, Change, Check, Entry, Rev
+from sloth_runner.state.store import ABSENT, Change, Check, Entry, Over, Rev
 
 if TYPE_CHECKING:
     from sloth_runner.state.store import Reader, Store
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 STAYS: Final = Check(MOVED, ABSENT)
 """Holds while the state has not moved. Changes of a keyring assert it: they are no state, so no store refuses them by
 itself."""
-BESIDE = frozenset({"namespaces", "file_bytes", "integrity", "folder"})
 
 
 class Note(NamedTuple):
@@ -114,7 +113,7 @@ def _ways_out(note: Note) -> list[str]:
     return [f"if it broke off, finish it: {command}", f"or undo it: {command} --abort"]
 
 
-class Retiring:
+class Retiring(Over):
     """The store ``inner``, each of whose commits asserts that the state has not moved."""
 
     def __init__(self, inner: Store) -> None:
@@ -123,12 +122,6 @@ class Retiring:
         self.traits = traits._replace(max_changes=traits.max_changes - 1, retire=self._retire)
         self.get = inner.get
         self.close = inner.close
-
-    def __getattr__(self, name: str) -> Any:
-        """What the inner store can do beside the verbs."""
-        if name in BESIDE:
-            return getattr(self.inner, name)
-        raise AttributeError(name)
 
     def scan(
         self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False

@@ -7,19 +7,17 @@ handle's patience lasts. A commit whose fate is unknown is not: ``commits.settle
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sloth_runner.errors import Busy, Forbidden, StoreDown
 from sloth_runner.state.patience import CONTENTION, OUTAGE, Patience, Tries
-from sloth_runner.state.store import Change, Check, Entry, Rev, Store
+from sloth_runner.state.store import Change, Check, Entry, Over, Rev, Store
 
 if TYPE_CHECKING:
     T = TypeVar("T")
 
-BESIDE: Final = frozenset({"namespaces", "file_bytes", "integrity", "folder"})
 
-
-class Patient:
+class Patient(Over):
     """The store ``inner``, with patience."""
 
     def __init__(self, inner: Store, patience: Patience) -> None:
@@ -27,12 +25,6 @@ class Patient:
         self.traits = inner.traits._replace(patience=patience)
         self._patience = patience
         self._contact = patience.contact
-
-    def __getattr__(self, name: str) -> Any:
-        """What the inner store can do beside the verbs."""
-        if name in BESIDE:
-            return getattr(self.inner, name)
-        raise AttributeError(name)
 
     def get(self, key: str) -> Entry | None:
         """See Store."""

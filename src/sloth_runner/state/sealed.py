@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Final
 
 from sloth_runner.errors import Conflict, Corrupt, Foreign, KeyWrong
 from sloth_runner.state import faults, keyring
@@ -42,6 +42,7 @@ from sloth_runner.state.store import (
     Change,
     Check,
     Entry,
+    Over,
     Reader,
     Rev,
     Store,
@@ -53,10 +54,9 @@ TRIES: Final = 100
 PAGE: Final = 64
 HEADER: Final = 1 << 10
 """Bytes that sealing adds to a record at most, whose key is one of ours."""
-BESIDE: Final = frozenset({"namespaces", "file_bytes", "integrity", "folder"})
 
 
-class Sealed:
+class Sealed(Over):
     """The store ``inner``, sealed under the key that ``source`` gives. ``random(n)``: n unpredictable bytes."""
 
     def __init__(self, inner: Store, source: KeySource, random: Callable[[int], bytes] = os.urandom) -> None:
@@ -79,12 +79,6 @@ class Sealed:
             guard=None,
             scrub=None,
         )
-
-    def __getattr__(self, name: str) -> Any:
-        """What the inner store can do beside the verbs."""
-        if name in BESIDE:
-            return getattr(self.inner, name)
-        raise AttributeError(name)
 
     def ready(self) -> None:
         """Prove that this key opens this state, and that all of it is to be sealed.

@@ -199,6 +199,21 @@ class Store(Protocol):
         ...
 
 
+class Over:
+    """What stores over another one, ``inner``, have in common: what that can do beside the verbs, they can, too."""
+
+    inner: Store
+
+    def __getattr__(self, name: str) -> Any:
+        """See Over."""
+        if name in _BESIDE:
+            return getattr(self.inner, name)
+        raise AttributeError(name)
+
+
+_BESIDE = frozenset({"namespaces", "file_bytes", "integrity", "folder"})
+
+
 PAGE: Final = 250
 """Entries that ``walk`` asks for at once; a value beside its record may have 64 KiB."""
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Conflict, Unfit
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import KEYRING, META, PROVEN, STORE, prefix_of
-from sloth_runner.state.store import ABSENT, Change, Entry
+from sloth_runner.state.store import ABSENT, Change, Entry, Over
 
 if TYPE_CHECKING:
     from sloth_runner.state.store import Bulk, Check, Proof, Rev, Store
@@ -25,7 +25,6 @@ FORMAT: Final = 1
 PLACES: Final = 20
 """URLs that a store remembers to have been proven by; the latest."""
 _OWN: Final = prefix_of(STORE, META)
-BESIDE: Final = frozenset({"namespaces", "file_bytes", "integrity", "folder"})
 
 
 class Trust:
@@ -42,7 +41,7 @@ class Trust:
         """The store's record of what was proven, as read."""
 
 
-class Trusting:
+class Trusting(Over):
     """The store ``inner``, into which nothing is written before its server was proven."""
 
     def __init__(self, inner: Store, trust: Trust) -> None:
@@ -52,12 +51,6 @@ class Trusting:
         self.traits = inside._replace(
             bulk=self._bulk if inside.bulk else None, guard=self._guard if inside.guard else None
         )
-
-    def __getattr__(self, name: str) -> Any:
-        """What the inner store can do beside the verbs."""
-        if name in BESIDE:
-            return getattr(self.inner, name)
-        raise AttributeError(name)
 
     def get(self, key: str) -> Entry | None:
         """See Store. The keyring, which is looked for first of all, brings what was proven with it."""
