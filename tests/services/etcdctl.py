@@ -28,9 +28,9 @@ def compact(server: Server) -> None:
     ask(server, "kv/compaction", revision=revision(server), physical=True)
 
 
-def leases(server: Server) -> int:
-    """How many leases there are."""
-    return len(ask(server, "lease/leases").get("leases", []))
+def leases(server: Server) -> set[str]:
+    """The ids of the leases that there are."""
+    return {lease["ID"] for lease in ask(server, "lease/leases").get("leases", [])}
 
 
 def coded(text: str) -> str:

@@ -131,7 +131,7 @@ def test_leases_that_are_not_needed_are_given_back(server: Server, opened: Open)
     before = etcdctl.leases(server)
     store = opened()
     store.commit([Change(key("l"), b"1", ABSENT, 600)])
-    assert etcdctl.leases(server) == before + 1
+    assert len(etcdctl.leases(server) - before) == 1
     for _ in range(3):
         store.commit([Change(key("l"), b"2", PRESENT, 600)])  # renewed
     with pytest.raises(Conflict):
@@ -141,7 +141,7 @@ def test_leases_that_are_not_needed_are_given_back(server: Server, opened: Open)
     other.close()
     store.commit([Change(key("l"), None, PRESENT)])
     store.close()
-    assert etcdctl.leases(server) == before
+    assert etcdctl.leases(server) <= before
 
 
 def test_a_short_lease_is_rounded_up(opened: Open) -> None:

@@ -173,10 +173,10 @@ def make_home(folder: Path) -> Home:
     return home
 
 
-def hold(home: Home, name: str, ttl: float = 3600.0) -> None:
-    """Take a lock that stays when we are gone."""
+def hold(home: Home, name: str, ttl: float = 3600.0, since: float = 0.0) -> None:
+    """Take a lock that stays when we are gone, as if that was ``since`` seconds ago."""
     app = home.app()
     view = app.state()
-    held = acquire(app.store(), view.home(name), name, app.owner("by hand", "1"), ttl, app.clock())
+    held = acquire(app.store(), view.home(name), name, app.owner("by hand", "1"), ttl, app.clock() - since)
     assert isinstance(held, Held)
     app.close()

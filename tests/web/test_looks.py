@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,20 @@ def test_main_pages_fit_and_are_kept_to_be_looked_at(
         for name, path in MAIN.items():
             dark.go(path).screenshot(path=PICTURES / f"{name}-{size}-{width}-dark.png", full_page=True)
         dark.close()
+
+
+@pytest.mark.parametrize("width", [320, 360])
+def test_locks_fit_however_long_they_are_held(browser: Browser, tmp_path: Path, width: int) -> None:
+    home = Home(tmp_path)
+    for number, since in enumerate((0, 3, 83, 3599, 86399, 8640000)):
+        hold(home, f"lock{number}", since + 3599.9, since)
+    with (
+        closing(Ui(home).enter()) as ui,
+        closing(Window(browser, ui, viewport={"width": width, "height": 900})) as window,
+    ):
+        page = window.go("/locks")
+        expect(page.locator("[data-row]")).to_have_count(6)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
