@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sloth_runner import processes
 from sloth_runner.app import App, settings_for
 from sloth_runner.config import Settings, find_project
 from sloth_runner.config_fields import FIELDS
@@ -376,13 +377,12 @@ def test_an_unknown_store_blames_its_line(place: Place) -> None:
     assert (caught.value.file, caught.value.line) == (str(file), 2)
 
 
-def test_a_process_is_told_from_a_later_one(place: Place) -> None:
-    app = place.app()
-    boot, started = app.process_identity()
-    assert boot and started == app.start_time(os.getpid())
+def test_a_process_is_told_from_a_later_one() -> None:
+    boot, started = processes.identity()
+    assert boot and started == processes.start_time(os.getpid())
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
-    assert app.start_time(done.pid) is None
+    assert processes.start_time(done.pid) is None
 
 
 @given(st.text(max_size=40))

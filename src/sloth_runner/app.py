@@ -9,42 +9,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sloth_runner import processes
 from sloth_runner.config import Settings, load_settings
-from sloth_runner.errors import AgentUnknown, BadConfig
+from sloth_runner.errors import AgentUnknown
 from sloth_runner.model import By
 from sloth_runner.names import did_you_mean
-from sloth_runner.state.layout import (
-    ARRIVING,
-    KEYRING,
-    LOCAL,
-    META,
-    MOVED,
-    SEP,
-    SHARED,
-    STORE,
-    check_agent_name,
-    namespace_of,
-    prefix_of,
-)
+from sloth_runner.state.layout import LOCAL, SEP, SHARED, STORE, check_agent_name, namespace_of
+from sloth_runner.stores import PATIENCE, Stores
 
 if TYPE_CHECKING:
-    from sloth_runner.config_encryption import Encryption
     from sloth_runner.config_fields import Agent
-    from sloth_runner.errors import SlothError
     from sloth_runner.inventory import Inventory
     from sloth_runner.state.keyring import KeySource
     from sloth_runner.state.locks import Owner
-    from sloth_runner.state.patience import Contact
-    from sloth_runner.state.sealed import Sealed
     from sloth_runner.state.state import State
     from sloth_runner.state.store import Store
-    from sloth_runner.state.trust import Trust
     from sloth_runner.state.writer import Writer
     from sloth_runner.transports import Transports
     from sloth_runner.trust.authority import Authority
-
-PATIENCE = 30.0
-"""Seconds that a commit waits for other processes."""
 
 
 def settings_for(
@@ -65,8 +47,7 @@ class App:
     ``getenv``: a variable of this process's environment, for task files; ``environ``: all of it, for programs that
     print keys and secrets; ``ask``: asks the user for a secret (None: nobody can be asked); ``sleep`` waits seconds.
 
-    ``hurry`` set: nothing waits any more for a server that does not answer; ``trouble`` hears of each that is waited
-    for, ``notice`` of what a user should know of the store."""
+    ``stores`` opens the store; the handle of this thread is ``store()``."""
 
     def __init__(
         self,
@@ -79,6 +60,7 @@ class App:
         cwd: Path | None = None,
         ask: Callable[[str, bool], str] | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        key: KeySource | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -87,24 +69,19 @@ class App:
         self.environ = environ or {}
         self.cwd = cwd or settings.home
         self.ask = ask
-        self.hurry = False
-        self.trouble: Callable[[SlothError], None] = lambda error: None
-        self.notice: Callable[[str], None] = lambda words: None
+        self.stores = Stores(
+            settings,
+            clock=clock,
+            getenv=getenv,
+            environ=self.environ,
+            cwd=self.cwd,
+            ask=ask,
+            sleep=sleep,
+            key=key,
+        )
         self._sleep = sleep
-        self._contact: Contact | None = None
-        self._shared: dict[str, object] = {}
-        self._trust: Trust | None = None
         self._store: Store | None = None
-        self._key_source: KeySource | None = None
         self._inventory: Inventory | None = None
-
-    @property
-    def store_name(self) -> str:
-        """The store as documents and questions name it."""
-        from sloth_runner.state.backends import public_url
-
-        url = self.settings.store
-        return f"sqlite://{self.settings.state_folder}" if url in ("sqlite", "sqlite://") else public_url(url)
 
     @property
     def inventory(self) -> Inventory:
@@ -123,21 +100,12 @@ class App:
     def store(self) -> Store:
         """The store, opened at the first use."""
         if self._store is None:
-            self._store = self._open(PATIENCE)
+            self._store = self.stores.open()
         return self._store
 
     def sibling(self) -> App:
         """The same settings with a store handle of its own, for another thread; its user closes it."""
-        other = App(
-            self.settings,
-            clock=self.clock,
-            new_id=self.new_id,
-            getenv=self.getenv,
-            environ=self.environ,
-            cwd=self.cwd,
-            ask=self.ask,
-        )
-        other._key_source = self.key_source() if self.encrypted else None
+        other = self._like(self.settings)
         other._store = self.fresh_store()
         return other
 
@@ -146,8 +114,11 @@ class App:
         from sloth_runner.config_file import Origin
 
         origins = {**self.settings.origins, "state.store": Origin(label), "state.password_env": Origin(label)}
-        other = App(
-            self.settings._replace(store=url, password_env=password_env, origins=origins),
+        return self._like(self.settings._replace(store=url, password_env=password_env, origins=origins))
+
+    def _like(self, settings: Settings) -> App:
+        return App(
+            settings,
             clock=self.clock,
             new_id=self.new_id,
             getenv=self.getenv,
@@ -155,43 +126,21 @@ class App:
             cwd=self.cwd,
             ask=self.ask,
             sleep=self._sleep,
+            key=self.stores.key_source() if self.encrypted else None,
         )
-        other._key_source = self.key_source() if self.encrypted else None
-        return other
-
-    def both_stores(self) -> tuple[Store, Store]:
-        """The store as it is used, and what lies below its encryption (the same, if there is none), opened whatever a
-        migration has left there. Their user closes the second. Raises KeyWrong, Foreign."""
-        raw = self.raw_store()
-        try:
-            if not self.encrypted:
-                ring = raw.get(KEYRING)
-                if ring is not None and not _is_open(ring.value):
-                    from sloth_runner.state.faults import refuse_sealed
-
-                    refuse_sealed(ring.value)
-                return raw, raw
-            from sloth_runner.state.sealed import Sealed
-
-            sealed = Sealed(raw, self.key_source())
-            sealed.ready()
-        except BaseException:
-            raw.close()
-            raise
-        return sealed, raw
 
     def fresh_store(self, patience: float = PATIENCE, timeout: float | None = None) -> Store:
         """Another handle on the store, for another thread, patience or time-out (of a request, in seconds; at most
         the configured one); its user closes it."""
         if not self.settings.store.startswith("memory"):
-            return self._open(patience, timeout)
+            return self.stores.open(patience, timeout)
         if not self.encrypted:
             return self.store()
         from sloth_runner.state.sealed import Sealed
 
         shared = self.store()
         assert isinstance(shared, Sealed)
-        return Sealed(shared.inner, self.key_source())
+        return Sealed(shared.inner, self.stores.key_source())
 
     @property
     def encrypted(self) -> bool:
@@ -202,96 +151,6 @@ class App:
     def sealed_throughout(self) -> bool:
         """Whether the state is sealed and nothing of it in plaintext: neither encrypt nor decrypt is under way."""
         return self.encrypted and bool(getattr(self.store(), "whole", False))
-
-    def key_source(self, encryption: Encryption | None = None, *, fresh: bool = False) -> KeySource:
-        """Where the key of the state comes from: as configured, or as ``encryption`` says; asked for at most once.
-
-        Raises BadConfig: none is configured, or its command is not trusted.
-        """
-        from sloth_runner.keyholder import key_source
-
-        chosen = encryption or self.settings.encryption
-        if chosen is None:
-            raise BadConfig(
-                "no key is configured for the state",
-                unchanged=["nothing was read or written"],
-                next=["name its source in sloth.toml: [state.encryption]"],
-            )
-        if encryption is None and self._key_source is not None:
-            return self._key_source
-        source = key_source(
-            chosen,
-            home=self.settings.home,
-            cwd=self.cwd,
-            environ=self.environ,
-            ask=self.ask,
-            clock=self.clock,
-            fresh=fresh,
-        )
-        if encryption is None:
-            self._key_source = source
-        return source
-
-    def sealed_store(self) -> Sealed:
-        """The store as it can be sealed, unsealed, or sealed anew; its state is not looked at. Its user closes it."""
-        from sloth_runner.state.sealed import Sealed
-
-        source = self.key_source()
-        return Sealed(self.raw_store(), source)
-
-    def raw_store(self, patience: float = PATIENCE, timeout: float | None = None) -> Store:
-        """The store below encryption: what is there, sealed or not; its server is tried before the first commit. Its
-        user closes it."""
-        store = self.untried_store(patience, timeout)
-        if store.traits.embedded:
-            return store
-        from sloth_runner.state.trust import Trust, Trusting
-
-        self._trust = self._trust or Trust(self.store_name, self.clock)
-        return Trusting(store, self._trust)
-
-    def untried_store(self, patience: float = PATIENCE, timeout: float | None = None) -> Store:
-        """The store below encryption, to try its server. Its user closes it."""
-        from sloth_runner.state.backends import Options, open_store
-
-        settings = self.settings
-        try:
-            limit = settings.request_timeout
-            options = Options(
-                settings.state_folder,
-                patience,
-                limit if timeout is None else min(limit, timeout),
-                self._password(),
-                self.environ,
-                self._shared,
-            )
-            store = open_store(settings.store, options)
-        except BadConfig as error:
-            raise settings.origins["state.store"].problem(error.message, *error.next) from None
-        if store.traits.embedded:
-            return store
-        patient = self._patient(store, patience)
-        if patient.traits.retire is not None:
-            return patient
-        from sloth_runner.state.moved import Retiring
-
-        return Retiring(patient)
-
-    def _patient(self, store: Store, patience: float) -> Store:
-        """A handle that waits for a server which was there before and is away just now, and for others."""
-        from sloth_runner.state.patience import Contact, Patience
-        from sloth_runner.state.patient import Patient
-
-        self._contact = self._contact or Contact()
-        made = Patience(
-            min(patience, self.settings.request_timeout),
-            patience,
-            contact=self._contact,
-            sleep=self._sleep,
-            stopped=lambda: self.hurry,
-            told=lambda error: self.trouble(error),
-        )
-        return Patient(store, made)
 
     def writer(self, store: Store | None = None) -> Writer:
         """The path of every change, on ``store`` or the app's own."""
@@ -386,94 +245,11 @@ class App:
         """An owner of locks in this process; ``instance`` tells it from others of the same holder."""
         from sloth_runner.state.locks import Owner
 
-        boot, started = self.process_identity()
+        boot, started = processes.identity()
         return Owner(holder, f"{holder}/{os.getpid()}/{instance}", self.by(), boot, started)
-
-    def process_identity(self) -> tuple[str, int]:
-        """This boot's id and this process's start time, which tell it from a later one with its pid."""
-        from sloth_runner.state.backends.bootclock import boot_id
-
-        return boot_id(), self.start_time(os.getpid()) or 0
-
-    def start_time(self, pid: int) -> int | None:
-        """The start time of the process that has ``pid`` now (its unit is the system's); None: no such process."""
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        except (FileNotFoundError, ProcessLookupError):
-            return None if Path("/proc/self/stat").exists() else _start_by_ps(pid)
-        return int(stat.rpartition(")")[2].split()[19])
 
     def close(self) -> None:
         """Give the store back."""
         if self._store is not None:
             self._store.close()
             self._store = None
-
-    def _password(self) -> str | None:
-        """The store's password or token. Raises BadConfig: the variable that should hold it does not."""
-        name = self.settings.password_env
-        if name is None:
-            return None
-        found = self.getenv(name)
-        if not found:
-            raise self.settings.origins["state.password_env"].problem(
-                f"the variable {name}, which should hold the store's password, is not set",
-                f"export {name}=…",
-            )
-        return found
-
-    def _look(self, store: Store) -> bytes | None:
-        """What the store says of itself: its keyring. Raises Moved: a state is being copied into it."""
-        own = {entry.key: entry.value for entry in store.scan(prefix_of(STORE, META))}
-        if MOVED in own or ARRIVING in own:
-            from sloth_runner.state import moved
-
-            if ARRIVING in own:
-                raise moved.unfinished(moved.decode(own[ARRIVING]))
-            if self._store is None:
-                self.notice(f"{moved.refusal(own[MOVED]).message}: what is read here is as it was then")
-        return own.get(KEYRING)
-
-    def _open(self, patience: float, timeout: float | None = None) -> Store:
-        store = self.raw_store(patience, timeout)
-        try:
-            ring = self._look(store)
-            if self.settings.encryption is None:
-                if ring is not None and not _is_open(ring):
-                    from sloth_runner.state.faults import refuse_sealed
-
-                    refuse_sealed(ring)
-                return store
-            from sloth_runner.state.sealed import Sealed
-
-            sealed = Sealed(store, self.key_source())
-            sealed.ready()
-            return sealed
-        except BaseException:
-            store.close()
-            raise
-
-
-def _is_open(ring: bytes) -> bool:
-    """Whether a keyring says that its state is in plaintext again; a look that loads no cipher."""
-    import json
-
-    try:
-        return bool(json.loads(ring)["mode"] == "open")
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-def _start_by_ps(pid: int) -> int | None:
-    import subprocess
-    import time
-
-    out = subprocess.run(  # noqa: S603 - fixed program, a number
-        ["/bin/ps", "-o", "lstart=", "-p", str(pid)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"LC_ALL": "C"},
-    )
-    text = " ".join(out.stdout.split())
-    return int(time.mktime(time.strptime(text, "%a %b %d %H:%M:%S %Y"))) if text else None

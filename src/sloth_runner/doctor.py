@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sloth_runner import processes
 from sloth_runner.errors import SlothError
 from sloth_runner.moments import iso
 from sloth_runner.plain import NamedTuple
@@ -79,7 +80,7 @@ def _versions(store: Store) -> Finding:
 
 def _server(app: App) -> Iterator[Finding]:
     """What the store's server was tried for, how long it takes, and what it takes."""
-    store = app.untried_store()
+    store = app.stores.untried()
     try:
         for proof in store.traits.probe() if store.traits.probe else ():
             status = OK if proof.good else PROBLEM if proof.vital else NOTE
@@ -276,12 +277,12 @@ def _tags(store: Store, namespace: str, flags: str) -> Iterator[Finding]:
 
 
 def _locks(app: App, store: Store, namespace: str, flags: str) -> Iterator[Finding]:
-    boot, _ = app.process_identity()
+    boot, _ = processes.identity()
     held = stale = 0
     for info in locks.held(store, namespace):
         held += 1
         by = info.owner.by
-        if locks.is_stale(info, app.settings.host, boot, app.start_time(by.pid)):
+        if locks.is_stale(info, app.settings.host, boot, processes.start_time(by.pid)):
             stale += 1
             yield Finding(
                 "locks",
@@ -298,13 +299,13 @@ def _locks(app: App, store: Store, namespace: str, flags: str) -> Iterator[Findi
 def _runs(app: App, store: Store) -> Iterator[Finding]:
     from sloth_runner.engine import records
 
-    boot, _ = app.process_identity()
+    boot, _ = processes.identity()
     left = 0
     for row in records.list_runs(store):
         if row["status"] != "running":
             continue
         host, its_boot, pid, started = row["process"]
-        if host == app.settings.host and (its_boot != boot or app.start_time(pid) != started):
+        if host == app.settings.host and (its_boot != boot or processes.start_time(pid) != started):
             left += 1
             yield Finding(
                 "runs",

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sloth_runner import processes
 from sloth_runner.app import App, settings_for
 from sloth_runner.engine.fitting import encode
 from sloth_runner.state import tags
@@ -144,7 +145,7 @@ def test_stale_locks_and_dead_runs(well: Cli) -> None:
     well.ok("run", "r.sloth")
     unend(well)
     app = _app(well)
-    boot, started = app.process_identity()
+    boot, started = processes.identity()
     dead = app.by()._replace(pid=_dead_pid())
     for name, by in (("live", app.by()), ("dead", dead)):
         owner = Owner(f"h-{name}", name, by, boot, started)

@@ -29,7 +29,7 @@ def ping(shell: Shell, agents: Sequence[str]) -> int:
         for row in rows:
             shell.record("agent", row)
     elif shell.mode == "json":
-        shell.document("agent.ping", {"store": app.store_name, "agents": rows})
+        shell.document("agent.ping", {"store": app.stores.name, "agents": rows})
     else:
         shell.table(["AGENT", "ADDRESS", "REACHABLE"], [_cells(row) for row in rows], flexible=(1, 2))
         _tell(shell, rows)
@@ -64,7 +64,7 @@ def facts(shell: Shell, agent: str, sections: Sequence[str]) -> None:
     app.require_agent(agent)
     found = gather(app, agent, sections)
     if shell.structured:
-        shell.document("agent.facts", {"store": app.store_name, "agent": agent, **found})
+        shell.document("agent.facts", {"store": app.stores.name, "agent": agent, **found})
         return
     cells = [[name, json.dumps(value, ensure_ascii=False)] for name, value in found["facts"].items()]
     shell.table(["SECTION", "FACTS"], cells, flexible=(1,))

@@ -24,7 +24,7 @@ def show(shell: Shell, name: str) -> None:
     app.require_agent(name)
     row = told.one(app, name)
     if shell.structured:
-        shell.document("agent.show", {"store": app.store_name, **row})
+        shell.document("agent.show", {"store": app.stores.name, **row})
         return
     import json
 
@@ -79,7 +79,7 @@ def add(shell: Shell, /, name: str, url: str, home: bool, **given: Any) -> None:
     path = _file(shell, home)
     write(path, added(path.read_text(encoding="utf-8") if path.exists() else "", name, table))
     if shell.structured:
-        shell.document("agent.add", {"store": app.store_name, "name": name, "url": url, "file": str(path)})
+        shell.document("agent.add", {"store": app.stores.name, "name": name, "url": url, "file": str(path)})
     else:
         shell.print(f"{name} is {url} now ({path})")
 
@@ -112,7 +112,7 @@ def remove(shell: Shell, name: str, yes: bool) -> None:
     shell.confirm([f"  {name} = {entry.url}", f"in {path}"], "Remove it?", yes=yes)
     write(path, text)
     if shell.structured:
-        shell.document("agent.remove", {"store": app.store_name, "name": name, "file": str(path)})
+        shell.document("agent.remove", {"store": app.stores.name, "name": name, "file": str(path)})
     else:
         shell.print(f"{name} is removed from {path}; its state stays")
 

@@ -21,7 +21,7 @@ def show(shell: Shell) -> None:
         shell.document(
             "config.show",
             {
-                "store": shell.app().store_name,
+                "store": shell.app().stores.name,
                 "home": str(settings.home),
                 "files": [str(file) for file in settings.files],
                 "values": rows,
@@ -67,7 +67,7 @@ def trust(shell: Shell, inventory: bool, yes: bool) -> None:
         remember(settings.home, origin, found, "agents" if what == "to list agents" else "")
     if shell.structured:
         body = {"file": origin.file, "command": words, "changed": changed}
-        shell.document("config.trust", {"store": shell.app().store_name, **body})
+        shell.document("config.trust", {"store": shell.app().stores.name, **body})
     else:
         shell.print(f"{'trusted' if changed else 'trusted already'}: {json.dumps(words, ensure_ascii=False)}")
 

@@ -54,7 +54,7 @@ def drift(
     chosen = [app.require_agent(name) for name in agents] or [n for n in app.namespaces() if n != SHARED]
     document = look(app, chosen, ignore, prefix)
     if shell.mode == "json":
-        shell.document("drift", {"store": app.store_name, **document})
+        shell.document("drift", {"store": app.stores.name, **document})
     elif shell.mode == "jsonl":
         for row in document["resources"]:
             shell.record("drift.resource", row)

@@ -62,7 +62,7 @@ def show(shell: Shell, name: str, where: Where) -> None:
         ("token", str(info.token)),
         ("state", _state(stale)),
         ("namespace", info.namespace),
-        ("store", shell.app().store_name),
+        ("store", shell.app().stores.name),
     ]
     if not shell.human:
         pairs.insert(0, ("name", name))
@@ -82,7 +82,7 @@ def break_held(shell: Shell, name: str, where: Where, reason: str, yes: bool) ->
     stale = told.is_stale(app, info)
     by = info.owner.by
     lines = [
-        f"  {name} in {info.namespace} of {app.store_name}",
+        f"  {name} in {info.namespace} of {app.stores.name}",
         f"  held by {info.owner.holder!r}: {documents.who_text(by)}, pid {by.pid}",
         f"  {_state(stale)}; ends by itself {text.ago(info.expires, shell.world.clock())}",
     ]

@@ -63,12 +63,12 @@ def show_plan(
 
     document = check(shell.app(options.file), options)
     if shell.mode == "json":
-        shell.document("plan", {"store": shell.app().store_name, **document})
+        shell.document("plan", {"store": shell.app().stores.name, **document})
     elif shell.mode == "jsonl":
         for task in document["tasks"]:
             shell.record("plan.task", task)
         body = {key: value for key, value in document.items() if key != "tasks"}
-        shell.record("plan.finished", {"store": shell.app().store_name, **body})
+        shell.record("plan.finished", {"store": shell.app().stores.name, **body})
     elif report:
         for line in plan_text.markdown(document):
             shell.print(line)

@@ -84,7 +84,7 @@ def _show(
 
     document = prune_document(pruning, verdicts)
     if shell.mode == "json":
-        shell.document("prune", {"store": shell.app().store_name, **document})
+        shell.document("prune", {"store": shell.app().stores.name, **document})
         return
     if shell.mode == "jsonl":
         for row in document["resources"]:

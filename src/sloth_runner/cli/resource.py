@@ -90,7 +90,7 @@ def forget(shell: Shell, /, addresses: Sequence[str], where: Where, yes: bool) -
     where = one_namespace(where, "resources are forgotten on one machine at a time")
     found = [_one(shell, address, where) for address in addresses]
     agent = found[0][0]
-    store = shell.app().store_name
+    store = shell.app().stores.name
     lines = [f"forget {count(len(found), 'resource')} of {agent} in {store}:", *(f"  {a}" for a in addresses)]
     shell.confirm(lines, "Forget?", yes=yes)
     ledger = Ledger(shell.app().store(), agent, tuple)

@@ -107,7 +107,7 @@ def _run(shell: Shell, options: RunOptions, *, diffs: bool, verbose: bool, quiet
     finally:
         progress.close()
     if shell.mode == "json":
-        shell.document("run", {"store": shell.app().store_name, **document})
+        shell.document("run", {"store": shell.app().stores.name, **document})
     if not lines:
         progress.finish(document, _resume_line(shell, str(document["run"])))
     return int(document["exit_code"])
@@ -127,7 +127,7 @@ def _event_line(shell: Shell, event: Event) -> None:
 
     row: dict[str, Any] = {"time": iso(event.time), "task": event.task, "agent": event.agent, **event.data}
     if event.kind == "run.finished":
-        store = shell.app().store_name
+        store = shell.app().stores.name
         row["document"] = {"format": "sloth-runner/run", "version": 1, "store": store, **row["document"]}
     shell.record(event.kind, row)
     shell.flush()
@@ -156,7 +156,7 @@ def validate(shell: Shell, /, file: Path, **given: Any) -> None:
     program = _load(shell, file, **given)
     if shell.structured:
         body = {"file": program.file, "workflow": program.workflow.name, "tasks": len(program.tasks)}
-        shell.document("validate", {"store": shell.app().store_name, **body})
+        shell.document("validate", {"store": shell.app().stores.name, **body})
     else:
         shell.print(f"{file}: {count(len(program.tasks), 'task')}, nothing wrong")
 
@@ -187,7 +187,7 @@ def list_tasks(shell: Shell, /, file: Path, **given: Any) -> None:
         return
     if shell.mode == "json":
         body = {"file": program.file, "workflow": program.workflow.name, "tasks": rows}
-        shell.document("list", {"store": shell.app().store_name, **body})
+        shell.document("list", {"store": shell.app().stores.name, **body})
         return
     lists = ("targets", "depends_on", "tags")
     cells = [[r["name"], *(", ".join(r[name]) or "-" for name in lists), r["description"]] for r in rows]

@@ -83,7 +83,7 @@ class Shell:
                 ask=self.ask_secret,
                 sleep=world.sleep,
             )
-            self._app.notice = self.warn
+            self._app.stores.notice = self.warn
         return self._app
 
     def view(self, where: Where) -> State:

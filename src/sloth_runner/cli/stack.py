@@ -65,7 +65,7 @@ def rename(shell: Shell, old: str, new: str) -> None:
 
     records.rename_stack(shell.app().store(), old, check_stack_name(new))
     if shell.structured:
-        shell.document("stack.rename", {"store": shell.app().store_name, "old": old, "new": new})
+        shell.document("stack.rename", {"store": shell.app().stores.name, "old": old, "new": new})
     else:
         shell.print(f"the stack {old} is {new} now")
 
@@ -82,10 +82,10 @@ def forget(shell: Shell, name: str, yes: bool) -> None:
             f"there is no stack {name!r}", unchanged=["nothing was changed"], next=did_you_mean(name, known)
         )
     row = known[name]
-    lines = [f"  {name} in {shell.app().store_name}", f"  file {row['file']}, runs: {row['runs']}"]
+    lines = [f"  {name} in {shell.app().stores.name}", f"  file {row['file']}, runs: {row['runs']}"]
     shell.confirm(lines, "Forget it?", yes=yes)
     records.forget_stack(shell.app().store(), name)
     if shell.structured:
-        shell.document("stack.forget", {"store": shell.app().store_name, "stack": name})
+        shell.document("stack.forget", {"store": shell.app().stores.name, "stack": name})
     else:
         shell.print(f"forgot the stack {name}")

@@ -34,7 +34,7 @@ def doctor(shell: Shell) -> int:
             shell.record("check", _row(one))
         return code
     if shell.mode == "json":
-        body = {"store": shell.app().store_name, "ok": not wrong, "problems": wrong}
+        body = {"store": shell.app().stores.name, "ok": not wrong, "problems": wrong}
         shell.document("state.doctor", {**body, "checks": [_row(one) for one in found]})
         return code
     if not shell.human:
@@ -46,7 +46,7 @@ def doctor(shell: Shell) -> int:
     for one in found:
         _print(shell, one)
     shell.print()
-    shell.print(text.count(wrong, "problem") if wrong else f"all is well with {shell.app().store_name}")
+    shell.print(text.count(wrong, "problem") if wrong else f"all is well with {shell.app().stores.name}")
     return code
 
 

@@ -234,7 +234,7 @@ def _told(
     if shell.structured:
         sealed = None if asked.keys is None else "passphrase" if asked.keys.passphrase else "recipients"
         body = {
-            "store": shell.app().store_name, "file": str(path), "form": form, "bytes": size, "keys": keys,
+            "store": shell.app().stores.name, "file": str(path), "form": form, "bytes": size, "keys": keys,
             "sealed": sealed, "digest": digest, "sections": sections,
         }  # fmt: skip
         shell.document("state.export", body)

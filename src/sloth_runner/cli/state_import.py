@@ -183,7 +183,7 @@ def _import_object(shell: Shell, asked: Asked, source: File, choice: Choice) -> 
     if asked.dry_run or not figures.writes:
         _object_told(shell, asked, namespace, figures, [])
         return
-    lines = [_counts(namespace, figures), f"{asked.name} into {app.store_name}"]
+    lines = [_counts(namespace, figures), f"{asked.name} into {app.stores.name}"]
     shell.confirm(lines, "Import it?", yes=asked.yes)
     there = figures.changed or figures.same or figures.deleted
     backups = _backups(shell, [namespace]) if there and asked.backup else []
@@ -207,7 +207,7 @@ def _origins(shell: Shell, asked: Asked, outcomes: Sequence[Outcome]) -> list[st
     header = outcomes[0].section.header
     return [
         f"{asked.name}, made {header.created} by {header.user}@{header.host}",
-        f"into {', '.join(dict.fromkeys(o.namespace for o in outcomes))} of {shell.app().store_name}",
+        f"into {', '.join(dict.fromkeys(o.namespace for o in outcomes))} of {shell.app().stores.name}",
     ]
 
 
@@ -252,7 +252,7 @@ def _body(
     shell: Shell, asked: Asked, form: str, sections: list[dict[str, Any]], backups: Sequence[Path]
 ) -> dict[str, Any]:
     return {
-        "store": shell.app().store_name,
+        "store": shell.app().stores.name,
         "file": asked.name,
         "form": form,
         "dry_run": asked.dry_run,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from sloth_runner import processes
 from sloth_runner.cli import config_switch, text
 from sloth_runner.cli.bar import bar
 from sloth_runner.cli.base import output_option, yes_option
@@ -79,9 +80,9 @@ def _sides(
     opened: list[Any] = []
     try:
         for one in (here, there):
-            store, raw = one.both_stores()
-            opened.append(Side(store, raw, one.store_name))
-        wanted = not no_switch and app.store_name == here.store_name
+            store, raw = one.stores.both()
+            opened.append(Side(store, raw, one.stores.name))
+        wanted = not no_switch and app.stores.name == here.stores.name
         switch = config_switch.plan(app.settings, to, there.settings.password_env) if wanted else None
         yield Journey(opened[0], opened[1], switch)
     finally:
@@ -141,10 +142,10 @@ def _order(shell: Shell, progress: Any) -> Order:
     from sloth_runner.state.migrate import Order
 
     app = shell.app()
-    boot, _ = app.process_identity()
+    boot, _ = processes.identity()
 
     def alive(info: Info) -> bool:
-        return not is_stale(info, app.settings.host, boot, app.start_time(info.owner.by.pid))
+        return not is_stale(info, app.settings.host, boot, processes.start_time(info.owner.by.pid))
 
     return Order(app.by(), app.owner("state migrate", app.new_id()), app.new_id, app.clock, alive, progress)
 

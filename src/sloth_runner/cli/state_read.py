@@ -102,7 +102,7 @@ def show(shell: Shell, key: str, where: Where, rev: int | None, at: str | None, 
         ("expires", expires),
         ("sensitive", "yes" if record.sensitive else "no"),
         ("namespace", namespace),
-        ("store", shell.app().store_name),
+        ("store", shell.app().stores.name),
     ]
     if not shell.human:
         pairs.insert(0, ("key", key))
@@ -131,7 +131,7 @@ def get(shell: Shell, key: str, where: Where, raw: bool, reveal: bool) -> None:
     if shell.structured:
         entry = documents.entry(row, reveal=reveal)
         body = {name: entry[name] for name in ("namespace", "key", "type", "value", "sensitive")}
-        shell.document("state.get", {"store": shell.app().store_name, **body})
+        shell.document("state.get", {"store": shell.app().stores.name, **body})
         return
     shown = documents.shown(record, reveal=reveal)
     if record.sensitive and not reveal:
@@ -153,7 +153,7 @@ def exists(shell: Shell, key: str, where: Where) -> int:
     view = shell.view(one_namespace(where, ONE))
     found = view.exists(key)
     if shell.structured:
-        body = {"store": shell.app().store_name, "namespace": view.home(key), "key": key, "exists": found}
+        body = {"store": shell.app().stores.name, "namespace": view.home(key), "key": key, "exists": found}
         shell.document("state.exists", body)
     else:
         shell.print("true" if found else "false")
@@ -178,7 +178,7 @@ def stats(shell: Shell, where: Where) -> None:
     row = each[0]
     labels = {"file_bytes": "on disk"} if shell.human else {}
     pairs = [(labels.get(name, name), _figure(shell, row, name)) for name in row if name != "namespace"]
-    pairs.append(("store", shell.app().store_name))
+    pairs.append(("store", shell.app().stores.name))
     if not shell.human:
         pairs.insert(0, ("namespace", row["namespace"]))
     shell.fields(row["namespace"], pairs)

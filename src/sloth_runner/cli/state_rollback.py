@@ -85,7 +85,7 @@ def _one(shell: Shell, view: State, key: str, rev: int, *, yes: bool) -> None:
     lines = [
         f"  now         {text.clip(text.pictures(now), 60)}",
         f"  revision {rev:<3}{text.clip(text.pictures(then), 60)}",
-        f"{key} in {view.home(key)} of {shell.app().store_name}",
+        f"{key} in {view.home(key)} of {shell.app().stores.name}",
     ]
     shell.confirm(lines, f"Go back to revision {rev}?", yes=yes)
     new = view.rollback(key, rev)
@@ -140,7 +140,7 @@ def _whole(shell: Shell, view: State, aim: Aim, *, yes: bool) -> None:
     undo = _undo(view, steps, newest, began)
     if shell.structured:
         body = {
-            "store": shell.app().store_name,
+            "store": shell.app().stores.name,
             "namespace": namespace,
             "to": {"time": iso(aim.target.moment), "run": aim.target.run, "tag": aim.target.tag},
             "count": len(steps),
@@ -166,7 +166,7 @@ def _question(shell: Shell, view: State, aim: Aim, steps: list[Step]) -> list[st
     if len(steps) > SHOWN:
         lines.append(f"  … and {len(steps) - SHOWN:,} more")
     lines.append(
-        f"{text.count(len(steps), 'key')} of {namespace} in {shell.app().store_name} would be {aim.words}"
+        f"{text.count(len(steps), 'key')} of {namespace} in {shell.app().stores.name} would be {aim.words}"
     )
     parts = commits(view.writer, steps)
     if parts > 1:

@@ -57,8 +57,8 @@ def decrypt(shell: Shell, wait: float | None, yes: bool) -> None:
     from sloth_runner.state import reseal
 
     app = shell.app()
-    app.key_source()
-    shell.confirm([f"this puts all of {app.store_name} into plaintext"], "Decrypt it?", yes=yes)
+    app.stores.key_source()
+    shell.confirm([f"this puts all of {app.stores.name} into plaintext"], "Decrypt it?", yes=yes)
     done = _work(shell, reseal.decrypt, wait)
     what = f"{text.count(done.changed, 'record')} in plaintext again; take [state.encryption] out"
     _tell(shell, "state.decrypt", done, what, "in plaintext already; take [state.encryption] out")
@@ -100,7 +100,7 @@ def rekey(shell: Shell, only_status: bool, to: str | None, wait: float | None) -
 
 
 def _work(shell: Shell, task: Callable[..., Done], wait: float | None) -> Done:
-    store = shell.app().sealed_store()
+    store = shell.app().stores.sealed()
     progress = _Progress(shell)
     end = shell.world.clock() + (wait or 0.0)
     changed = 0
@@ -152,10 +152,10 @@ def _tell(shell: Shell, name: str, done: Done, what: str, nothing: str) -> None:
     status = _status(shell)
     if shell.structured:
         body = {"changed": done.changed, "done": not done.waiting, **_document(status)}
-        shell.document(name, {"store": shell.app().store_name, **body})
+        shell.document(name, {"store": shell.app().stores.name, **body})
         return
     line = what if done.changed or done.waiting else nothing
-    shell.print(f"{shell.app().store_name}: {line}")
+    shell.print(f"{shell.app().stores.name}: {line}")
     for key, count in status.counts.items():
         current = " (current)" if key == status.current else ""
         shell.print(f"{text.count(count, 'record')} under the key {key}{current}")
@@ -170,7 +170,7 @@ def _tell(shell: Shell, name: str, done: Done, what: str, nothing: str) -> None:
 def _status(shell: Shell) -> Status:
     from sloth_runner.state.reseal import status
 
-    store = shell.app().raw_store()
+    store = shell.app().stores.raw()
     try:
         return status(store)
     finally:
@@ -193,7 +193,7 @@ def _document(status: Status) -> dict[str, Any]:
 def _show(shell: Shell, status: Status) -> None:
     if shell.structured:
         body = {"changed": 0, "done": not status.busy, **_document(status)}
-        shell.document("state.rekey", {"store": shell.app().store_name, **body})
+        shell.document("state.rekey", {"store": shell.app().stores.name, **body})
         return
     words = {"open": "in plaintext", "sealing": "being sealed", "opening": "being put into plaintext"}
     mode = words.get(status.mode, "being sealed anew" if status.busy else "sealed")
@@ -204,7 +204,7 @@ def _show(shell: Shell, status: Status) -> None:
     pairs += [("plaintext", text.count(status.plain, "record")), ("left to do", str(status.left))]
     if status.waiting:
         pairs.append(("waits for locks", ", ".join(status.waiting)))
-    pairs.append(("store", shell.app().store_name))
+    pairs.append(("store", shell.app().stores.name))
     shell.fields("encryption", pairs)
 
 
@@ -213,19 +213,19 @@ def _rewrap(shell: Shell, to: str) -> None:
 
     app = shell.app()
     chosen = _source(to, shell.cwd, shell.world.environ.get("HOME", ""))
-    store = app.sealed_store()
+    store = app.stores.sealed()
     try:
         store.ready()
-        rewrap(store, app.key_source(chosen, fresh=True), os.urandom)
+        rewrap(store, app.stores.key_source(chosen, fresh=True), os.urandom)
     finally:
         store.close()
     if shell.structured:
         shell.document(
-            "state.rekey", {"store": app.store_name, "changed": 0, "done": True, **_document(_status(shell))}
+            "state.rekey", {"store": app.stores.name, "changed": 0, "done": True, **_document(_status(shell))}
         )
         return
     shell.print(
-        f"{app.store_name}: unlocked by {chosen.source} from now on; configure it before the next command:"
+        f"{app.stores.name}: unlocked by {chosen.source} from now on; configure it before the next command:"
     )
     shell.print("[state.encryption]")
     for name, value in chosen.values().items():

@@ -44,7 +44,7 @@ def tag(shell: Shell, name: str | None, delete: bool, where: Where, yes: bool) -
 def _make(shell: Shell, view: State, name: str) -> None:
     made = tags.make(view.writer.store, view.namespace, name, view.by, view.writer.clock())
     if shell.structured:
-        body = {"store": shell.app().store_name, "namespace": view.namespace, "tag": _document(made)}
+        body = {"store": shell.app().stores.name, "namespace": view.namespace, "tag": _document(made)}
         shell.document("state.tag", body)
         return
     shell.print(made.digest)
@@ -60,7 +60,7 @@ def _list(shell: Shell, view: State) -> None:
         return
     if shell.mode == "json":
         body = {
-            "store": shell.app().store_name,
+            "store": shell.app().stores.name,
             "namespace": view.namespace,
             "count": len(found),
             "tags": [_document(one) for one in found],
@@ -85,13 +85,13 @@ def _list(shell: Shell, view: State) -> None:
 def _delete(shell: Shell, view: State, name: str, *, yes: bool) -> None:
     found = tags.require(view.writer.store, view.namespace, name)
     lines = [
-        f"the tag {name} of {text.count(found.keys, 'key')} in {view.namespace} of {shell.app().store_name}",
+        f"the tag {name} of {text.count(found.keys, 'key')} in {view.namespace} of {shell.app().stores.name}",
         "Revisions that only it keeps go with it; its digest can't be verified any more.",
     ]
     shell.confirm(lines, "Delete it?", yes=yes)
     tags.drop(view.writer.store, view.namespace, name)
     if shell.structured:
-        body = {"store": shell.app().store_name, "namespace": view.namespace, "tag": name}
+        body = {"store": shell.app().stores.name, "namespace": view.namespace, "tag": name}
         shell.document("state.tag.delete", body)
     else:
         shell.print(f"deleted the tag {name} from {view.namespace}")

@@ -45,7 +45,7 @@ def verify(shell: Shell, head: str | None, where: Where) -> int:
     wrong = _error(reports)
     if shell.structured:
         body = {
-            "store": shell.app().store_name,
+            "store": shell.app().stores.name,
             "ok": wrong is None,
             "namespaces": [document(report) for report in reports],
         }

@@ -48,7 +48,7 @@ def watch(
     namespace = None if where.all_agents else seen[0].home(prefix)
     telling = _Telling(shell, seen[0], prefix, namespace, reveal=reveal)
     end = None if timeout is None else time.monotonic() + timeout
-    shell.app().trouble = lambda error: shell.warn(f"{error.message}; it is tried again")
+    shell.app().stores.trouble = lambda error: shell.warn(f"{error.message}; it is tried again")
     reason = "error"
     try:
         reason = _tell(telling, _items(shell, where, prefix, end), count, end)

@@ -108,7 +108,7 @@ def increment(shell: Shell, key: str, delta: str, where: Where) -> None:
     total = view.increment(key, _number(delta))
     if shell.structured:
         body = {"namespace": view.home(key), "key": key, "value": total}
-        shell.document("state.increment", {"store": shell.app().store_name, **body})
+        shell.document("state.increment", {"store": shell.app().stores.name, **body})
     else:
         shell.print(json.dumps(total))
 
@@ -141,7 +141,7 @@ def delete(shell: Shell, keys: tuple[str, ...], where: Where, yes: bool) -> None
             raise missing(view, key)
         rows.append(row)
     places = " and ".join(sorted({row.namespace for row in rows}))
-    lines = [*_named(rows), f"{text.count(len(rows), 'key')} in {places} of {shell.app().store_name}"]
+    lines = [*_named(rows), f"{text.count(len(rows), 'key')} in {places} of {shell.app().stores.name}"]
     shell.confirm(lines, "Delete it?" if len(rows) == 1 else "Delete them?", yes=yes)
     gone = _delete(view, [row.key for row in rows])
     if shell.structured:
@@ -172,14 +172,14 @@ def clear(shell: Shell, where: Where, purge: bool, yes: bool) -> None:
     what = text.count(len(keys), "key") + (f" and {text.count(traces, 'revision')}" if purge else "")
     if keys or traces:
         lasting = "They can't be brought back." if purge else "Their history stays."
-        lines = [f"this deletes {what} in {view.namespace} of {shell.app().store_name}", lasting]
+        lines = [f"this deletes {what} in {view.namespace} of {shell.app().stores.name}", lasting]
         shell.confirm(lines, "Clear it?", yes=yes, typed=view.namespace)
         gone = purging.purge(view) if purge else _delete(view, keys)
     else:
         gone = []
     if shell.structured:
         body = {"namespace": view.namespace, "deleted": len(gone), "purged": purge}
-        shell.document("state.clear", {"store": shell.app().store_name, **body})
+        shell.document("state.clear", {"store": shell.app().stores.name, **body})
     elif not keys and not traces:
         shell.print(f"nothing to clear in {view.namespace}")
     else:

@@ -73,7 +73,7 @@ def one(app: App, name: str) -> Document:
 
 def listing(app: App, found: list[Document], *, checked: bool) -> Document:
     """``agent.list``."""
-    return {"store": app.store_name, "checked": checked, "count": len(found), "agents": found}
+    return {"store": app.stores.name, "checked": checked, "count": len(found), "agents": found}
 
 
 def reachable(app: App) -> list[str]:

@@ -78,7 +78,7 @@ def compare(view: State, left: Side, right: Side, *, reveal: bool) -> Pair:
 def difference(app: App, view: State, pair: Pair) -> Document:
     """``state.diff``."""
     return {
-        "store": app.store_name,
+        "store": app.stores.name,
         "namespace": view.home(pair.left.key),
         "from": _side(pair.left, pair.hidden),
         "to": _side(pair.right, pair.hidden),
@@ -140,7 +140,7 @@ def of_agents(
 ) -> Document:
     """``state.diff.agents``."""
     return {
-        "store": app.store_name,
+        "store": app.stores.name,
         "from": one.namespace,
         "to": other.namespace,
         "prefix": prefix,
@@ -181,7 +181,7 @@ def differences(
     rows = [row(view, one, reveal=reveal) for one in found]
     begin, end = moments
     return {
-        "store": app.store_name,
+        "store": app.stores.name,
         "namespace": view.namespace,
         "from": iso(begin),
         "to": iso(end),

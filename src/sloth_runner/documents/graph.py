@@ -55,7 +55,7 @@ def graph(app: App, stack: str) -> Document:
         if agent != SHARED:
             _add_resources(drawing, store, agent, str(found[0]["id"]))
     return {
-        "store": app.store_name,
+        "store": app.stores.name,
         "stack": stack,
         "run": heads[0]["run"] if heads else None,
         "nodes": list(drawing.nodes.values()),

@@ -61,7 +61,7 @@ def listing(
 ) -> Document:
     """``state.list``."""
     return {
-        "store": app.store_name,
+        "store": app.stores.name,
         "namespace": None if everywhere else seen[0].namespace,
         "prefix": prefix,
         "count": len(part.rows),
@@ -96,7 +96,7 @@ def shown(app: App, view: State, namespace: str, key: str, record: Record, *, re
     entry = documents.record_entry(namespace, key, record, reveal=reveal)
     entry["by"] = documents.who(record.by)
     entry["history"] = {"first": first, "last": last}
-    return {"store": app.store_name, "entry": entry}
+    return {"store": app.stores.name, "entry": entry}
 
 
 def first_kept(view: State, key: str, record: Record) -> tuple[int, int]:
@@ -151,7 +151,7 @@ def figures(app: App, view: State, found: Stats | None = None) -> Document:
 
 def stats(app: App, each: Sequence[Document], *, everywhere: bool) -> Document:
     """``state.stats`` of what ``figures`` told of each namespace."""
-    body = {"store": app.store_name, **(_total(each) if everywhere else each[0])}
+    body = {"store": app.stores.name, **(_total(each) if everywhere else each[0])}
     if everywhere:
         body["namespaces"] = list(each)
     return body

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from sloth_runner import documents
+from sloth_runner import documents, processes
 from sloth_runner.documents import Document
 from sloth_runner.errors import KeyMissing
 from sloth_runner.names import did_you_mean
@@ -64,19 +64,19 @@ def is_stale(app: App, info: Info) -> bool:
     by = info.owner.by
     if by.host != app.by().host:
         return False
-    return locks.is_stale(info, by.host, app.process_identity()[0], app.start_time(by.pid))
+    return locks.is_stale(info, by.host, processes.identity()[0], processes.start_time(by.pid))
 
 
 def listing(app: App, found: Iterable[tuple[Info, bool]]) -> Document:
     """``lock.list``."""
-    return {"store": app.store_name, "locks": [documents.lock(info, stale=stale) for info, stale in found]}
+    return {"store": app.stores.name, "locks": [documents.lock(info, stale=stale) for info, stale in found]}
 
 
 def shown(app: App, info: Info) -> Document:
     """``lock.show``."""
-    return {"store": app.store_name, "lock": documents.lock(info, stale=is_stale(app, info))}
+    return {"store": app.stores.name, "lock": documents.lock(info, stale=is_stale(app, info))}
 
 
 def broken(app: App, info: Info, stale: bool, reason: str) -> Document:
     """``lock.break``."""
-    return {"store": app.store_name, "broken": documents.lock(info, stale=stale), "reason": reason}
+    return {"store": app.stores.name, "broken": documents.lock(info, stale=stale), "reason": reason}

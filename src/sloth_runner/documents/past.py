@@ -102,7 +102,7 @@ def of_key(
 def key_history(app: App, part: KeyPage, *, reveal: bool) -> Document:
     """``state.history``."""
     return {
-        "store": app.store_name,
+        "store": app.stores.name,
         "namespace": part.namespace,
         "key": part.key,
         "compacted_below": part.first if part.first > 1 else 0,
@@ -161,7 +161,7 @@ def recent_history(app: App, part: RecentPage, wanted: Filter, *, reveal: bool) 
     """``state.history.list``."""
     rows = changes(part, reveal=reveal)
     return {
-        "store": app.store_name,
+        "store": app.stores.name,
         "namespace": part.namespace,
         "prefix": part.prefix,
         "since": None if wanted.since is None else iso(wanted.since),

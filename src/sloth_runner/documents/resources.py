@@ -41,12 +41,12 @@ def rows(store: Store, found: Iterable[tuple[str, Entry]]) -> list[Document]:
 
 def listing(app: App, found: Sequence[Document]) -> Document:
     """``resource.list``."""
-    return {"store": app.store_name, "count": len(found), "resources": list(found)}
+    return {"store": app.stores.name, "count": len(found), "resources": list(found)}
 
 
 def shown(app: App, row: Document) -> Document:
     """``resource.show``."""
-    return {"store": app.store_name, "resource": row}
+    return {"store": app.stores.name, "resource": row}
 
 
 def _row(stack: str | None, agent: str, entry: Entry) -> Document:

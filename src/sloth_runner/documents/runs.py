@@ -25,7 +25,7 @@ def heads(store: Store, *, stack: str | None, limit: int | None) -> list[Documen
 
 def listing(app: App, found: Sequence[Document], stack: str | None) -> Document:
     """``runs.list``."""
-    return {"store": app.store_name, "stack": stack, "count": len(found), "runs": list(found)}
+    return {"store": app.stores.name, "stack": stack, "count": len(found), "runs": list(found)}
 
 
 def public(document: Document) -> Document:
@@ -39,7 +39,7 @@ def public(document: Document) -> Document:
 
 def shown(app: App, document: Document) -> Document:
     """``run``, of what ``public`` gave."""
-    return {"store": app.store_name, **document}
+    return {"store": app.stores.name, **document}
 
 
 def lines(document: Document, task: str | None) -> list[Document]:
@@ -54,7 +54,7 @@ def lines(document: Document, task: str | None) -> list[Document]:
 
 def logs(app: App, document: Document, found: Sequence[Document]) -> Document:
     """``runs.logs``."""
-    return {"store": app.store_name, "run": document["run"], "lines": list(found)}
+    return {"store": app.stores.name, "run": document["run"], "lines": list(found)}
 
 
 def stacks(store: Store) -> list[Document]:
@@ -76,4 +76,4 @@ def stacks(store: Store) -> list[Document]:
 
 def stack_listing(app: App, found: Sequence[Document]) -> Document:
     """``stack.list``."""
-    return {"store": app.store_name, "stacks": list(found)}
+    return {"store": app.stores.name, "stacks": list(found)}

@@ -43,7 +43,7 @@ def found(
 ) -> Document:
     """``state.search``."""
     return {
-        "store": app.store_name,
+        "store": app.stores.name,
         "namespace": namespace,
         "text": text,
         "prefix": prefix,

@@ -31,7 +31,7 @@ def other(item: Gap | Purged) -> Document:
 
 def place(app: App, namespace: str | None, prefix: str) -> Document:
     """What is watched; ``namespace`` None: all of them."""
-    return {"store": app.store_name, "namespace": namespace, "prefix": prefix}
+    return {"store": app.stores.name, "namespace": namespace, "prefix": prefix}
 
 
 def watched(where: Document, items: Sequence[Item], reason: str, *, reveal: bool) -> Document:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def was_set(app: App, view: State, key: str, changed: bool, rev: int | None) -> Document:
     """``state.set``."""
     return {
-        "store": app.store_name,
+        "store": app.stores.name,
         "namespace": view.home(key),
         "key": key,
         "changed": changed,
@@ -25,9 +25,9 @@ def was_set(app: App, view: State, key: str, changed: bool, rev: int | None) -> 
 
 def were_deleted(app: App, view: State, keys: Sequence[str]) -> Document:
     """``state.delete``."""
-    return {"store": app.store_name, "namespace": view.namespace, "keys": list(keys), "deleted": len(keys)}
+    return {"store": app.stores.name, "namespace": view.namespace, "keys": list(keys), "deleted": len(keys)}
 
 
 def was_restored(app: App, view: State, key: str, to: int, rev: int) -> Document:
     """``state.rollback``."""
-    return {"store": app.store_name, "namespace": view.home(key), "key": key, "to": to, "rev": rev}
+    return {"store": app.stores.name, "namespace": view.home(key), "key": key, "to": to, "rev": rev}

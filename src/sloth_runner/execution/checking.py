@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from sloth_runner import processes
 from sloth_runner.engine.check_locks import CheckLocker, NoRenewal
 from sloth_runner.engine.run import Rules, Runner
 from sloth_runner.engine.stacks import choose_stack
@@ -112,7 +113,7 @@ class Checking:
         return Runner(plan, self._rules, bench.pump, bench.context, bench.locker.abandon, finished, {})
 
     def _locker(self, pump: Pump) -> CheckLocker:
-        boot, started = self.app.process_identity()
+        boot, started = processes.identity()
         return CheckLocker(pump, NoRenewal(), self.app.clock, self.app.new_id(), boot, started)
 
     def _say(self, kind: str, data: Document, instance: Instance | None) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from sloth_runner import processes
 from sloth_runner.durations import human
 from sloth_runner.engine import records
 from sloth_runner.engine.holding import PATIENCE, Renewer
@@ -69,7 +70,7 @@ class Execution:
         )  # fmt: skip
         self.broken: SlothError | None = None
         self.renewer = Renewer(lambda seconds: app.fresh_store(PATIENCE, seconds), app.clock)
-        self.process = app.process_identity()
+        self.process = processes.identity()
         self.thread = threading.current_thread()
         self._told = -1e9
         self.desk = StoreDesk(app.writer(), app.writer, self._fresh, self._gone)
@@ -100,7 +101,7 @@ class Execution:
                 self.live.start()
                 for line in self.loading.said:
                     self.bench.own.note(*line)
-                self.app.trouble = self._trouble
+                self.app.stores.trouble = self._trouble
                 try:
                     with Signals(self._interrupt):
                         errors = self._work()
@@ -108,8 +109,8 @@ class Execution:
                     self.live.stop()
                 return self._end(errors)
         finally:
-            self.app.hurry = False
-            self.app.trouble = lambda error: None
+            self.app.stores.hurry = False
+            self.app.stores.trouble = lambda error: None
             self.bench.close()
             self.renewer.close()
             self.desk.close()
@@ -202,7 +203,7 @@ class Execution:
         """The store's server did not answer for as long as a handle's patience lasts: the run comes to its end."""
         if self.broken is None:
             self.broken = self.runner.broken = error
-            self.app.hurry = True
+            self.app.stores.hurry = True
             text = f"the store is lost: {error.message}; running commands may end, nothing else is begun"
             self.bench.own.note("error", text)
             stop = StoreDown("stopped, because the store does not answer any more", next=list(error.next))
@@ -255,7 +256,7 @@ class Execution:
 
     def _interrupt(self, number: int, count: int) -> None:
         error = Interrupted("interrupted", exit_code=128 + number)
-        self.app.hurry = True
+        self.app.stores.hurry = True
 
         def stop() -> None:
             self.runner.interrupted = error

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sloth_runner import processes
 from sloth_runner.durations import human
 from sloth_runner.engine.holding import PATIENCE, Holding, Renewer
 from sloth_runner.errors import Lost, SlothError, StackLocked
@@ -114,8 +115,8 @@ class StackLock:
 
 def _locked(stack: str, found: locks.Info, app: App, waited: float) -> StackLocked:
     by = found.owner.by
-    boot, _ = app.process_identity()
-    stale = locks.is_stale(found, app.by().host, boot, app.start_time(by.pid))
+    boot, _ = processes.identity()
+    stale = locks.is_stale(found, app.by().host, boot, processes.start_time(by.pid))
     left = max(0.0, found.expires - app.clock())
     note = f"; that process is gone, the lock ends by itself in {human(left)}" if stale else ""
     after = f" (waited {human(waited)})" if waited else ""

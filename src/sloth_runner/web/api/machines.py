@@ -56,7 +56,7 @@ def check_now(app: App, house: House, given: Given) -> Answer:
         agents = [app.require_agent(given["agent"])]
 
     def look() -> Document:
-        return {"store": app.store_name, **drift(app, agents, (), given["prefix"])}
+        return {"store": app.stores.name, **drift(app, agents, (), given["prefix"])}
 
     house.hub.tell(frozenset({"drift"}))
     whole = given["agent"] is None and not given["prefix"]

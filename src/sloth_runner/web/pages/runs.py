@@ -6,6 +6,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from sloth_runner import processes
 from sloth_runner.web import drawing, graphs
 from sloth_runner.web.api import runs
 from sloth_runner.web.given import COUNT, TEXT, Param
@@ -81,7 +82,7 @@ def _is_gone(app: App, run: str) -> bool:
     host, boot, pid, started = records.show_run(app.store(), run)["process"]
     if host != app.by().host:
         return False
-    return bool(app.process_identity()[0] != boot or app.start_time(pid) != started)
+    return bool(processes.identity()[0] != boot or processes.start_time(pid) != started)
 
 
 def _resume(run: Document, gone: bool) -> str | None:

@@ -1,0 +1,37 @@
+"""Why: a lock or a run says which process holds it; whether that still lives is asked here, in one manner."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def identity() -> tuple[str, int]:
+    """This boot's id and this process's start time, which tell it from a later one with its pid."""
+    from sloth_runner.state.backends.bootclock import boot_id
+
+    return boot_id(), start_time(os.getpid()) or 0
+
+
+def start_time(pid: int) -> int | None:
+    """The start time of the process that has ``pid`` now (its unit is the system's); None: no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None if Path("/proc/self/stat").exists() else _start_by_ps(pid)
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def _start_by_ps(pid: int) -> int | None:
+    import subprocess
+    import time
+
+    out = subprocess.run(  # noqa: S603 - fixed program, a number
+        ["/bin/ps", "-o", "lstart=", "-p", str(pid)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"LC_ALL": "C"},
+    )
+    text = " ".join(out.stdout.split())
+    return int(time.mktime(time.strptime(text, "%a %b %d %H:%M:%S %Y"))) if text else None
