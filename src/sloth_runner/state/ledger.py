@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any
 from sloth_runner.errors import Corrupt, SlothError
 from sloth_runner.state.asking import Ask
 from sloth_runner.state.layout import CONTENT, INTENT, LEDGER, PENDING, place, prefix_of, store_key
+from sloth_runner.state.ledger_ahead import MOST, Ahead
 from sloth_runner.state.ledger_batch import Batch, write
-from sloth_runner.state.ledger_queries import claimed
 from sloth_runner.state.ledger_records import (
-    CALL_PREFIX,
-    CALL_SIZE,
     Entry,
     Intent,
     Pending,
@@ -35,8 +33,8 @@ if TYPE_CHECKING:
     from sloth_runner.state.store import Entry as StoreEntry
     from sloth_runner.state.store import Store
 
-AHEAD_FROM, AHEAD_FROM_FAR, AHEAD_MOST = 16, 4, 20_000
-"""After so many questions (of a store that is far away) the ledger is read ahead, up to so many entries."""
+AHEAD_FROM, AHEAD_FROM_FAR = 16, 4
+"""After so many questions (of a store that is far away) the ledger is read ahead."""
 
 Known = tuple["Entry | None", "Intent | None"]
 
@@ -65,10 +63,8 @@ class Ledger:
         self._revs: dict[str, int] = {}
         self._begun: set[str] | None = None
         self._asked = 0
-        self._ahead: dict[str, bytes] | None = None
+        self._ahead: Ahead | None = None
         self._reading_ahead = False
-        self._whole = False
-        self._calls: dict[bytes, tuple[str, str]] = {}
         self._letting_go = False
         self.unseen: list[Unseen] = []
 
@@ -118,7 +114,7 @@ class Ledger:
             return self._mine[key]
         if self._ahead is not None:
             data = self._ahead.get(name)
-            if data is not None or (self._whole and self._far):
+            if data is not None or (self._ahead.whole and self._far):
                 return data
         return _ASK
 
@@ -133,7 +129,7 @@ class Ledger:
 
         def look(store: Store) -> tuple[Any, ...]:
             intended = {} if not begun else {e.key: e for e in store.scan(prefix_of(self.namespace, INTENT))}
-            entries = list(store.scan(prefix_of(self.namespace, LEDGER), limit=AHEAD_MOST)) if ahead else None
+            entries = list(store.scan(prefix_of(self.namespace, LEDGER), limit=MOST)) if ahead else None
             return intended, entries, {key: store.get(key) for key in keys}
 
         def learn(found: tuple[Any, ...]) -> list[Known]:
@@ -190,10 +186,7 @@ class Ledger:
         """The id of the resource that this very call found as wanted last time, and the stamps that it saw, if that
         has been read ahead."""
         self._asked += 1
-        found = self._calls.get(call.encode())
-        if found is None or self._begun:
-            return None
-        return found
+        return None if self._ahead is None or self._begun else self._ahead.settled(call)
 
     @property
     def is_ahead(self) -> bool:
@@ -207,10 +200,8 @@ class Ledger:
 
     def of_task(self, stack: str, task: str) -> list[Entry]:
         """What a task of a stack named last time, in the order of creation, as far as it has been read ahead."""
-        found = (claimed(decode(data), stack) for data in (self._ahead or {}).values())
-        return sorted(
-            (one for one in found if one is not None and one.by[4] == task), key=lambda one: one.order
-        )
+        found = () if self._ahead is None else self._ahead.of(stack)
+        return sorted((one for one in found if one.by[4] == task), key=lambda one: one.order)
 
     def _note_begun(self, intended: Mapping[str, StoreEntry]) -> None:
         if self._begun is None:
@@ -218,26 +209,9 @@ class Ledger:
             self._begun = {place(key).name for key in intended} | mine
 
     def _note_ahead(self, entries: Sequence[StoreEntry]) -> None:
-        if self._ahead is not None:
-            return
-        ahead, calls, revs, mine = {}, self._calls, self._revs, self._mine
-        skip, start, end = (
-            len(prefix_of(self.namespace, LEDGER)),
-            len(CALL_PREFIX),
-            len(CALL_PREFIX) + CALL_SIZE,
-        )
-        begin = end + len(b'","seen":"')
-        for key, value, rev in entries:
-            if key in mine:
-                continue
-            name = key[skip:]
-            ahead[name] = value
-            revs[key] = rev
-            if value.startswith(CALL_PREFIX) and "%" not in name:
-                seen = value[begin : value.index(b'"', begin)]
-                calls[value[start:end]] = (name.partition(":")[2], seen.decode())
-        self._ahead = ahead
-        self._whole = len(entries) < AHEAD_MOST
+        if self._ahead is None:
+            self._ahead = Ahead(entries, len(prefix_of(self.namespace, LEDGER)), self._mine)
+            self._revs.update(self._ahead.revs)
 
     def _note(self, read: Mapping[str, StoreEntry | None]) -> None:
         """Keep the Revs of what was read, but for what is being written."""
@@ -414,9 +388,7 @@ class Ledger:
 
     def _put(self, kind: str, name: str, data: bytes | None) -> None:
         if kind == LEDGER and self._ahead is not None:
-            old = self._ahead.pop(name, None)
-            if old is not None and old.startswith(CALL_PREFIX):
-                self._calls.pop(old[len(CALL_PREFIX) : len(CALL_PREFIX) + CALL_SIZE], None)
+            self._ahead.forget(name)
         key = store_key(self.namespace, kind, name)
         self._due.pop(key, None)  # what comes later is written later
         self._due[key] = self._mine[key] = data
