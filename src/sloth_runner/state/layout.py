@@ -96,12 +96,17 @@ def namespace_of(key: str) -> str:
     return key.partition(SEP)[0]
 
 
+def is_agent_name(name: str) -> bool:
+    """Whether ``name`` may name an agent: ``^[a-z0-9][a-z0-9._-]{0,62}$``."""
+    return 0 < len(name) <= 63 and name[0] in _LOWER and all(c in _AGENT for c in name)
+
+
 def check_agent_name(name: str, *, reserved: bool = False) -> str:
-    """Return ``name`` if it may name an agent: ``^[a-z0-9][a-z0-9._-]{0,62}$``.
+    """Return ``name`` if it may name an agent.
 
     With ``reserved``, ``local`` is refused too (it always means this machine). Raises BadName.
     """
-    good = 0 < len(name) <= 63 and name[0] in _LOWER and all(c in _AGENT for c in name)
+    good = is_agent_name(name)
     if not good or (reserved and name == LOCAL):
         why = "is reserved for this machine" if good else "is not an agent name"
         raise BadName(

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
-from sloth_runner.errors import BadName, Forbidden
-from sloth_runner.state.layout import META, STORE, check_agent_name, store_key
+from sloth_runner.errors import Forbidden
+from sloth_runner.state.layout import META, SHARED, STORE, is_agent_name, store_key
 from sloth_runner.state.proofs import common, refused, tried
 from sloth_runner.state.store import ABSENT, PRESENT, Change, Check, Proof
 
@@ -112,10 +112,7 @@ def _leases(store: ConsulStore, http: Http, key: str) -> Proof:
 def _prefix(store: ConsulStore) -> Proof:
     """What lies below the prefix is a state's: two prefixes, one below the other, would mix."""
     for name in store.namespaces():
-        try:
-            if name not in ("_shared", STORE):
-                check_agent_name(name)
-        except BadName:
+        if name not in (SHARED, STORE) and not is_agent_name(name):
             text = f"below {store.address.prefix} there is something else: {name!r}"
             return Proof("prefix", False, f"{text}; give the state a prefix of its own")
     return Proof("prefix", True, f"{store.address.prefix} holds nothing else")

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from sloth_runner.errors import BadName
 from sloth_runner.state.backends import etcd_pb as pb
 from sloth_runner.state.backends.etcd_errors import Fault
 from sloth_runner.state.backends.etcd_grpc import GRANT, REVOKE, STATUS, TIME_TO_LIVE
-from sloth_runner.state.layout import META, STORE, check_agent_name, namespace_of, store_key
+from sloth_runner.state.layout import META, SHARED, STORE, is_agent_name, namespace_of, store_key
 from sloth_runner.state.proofs import common
 from sloth_runner.state.store import Proof, Store
 
@@ -132,10 +131,7 @@ def _leases(link: Link) -> Proof:
 def _prefix(reading: Reading, prefix: str) -> Proof:
     """What lies below the prefix is a state's: two prefixes, one below the other, would mix."""
     for name in _tops(reading):
-        try:
-            if name not in ("_shared", STORE):
-                check_agent_name(name)
-        except BadName:
+        if name not in (SHARED, STORE) and not is_agent_name(name):
             text = f"below {prefix} there is something else: {name!r}; give the state a prefix of its own"
             return Proof("prefix", False, text)
     return Proof("prefix", True, f"{prefix} holds nothing else")

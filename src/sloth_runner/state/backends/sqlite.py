@@ -21,8 +21,9 @@ import apsw
 from sloth_runner.errors import Conflict, SlothError, StoreDown
 from sloth_runner.state.backends import sqlite_file
 from sloth_runner.state.backends.bootclock import LeaseClock, system_clock
+from sloth_runner.state.backends.sqlite_range import select
 from sloth_runner.state.backends.turn import Turn, together
-from sloth_runner.state.layout import MOVED, SEP, SHARED, STORE, check_agent_name, namespace_of
+from sloth_runner.state.layout import MOVED, SEP, SHARED, STORE, check_agent_name, is_agent_name, namespace_of
 from sloth_runner.state.store import (
     ABSENT,
     Bulk,
@@ -33,7 +34,6 @@ from sloth_runner.state.store import (
     Reader,
     Rev,
     Traits,
-    beyond,
     check_commit,
     holds,
 )
@@ -108,8 +108,7 @@ class SQLiteStore:
     ) -> Iterator[Entry]:
         """See Store; a snapshot of each namespace."""
         if SEP in prefix:
-            namespace = namespace_of(prefix)
-            names = [namespace] if self._path(namespace).exists() else []
+            names = [namespace_of(prefix)]
         else:
             names = [name for name in self.namespaces() if (name + SEP).startswith(prefix)]
         parts = [self._scan_one(name, prefix, after, limit, reverse) for name in names]
@@ -149,7 +148,7 @@ class SQLiteStore:
             found = [entry.name[:-3] for entry in os.scandir(self.folder) if entry.name.endswith(".db")]
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(name for name in found if name in _OWN or _is_name(name))
+        return sorted(name for name in found if name in _OWN or is_agent_name(name))
 
     def file_bytes(self, namespace: str) -> int:
         """Bytes on disk of a namespace, its write-ahead log included."""
@@ -207,7 +206,7 @@ class SQLiteStore:
 
         with self._exclusive([namespace]):
             try:
-                guard(self._files.get(namespace) or self._open(namespace, create=True), mark)
+                guard(self._file(namespace), mark)
             except apsw.Error as error:
                 raise self._translated(error, namespace) from error
 
@@ -216,7 +215,7 @@ class SQLiteStore:
 
         with self._exclusive([namespace]):
             try:
-                file = self._files.get(namespace) or self._open(namespace, create=True)
+                file = self._file(namespace)
                 scrub(file, self._path(namespace))
             except apsw.Error as error:
                 raise self._translated(error, namespace) from error
@@ -229,11 +228,8 @@ class SQLiteStore:
     def _retire(self, new: bytes, old: bytes) -> None:
         from sloth_runner.state.backends.sqlite_moved import retire
 
-        def file(name: str) -> apsw.Connection:
-            return self._files.get(name) or self._open(name, create=True)
-
         try:
-            retire(self.namespaces, self._exclusive, file, new, old)
+            retire(self.namespaces, self._exclusive, self._file, new, old)
         except apsw.Error as error:
             raise self._translated(error, STORE) from error
 
@@ -246,7 +242,7 @@ class SQLiteStore:
             raise refusal(entry.value)
 
     def _transact(self, target: str, names: list[str], changes: Sequence[Change | Check]) -> list[Rev]:
-        files = [self._files.get(name) or self._open(name, create=True) for name in names]
+        files = [self._files.get(name) or self._file(name) for name in names]
         begun: list[apsw.Connection] = []
         committing = False
         try:
@@ -343,30 +339,14 @@ class SQLiteStore:
     def _scan_one(
         self, namespace: str, prefix: str, after: str, limit: int | None, reverse: bool
     ) -> Iterator[Entry]:
-        file = self._existing(namespace)
-        if file is None:
+        file, start = self._existing(namespace), namespace + SEP
+        wanted = select(namespace, prefix, after, reverse=reverse)
+        if file is None or wanted is None:
             return
-        start = namespace + SEP
-        inside = prefix[len(start) :] if prefix.startswith(start) else ""
-        # One bound at each end: of two, SQLite seeks by one and then steps over all that the other excludes.
-        low, high = ("key >= ?", inside), ("key < ?", beyond(inside)) if inside else None
-        if after:
-            if not after.startswith(start):
-                if (after > start) != reverse:
-                    return
-            elif not reverse and after[len(start) :] >= inside:
-                low = ("key > ?", after[len(start) :])
-            elif reverse and (high is None or after[len(start) :] < high[1]):
-                high = ("key < ?", after[len(start) :])
-        where, bindings = zip(*(bound for bound in (low, high) if bound is not None), strict=True)
-        sql = (
-            f"SELECT key, rev, value, lease_boot, lease_until FROM entry WHERE {' AND '.join(where)} "  # noqa: S608 - fixed parts
-            f"ORDER BY key{' DESC' if reverse else ''}"
-        )
         try:
             # A snapshot must not hold a read transaction while its reader takes its time: fetched at once,
             # unless it is limited.
-            cursor = file.execute(sql, bindings)
+            cursor = file.execute(*wanted)
             rows: Iterable[Any] = cursor.fetchall() if limit is None else cursor
             for name, rev, value, boot, until in rows:
                 if boot is None or not self._ended(boot, until):
@@ -375,8 +355,7 @@ class SQLiteStore:
             raise self._translated(error, namespace) from error
 
     def _lease_clock(self) -> LeaseClock:
-        if self._clock is None:
-            self._clock = system_clock()
+        self._clock = self._clock or system_clock()
         return self._clock
 
     def _ended(self, boot: str, until: float) -> bool:
@@ -401,21 +380,17 @@ class SQLiteStore:
             raise sqlite_file.unreachable(path, error) from error
         return self._open(namespace, create=False)
 
+    def _file(self, namespace: str) -> apsw.Connection:
+        """The open file, made if there is none."""
+        return self._files.get(namespace) or self._open(namespace, create=True)
+
     def _open(self, namespace: str, *, create: bool) -> apsw.Connection:
-        file = sqlite_file.open_file(self._path(namespace), self._patience, create=create)
-        self._files[namespace] = file
+        path = self._path(namespace)
+        file = self._files[namespace] = sqlite_file.open_file(path, self._patience, create=create)
         return file
 
     def _translated(self, error: apsw.Error, namespace: str, *, committing: bool = False) -> SlothError:
         return sqlite_file.translated(error, self._path(namespace), committing=committing)
-
-
-def _is_name(name: str) -> bool:
-    try:
-        check_agent_name(name)
-    except SlothError:
-        return False
-    return True
 
 
 def open_store(url: str, options: Options) -> SQLiteStore:
