@@ -5,6 +5,8 @@ Python 3.8, because the agent that works on a bare machine is made of this file 
 
 Paths are absolute; text stands for bytes as UTF-8 with ``surrogateescape``, whatever the machine's locale.
 Owners and groups are names, or numbers written as text. Modes are the low twelve bits. Times are seconds.
+
+The file is longer than others because the vocabulary is closed: who adds a word, or a transport, sees all of it.
 """
 
 from __future__ import annotations

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import posixpath
 import re
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from sloth_runner.ops import Found
+from sloth_runner.errors import Unpredictable
+from sloth_runner.ops import ABSENT, FILE, FOLDER, Found, Glob, Matches
 from sloth_runner.plain import NamedTuple
 
 if TYPE_CHECKING:
@@ -35,6 +37,47 @@ class Picture:
         self.nodes: dict[str, Node] = {}
         self.predicted: dict[str, Observed] = {}
         self.opaque: str | None = None
+
+    def covered(self, path: str) -> Node | None:
+        """What the rehearsal says of a path: its own node, or nothing below a path that is gone or new."""
+        node = self.nodes.get(path)
+        if node is not None:
+            return node
+        above = posixpath.dirname(path)
+        while above != "/":
+            node = self.nodes.get(above)
+            if node is not None:
+                if node.unknown:
+                    return Node(Found(FILE), None, node.unknown)
+                own = node.found.kind != FOLDER or node.content is not None
+                return Node(Found(ABSENT)) if own else None
+            above = posixpath.dirname(above)
+        return None
+
+    def forget(self, path: str) -> None:
+        """Nothing is there any more, nor below it."""
+        for name in [name for name in self.nodes if name.startswith(path + "/")]:
+            del self.nodes[name]
+        self.nodes[path] = Node(Found(ABSENT))
+
+    def below(self, path: str) -> tuple[tuple[str, str], ...]:
+        """What the rehearsal has put below a path, by the way there from it: names and kinds."""
+        start = path.rstrip("/") + "/"
+        here = [(name, node) for name, node in self.nodes.items() if name.startswith(start)]
+        return tuple((name[len(start) :], n.found.kind) for name, n in sorted(here) if n.found.kind != ABSENT)
+
+    def glob(self, op: Glob, below: Matches) -> Matches:
+        """The files that patterns name, of those that are there and of those that would be. Raises Unpredictable."""
+        files = {path: digest for path, digest in below.files if self.covered(path) is None}
+        patterns = {name: pattern(posixpath.join(op.base, name)) for name in op.patterns}
+        for path, node in self.nodes.items():
+            if node.found.kind == FILE and any(p.fullmatch(path) for p in patterns.values()):
+                if node.unknown or node.content is None:
+                    raise Unpredictable(f"what {path} will be is not known")
+                files[path] = sha256(node.content).hexdigest()
+        empty = [name for name, p in patterns.items() if not any(p.fullmatch(path) for path in files)]
+        still = [name for name in empty if name in below.empty or name in patterns]
+        return Matches(tuple(sorted(files.items())), tuple(still))
 
 
 def pattern(path: str) -> re.Pattern[str]:

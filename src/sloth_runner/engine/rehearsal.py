@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from sloth_runner.engine.drive import Skipped
-from sloth_runner.engine.picture import UNKNOWN, Node, Picture, pattern
+from sloth_runner.engine.picture import UNKNOWN, Node, Picture
 from sloth_runner.errors import Bug, Unpredictable
 from sloth_runner.ops import (
     ABSENT,
@@ -105,7 +105,7 @@ class Rehearsal:
         for path, by in makes.items():
             self._nodes[path] = Node(Found(FILE), None, by)
         for path in removes:
-            self._forget(path)
+            self._picture.forget(path)
 
     def at_once(self, op: Op) -> Result | None:
         """What needs no waiting; changes of files in memory. Raises Skipped, OpError, Unpredictable."""
@@ -216,12 +216,12 @@ class Rehearsal:
 
     def _foresee(self, op: Unpack) -> Generator[Op, Result, None]:
         """An archive can be compared with what is on the machine, not with what would be there by then."""
-        if op.source is not None and self._covered(op.source) is not None:
+        if op.source is not None and self._picture.covered(op.source) is not None:
             raise Unpredictable(f"what {op.source} will be is not known: it is not there yet")
         node = self._nodes.get(op.path)
         made = node is not None and node.found.kind == FOLDER and node.content is not None
         below = (yield Stat(op.path)) if made else None
-        if self._below(op.path) or (isinstance(below, Found) and below.kind != ABSENT):
+        if self._picture.below(op.path) or (isinstance(below, Found) and below.kind != ABSENT):
             raise Unpredictable(f"what will be in {op.path} is not known: it would be changed before")
 
     def _unpack(self, op: Unpack, looked: Result) -> Result:
@@ -255,34 +255,18 @@ class Rehearsal:
     def _needed(self, op: Op) -> Op | None:
         """What has to be known of the machine to answer ``op``; None if nothing."""
         if isinstance(op, Write | MakeDir | MakeLink | SetAttrs | SetTimes | Remove):
-            return None if self._covered(op.path) is not None else Stat(op.path, digest=True)
+            return None if self._picture.covered(op.path) is not None else Stat(op.path, digest=True)
         if isinstance(op, Glob):
             return op
         if isinstance(op, List):
-            return op if self._covered(op.path) is None else None
+            return op if self._picture.covered(op.path) is None else None
         if isinstance(op, Stat | Read):
-            return op if self._covered(op.path) is None else None
+            return op if self._picture.covered(op.path) is None else None
         return op
-
-    def _covered(self, path: str) -> Node | None:
-        """What the rehearsal says of a path: its own node, or nothing below a path that is gone or new."""
-        node = self._nodes.get(path)
-        if node is not None:
-            return node
-        above = posixpath.dirname(path)
-        while above != "/":
-            node = self._nodes.get(above)
-            if node is not None:
-                if node.unknown:
-                    return Node(Found(FILE), None, node.unknown)
-                own = node.found.kind != FOLDER or node.content is not None
-                return Node(Found(ABSENT)) if own else None
-            above = posixpath.dirname(above)
-        return None
 
     def _answer(self, op: Op) -> Asking:
         path = getattr(op, "path", "")
-        node = self._covered(path)
+        node = self._picture.covered(path)
         if node is None:
             raise Bug(f"nothing is rehearsed about {path!r}")
         if node.unknown:
@@ -292,14 +276,14 @@ class Rehearsal:
         if isinstance(op, Read):
             return (yield from self._read(op, node))
         if isinstance(op, List):
-            return Listing(self._below(path))
+            return Listing(self._picture.below(path))
         return (yield from self._apply(op, node.found))
 
     def _stat(self, op: Stat, node: Node) -> Asking:
         found = node.found
         if op.follow and found.kind == LINK and found.target is not None:
             target = posixpath.normpath(posixpath.join(posixpath.dirname(op.path), found.target))
-            below = self._covered(target)
+            below = self._picture.covered(target)
             if below is None:
                 return (yield Stat(target, op.digest, True))
             return (yield from self._stat(op._replace(path=target), below))
@@ -326,7 +310,7 @@ class Rehearsal:
             return self._merged(op, below) if isinstance(op, List) else below
         if isinstance(op, Glob):
             assert isinstance(below, Matches)
-            return self._glob(op, below)
+            return self._picture.glob(op, below)
         assert isinstance(below, Found)
         if isinstance(op, Remove):
             return (yield from self._remove(op, below))
@@ -370,7 +354,7 @@ class Rehearsal:
 
     def _require_parent(self, path: str) -> None:
         parent = posixpath.dirname(path)
-        node = self._covered(parent)
+        node = self._picture.covered(parent)
         if node is not None and node.found.kind == ABSENT:
             raise OpError("missing", parent, "there is no such file or folder")
 
@@ -392,41 +376,21 @@ class Rehearsal:
             return Done(False)
         if below.kind == FOLDER and not op.recursive and (yield from self._holds_something(op.path)):
             raise OpError("not-empty", op.path, "is a folder that is not empty")
-        self._forget(op.path)
+        self._picture.forget(op.path)
         return Done(True)
 
     def _holds_something(self, path: str) -> Generator[Op, Result, bool]:
         listed: Result = (yield List(path)) if self._nodes.get(path) is None else Listing(())
         names = listed.entries if isinstance(listed, Listing) else ()
-        real = [name for name, _ in names if self._covered(posixpath.join(path, name)) is None]
-        return bool(real or self._below(path))
-
-    def _forget(self, path: str) -> None:
-        for name in [name for name in self._nodes if name.startswith(path + "/")]:
-            del self._nodes[name]
-        self._nodes[path] = Node(Found(ABSENT))
-
-    def _below(self, path: str) -> tuple[tuple[str, str], ...]:
-        start = path.rstrip("/") + "/"
-        here = [(name, node) for name, node in self._nodes.items() if name.startswith(start)]
-        return tuple((name[len(start) :], n.found.kind) for name, n in sorted(here) if n.found.kind != ABSENT)
+        real = [name for name, _ in names if self._picture.covered(posixpath.join(path, name)) is None]
+        return bool(real or self._picture.below(path))
 
     def _merged(self, op: List, below: Result) -> Result:
         assert isinstance(below, Listing)
         kept = {
-            name: kind for name, kind in below.entries if self._covered(posixpath.join(op.path, name)) is None
+            name: kind
+            for name, kind in below.entries
+            if self._picture.covered(posixpath.join(op.path, name)) is None
         }
-        own = {n: kind for n, kind in self._below(op.path) if op.recursive or "/" not in n}
+        own = {n: kind for n, kind in self._picture.below(op.path) if op.recursive or "/" not in n}
         return Listing(tuple(sorted({**kept, **own}.items())))
-
-    def _glob(self, op: Glob, below: Matches) -> Result:
-        files = {path: digest for path, digest in below.files if self._covered(path) is None}
-        patterns = {name: pattern(posixpath.join(op.base, name)) for name in op.patterns}
-        for path, node in self._nodes.items():
-            if node.found.kind == FILE and any(p.fullmatch(path) for p in patterns.values()):
-                if node.unknown or node.content is None:
-                    raise Unpredictable(f"what {path} will be is not known")
-                files[path] = sha256(node.content).hexdigest()
-        empty = [name for name, p in patterns.items() if not any(p.fullmatch(path) for path in files)]
-        still = [name for name in empty if name in below.empty or name in patterns]
-        return Matches(tuple(sorted(files.items())), tuple(still))
