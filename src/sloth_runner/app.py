@@ -47,7 +47,8 @@ class App:
     ``getenv``: a variable of this process's environment, for task files; ``environ``: all of it, for programs that
     print keys and secrets; ``ask``: asks the user for a secret (None: nobody can be asked); ``sleep`` waits seconds.
 
-    ``stores`` opens the store; the handle of this thread is ``store()``."""
+    ``stores`` opens the store, ``key`` is the source of its key, if that is known; the handle of this thread is
+    ``store()``."""
 
     def __init__(
         self,

@@ -86,10 +86,10 @@ class SlothError(Exception):
 
     def again(self) -> SlothError:
         """Another one like it, for another who meets it: where that was is written into each."""
-        from copy import copy
-
-        other = copy(self)
-        other.changed, other.unchanged, other.next = list(self.changed), list(self.unchanged), list(self.next)
+        kind = type(self)
+        other = kind.__new__(kind, *self.args)
+        own = {"changed": list(self.changed), "unchanged": list(self.unchanged), "next": list(self.next)}
+        vars(other).update(vars(self), **own)
         other.__cause__ = self
         return other
 

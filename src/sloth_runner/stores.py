@@ -3,7 +3,6 @@ password, patience with a server, proof of it, the note of a migration, the key.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +30,7 @@ class Stores:
     secret (None: nobody can be asked); ``sleep`` waits seconds; ``key``: the source of the key, if it is known.
 
     ``hurry`` set: nothing waits any more for a server that does not answer; ``trouble`` hears of each that is waited
-    for, ``notice`` of what a user should know of the store, once."""
+    for; ``notice`` hears, once, that what is read is as it was before a migration."""
 
     def __init__(
         self,
@@ -42,7 +41,7 @@ class Stores:
         environ: Mapping[str, str],
         cwd: Path,
         ask: Callable[[str, bool], str] | None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None],
         key: KeySource | None = None,
     ) -> None:
         self.hurry = False
@@ -100,11 +99,18 @@ class Stores:
             raise
 
     def sealed(self) -> Sealed:
-        """The store as it can be sealed, unsealed, or sealed anew; its state is not looked at."""
+        """The store as it can be sealed, unsealed, or sealed anew; its state is not looked at. Raises Moved."""
+        from sloth_runner.state import moved
         from sloth_runner.state.sealed import Sealed
 
         source = self.key_source()
-        return Sealed(self.raw(), source)
+        store = self.raw()
+        try:
+            moved.refuse(store)
+        except BaseException:
+            store.close()
+            raise
+        return Sealed(store, source)
 
     def raw(self, patience: float = PATIENCE, timeout: float | None = None) -> Store:
         """The store below encryption: what is there, sealed or not; its server is tried before the first commit."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from sloth_runner.errors import Moved
 from sloth_runner.state import moved
 from sloth_runner.state.backends import Options, open_store
 from sloth_runner.state.backends.sqlite import SQLiteStore
-from sloth_runner.state.layout import LEASE, place, store_key
+from sloth_runner.state.layout import ARRIVING, KEYRING, LEASE, place, store_key
 from sloth_runner.state.marks import is_own
 from sloth_runner.state.store import Change, Store
 from tests.cli.kit import Cli
@@ -104,6 +105,30 @@ def test_who_does_not_know_yet_is_told(filled: Cli, url: str) -> None:
     again = filled("state", "migrate", "--to", url, "--yes")
     assert again.code == 0 and "was moved already" in again.err
     assert filled.ok("state", "get", "a") == "1\n"
+
+
+def test_what_was_moved_is_not_sealed_either(filled: Cli, url: str) -> None:
+    filled.ok("state", "migrate", "--to", url, "--yes", "--no-switch")
+    filled.file("sloth.toml", '[state.encryption]\nsource = "env"\nvariable = "KEY"\n')
+    filled.environ["KEY"] = b64encode(bytes(32)).decode()
+    for words in (("encrypt",), ("rekey", "--yes"), ("decrypt", "--yes")):
+        refused = filled("state", *words)
+        assert refused.code == 7 and "error[E-MOVED]" in refused.err, refused.shown()
+    old = SQLiteStore(filled.home / "state")
+    assert old.get(KEYRING) is None
+    old.close()
+
+
+def test_what_is_arriving_is_not_sealed_meanwhile(filled: Cli) -> None:
+    store = SQLiteStore(filled.home / "state")
+    note = moved.Note("1" * 32, "etcd://there", "sqlite", "ann", "host1", 1_800_000_000.0)
+    store.commit([Change(ARRIVING, moved.encode(note))])
+    filled.file("sloth.toml", '[state.encryption]\nsource = "env"\nvariable = "KEY"\n')
+    filled.environ["KEY"] = b64encode(bytes(32)).decode()
+    refused = filled("state", "encrypt")
+    assert refused.code == 7 and "is being copied here" in refused.err, refused.shown()
+    assert store.get(KEYRING) is None
+    store.close()
 
 
 def test_the_projects_file_keeps_everything_else(filled: Cli, url: str) -> None:

@@ -32,6 +32,12 @@ def test_a_source_of_any_size_is_read_whole(tmp_path: Path, size: int) -> None:
     assert Sources(str(tmp_path)).read("src") == content
 
 
+def test_a_source_is_found_however_its_path_is_written(tmp_path: Path) -> None:
+    (tmp_path / "src").write_bytes(b"x")
+    for path in ("src", "./src", "src/", "src/.", f"{tmp_path}//src", f"../{tmp_path.name}/src"):
+        assert Sources(str(tmp_path)).read(path) == b"x"
+
+
 def test_a_source_that_does_not_say_how_long_it_is_is_read_whole() -> None:
     assert Path("/proc/version").stat().st_size == 0
     assert Sources("/proc").read("version") == Path("/proc/version").read_bytes()

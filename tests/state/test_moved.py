@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,11 @@ from sloth_runner.state import moved, reseal
 from sloth_runner.state.backends import Options, open_store
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.backends.sqlite import SQLiteStore
+from sloth_runner.state.keyring import SEALED
 from sloth_runner.state.layout import ARRIVING, KEYRING, MOVED, STORE, store_key
 from sloth_runner.state.moved import Note, Retiring
 from sloth_runner.state.sealed import Sealed
-from sloth_runner.state.store import ABSENT, PRESENT, Change, Check, Store
+from sloth_runner.state.store import ABSENT, PRESENT, Change, Check, Over, Rev, Store
 from tests.services import postgres
 from tests.state.kit import BY, key_source, make_state
 
@@ -205,6 +206,31 @@ def test_a_keyring_is_neither_made_nor_changed(opened: Open) -> None:
             change()
         assert inner.get(KEYRING) == made
     assert make_state(again).get("a") == 1
+
+
+class Meanwhile(Over):
+    """At the first commit a migration has begun, and it is given up before anybody asks where to."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self.traits, self.get, self.scan, self.close = inner.traits, inner.get, inner.scan, inner.close
+        self.met = False
+
+    def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
+        if self.met:
+            return self.inner.commit(changes)
+        self.met = True
+        retire(self.inner, note())
+        try:
+            return self.inner.commit(changes)
+        finally:
+            retire(self.inner, b"", note())
+
+
+def test_a_migration_that_is_given_up_meanwhile_is_no_loss(opened: Open) -> None:
+    store = Meanwhile(opened())
+    assert Sealed(store, key_source()).begin().mode == SEALED
+    assert store.met
 
 
 def never(count: int) -> None:

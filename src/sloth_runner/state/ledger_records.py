@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import Corrupt
@@ -138,7 +138,7 @@ CALL_SIZE = 32
 """Hex digits that identify a call."""
 
 
-def stamps(target: Sequence[int] | None, source: Sequence[int] | None = None) -> str:
+def stamps(target: Stamp | None, source: Stamp | None = None) -> str:
     """Stamps as an entry keeps them."""
     one = "" if target is None else _STAMP % tuple(target)
     return f"{one};" if source is None else f"{one};{_STAMP % tuple(source)}"

@@ -1,8 +1,8 @@
 """Why: a state that was moved must not go on living in its old place: who still writes there is told where it went.
 
-A note at MOVED says where to, by whom and when, and whether that is done. Some stores refuse all commits by
+A note at MOVED says where to, by whom and when, and whether that is done. Some stores refuse all commits of state by
 themselves while it stands there (``Traits.retire``: database files and PostgreSQL, which keep it even from programs
-that know nothing of it). ``Retiring`` does it for all others: each commit asserts that there is no note.
+that know nothing of it). ``Retiring`` does it for all others: each commit of state asserts that there is no note.
 """
 
 from __future__ import annotations
@@ -98,6 +98,15 @@ def raise_if_moved(reader: Reader, conflict: Conflict) -> None:
             raise refusal(entry.value) from conflict
 
 
+def refuse(reader: Reader) -> None:
+    """Raise Moved for a store whose state has moved, or into which one is being copied."""
+    gone, arriving = left(reader), coming(reader)
+    if gone is not None:
+        raise refusal(encode(gone))
+    if arriving is not None:
+        raise unfinished(arriving)
+
+
 def unfinished(note: Note) -> Moved:
     """The error for who opens a store into which a state is being copied."""
     return Moved(
@@ -114,7 +123,7 @@ def _ways_out(note: Note) -> list[str]:
 
 
 class Retiring(Over):
-    """The store ``inner``, each of whose commits asserts that the state has not moved."""
+    """The store ``inner``, each of whose commits of state asserts that it has not moved."""
 
     def __init__(self, inner: Store) -> None:
         self.inner = inner

@@ -270,11 +270,14 @@ class Sealed(Over):
         if self._ring is None:
             self.ready()
             ring = keyring.make(self.source, self._random, None, 0)
-            try:
-                settle(self.inner, [Change(KEYRING, keyring.encode(ring, self._random), ABSENT), STAYS])
-            except Conflict as conflict:
-                raise_if_moved(self.inner, conflict)  # else another process was first
-            self._load()
+            for _ in range(TRIES):
+                try:
+                    settle(self.inner, [Change(KEYRING, keyring.encode(ring, self._random), ABSENT), STAYS])
+                except Conflict as conflict:
+                    raise_if_moved(self.inner, conflict)  # else another was first, or a migration just ended
+                self._load()
+                if self._ring is not None:
+                    break
         if self._ring is None:
             raise faults.lost()
         return self._ring

@@ -242,7 +242,7 @@ class SQLiteStore:
             raise refusal(entry.value)
 
     def _transact(self, target: str, names: list[str], changes: Sequence[Change | Check]) -> list[Rev]:
-        files = [self._files.get(name) or self._file(name) for name in names]
+        files = [self._file(name) for name in names]
         begun: list[apsw.Connection] = []
         committing = False
         try:
