@@ -70,7 +70,7 @@ def test_what_s3_refuses_was_not_done(
     proxied: tuple[S3Proxy, str], status: int, code: str, text: str
 ) -> None:
     proxy, url = proxied
-    store = another(url, timeout=1.0)
+    store = another(url, timeout=3.0)
     store.commit([Change(key("a"), b"1")])
     for method, work in (
         ("PUT", lambda: store.commit([Change(key("a"), b"2")])),
@@ -80,7 +80,7 @@ def test_what_s3_refuses_was_not_done(
         began = time.monotonic()
         with pytest.raises(StoreDown, match=text):
             work()
-        assert time.monotonic() - began < 8, "it was tried again"
+        assert time.monotonic() - began < 6.0
     proxy.rule = lambda request, forward: forward(request)
     entry = store.get(key("a"))
     assert entry is not None
@@ -259,7 +259,7 @@ def test_a_request_that_hangs_holds_up_nobody_else(proxied: tuple[S3Proxy, str])
     began = time.monotonic()
     another_handle = S3Store(store.replica, 60.0)
     another_handle.commit([Change(key("c"), b"1")])
-    assert time.monotonic() - began < 20, "it waited for the other"
+    assert time.monotonic() - began < 4.0
     release.set()
     stuck.join()
     assert [entry.key for entry in store.scan()] == [key("a"), key("b"), key("c")]
@@ -274,7 +274,7 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     for work in (lambda: store.get(key("a")), lambda: store.commit([Change(key("a"), b"1")]), store.scan):
         with pytest.raises(StoreDown, match=said):
             work()
-    assert time.monotonic() - began < 9, "it waited for the time-out"
+    assert time.monotonic() - began < 5.0
 
 
 @pytest.fixture
@@ -300,7 +300,7 @@ def patiently(work: Callable[[], object]) -> None:
 
 
 def test_a_server_that_stops_and_comes_back(server: Server) -> None:
-    store = another(server.url, timeout=2.0)
+    store = another(server.url, timeout=6.0)
     patiently(lambda: store.commit([Change(key("a"), b"1")]))
     server.signal(signal.SIGSTOP)
     while Path(f"/proc/{server.pid}/stat").read_text().rpartition(") ")[2][0] != "T":
@@ -312,7 +312,7 @@ def test_a_server_that_stops_and_comes_back(server: Server) -> None:
         began = time.monotonic()
         with pytest.raises(error, match="did not answer in time"):
             work()
-        assert time.monotonic() - began < 8, "it was tried again"
+        assert time.monotonic() - began < 7.5
     server.signal(signal.SIGCONT)
     patiently(lambda: store.commit([Change(key("b"), b"1", ABSENT)]))
     server.kill()
@@ -511,7 +511,7 @@ def test_a_watch_hears_every_commit(proxied: tuple[S3Proxy, str]) -> None:
         later.start()
         began = time.monotonic()
         assert bell(20) == (key("a3"),)
-        assert time.monotonic() - began < 15, "it slept on"
+        assert time.monotonic() - began < 5
         later.join()
 
 
