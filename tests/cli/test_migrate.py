@@ -111,7 +111,7 @@ def test_what_was_moved_is_not_sealed_either(filled: Cli, url: str) -> None:
     filled.ok("state", "migrate", "--to", url, "--yes", "--no-switch")
     filled.file("sloth.toml", '[state.encryption]\nsource = "env"\nvariable = "KEY"\n')
     filled.environ["KEY"] = b64encode(bytes(32)).decode()
-    for words in (("encrypt",), ("rekey",), ("decrypt", "--yes")):
+    for words in (("encrypt",), ("rekey",), ("decrypt",)):
         refused = filled("state", *words)
         assert refused.code == 7 and "error[E-MOVED]" in refused.err, refused.shown()
     old = SQLiteStore(filled.home / "state")

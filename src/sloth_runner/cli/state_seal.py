@@ -57,7 +57,7 @@ def decrypt(shell: Shell, wait: float | None, yes: bool) -> None:
     from sloth_runner.state import reseal
 
     app = shell.app()
-    app.stores.key_source()
+    app.stores.sealed().close()  # what can't be done is refused before anybody is asked
     shell.confirm([f"this puts all of {app.stores.name} into plaintext"], "Decrypt it?", yes=yes)
     done = _work(shell, reseal.decrypt, wait)
     what = f"{text.count(done.changed, 'record')} in plaintext again; take [state.encryption] out"
