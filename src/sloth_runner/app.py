@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sloth_runner.state.state import State
     from sloth_runner.state.store import Store
     from sloth_runner.state.writer import Writer
+    from sloth_runner.transport.settling import Settling
     from sloth_runner.transports import Transports
     from sloth_runner.trust.authority import Authority
 
@@ -225,11 +226,12 @@ class App:
         """The ``values`` that configuration gives an agent: of its groups in order, then its own."""
         return self.inventory.values(agent)
 
-    def transports(self) -> Transports:
-        """The ways to machines, for one run; its user closes them."""
+    def transports(self, settling: Settling | None = None) -> Transports:
+        """The ways to machines, for one run; its user closes them. ``settling`` keeps what is to be made durable in
+        folders of this one (None: that is done at once)."""
         from sloth_runner.transports import Transports
 
-        return Transports(self)
+        return Transports(self, settling)
 
     def authority(self) -> Authority:
         """Who decides which agents are ours: a folder beside the state."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sloth_runner.transport.base import Transport
     from sloth_runner.transport.grpc import Access
     from sloth_runner.transport.remote import Remote
+    from sloth_runner.transport.settling import Settling
     from sloth_runner.transport.ssh import Jumps
     from sloth_runner.trust.authority import Authority
 
@@ -24,10 +25,12 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Transports:
-    """One transport for each agent, made when it is first needed, and the loop on which they wait."""
+    """One transport for each agent, made when it is first needed, and the loop on which they wait. ``settling``: what
+    is done in folders here is made durable when its owner says so (None: at once)."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, settling: Settling | None = None) -> None:
         self.loop = Loop()
+        self.settling = settling
         self.app = app
         self._made: dict[str, Transport] = {}
         self._jumps: Jumps | None = None
@@ -105,7 +108,8 @@ class Scheme(NamedTuple):
 def _local(transports: Transports, entry: Agent) -> Transport:
     from sloth_runner.transport.local import LocalTransport
 
-    return LocalTransport(transports.environment())
+    environ, settling = transports.environment(), transports.settling
+    return LocalTransport(environ) if settling is None else LocalTransport(environ, sync=settling.later)
 
 
 def _check_local(url: str) -> None:

@@ -62,6 +62,8 @@ class Bench:
         self.store = store or MemoryStore()
         self.state = make_state(self.store)
         self.flushes: list[int] = []
+        self.settled: list[int] = []
+        """How many commits there had been each time that folders were to be made durable."""
         self.state.writer = writer = Counted(self.state.writer, self.flushes)
 
         def make(store: Store) -> Writer:
@@ -100,6 +102,7 @@ class Bench:
             lambda: 0.001,
             deadline,
             secrets,
+            lambda: self.settled.append(len(self.flushes)),
         )
         self.results: dict[str, object] = {}
         self.more: dict[str, Wait] = {}

@@ -33,6 +33,21 @@ def test_state_calls_of_many_tasks_share_commits() -> None:
     assert bench.flushes == [64, 64]
 
 
+def test_what_was_done_here_is_durable_before_state_says_anything() -> None:
+    bench = Bench()
+
+    def body() -> Steps:
+        yield call("state.get", "n")
+        yield call("state.set", "n", 1)
+        yield call("state.exists", "n")
+        yield call("state.lock", "l")
+        yield call("state.unlock", "l")
+
+    bench.run(t=body)
+    assert bench.settled[0] == 0, "before the first commit"
+    assert len(bench.settled) == 3, "not for what only reads"
+
+
 def test_a_signal_gets_through_to_a_body_that_only_writes() -> None:
     bench = Bench()
 

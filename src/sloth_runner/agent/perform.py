@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from sloth_runner.agent.writing import Sync
     from sloth_runner.ops import Op, Result
 
 SLOW_FACTS = frozenset(("services", "mounts", "users", "groups"))
@@ -65,19 +66,21 @@ def takes_time(op: Op) -> bool:
     return False
 
 
-def perform(op: Op) -> Result:
-    """Do one operation, or a Batch in order up to the first that fails. Raises OpError; TypeError for Exec and
-    Pause."""
-    if isinstance(op, Batch):
-        return _each(op)
-    action = _ACTIONS.get(type(op))
-    if action is None:
-        raise TypeError(f"{type(op).__name__} is no operation on files")
+def perform(op: Op, sync: Sync = writing.sync_folder) -> Result:
+    """Do one operation, or a Batch in order up to the first that fails; ``sync`` makes durable what was changed in
+    folders. Raises OpError; TypeError for Exec and Pause."""
+    kind = type(op)
     try:
-        return action(op)
+        if kind in _IN_FOLDERS:
+            return _IN_FOLDERS[kind](op, sync)
+        if kind in _ACTIONS:
+            return _ACTIONS[kind](op)
     except OSError as error:
         path = error.filename if isinstance(error.filename, str) else getattr(op, "path", "")
         raise problem(error, path) from error
+    if isinstance(op, Batch):
+        return _each(op, sync)
+    raise TypeError(f"{kind.__name__} is no operation on files")
 
 
 def _gather(op: Facts) -> Result:
@@ -111,23 +114,25 @@ _ACTIONS: dict[type, Callable[[Any], Result]] = {
     List: looking.list_folder,
     WhoAmI: lambda op: looking.who_am_i(),
     Facts: _gather,
-    Write: writing.write,
-    MakeDir: writing.make_dir,
-    MakeLink: writing.make_link,
     SetAttrs: writing.set_attrs,
     SetTimes: writing.set_times,
-    Remove: removing.remove,
     Unpack: _unpack,
     Fetch: _fetch,
     Reach: _reach,
 }
+_IN_FOLDERS: dict[type, Callable[[Any, Sync], Result]] = {
+    Write: writing.write,
+    MakeDir: writing.make_dir,
+    MakeLink: writing.make_link,
+    Remove: removing.remove,
+}
 
 
-def _each(batch: Batch) -> Result:
+def _each(batch: Batch, sync: Sync) -> Result:
     results: list[Result] = []
     for op in batch.ops:
         try:
-            results.append(perform(op))
+            results.append(perform(op, sync))
         except OpError as error:
             error.results = (*results, *error.results)
             raise

@@ -13,13 +13,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sloth_runner.agent.writing import Sync
     from sloth_runner.ops import Remove
 
 DEEPEST = 400
 """Folders in folders that are followed: each holds a descriptor open, and processes commonly may have 1,024."""
 
 
-def remove(op: Remove) -> Done:
+def remove(op: Remove, sync: Sync = sync_folder) -> Done:
     """Remove what ``path`` names; ``Done(False)`` if there is nothing."""
     parent, name = split(op.path)
     try:
@@ -39,7 +40,7 @@ def remove(op: Remove) -> Done:
             removal.tree(folder, name, os.path.join(parent, name), status.st_dev, 1)
         else:
             os.rmdir(name, dir_fd=folder)
-        sync_folder(folder, op.path)
+        sync(folder, op.path)
     except FileNotFoundError:
         return Done(removal.begun)
     except OSError as error:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from sloth_runner.ops import MakeDir, MakeLink, SetAttrs, SetTimes, Write
 
+    Sync = Callable[[int, str], None]
+    """Sees to it that what was done to a path in a folder (an open descriptor) is durable, now or in time."""
+
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 NEW_FILE = 0o644
 _KEPT = ("user.", "system.posix_acl_access", "security.selinux")
@@ -42,12 +45,12 @@ def sync_folder(fd: int, path: str) -> None:
             raise problem(error, path, partial=True) from error
 
 
-def write(op: Write) -> Done:
+def write(op: Write, sync: Sync = sync_folder) -> Done:
     """Put the content there."""
-    return replace(op, lambda fd: write_all(fd, op.content))
+    return replace(op, lambda fd: write_all(fd, op.content), sync)
 
 
-def replace(op: Write, fill: Callable[[int], None]) -> Done:
+def replace(op: Write, fill: Callable[[int], None], sync: Sync = sync_folder) -> Done:
     """Have ``fill`` write the content into a temporary file beside ``path`` and rename it; nothing is left behind
     by a failure."""
     uid, gid = ids(op.path, op.owner, op.group)
@@ -78,7 +81,7 @@ def replace(op: Write, fill: Callable[[int], None]) -> Done:
             if temporary is not None:
                 os.unlink(temporary, dir_fd=folder)
             raise
-        sync_folder(folder, op.path)
+        sync(folder, op.path)
     finally:
         os.close(folder)
     return Done(True)
@@ -174,7 +177,7 @@ def _fill(fd: int, fill: Callable[[int], None], mode: int) -> None:
     os.fsync(fd)
 
 
-def make_dir(op: MakeDir) -> Done:
+def make_dir(op: MakeDir, sync: Sync = sync_folder) -> Done:
     """Make one folder. It opens to others only once it belongs to whom it should."""
     uid, gid = ids(op.path, op.owner, op.group)
     parent, name = split(op.path)
@@ -196,13 +199,13 @@ def make_dir(op: MakeDir) -> Done:
         except BaseException:
             os.rmdir(name, dir_fd=folder)
             raise
-        sync_folder(folder, op.path)
+        sync(folder, op.path)
     finally:
         os.close(folder)
     return Done(True)
 
 
-def make_link(op: MakeLink) -> Done:
+def make_link(op: MakeLink, sync: Sync = sync_folder) -> Done:
     """Make a link beside ``path`` and rename it, so that there is always either the old thing or the new."""
     uid, gid = ids(op.path, op.owner, op.group)
     parent, name = split(op.path)
@@ -219,7 +222,7 @@ def make_link(op: MakeLink) -> Done:
         except BaseException:
             os.unlink(temporary, dir_fd=folder)
             raise
-        sync_folder(folder, op.path)
+        sync(folder, op.path)
     finally:
         os.close(folder)
     return Done(True)

@@ -25,13 +25,17 @@ if TYPE_CHECKING:
     from sloth_runner.state.store import Store
 
 TRIES = 10
+_READING = frozenset(
+    {"state.get", "state.exists", "state.list", "state.keys", "state.history", "state.stats"}
+)
 _WATCHING = frozenset({"watch_enter", "watch_next", "watch_leave"})
 _IN_TRANSACTION = frozenset({"state.txn_end", "engine.deadline", "engine.end_attempt", "state.lock_exit"})
 
 
 class Calls:
     """Answers the calls of one run's bodies. ``known_agent`` raises AgentUnknown for a name that neither settings nor
-    the store know. Unless ``sleeps``, sleeping takes no time (in check mode)."""
+    the store know. ``settle`` makes durable what was done on this machine: what state says may rely on it. Unless
+    ``sleeps``, sleeping takes no time (in check mode)."""
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class Calls:
         jitter: Callable[[], float],
         deadline: float | None,
         secrets: Secrets,
+        settle: Callable[[], None],
         *,
         sleeps: bool = True,
     ) -> None:
@@ -50,6 +55,7 @@ class Calls:
         self._locker = locker
         self._modules = modules
         self._secrets = secrets
+        self._settle = settle
         self._facts = FactsCalls(modules.world.transport)
         self._known_agent = known_agent
         self._known: set[str] = set()
@@ -66,40 +72,33 @@ class Calls:
             "lock_exit": locker.leave,
         }
         self._watcher = watcher
+        self._own: dict[str, Callable[[Context, Call], object]] = {
+            "sleep": self._sleep,
+            "secret": self._secret,
+            "parallel": self._parallel,
+            "facts": self._facts.call,
+            "engine.deadline": self._set_deadline,
+            "engine.begin": lambda context, call: modules.begin(context),
+            "engine.end_attempt": lambda context, call: locker.end(context),
+            "engine.unknown": _unknown,
+            "engine.test": modules.test,
+        }
 
     def serve(self, strand: Strand, call: Call) -> object:
         """Answer one call: a value, or a reply that the pump waits for. Raises the call's error."""
         context: Context = strand.context
         name = call.name
         if name.startswith("state."):
+            if name not in _READING:
+                self._settle()
             return self._serve_state(context, strand, name[6:], call)
         if context.transaction is not None and name not in _IN_TRANSACTION:
             raise TaskFailed(
                 f"{name} can't be used inside state.transaction: it holds only state calls and pure Lua",
                 next=["do it before or after; the transaction may run more than once"],
             )
-        if name == "sleep":
-            return self._sleep(call)
-        if name == "secret":
-            here = self._modules.world.transport(LOCAL)
-            return Wait(lambda: self._secrets.run(call, here), gentle=True)
-        if name == "parallel":
-            return self._parallel(context, call)
-        if name == "facts":
-            return self._facts.call(context, call)
-        if name == "engine.deadline":
-            return self._set_deadline(context, call)
-        if name == "engine.begin":
-            return self._modules.begin(context)
-        if name == "engine.end_attempt":
-            return self._locker.end(context)
-        if name == "engine.unknown":
-            field, when = arg.take(name, call.args, 1, 2)
-            what = "not all fields of its result are" if field == "*" else f"its {field} is not"
-            raise Unpredictable(f"{what} known before {when or 'the command has run'}")
-        if name == "engine.test":
-            return self._modules.test(context, call)
-        return self._modules.call(context, strand, call)
+        own = self._own.get(name)
+        return self._modules.call(context, strand, call) if own is None else own(context, call)
 
     def _serve_state(self, context: Context, strand: Strand, name: str, call: Call) -> object:
         selector, *args = call.args
@@ -167,7 +166,11 @@ class Calls:
 
         return Wait(wait)
 
-    def _sleep(self, call: Call) -> object:
+    def _secret(self, context: Context, call: Call) -> object:
+        here = self._modules.world.transport(LOCAL)
+        return Wait(lambda: self._secrets.run(call, here), gentle=True)
+
+    def _sleep(self, context: Context, call: Call) -> object:
         (value,) = arg.take("sleep", call.args, 1, 1)
         try:
             from sloth_runner.durations import seconds
@@ -207,3 +210,10 @@ class Calls:
             return Deadline(None)
         name = context.task.name if context.task else "run"
         return Deadline(at, TimedOut(f"task {name!r} took longer than its timeout of {length:g} s"))
+
+
+def _unknown(context: Context, call: Call) -> object:
+    """A plan needs what can't be known before something has been done."""
+    field, when = arg.take("engine.unknown", call.args, 1, 2)
+    what = "not all fields of its result are" if field == "*" else f"its {field} is not"
+    raise Unpredictable(f"{what} known before {when or 'the command has run'}")

@@ -15,7 +15,7 @@ from sloth_runner.engine.context import Context
 from sloth_runner.engine.lines import Line, ledger_line
 from sloth_runner.engine.module_calls import ModuleCalls, World
 from sloth_runner.engine.pump import Pump, Strand
-from sloth_runner.errors import Lost
+from sloth_runner.errors import Lost, TaskFailed
 from sloth_runner.model import By, Call, Site
 from sloth_runner.ops import OpError
 from sloth_runner.plain import NamedTuple
@@ -23,6 +23,7 @@ from sloth_runner.state.batch import Fence
 from sloth_runner.state.layout import LOCAL
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.state import State
+from sloth_runner.transport.settling import Settling
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
@@ -67,7 +68,8 @@ class Bench:
         self._layers = layers if any(layers.values()) else {}
         self._whose_values = ""
         before = self._use_values if self._layers else None
-        self._transports = app.transports()
+        self._settling = Settling()
+        self._transports = app.transports(self._settling)
         loop = self._transports.loop
         self.pump = Pump(self._serve, basis.desk, basis.settle, before=before, loop=loop)
         self.locker = basis.make_locker(self.pump)
@@ -101,6 +103,17 @@ class Bench:
         if found is None:
             found = self.lines[agent] = ledger_line(self.basis.desk, self.ledger(agent), self.basis.broke)
         return found
+
+    def settle(self) -> None:
+        """Make durable what was done in folders here. Raises TaskFailed."""
+        try:
+            self._settling.settle()
+        except OpError as error:
+            raise TaskFailed(
+                f"what was just done in the folder of {error.path} may be lost with the power: {error.reason}",
+                system=error.reason,
+                next=["check the file system (dmesg says more), then run again: it looks at what is there"],
+            ) from error
 
     def look_again(self) -> None:
         """At the end: make the looks of the next run cheaper."""
@@ -189,7 +202,7 @@ class Bench:
         calls = ModuleCalls(world)
         return Calls(
             lambda: self.pump, self.locker, self._get_watcher, calls, self._known_agent, app.jitter, self.deadline,
-            loading.secrets, sleeps=not self.basis.rehearse,
+            loading.secrets, self.settle, sleeps=not self.basis.rehearse,
         )  # fmt: skip
 
     def _get_watcher(self) -> Watcher:

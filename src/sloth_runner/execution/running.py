@@ -19,7 +19,7 @@ from sloth_runner.engine.run import Rules, Runner, exit_code, run_hook
 from sloth_runner.engine.signals import Signals
 from sloth_runner.engine.stacks import choose_stack
 from sloth_runner.engine.store_desk import StoreDesk, is_outage
-from sloth_runner.errors import Interrupted, SlothError, StoreDown, UsageError
+from sloth_runner.errors import Interrupted, SlothError, StoreDown, TaskFailed, UsageError
 from sloth_runner.execution.bench import Basis, Bench
 from sloth_runner.execution.handlers import Handlers
 from sloth_runner.execution.loading import Loading
@@ -187,9 +187,17 @@ class Execution:
 
     def _settle(self) -> None:
         if self.broken is None:
+            self._settle_folders()
+        if self.broken is None:
             for line in self.bench.lines.values():
                 line.push()
             self.records.push()
+
+    def _settle_folders(self) -> None:
+        try:
+            self.bench.settle()
+        except TaskFailed as error:
+            self._broke(error)
 
     def _broke(self, error: SlothError) -> None:
         """The account of this run can't be kept any more: it comes to its end."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sloth_runner.agent.perform import perform, takes_time
 from sloth_runner.agent.starting import as_bytes, base_environment, no_option, not_started, ran
+from sloth_runner.agent.writing import sync_folder
 from sloth_runner.ops import (
     FOLDER,
     Batch,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from sloth_runner.agent.identity import Spawn
+    from sloth_runner.agent.writing import Sync
     from sloth_runner.model import Sink
     from sloth_runner.ops import Op, Result
     from sloth_runner.transport.process import Watch
@@ -36,19 +38,28 @@ class LocalTransport:
     """The way to this machine. Programs get PATH, HOME and LANG of ``environ``, no more.
 
     ``grace``: seconds between TERM and KILL when a program is stopped. ``linger``: seconds that output is
-    still waited for after a program has ended, while something that it started holds it.
+    still waited for after a program has ended, while something that it started holds it. ``sync`` makes durable what
+    was done in a folder.
     """
 
     is_local = True
 
-    def __init__(self, environ: Mapping[str, str], *, grace: float = 5.0, linger: float = 0.5) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        grace: float = 5.0,
+        linger: float = 0.5,
+        sync: Sync = sync_folder,
+    ) -> None:
         self._base = base_environment(environ)
         self._grace = grace
         self._linger = linger
+        self._sync = sync
 
     def at_once(self, op: Op) -> Result | None:
         """Every file operation but on a large file. Raises OpError."""
-        return None if takes_time(op) else perform(op)
+        return None if takes_time(op) else perform(op, self._sync)
 
     async def do(self, op: Op, on_output: Sink = discard) -> Result:
         """Any operation. Raises OpError, and TimedOut for a program that took too long and was stopped."""
@@ -68,10 +79,10 @@ class LocalTransport:
                     raise
             return tuple(results)
         if not takes_time(op):
-            return perform(op)
+            return perform(op, self._sync)
         import asyncio
 
-        return await asyncio.to_thread(perform, op)
+        return await asyncio.to_thread(perform, op, self._sync)
 
     async def ready(self) -> None:
         """It always is."""

@@ -1,0 +1,131 @@
+"""Why: many files of one folder cost one look at the disk for it, and still none is told of before it is durable."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from sloth_runner.ops import Batch, MakeDir, MakeLink, OpError, Remove, Write
+from sloth_runner.transport.local import LocalTransport
+from sloth_runner.transport.settling import MOST, Settling
+
+Place = tuple[int, int]
+
+
+@contextmanager
+def synced() -> Iterator[list[Place]]:
+    """The folders that are made durable meanwhile."""
+    found: list[Place] = []
+
+    def hook(frame: FrameType, event: str, arg: Any) -> None:
+        if event == "c_call" and arg is os.fsync and frame.f_code.co_name == "sync_folder":
+            found.append(place(os.fstat(frame.f_locals["fd"])))
+
+    before = sys.getprofile()
+    sys.setprofile(hook)
+    try:
+        yield found
+    finally:
+        sys.setprofile(before)
+
+
+def place(status: os.stat_result) -> Place:
+    return status.st_dev, status.st_ino
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def make(folder: Path, settling: Settling | None) -> None:
+    """What files, folders and links are made and removed in one folder."""
+    transport = LocalTransport({}) if settling is None else LocalTransport({}, sync=settling.later)
+    for op in (
+        Batch((Write(str(folder / "a"), b"1", 0o644), Write(str(folder / "a"), b"2", 0o644))),
+        MakeDir(str(folder / "sub"), 0o755),
+        MakeLink(str(folder / "link"), "a"),
+        Remove(str(folder / "a"), recursive=False),
+    ):
+        assert transport.at_once(op) is not None
+
+
+def test_a_folder_is_made_durable_once_for_all_that_was_done_in_it(tmp_path: Path) -> None:
+    settling, here = Settling(), place(tmp_path.stat())
+    with synced() as found:
+        make(tmp_path, settling)
+        assert found == []
+        settling.settle()
+        assert found == [here]
+        settling.settle()
+        assert found == [here]
+
+
+def test_who_does_not_settle_has_each_made_durable_at_once(tmp_path: Path) -> None:
+    with synced() as found:
+        make(tmp_path, None)
+    assert found == [place(tmp_path.stat())] * 5
+
+
+def test_the_folder_that_was_written_into_is_meant_whatever_its_name_means_by_then(tmp_path: Path) -> None:
+    settling = Settling()
+    first, second = tmp_path / "1", tmp_path / "2"
+    for folder in (first, second):
+        folder.mkdir()
+    name = tmp_path / "current"
+    name.symlink_to("1")
+    transport = LocalTransport({}, sync=settling.later)
+    transport.at_once(Write(str(name / "f"), b"x", 0o644))
+    name.unlink()
+    name.symlink_to("2")
+    transport.at_once(Write(str(name / "f"), b"x", 0o644))
+    with synced() as found:
+        settling.settle()
+    assert sorted(found) == sorted(place(folder.stat()) for folder in (first, second))
+
+
+def test_folders_that_wait_are_bounded_and_given_back(tmp_path: Path) -> None:
+    settling, before = Settling(), descriptors()
+    transport = LocalTransport({}, sync=settling.later)
+    with synced() as found:
+        for number in range(MOST + 5):
+            (tmp_path / str(number)).mkdir()
+            transport.at_once(Write(str(tmp_path / str(number) / "f"), b"x", 0o644))
+        assert len(found) == 5
+        assert descriptors() == before + MOST
+        settling.settle()
+        assert len(set(found)) == MOST + 5
+    assert descriptors() == before
+
+
+def test_a_folder_that_has_gone_meanwhile_needs_nothing(tmp_path: Path) -> None:
+    settling = Settling()
+    transport = LocalTransport({}, sync=settling.later)
+    (tmp_path / "sub").mkdir()
+    transport.at_once(Write(str(tmp_path / "sub" / "f"), b"x", 0o644))
+    transport.at_once(Remove(str(tmp_path / "sub"), recursive=True))
+    settling.settle()
+    assert not (tmp_path / "sub").exists()
+
+
+def test_what_can_not_be_made_durable_is_told_once_and_given_back(tmp_path: Path) -> None:
+    settling, before = Settling(), descriptors()
+    reader, writer = os.pipe()
+    os.close(writer)
+    settling.later(reader, "/x")  # a pipe: the system knows no way, as on some file systems
+    settling.settle()
+    os.close(reader)
+    closed = os.open(tmp_path, os.O_RDONLY | os.O_PATH)
+    settling.later(closed, str(tmp_path / "f"))  # EBADF
+    os.close(closed)
+    with pytest.raises(OpError) as caught:
+        settling.settle()
+    assert caught.value.partial
+    settling.settle()
+    assert descriptors() == before
