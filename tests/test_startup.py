@@ -12,7 +12,7 @@ import pytest
 HEAVY = {
     "asyncio", "click", "concurrent.futures", "cryptography", "dataclasses", "email", "hashlib", "http",
     "importlib.metadata", "jinja2", "logging", "lupa", "rich", "socket", "sqlite3", "ssl", "subprocess", "tempfile",
-    "tomllib", "yaml",
+    "tomllib", "typing", "yaml",
 }  # fmt: skip
 SCRIPT = """
 import sys
@@ -60,7 +60,7 @@ def home(tmp_path: Path) -> Path:
     ids=" ".join,
 )
 def test_what_reading_loads(home: Path, argv: tuple[str, ...]) -> None:
-    allowed = {"click"} if argv[0].startswith("-") else set()
+    allowed = {"click", "typing"} if argv[0].startswith("-") else set()
     assert not _loaded(home, *argv) & (HEAVY - allowed)
 
 
@@ -76,7 +76,7 @@ def test_a_sealed_state_costs_its_cipher_alone(home: Path, monkeypatch: pytest.M
     monkeypatch.setenv("KEY", "ab" * 32)
     _loaded(home, "state", "encrypt")
     loaded = _loaded(home, "state", "get", "deployment:version")
-    assert loaded & HEAVY == {"cryptography", "hashlib"}
+    assert loaded & HEAVY == {"cryptography", "hashlib", "typing"}
     assert not {"sloth_runner.state.kms", "sloth_runner.state.reseal"} & loaded
 
 
@@ -116,4 +116,15 @@ end })
 def test_a_run_without_waits_loads_no_event_loop(home: Path) -> None:
     file = home / "local.sloth"
     file.write_text(f"local folder = [[{home}]]\n{LOCAL}")
-    assert not {"asyncio", "click"} & _loaded(home, "run", str(file), "--quiet")
+    assert not {"asyncio", "click", "typing"} & _loaded(home, "run", str(file), "--quiet")
+
+
+def test_a_run_that_finds_all_as_it_was_loads_no_openssl(home: Path) -> None:
+    file = home / "again.sloth"
+    writes = "".join(
+        f'  file.write({{dest = [[{home / str(number)}]], content = "x"}})\n' for number in range(20)
+    )
+    file.write_text(f'task({{name = "t", run = function()\n{writes}end}})')
+    for _ in range(3):
+        loaded = _loaded(home, "run", str(file), "--quiet")
+    assert not HEAVY - {"lupa"} & loaded

@@ -8,9 +8,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sloth_runner.errors import BadConfig
+from sloth_runner.plain import Any
 
 HEAD = "# Agents; see docs/agents.md. `sloth-runner agent add` and `remove` change this file.\n"
 

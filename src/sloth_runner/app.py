@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner import processes
 from sloth_runner.config import Settings, load_settings
 from sloth_runner.errors import AgentUnknown
 from sloth_runner.model import By
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.layout import LOCAL, SEP, SHARED, STORE, check_agent_name, namespace_of
 from sloth_runner.stores import PATIENCE, Stores
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.config_fields import (
     AGENT_SECTIONS,
@@ -22,7 +21,7 @@ from sloth_runner.config_fields import (
 from sloth_runner.config_file import DEFAULT, ConfigFile, Origin, read_config
 from sloth_runner.errors import BadConfig
 from sloth_runner.names import did_you_mean
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.config_encryption import Encryption

@@ -5,11 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
 
 from sloth_runner.config_file import Origin
 from sloth_runner.names import did_you_mean
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, Final, NamedTuple
 
 SECTION: Final = "state.encryption"
 SOURCES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sloth_runner.errors import BadConfig, FileMissing
 from sloth_runner.names import did_you_mean
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, NamedTuple
 
 _AT = r"\(at line (\d+), column (\d+)\)"
 _HEADER = r"\s*\[\[?([^\]]+)\]"

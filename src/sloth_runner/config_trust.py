@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Final
 
 from sloth_runner.config_file import Origin
 from sloth_runner.errors import BadConfig
+from sloth_runner.plain import Final
 
 NAME: Final = "trusted.json"
 HOME_FILE: Final = "config.toml"

@@ -12,12 +12,11 @@ import stat
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sloth_runner import processes
 from sloth_runner.errors import SlothError
 from sloth_runner.moments import iso
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state import locks, tags
 from sloth_runner.state.layout import HEAD, META, STORE, place, prefix_of, store_key
 from sloth_runner.state.record import decode_record

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sloth_runner.config_fields import Agent
 from sloth_runner.config_file import Origin
 from sloth_runner.errors import AgentUnknown, BadConfig
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.layout import LOCAL, check_agent_name
 from sloth_runner.transports import check_agent, check_url
 from sloth_runner.values import merge

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sloth_runner.config_fields import Agent, Group, parse_agent, parse_group
 from sloth_runner.config_file import Origin
 from sloth_runner.config_trust import is_trusted
 from sloth_runner.errors import BadConfig
+from sloth_runner.plain import TYPE_CHECKING, Any, TypeAlias
 from sloth_runner.state.layout import check_agent_name
 
 if TYPE_CHECKING:

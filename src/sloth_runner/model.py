@@ -6,9 +6,8 @@ NamedTuples rather than dataclasses: defining them costs a tenth, and start-up i
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from typing import TypeAlias
 
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import NamedTuple, TypeAlias
 
 Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | Pairs"
 """What state can hold. A Lua string is a ``str``; bytes that are not UTF-8 stand in it as lone surrogates

@@ -1,9 +1,10 @@
-"""Why: start-up is a feature, and a hundred named tuples of the standard library's are a fifth of a small run's time:
-typing's compiles the text of every annotation, and that of collections compiles a function for every class.
+"""Why: start-up is a feature. To load ``typing`` is a tenth of what a short command takes, and nothing here needs it
+while it runs: annotations are never looked at. And a hundred named tuples of the standard library's are a fifth of a
+small run's time: typing's compiles the text of every annotation, and that of collections a function for every class.
 
-``NamedTuple`` here is typing's to a type checker, and makes classes that do the same; ``__new__`` is compiled once
-for each number of fields, and gets its parameters' names from the class. Standard library only, as all that is sent
-to bare machines; and none of that imports ``typing``, which would be a tenth of the time an agent takes to start.
+To a type checker all names here are typing's. ``NamedTuple`` makes classes that do the same as typing's; ``__new__``
+is compiled once for each number of fields, and gets its parameters' names from the class. What else there is only
+keeps definitions from failing. Standard library only, as all that is sent to bare machines.
 """
 
 from __future__ import annotations
@@ -12,8 +13,39 @@ from types import FunctionType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NamedTuple
+    from typing import (
+        IO,
+        Any,
+        Final,
+        NamedTuple,
+        NoReturn,
+        Protocol,
+        TextIO,
+        TypeAlias,
+        TypeVar,
+        cast,
+        overload,
+    )
 else:
+    IO = Any = Final = NoReturn = TextIO = TypeAlias = object
+
+    class Protocol:
+        """What a class has to have; never asked for at run time."""
+
+        __slots__ = ()
+
+    def TypeVar(name, **_):  # noqa: N802 - typing's name
+        """A name that stands for a type."""
+        return name
+
+    def cast(_, value):
+        """The value."""
+        return value
+
+    def overload(function):
+        """One of several signatures; the last definition is the function."""
+        return function
+
     try:
         from _collections import _tuplegetter
     except ImportError:  # another Python than CPython
@@ -80,4 +112,17 @@ else:
 
     NamedTuple = type.__new__(_Maker, "NamedTuple", (), {})
 
-__all__ = ["NamedTuple"]
+__all__ = [
+    "IO",
+    "TYPE_CHECKING",
+    "Any",
+    "Final",
+    "NamedTuple",
+    "NoReturn",
+    "Protocol",
+    "TextIO",
+    "TypeAlias",
+    "TypeVar",
+    "cast",
+    "overload",
+]

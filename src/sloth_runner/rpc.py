@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final
+
+from sloth_runner.plain import Any, Final
 
 _TOLD: Final = {
     # Errors say what its log would, on standard error.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NoReturn
+from sloth_runner.plain import Final, NoReturn
 
 DOTS: Final = "••••"
 

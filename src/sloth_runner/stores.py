@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import BadConfig
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.layout import ARRIVING, KEYRING, META, MOVED, STORE, prefix_of
 
 if TYPE_CHECKING:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
 
 from sloth_runner.config_fields import Agent
 from sloth_runner.errors import BadConfig, Missing, Unreachable
 from sloth_runner.names import did_you_mean
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple, cast
 from sloth_runner.transport.loop import Loop
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from sloth_runner.errors import BadValues, FileMissing, UsageError
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import Any
 
 Table = dict[str, Any]
 

@@ -92,7 +92,7 @@ def _told(cli: Cli, *, tty: bool = False, aside: bool = False, **options: bool) 
         Stream(), Stream() if aside else stream, stream if aside else Stream(), cli.environ, cli.work, lambda: NOW,
         lambda: "0" * 32, lambda seconds: None, lambda: 80, tty, tty, tty,
     )  # fmt: skip
-    shell = Shell(world, "table", "sloth-runner run web.sloth --set 'a=b c'")
+    shell = Shell(world, "table", ["sloth-runner", "run", "web.sloth", "--set", "a=b c"])
     chosen = {"quiet": False, "verbose": False, "diffs": False, **options}
     progress = Progress(shell, aside=aside, **chosen)
     try:

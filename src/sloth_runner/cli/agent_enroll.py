@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from sloth_runner.cli.base import output_option
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.words import argument, command, option
 from sloth_runner.errors import SlothError, UsageError
+from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sloth_runner.daemon.enrolling import Asked

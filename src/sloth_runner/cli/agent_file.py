@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from sloth_runner.cli.agent import complete_agents
 from sloth_runner.cli.base import output_option, yes_option
@@ -11,6 +10,7 @@ from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.words import argument, command, option
 from sloth_runner.errors import AgentUnknown, Duplicate, UsageError
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import Any
 
 
 @command("show")

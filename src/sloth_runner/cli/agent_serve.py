@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sloth_runner.cli.base import output_option
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.words import PATH, argument, command, option
 from sloth_runner.errors import BadConfig, UsageError
+from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sloth_runner.daemon.holding import Keeper

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
 
 from sloth_runner.cli.world import World
 from sloth_runner.errors import BadConfig, Declined
+from sloth_runner.plain import TextIO
 
 
 def ask_secret(world: World, question: str, twice: bool) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
 
 from sloth_runner.cli.shell import Shell, Where
 from sloth_runner.cli.words import Kind, choice, option
 from sloth_runner.errors import UsageError
+from sloth_runner.plain import Any, Final, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 MODES = ("table", "json", "jsonl", "plain")

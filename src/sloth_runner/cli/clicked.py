@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -17,6 +16,7 @@ from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.table import NAME, ROOT
 from sloth_runner.errors import SlothError, UsageError
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.cli.table import Entries

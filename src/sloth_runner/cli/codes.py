@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from sloth_runner.plain import Final
 
 Entry = tuple[str, str, str, tuple[str, ...]]
 

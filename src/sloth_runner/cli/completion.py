@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from click.core import Command
 from click.shell_completion import ShellComplete, get_completion_class, split_arg_string
 
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.table import NAME
 from sloth_runner.cli.words import argument, choice, command
+from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sloth_runner.cli.clicked import LazyGroup

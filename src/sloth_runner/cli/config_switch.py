@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sloth_runner.config import HOME_FILE, PREFIX
 from sloth_runner.errors import SlothError
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.config import Settings

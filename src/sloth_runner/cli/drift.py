@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from sloth_runner.cli.base import complete_agent, output_option
 from sloth_runner.cli.plan import CHANGES
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.text import count, pictures, styled
 from sloth_runner.cli.words import argument, command, option
+from sloth_runner.plain import Any
 
 Document = Mapping[str, Any]
 

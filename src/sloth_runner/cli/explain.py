@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sloth_runner.cli.base import output_option
 from sloth_runner.cli.codes import CODES
@@ -13,6 +12,7 @@ from sloth_runner.cli.text import styled
 from sloth_runner.cli.words import argument, command
 from sloth_runner.errors import UsageError
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import Any
 
 
 def _complete(shell: Shell, given: Mapping[str, Any]) -> Sequence[str]:

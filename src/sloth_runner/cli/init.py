@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Final
 
 from sloth_runner.cli.base import output_option
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.types import FOLDER, write_files
 from sloth_runner.cli.words import PATH, argument, command
 from sloth_runner.errors import FileMissing, UsageError
+from sloth_runner.plain import Final
 
 FILES: Final = {
     "sloth.toml": "sloth.toml",

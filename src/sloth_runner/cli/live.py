@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TextIO
 
 from sloth_runner.cli.text import clip
+from sloth_runner.plain import TextIO
 
 TICK = 0.2
 """Seconds between two drawings when nothing happens: the elapsed time goes on."""

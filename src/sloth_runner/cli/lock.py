@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner import documents
 from sloth_runner.cli import text
 from sloth_runner.cli.base import DURATION, output_option, where_options, yes_option
@@ -11,6 +9,7 @@ from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.words import argument, command, option
 from sloth_runner.documents import locks as told
 from sloth_runner.errors import UsageError
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state import locks
 
 if TYPE_CHECKING:

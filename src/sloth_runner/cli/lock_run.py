@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner import documents
 from sloth_runner.cli import text
 from sloth_runner.cli.shell import Shell
 from sloth_runner.engine.holding import PATIENCE, Holding, Renewer
 from sloth_runner.errors import LockHeld, LockLost, SlothError, UsageError
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state import locks
 
 if TYPE_CHECKING:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
 
 from sloth_runner.cli import words
 from sloth_runner.cli.base import MODES
@@ -14,6 +12,7 @@ from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.table import NAME, ROOT
 from sloth_runner.cli.world import World, system_world
 from sloth_runner.errors import OutputLost, SlothError
+from sloth_runner.plain import Any, TextIO
 
 BROKEN_PIPE = 141
 """128 and SIGPIPE: whoever read our output has gone."""
@@ -23,7 +22,7 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
     """Run one command line; returns its exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
     world = world or system_world()
-    shell = Shell(world, _wanted_mode(args), shlex.join([NAME, *args]))
+    shell = Shell(world, _wanted_mode(args), [NAME, *args])
     try:
         try:
             code = _invoke(shell, args)

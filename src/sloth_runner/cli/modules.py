@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.cli.base import output_option
 from sloth_runner.cli.shell import Shell
@@ -12,6 +11,7 @@ from sloth_runner.cli.text import styled
 from sloth_runner.cli.words import argument, command
 from sloth_runner.errors import UsageError
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.reference.entries import Entry, Field

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.cli.base import DURATION, output_option
 from sloth_runner.cli.files import file_and_stack, file_options, run_options, selection_options
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.words import PATH, argument, choice, command, option
 from sloth_runner.errors import UsageError
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.execution.loading import RunOptions

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from sloth_runner.cli import problems
 from sloth_runner.cli.progress import diff_line, head, output_lines
 from sloth_runner.cli.text import count, pictures, styled
+from sloth_runner.plain import Any
 
 Document = Mapping[str, Any]
 MARKS = {

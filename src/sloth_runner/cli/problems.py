@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from sloth_runner.cli.text import clip, pictures, styled, width
 from sloth_runner.errors import (
@@ -16,6 +15,7 @@ from sloth_runner.errors import (
     UsageError,
 )
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import Any
 
 
 def exit_code(error: SlothError, *, running: bool = False) -> int:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from sloth_runner.cli import problems
 from sloth_runner.cli.live import Live
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.text import count, pictures, styled, took
 from sloth_runner.durations import human
 from sloth_runner.model import Event
+from sloth_runner.plain import Any
 
 Document = Mapping[str, Any]
 _MARKS = {
@@ -74,7 +73,7 @@ class Progress:
             self._live = None
 
     def finish(self, document: Document, resume: str) -> None:
-        """The end of the account: failures together, how to go on (``resume``), the summary last."""
+        """The end of the account: failures together, how to go on (``resume``; "": no need), the summary last."""
         self.close()
         for line in traffic_lines(document, self._color) if self._verbose else ():
             self._line(line)
@@ -185,17 +184,23 @@ def ending(document: Document, resume: str, columns: int, color: bool) -> list[s
                 "",
                 f"{head(task['agent'], task['name'], color)} {styled(task['status'], 'red', color)}",
             ]
-            lines += problems.lines({**task["error"], "target": None}, columns, color)
+            lines += _problem({**task["error"], "target": None}, columns, color)
     lost = document.get("lost")
     if lost:
-        lines += ["", *problems.lines(lost["error"], columns, color)]
+        lines += ["", *_problem(lost["error"], columns, color)]
         if lost["locks"]:
             lines.append(f"  locks that end by themselves: {pictures(', '.join(lost['locks']))}")
-    if document["status"] != "ok" and resume:
+    if resume:
         lines += ["", f"to go on where it stopped: {resume}"]
     if lines:
         lines.append("")
     return [*lines, styled(summary(document), "bold", color)]
+
+
+def _problem(error: Document, columns: int, color: bool) -> list[str]:
+    from sloth_runner.cli import problems
+
+    return problems.lines(error, columns, color)
 
 
 def traffic_lines(document: Document, color: bool) -> list[str]:

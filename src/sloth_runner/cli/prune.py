@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.cli import problems
 from sloth_runner.cli.base import COUNT, DURATION, output_option, yes_option
@@ -14,6 +13,7 @@ from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.text import pictures, styled
 from sloth_runner.cli.words import PATH, argument, command, option
 from sloth_runner.errors import Declined, SlothError
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.execution.pruning import Pruning, Verdict

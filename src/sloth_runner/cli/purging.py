@@ -6,10 +6,9 @@ Locks' fences, runs, what modules remember and the record of reveals are other k
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner.documents.keys import flags
 from sloth_runner.errors import Conflict, TooLarge, UsageError
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state import tags
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, place, prefix_of, revisions_of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from sloth_runner.cli.base import output_option, where_options, yes_option
 from sloth_runner.cli.shell import Shell, Where, one_namespace
@@ -12,6 +11,7 @@ from sloth_runner.cli.text import count
 from sloth_runner.cli.words import argument, command
 from sloth_runner.documents import resources as told
 from sloth_runner.errors import UsageError
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.layout import LOCAL, SHARED
 
 if TYPE_CHECKING:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.cli.base import DURATION, number, output_option
 from sloth_runner.cli.files import (
@@ -18,6 +16,7 @@ from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.text import count
 from sloth_runner.cli.words import PATH, argument, command, option
 from sloth_runner.errors import UsageError
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.execution.loading import RunOptions
@@ -109,7 +108,8 @@ def _run(shell: Shell, options: RunOptions, *, diffs: bool, verbose: bool, quiet
     if shell.mode == "json":
         shell.document("run", {"store": shell.app().stores.name, **document})
     if not lines:
-        progress.finish(document, _resume_line(shell, str(document["run"])))
+        resume = "" if document["status"] == "ok" else _resume_line(shell, str(document["run"]))
+        progress.finish(document, resume)
     return int(document["exit_code"])
 
 
@@ -135,9 +135,11 @@ def _event_line(shell: Shell, event: Event) -> None:
 
 def _resume_line(shell: Shell, run_id: str) -> str:
     """The command as it was typed, resuming this run."""
+    import shlex
+
     words: list[str] = []
     skip = False
-    for word in shlex.split(shell.line):
+    for word in shell.words:
         if skip or word.startswith("--resume="):
             skip = False
         elif word == "--resume":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sloth_runner.cli import progress, text
 from sloth_runner.cli.base import COUNT, output_option
 from sloth_runner.cli.shell import Document, Shell
@@ -11,6 +9,7 @@ from sloth_runner.cli.words import argument, command, option
 from sloth_runner.documents import runs as told
 from sloth_runner.engine import records
 from sloth_runner.moments import parse_moment
+from sloth_runner.plain import Any
 
 
 @command("list")

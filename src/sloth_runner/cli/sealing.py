@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.words import option
 from sloth_runner.errors import UsageError
+from sloth_runner.plain import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from sloth_runner.state.age import Keys

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
 
 from sloth_runner.cli import text
 from sloth_runner.cli.world import World
 from sloth_runner.errors import Declined, OutputLost, UsageError
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
@@ -28,12 +27,12 @@ class Where(NamedTuple):
 
 
 class Shell:
-    """One invocation. ``mode`` is table, plain, json or jsonl; ``line`` the command as it was typed."""
+    """One invocation. ``mode`` is table, plain, json or jsonl; ``words`` the command as it was typed."""
 
-    def __init__(self, world: World, mode: str, line: str) -> None:
+    def __init__(self, world: World, mode: str, words: Sequence[str]) -> None:
         self.world = world
         self.mode = mode
-        self.line = line
+        self.words = tuple(words)
         self.directory: Path | None = None
         self.config: Path | None = None
         self.debug = False
@@ -181,10 +180,12 @@ class Shell:
         if yes:
             return
         if not (self.world.stdin_tty and self.world.stderr_tty):
+            import shlex
+
             raise Declined(
                 "\n".join(["this must be confirmed, and there is no terminal to ask on", *lines]),
                 unchanged=["nothing was changed"],
-                next=[f"{self.line} --yes"],
+                next=[f"{shlex.join(self.words)} --yes"],
             )
         for line in lines:
             self.say(text.pictures(line))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner import documents
 from sloth_runner.cli.shell import Shell
 from sloth_runner.documents import differences
 from sloth_runner.documents.keys import own_view
+from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sloth_runner.state.record import Record

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from sloth_runner import documents
 from sloth_runner.cli import text
 from sloth_runner.cli.shell import Shell
 from sloth_runner.documents import differences
 from sloth_runner.moments import iso
+from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sloth_runner.state.record import Record

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner.cli import text
 from sloth_runner.cli.shell import Shell
 from sloth_runner.documents.differences import Side, compare, difference
 from sloth_runner.documents.keys import missing
 from sloth_runner.errors import UsageError
+from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sloth_runner.state.record import Record

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner.cli import text
 from sloth_runner.cli.base import output_option
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.words import command
 from sloth_runner.documents.keys import flags
 from sloth_runner.errors import Corrupt
+from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sloth_runner.doctor import Finding

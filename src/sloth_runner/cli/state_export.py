@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.cli import text
 from sloth_runner.cli.bar import bar
@@ -15,7 +14,7 @@ from sloth_runner.cli.words import PATH, choice, command, option
 from sloth_runner.documents import reveals
 from sloth_runner.documents.keys import own_view
 from sloth_runner.errors import KeyMissing, UsageError
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.layout import SHARED
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.cli import text
 from sloth_runner.cli.bar import bar
@@ -13,7 +12,7 @@ from sloth_runner.cli.sealing import opening_keys, passphrase_options
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.words import PATH, argument, choice, command, option
 from sloth_runner.errors import BadName, Corrupt, UsageError
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.layout import LOCAL, SHARED
 
 if TYPE_CHECKING:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner.cli.shell import Shell, Where
 from sloth_runner.documents.keys import all_views
 from sloth_runner.errors import UsageError
+from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sloth_runner.state.state import State

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner import processes
 from sloth_runner.cli import config_switch, text
@@ -14,7 +13,7 @@ from sloth_runner.cli.config_switch import Switch
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.words import command, option
 from sloth_runner.errors import UsageError
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.layout import HEAD, HISTORY
 
 if TYPE_CHECKING:

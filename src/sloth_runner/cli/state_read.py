@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from sloth_runner import documents
 from sloth_runner.cli import text
 from sloth_runner.cli.base import COUNT, complete_key, output_option, reveal_option, where_options
@@ -12,6 +10,7 @@ from sloth_runner.cli.state_keys import moment, views
 from sloth_runner.cli.words import argument, command, option
 from sloth_runner.documents import keys, reveals
 from sloth_runner.errors import UsageError
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.state.state import Row

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.state_history import cells
 from sloth_runner.documents import past
+from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from sloth_runner import documents
 from sloth_runner.cli import text
 from sloth_runner.cli.base import COUNT, complete_key, output_option, where_options, yes_option
@@ -14,7 +12,7 @@ from sloth_runner.documents import writes
 from sloth_runner.documents.keys import flags
 from sloth_runner.errors import UsageError
 from sloth_runner.moments import exact, iso
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.state.record import Record

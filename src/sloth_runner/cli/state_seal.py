@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from sloth_runner.cli import text
 from sloth_runner.cli.base import DURATION, output_option, yes_option
@@ -14,6 +13,7 @@ from sloth_runner.cli.words import command, option
 from sloth_runner.durations import human
 from sloth_runner.errors import UsageError
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from sloth_runner.config_encryption import Encryption
@@ -163,7 +163,7 @@ def _tell(shell: Shell, name: str, done: Done, what: str, nothing: str) -> None:
         shell.warn(
             f"not finished: the leases of {text.count(len(done.waiting), 'lock')} are as they were "
             f"({', '.join(done.waiting[:5])}{', …' if len(done.waiting) > 5 else ''}); they end or are renewed by "
-            f"themselves, then: {' '.join(shell.line.split()[:3])} --wait 5m"
+            f"themselves, then: {' '.join(shell.words[:3])} --wait 5m"
         )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from sloth_runner import documents
 from sloth_runner.cli import text
 from sloth_runner.cli.base import output_option, where_options, yes_option
@@ -12,6 +10,7 @@ from sloth_runner.cli.words import argument, command, option
 from sloth_runner.documents.keys import flags
 from sloth_runner.errors import UsageError
 from sloth_runner.moments import iso
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state import tags
 
 if TYPE_CHECKING:

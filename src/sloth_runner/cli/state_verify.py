@@ -4,7 +4,6 @@ is not."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.cli import problems, text
 from sloth_runner.cli.base import output_option, where_options
@@ -12,6 +11,7 @@ from sloth_runner.cli.shell import Shell, Where
 from sloth_runner.cli.state_keys import views
 from sloth_runner.cli.words import command, option
 from sloth_runner.errors import Corrupt, UsageError
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.state.chain import Finding

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TextIO
 
 from sloth_runner.cli import text
 from sloth_runner.cli.base import COUNT, DURATION, complete_key, output_option, reveal_option, where_options
@@ -14,6 +13,7 @@ from sloth_runner.cli.state_watch_lines import Lines
 from sloth_runner.cli.words import argument, command, option
 from sloth_runner.documents import reveals, watched
 from sloth_runner.errors import Bug, TimedOut, UsageError
+from sloth_runner.plain import TYPE_CHECKING, TextIO
 from sloth_runner.state.watching import LONG, Change, Gap, Scope, follow, scopes_of
 
 if TYPE_CHECKING:

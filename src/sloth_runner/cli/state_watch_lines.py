@@ -7,11 +7,11 @@ several lines.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from sloth_runner import documents
 from sloth_runner.cli import text
 from sloth_runner.moments import iso
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.watching import Change
 
 if TYPE_CHECKING:

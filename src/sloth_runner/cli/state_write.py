@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner import documents
 from sloth_runner.cli import text
@@ -13,6 +12,7 @@ from sloth_runner.cli.words import argument, command, option
 from sloth_runner.documents import writes
 from sloth_runner.documents.keys import missing, own_view
 from sloth_runner.errors import BadValue, SlothError, UsageError
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.model import Value

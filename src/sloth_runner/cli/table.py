@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+
+from sloth_runner.plain import Any, Final, TypeAlias
 
 NAME: Final = "sloth-runner"
 

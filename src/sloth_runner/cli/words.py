@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, TypeVar
 
 from sloth_runner.cli.shell import Shell
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, Final, NamedTuple, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 Complete = Callable[[Shell, Mapping[str, Any]], Sequence[str]]

@@ -7,9 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TextIO
 
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import NamedTuple, TextIO
 
 
 class World(NamedTuple):

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.daemon import unit
 from sloth_runner.daemon.holding import BUNDLE
 from sloth_runner.errors import TaskFailed
 from sloth_runner.ops import Exec, OpError, Ran, Write
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.ops import Op, Result

@@ -8,10 +8,9 @@ revocation list in one file.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Foreign, KeyWrong
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple
 from sloth_runner.trust import certificates as certs
 from sloth_runner.trust.certificates import AGENT, CONTROLLER, Bundle, Identity, Revocations
 

@@ -10,14 +10,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Final
 
 from sloth_runner.agent import frames, wire
 from sloth_runner.agent.frames import Reader
 from sloth_runner.agent.resuming import Resumable
 from sloth_runner.agent.serving import Session
 from sloth_runner.agent.stdio import hello
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Final, NamedTuple
 
 KEEP: Final = 30.0
 """Seconds that a session is kept without a connection."""

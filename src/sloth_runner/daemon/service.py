@@ -13,13 +13,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.agent import resuming
 from sloth_runner.agent.frames import BadFrame
 from sloth_runner.daemon.holding import Denied, Keeper
 from sloth_runner.daemon.links import MOST, Link, Links, Opening, Refused
 from sloth_runner.errors import SlothError
+from sloth_runner.plain import TYPE_CHECKING, Any, Final
 from sloth_runner.trust import certificates as certs
 
 if TYPE_CHECKING:

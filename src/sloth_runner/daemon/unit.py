@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from typing import Final
+
+from sloth_runner.plain import Final
 
 NAME: Final = "sloth-runner-agent.service"
 PATH: Final = f"/etc/systemd/system/{NAME}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.moments import iso
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.value import decode, encode, to_json, type_name
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from sloth_runner.documents import Document
 from sloth_runner.moments import iso
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.backends import public_url
 from sloth_runner.state.layout import LOCAL
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from sloth_runner import documents
 from sloth_runner.documents import Document, reveals
 from sloth_runner.errors import Compacted
 from sloth_runner.moments import iso
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state import history
 from sloth_runner.state.difference import unified
 from sloth_runner.state.layout import HEAD, place, prefix_of, store_key

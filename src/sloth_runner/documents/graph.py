@@ -3,12 +3,11 @@ they write."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner.documents import Document
 from sloth_runner.engine import records
 from sloth_runner.errors import BadStack
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.layout import SHARED
 from sloth_runner.state.ledger_queries import claimed, entries
 

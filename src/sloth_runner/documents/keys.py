@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from sloth_runner import documents
 from sloth_runner.documents import Document
 from sloth_runner.errors import KeyMissing, Missing, UsageError
 from sloth_runner.moments import iso
 from sloth_runner.names import nearest
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state.layout import SHARED
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from sloth_runner import documents, processes
 from sloth_runner.documents import Document
 from sloth_runner.errors import KeyMissing
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state import locks
 from sloth_runner.state.layout import SHARED
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, TypeAlias
 
 from sloth_runner import documents
 from sloth_runner.documents import Document, reveals
 from sloth_runner.documents.keys import first_kept, missing
 from sloth_runner.errors import UsageError
 from sloth_runner.moments import iso
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple, TypeAlias
 from sloth_runner.state.history import Filter, Mark, Revision, head, latest, matching, one
 from sloth_runner.state.layout import RUN, SHARED, place, prefix_of
 

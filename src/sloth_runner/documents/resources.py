@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from sloth_runner.documents import Document
 from sloth_runner.errors import KeyMissing
 from sloth_runner.moments import iso
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sloth_runner.app import App

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.documents import who
 from sloth_runner.moments import iso
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import AUDIT, SEP, revisions_of, store_key
 from sloth_runner.state.store import ABSENT, Change

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from sloth_runner import documents
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.watching import Change, Gap, Purged
 
 if TYPE_CHECKING:

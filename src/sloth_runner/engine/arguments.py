@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
 
 from sloth_runner.durations import seconds
 from sloth_runner.errors import BadArgument, BadField, BadName
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import Any, TypeAlias
 from sloth_runner.state.layout import check_key, type_word
 
 Kinds: TypeAlias = "type | tuple[type, ...]"

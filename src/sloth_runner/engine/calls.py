@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from sloth_runner.engine import arguments as arg
 from sloth_runner.engine.facts_calls import FactsCalls
 from sloth_runner.engine.pump import Deadline, Fork, Pump, Strand, Wait
 from sloth_runner.engine.run import to_the_end
 from sloth_runner.engine.state_calls import handlers
-from sloth_runner.engine.transaction import Transaction
 from sloth_runner.errors import BadArgument, Bug, Conflict, TaskFailed, TimedOut, Unpredictable
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.asking import Ask
 from sloth_runner.state.layout import LOCAL
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from sloth_runner.engine.lock_calls import Locker
     from sloth_runner.engine.module_calls import ModuleCalls
     from sloth_runner.engine.secrets import Secrets
+    from sloth_runner.engine.transaction import Transaction
     from sloth_runner.engine.watch_calls import Watcher
     from sloth_runner.model import Body, Call
     from sloth_runner.state.store import Store
@@ -132,6 +132,8 @@ class Calls:
     def _begin(self, context: Context, selector: object) -> object:
         if context.transaction is not None:
             raise TaskFailed("a state.transaction can't stand inside another")
+        from sloth_runner.engine.transaction import Transaction
+
         context.transaction = Transaction(context.view(selector))
         return 1
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from sloth_runner.engine.holding import Holding
 from sloth_runner.engine.lock_calls import Locker, Request, who
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.layout import LEASE, store_key
 from sloth_runner.state.locks import Info
 from sloth_runner.state.store import Change

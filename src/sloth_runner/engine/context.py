@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.asking import Ask
 from sloth_runner.state.state import State
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sloth_runner.engine.holding import Holding
     from sloth_runner.engine.store_desk import StoreDesk
     from sloth_runner.engine.transaction import Transaction
-    from sloth_runner.model import Site, TaskDef
+    from sloth_runner.model import Call, Site, TaskDef
     from sloth_runner.state.batch import Fence
     from sloth_runner.state.store import Store
 
@@ -113,6 +113,19 @@ class Context:
         if level == "warn":
             self.tally.warnings.append(text)
         self.say("task.output", {"stream": level, "text": text, "line": site.line if site else None})
+
+    def called(self, call: Call, target: str, changed: bool, message: str, diff: str | None) -> None:
+        """A module call has ended: its line in the task's document, and an event."""
+        data: dict[str, object] = {
+            "module": call.name,
+            "target": target,
+            "line": call.site.line if call.site else None,
+            "changed": changed,
+            "message": message,
+            "diff": diff,
+        }
+        self.tally.calls.append(data)
+        self.say("call.finished", data)
 
     def view(self, selector: object) -> State:
         """The state that a call names: its own (None), ``@shared``, or another agent's; under our locks."""

@@ -8,7 +8,6 @@ description of what would be done.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.drive import Skipped
 from sloth_runner.engine.job import About, Job, attribute_lines, converged
@@ -18,6 +17,7 @@ from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.base import Change, Converged, Follow, Look, Observed, Source, Told, differing
 from sloth_runner.modules.difference import HIDDEN, difference, sizes
 from sloth_runner.ops import Batch
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_records import (
     source_stamp,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.solo import complete
 from sloth_runner.errors import SlothError, TaskFailed
 from sloth_runner.modules.base import Look, Observed, Resource
 from sloth_runner.modules.difference import HIDDEN, difference
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.ledger_records import checksum
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
 
 from sloth_runner.errors import Bug, SlothError
+from sloth_runner.plain import TYPE_CHECKING, TypeAlias
 from sloth_runner.state.bells import listening
 
 if TYPE_CHECKING:

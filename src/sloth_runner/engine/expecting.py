@@ -7,12 +7,12 @@ Nothing rests on it: what is not asked in the end was asked in vain, what was no
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.drifting import watched
 from sloth_runner.errors import SlothError
 from sloth_runner.modules.base import Look, Resource
 from sloth_runner.ops import Batch, OpError, Stat
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.ledger_records import stamps, target_stamp
 from sloth_runner.transport.ahead import key_of
 

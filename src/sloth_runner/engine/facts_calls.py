@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from sloth_runner.engine.pump import Wait
 from sloth_runner.errors import BadField, TaskFailed
 from sloth_runner.ops import Facts, Gathered, OpError
+from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio

@@ -8,7 +8,8 @@ What the run prints and gives as a document at its end is never shortened.
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+
+from sloth_runner.plain import Any, Final
 
 Document = dict[str, Any]
 LOG_LIMIT: Final = 256 * 1024

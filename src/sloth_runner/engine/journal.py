@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from sloth_runner.engine import records
 from sloth_runner.engine.context import Context
@@ -16,7 +15,7 @@ from sloth_runner.engine.queue import Ended
 from sloth_runner.errors import BadValue, TooLarge
 from sloth_runner.model import By, Event
 from sloth_runner.moments import iso
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, NamedTuple
 from sloth_runner.state.batch import Fence
 from sloth_runner.state.store import Store
 from sloth_runner.state.value import encode

@@ -8,11 +8,10 @@ something is durable waits for the batch that holds it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.store_desk import firm
 from sloth_runner.errors import SlothError
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.asking import Ask
 from sloth_runner.state.ledger_batch import write
 

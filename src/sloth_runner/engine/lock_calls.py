@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.durations import human
 from sloth_runner.engine import arguments as arg
@@ -12,7 +11,7 @@ from sloth_runner.engine.holding import Holding, Renewer
 from sloth_runner.engine.pump import Pump, Strand, Wait
 from sloth_runner.errors import BadArgument, LockHeld, LockLost, LockOwner, SlothError, TaskFailed
 from sloth_runner.model import Returned
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state import locks
 from sloth_runner.state.asking import Ask
 from sloth_runner.state.patience import chance

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
 
 from sloth_runner.engine.actions import action_of, foretold
 from sloth_runner.engine.context import Context
@@ -16,6 +15,7 @@ from sloth_runner.errors import Bug, SlothError, TaskProblem, Unpredictable
 from sloth_runner.model import Call, Outcome, Partial
 from sloth_runner.modules.base import Predict
 from sloth_runner.ops import Exec
+from sloth_runner.plain import TYPE_CHECKING, Any, cast
 from sloth_runner.state.ledger_records import Entry, Pending, covered_line
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class ModuleCall:
 
     def _report(self, changed: bool, message: str, diff: str | None) -> None:
         if not self._quiet:
-            report(self._context, self._call, self._common.target, changed, message, diff)
+            self._context.called(self._call, self._common.target, changed, message, diff)
 
     def _follow(self, ops: Sequence[Op]) -> None:
         if not self._transport.is_local and self._rehearsal is None:
@@ -288,17 +288,3 @@ def as_user(transport: Transport, user: str | None) -> Transport:
     if user is None or transport.is_local:
         return transport
     return cast("Remote", transport).as_user(user)
-
-
-def report(context: Context, call: Call, target: str, changed: bool, message: str, diff: str | None) -> None:
-    """A call has ended: its line in the task's document, and an event."""
-    data: dict[str, object] = {
-        "module": call.name,
-        "target": target,
-        "line": call.site.line if call.site else None,
-        "changed": changed,
-        "message": message,
-        "diff": diff,
-    }
-    context.tally.calls.append(data)
-    context.say("call.finished", data)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine import arguments as arg
 from sloth_runner.engine.context import Context
-from sloth_runner.engine.module_call import ModuleCall, report
 from sloth_runner.engine.pump import Strand, Wait
 from sloth_runner.errors import BadArgument, Bug
 from sloth_runner.model import Call, Site
 from sloth_runner.modules import Context as Setting
 from sloth_runner.modules import Sources, check_args
 from sloth_runner.ops import OpError, Stat
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.asking import Ask
 from sloth_runner.state.ledger_records import stamps
 
@@ -126,6 +124,8 @@ class ModuleCalls:
         if not common.when:
             context.tally.named.append((common.target, "", self.site(call)))
             return {"changed": False, "skipped": True, "message": "skipped: when is false"}
+        from sloth_runner.engine.module_call import ModuleCall
+
         args = check_args(module, raw)
         return ModuleCall(self, context, call, module, args, common, identity=identity).begin()
 
@@ -138,8 +138,8 @@ class ModuleCalls:
         return agents
 
     def _after_reading(self, context: Context, strand: Strand, call: Call) -> object:
-        """So much is asked of this ledger that it is read ahead first."""
-        ask = self.world.ledger(context.agent).reading_ahead()
+        """This ledger is read ahead first."""
+        ask = self.world.ledger(context.agent).asking(())
 
         def go_on(found: object) -> object:
             assert ask.then is not None
@@ -155,8 +155,12 @@ class ModuleCalls:
         key = (context.instance, call.name, call.site, call.outer)
         begun = self._begun.get(key)
         if begun is None:
-            from hashlib import blake2b
-
+            try:
+                from _blake2 import (
+                    blake2b,
+                )  # hashlib's; that would load OpenSSL, too, a twentieth of a short run
+            except ImportError:
+                from hashlib import blake2b
             task = context.task
             named = (task.name, task.user, task.prune) if task else (None, None, True)
             about = (call.name, self.world.stack, named)
@@ -189,7 +193,7 @@ class ModuleCalls:
             source = None if module.source is None else self.sources.stamp(str(raw[module.source]))
             if target.stamp is None or stamps(target.stamp, source) != seen:
                 return self._perform(module, context, call, raw, identity)
-            report(context, call, context.agent, False, "", None)
+            context.called(call, context.agent, False, "", None)
             return {"changed": False, "message": "", "path": path}
 
         async def wait() -> object:
@@ -209,6 +213,8 @@ class ModuleCalls:
         module = self.world.modules["cmd"]
         raw = self._raw(module, call)
         common = self._common("cmd", context, raw)
+        from sloth_runner.engine.module_call import ModuleCall
+
         guard = ModuleCall(self, context, call, module, check_args(module, raw), common, quiet=True)
         reply = guard.begin()
         assert isinstance(reply, Wait)

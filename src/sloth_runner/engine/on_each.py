@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from sloth_runner.engine.pump import Wait
 from sloth_runner.errors import SlothError, TaskFailed, Unreachable
 from sloth_runner.model import Partial
+from sloth_runner.plain import Any
 
 
 def on_each(name: str, agents: Sequence[str], begin: Callable[[str], object]) -> Wait:

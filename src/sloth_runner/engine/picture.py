@@ -5,11 +5,10 @@ from __future__ import annotations
 import posixpath
 import re
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Unpredictable
 from sloth_runner.ops import ABSENT, FILE, FOLDER, Found, Glob, Matches
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Observed

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.modules.base import Observed, Source
 from sloth_runner.ops import Batch, Found, Stat
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.ledger_records import (
     KEPT_CONTENT,
     Entry,

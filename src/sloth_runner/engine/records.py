@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from sloth_runner.engine.fitting import Document, encode, fitted
 from sloth_runner.errors import BadStack, Conflict, KeyMissing
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import (
     RUN,

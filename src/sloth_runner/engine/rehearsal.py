@@ -10,7 +10,6 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Generator, Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from sloth_runner.engine.drive import Skipped
 from sloth_runner.engine.picture import UNKNOWN, Node, Picture
@@ -47,6 +46,7 @@ from sloth_runner.ops import (
     Write,
     mutates,
 )
+from sloth_runner.plain import TYPE_CHECKING, Any, TypeAlias, cast
 from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ resumes it. Results go to events, to the run's document and, as each instance en
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from sloth_runner.engine.context import Context
 from sloth_runner.engine.plan import Instance, Plan
@@ -15,7 +14,7 @@ from sloth_runner.engine.pump import Pump
 from sloth_runner.engine.queue import Ended, Queue
 from sloth_runner.errors import Bug, Interrupted, LockLost, Lost, SlothError, TaskFailed, Unpredictable
 from sloth_runner.model import Body, Call, Condition, Returned, Site, TaskDef, This, Value, Workflow
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, NamedTuple
 from sloth_runner.state.value import from_json
 
 Document = dict[str, Any]

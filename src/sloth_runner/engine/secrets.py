@@ -9,10 +9,10 @@ knows it before Lua does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, BadField, BadValues, Bug, SlothError, TaskFailed
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.engine.mask import Mask

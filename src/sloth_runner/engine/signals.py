@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
-from typing import Any
+
+from sloth_runner.plain import Any
 
 
 class Signals:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.drive import Desk, Drive
 from sloth_runner.errors import Bug
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:

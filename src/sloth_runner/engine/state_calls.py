@@ -7,16 +7,15 @@ with those of other tasks, or what the store is asked (``Context.ask``), answere
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from sloth_runner.engine import arguments as arg
 from sloth_runner.engine.context import Context
 from sloth_runner.engine.pump import Mutate
 from sloth_runner.errors import BadArgument, Corrupt, TaskFailed
 from sloth_runner.model import Ordered, Value
+from sloth_runner.plain import Any
 from sloth_runner.state import edits, history
 from sloth_runner.state.batch import Mutation
-from sloth_runner.state.difference import unified
 from sloth_runner.state.history import Filter, Revision
 from sloth_runner.state.record import Record
 from sloth_runner.state.state import State
@@ -319,6 +318,8 @@ def _difference(view: State, key: str, first: int, second: int | None) -> dict[s
     row: dict[str, object] = {"differ": old.text != new.text}
     if not (old.sensitive or new.sensitive):  # pieces of a secret could not be kept out of logs
         names = [f"{key}@{number}" for number in (first, second)]
+        from sloth_runner.state.difference import unified
+
         row["diff"] = "".join(line + "\n" for line in unified(old.text, new.text, *names))
     for name, record in (("old", old), ("new", new)):
         if record.text is not None:

@@ -12,10 +12,10 @@ it tells what is true. That lasts no longer than the store's time-out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sloth_runner.engine.workers import Workers
 from sloth_runner.errors import Busy, Forbidden, Indeterminate, SlothError, StoreDown
+from sloth_runner.plain import TYPE_CHECKING, Any, TypeAlias
 from sloth_runner.state.asking import Ask
 from sloth_runner.state.commits import Unknowable
 

@@ -6,9 +6,8 @@ everything that was written. If that fails, the Lua side runs the function again
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner.errors import Conflict, TransactionSpan
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.commits import settle
 from sloth_runner.state.overlay import Overlay
 from sloth_runner.state.state import State

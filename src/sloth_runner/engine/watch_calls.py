@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.durations import human
 from sloth_runner.engine import arguments as arg
@@ -16,6 +15,7 @@ from sloth_runner.engine.pump import Pump, Wait
 from sloth_runner.engine.state_calls import revision
 from sloth_runner.errors import BadArgument, Bug, SlothError, TaskFailed, TimedOut, Unpredictable
 from sloth_runner.model import Returned
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state import edits, history
 from sloth_runner.state.asking import Ask
 from sloth_runner.state.value import encode

@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+
+from sloth_runner.plain import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from sloth_runner.state.writer import Writer

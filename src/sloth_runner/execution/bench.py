@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.calls import Calls
 from sloth_runner.engine.context import Context
@@ -18,7 +17,7 @@ from sloth_runner.engine.pump import Pump, Strand
 from sloth_runner.errors import Lost, TaskFailed
 from sloth_runner.model import By, Call, Site
 from sloth_runner.ops import OpError
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.batch import Fence
 from sloth_runner.state.layout import LOCAL
 from sloth_runner.state.ledger import Ledger
@@ -117,9 +116,11 @@ class Bench:
 
     def look_again(self) -> None:
         """At the end: make the looks of the next run cheaper."""
+        unseen = {agent: ledger for agent, ledger in self.ledgers.items() if ledger.unseen}
+        if not unseen:
+            return
         from sloth_runner.engine.recording import look_again
 
-        unseen = {agent: ledger for agent, ledger in self.ledgers.items() if ledger.unseen}
         there = {agent: ledger for agent, ledger in unseen.items() if not self._transports.to(agent).is_local}
         for agent, ledger in unseen.items():
             if agent not in there:

@@ -7,7 +7,6 @@ takes no time, and no record is kept.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner import processes
 from sloth_runner.engine.check_locks import CheckLocker, NoRenewal
@@ -17,6 +16,7 @@ from sloth_runner.engine.store_desk import StoreDesk
 from sloth_runner.execution.bench import Basis, Bench
 from sloth_runner.execution.handlers import Handlers
 from sloth_runner.execution.loading import Loading
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.overlay import Overlay
 
 if TYPE_CHECKING:

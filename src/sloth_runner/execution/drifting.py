@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.drifting import MISSING, OK, UNKNOWN, Found, look_all, watched
 from sloth_runner.errors import AgentUnknown, BadConfig, Lost
 from sloth_runner.moments import iso
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_queries import entries
 

@@ -7,9 +7,9 @@ run, or, if something failed or the machine went down, in the next one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from sloth_runner.engine.plan import Instance, Plan
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.ledger_queries import pending
 from sloth_runner.state.ledger_records import Pending
 

@@ -6,8 +6,8 @@ A line that was reached for one machine says nothing of another.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.ledger_records import covered_line
 
 if TYPE_CHECKING:

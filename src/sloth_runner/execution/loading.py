@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.mask import Mask
 from sloth_runner.engine.plan import Plan, Selection, make_plan
@@ -13,7 +12,7 @@ from sloth_runner.errors import AgentUnknown, FileMissing, FileProblem
 from sloth_runner.model import Program, Site, TaskDef
 from sloth_runner.modules.sources import read_source
 from sloth_runner.names import did_you_mean
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.layout import LOCAL
 from sloth_runner.values import load_values, merge
 

@@ -9,9 +9,9 @@ the next run, either: its intents were durable before anything was done.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import SlothError
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.ledger_batch import write
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ gone, or its site was reached and it was not named there. What could not be eval
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.engine.drifting import MISSING, OK, UNKNOWN, Found, look_all, watched
 from sloth_runner.engine.records import list_stacks
@@ -18,7 +17,7 @@ from sloth_runner.execution.judging import Evaluation
 from sloth_runner.execution.loading import Loading
 from sloth_runner.execution.stack_lock import StackLock
 from sloth_runner.modules.base import Change, Observed, Resource, differing
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.layout import SHARED
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_queries import claimed, entries, released, sweep

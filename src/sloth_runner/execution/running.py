@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner import processes
 from sloth_runner.durations import human
@@ -23,9 +22,9 @@ from sloth_runner.errors import Interrupted, SlothError, StoreDown, TaskFailed, 
 from sloth_runner.execution.bench import Basis, Bench
 from sloth_runner.execution.handlers import Handlers
 from sloth_runner.execution.loading import Loading
-from sloth_runner.execution.outage import LastTry
 from sloth_runner.execution.stack_lock import StackLock
 from sloth_runner.model import Event
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.layout import SHARED, STACK, store_key
 
 if TYPE_CHECKING:
@@ -164,6 +163,8 @@ class Execution:
                 return self._end(errors)
             self.journal.tell(document)
             return document
+        from sloth_runner.execution.outage import LastTry
+
         return LastTry(self.app, self.bench, self.lock, self.journal, lost).end(status, code, traffic)
 
     def _runner(self, plan: Plan, first: int) -> Runner:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from sloth_runner import processes
 from sloth_runner.durations import human
 from sloth_runner.engine.holding import PATIENCE, Holding, Renewer
 from sloth_runner.errors import Lost, SlothError, StackLocked
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state import locks
 from sloth_runner.state.layout import SHARED
 

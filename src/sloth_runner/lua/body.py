@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.lua.bridge import texts
 from sloth_runner.model import Call, Partial, Returned, Site
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.lua.runtime import Got, Runtime

@@ -8,10 +8,10 @@ would hang on the coroutine it was made in, and Lua never holds a Python object.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.errors import BadValue
 from sloth_runner.model import Ordered, Pairs
+from sloth_runner.plain import TYPE_CHECKING, Any, Final
 from sloth_runner.state.value import MAX_DEPTH, pairs_order
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadField, BadValues, TimedOut
 from sloth_runner.lua.bridge import CHUNK, flatten, to_bytes, to_text, unflatten
 from sloth_runner.model import Site
 from sloth_runner.names import did_you_mean
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.lua.definitions import Definitions

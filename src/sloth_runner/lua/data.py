@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.errors import BadArgument, BadValue
 from sloth_runner.model import Pairs
+from sloth_runner.plain import TYPE_CHECKING, Any, Final
 from sloth_runner.state.value import MAX_DEPTH
 
 if TYPE_CHECKING:

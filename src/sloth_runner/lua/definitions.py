@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.durations import seconds
 from sloth_runner.errors import BadArgument, BadDependency, BadField, Duplicate, SlothError
 from sloth_runner.model import Pairs, Program, Share, Site, TaskDef, Workflow
 from sloth_runner.names import did_you_mean
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.lua.failures import Sources

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import (
     BadArgument,
@@ -18,7 +17,7 @@ from sloth_runner.errors import (
     TaskFailed,
 )
 from sloth_runner.names import did_you_mean
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.model import Site

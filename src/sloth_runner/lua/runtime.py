@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.errors import Bug, Interrupted, SlothError, TaskFailed
 from sloth_runner.lua.bridge import CHUNK, flatten, pieces, to_bytes, to_text, unflatten
 from sloth_runner.lua.failures import Raised, Sources
+from sloth_runner.plain import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from sloth_runner.lua.callbacks import Callbacks

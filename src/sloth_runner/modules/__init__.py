@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, overload
 
 from sloth_runner.modules.arguments import check_args
 from sloth_runner.modules.base import Arg, Context, Kind, Module
 from sloth_runner.modules.sources import Sources, read_source
+from sloth_runner.plain import TYPE_CHECKING, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import Callable

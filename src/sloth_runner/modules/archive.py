@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.model import Outcome
@@ -30,6 +29,7 @@ from sloth_runner.modules.base import (
 )  # fmt: skip
 from sloth_runner.modules.files.put import OWNERS, attributes, where
 from sloth_runner.ops import ABSENT, FILE, FOLDER, LINK, Batch, OpError, Remove, Stat, Unpack
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.model import Value

@@ -7,12 +7,12 @@ other, so a table form of it could not be told from ``assert(some_table)``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import TaskFailed
 from sloth_runner.model import Outcome
 from sloth_runner.modules.base import Arg, Context, Module
 from sloth_runner.ops import Exec
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Steps

@@ -8,9 +8,8 @@ idempotence, check mode, differences, the ledger, drift, prune and restoring wha
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from sloth_runner.model import Outcome

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from sloth_runner.modules.system.types import one_line
+from sloth_runner.plain import Any
 
 SUBJECT = ("C", "ST", "L", "O", "OU", "CN", "emailAddress")
 """The fields of a subject, in the order in which they are written."""

@@ -7,7 +7,6 @@ read, shown, sent or recorded. What is known of it is its type and the digest of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument
 from sloth_runner.model import Outcome
@@ -16,6 +15,7 @@ from sloth_runner.modules.certificate_kinds import KINDS
 from sloth_runner.modules.certificate_types import SUBJECT
 from sloth_runner.modules.files.kind import ownership
 from sloth_runner.modules.system.steps import alone
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Converged, Steps

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, CommandFailed, TaskFailed, Unpredictable
 from sloth_runner.model import Outcome
 from sloth_runner.modules.arguments import When
 from sloth_runner.modules.base import Arg, Context, Module, Predict, Recall
 from sloth_runner.ops import ABSENT, Exec, Glob, Stat, WhoAmI
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Step, Steps

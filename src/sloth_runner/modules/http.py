@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, BadValue, TaskFailed
 from sloth_runner.model import Outcome
@@ -17,6 +16,7 @@ from sloth_runner.modules.base import Arg, Context, Ensure, Module, Predict, Rec
 from sloth_runner.modules.files.put import attributes, where
 from sloth_runner.modules.urls import basic, take_apart
 from sloth_runner.ops import FILE, Exec, Fetch, Stat
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Converged, Step, Steps

@@ -7,7 +7,6 @@ import json
 import posixpath
 import re
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.model import Outcome
@@ -24,7 +23,7 @@ from sloth_runner.modules.base import (
     Want,
 )
 from sloth_runner.ops import FOLDER, Exec, OpError, Read, Stat
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Converged, Steps

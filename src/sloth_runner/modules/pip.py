@@ -10,7 +10,6 @@ import json
 import posixpath
 import re
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, TaskFailed, Unpredictable
 from sloth_runner.model import Outcome
@@ -29,7 +28,7 @@ from sloth_runner.modules.base import (
 )
 from sloth_runner.modules.system.steps import missing_above, remove_empty
 from sloth_runner.ops import ABSENT, FILE, FOLDER, Exec, List, MakeDir, OpError, Remove, Stat
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Converged, Step, Steps

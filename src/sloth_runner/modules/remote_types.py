@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+
+from sloth_runner.plain import Any
 
 CHECKSUMS = {"sha256": 64, "sha512": 128}
 """Algorithms of checksums, and how many hex digits each has."""

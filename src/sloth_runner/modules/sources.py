@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import BadArgument, FileMissing, TooLarge
 from sloth_runner.modules.base import SourceEntry
 from sloth_runner.names import did_you_mean
 from sloth_runner.ops import FOLDER, LINK
+from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Deliver

@@ -11,14 +11,13 @@ import posixpath
 import re
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, FileMissing, SlothError, TemplateProblem
 from sloth_runner.model import Pairs
 from sloth_runner.modules.arguments import check
 from sloth_runner.modules.base import Arg, Source
 from sloth_runner.modules.sources import read_source
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import jinja2

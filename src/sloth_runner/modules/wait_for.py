@@ -6,13 +6,13 @@ It looks again and again and changes nothing. In check mode it looks once, and s
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, TimedOut
 from sloth_runner.model import Outcome
 from sloth_runner.modules.base import Arg, Context, Module, Predict
 from sloth_runner.modules.urls import take_apart
 from sloth_runner.ops import ABSENT, Exec, Fetch, OpError, Pause, Reach, Stat
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Steps

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from sloth_runner.modules import kinds, modules
 from sloth_runner.modules.base import Arg, Kind, Module
 from sloth_runner.modules.described import COMMON, RESULT, Function, Param, Record
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, NamedTuple
 from sloth_runner.reference import language, pure, state
 from sloth_runner.reference.types import TYPES, ArgType
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from sloth_runner.modules.described import Function, Param, Record
+from sloth_runner.plain import Final
 
 _RUN = "sloth.Run"
 _CONDITION = "sloth.Condition"

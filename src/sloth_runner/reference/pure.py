@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from sloth_runner.modules.crypto import ALGORITHMS
 from sloth_runner.modules.described import Function, Param
 from sloth_runner.modules.template import ARGS
+from sloth_runner.plain import Final
 
 _TEXT = Param("text", "string", "any bytes")
 _HEX = (Param("digest", "string", "in hex"),)

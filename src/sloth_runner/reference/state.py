@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from sloth_runner.modules.described import Function, Param, Record
+from sloth_runner.plain import Final
 
 _KEY = Param("key", "string", "1 to 512 bytes of UTF-8 without control characters")
 _VALUE = Param("value", "sloth.Value", "what to store; comes back as the type it is")

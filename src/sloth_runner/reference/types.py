@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Final, NamedTuple
 
 
 class ArgType(NamedTuple):

@@ -11,10 +11,9 @@ from __future__ import annotations
 import os
 from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Protocol
 
 from sloth_runner.errors import Corrupt, KeyWrong, UsageError
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Final, NamedTuple, Protocol
 from sloth_runner.state import bech32
 
 MAGIC: Final = b"age-encryption.org/v1\n"

@@ -7,9 +7,8 @@ own, and the asker does something else meanwhile. An ``Ask`` fits both.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.state.store import Store

@@ -6,10 +6,8 @@ that follows from it (new head, revision, blob, what is pruned) is gathered.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner.model import By
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state import edits
 from sloth_runner.state.heads import Head
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, store_key

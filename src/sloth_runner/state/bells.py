@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, TypeVar
 
 from sloth_runner.errors import Busy, Forbidden, StoreDown
+from sloth_runner.plain import TYPE_CHECKING, TypeVar
 from sloth_runner.state.patience import CONTENTION, OUTAGE, Patience, Tries
 
 if TYPE_CHECKING:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, TypeAlias
 
 from sloth_runner.errors import Corrupt, SlothError, TooLarge
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, Final, NamedTuple, TypeAlias
 from sloth_runner.state.layout import AUDIT, BLOB, HEAD, HISTORY, LEASE, META, SEP, SHARED, check_agent_name
 from sloth_runner.state.value import MAX_VALUE
 

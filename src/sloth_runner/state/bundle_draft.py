@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final
 
+from sloth_runner.plain import IO, Final
 from sloth_runner.state.bundle_files import blocks_of, spool, unwritable
 
 IN_MEMORY: Final = 4 << 20

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
 
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state.bundle import Closing, Header, closing_line, header_line
 from sloth_runner.state.bundle_draft import Draft
 from sloth_runner.state.bundle_gather import Census, Gathering, Order

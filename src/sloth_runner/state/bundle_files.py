@@ -7,9 +7,9 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
 
 from sloth_runner.errors import Corrupt, FileMissing, KeyWrong, StoreDown, UsageError
+from sloth_runner.plain import IO, TYPE_CHECKING, Final
 from sloth_runner.state import age
 from sloth_runner.state.bundle import BLOCK
 

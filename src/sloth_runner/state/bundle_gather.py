@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Corrupt
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple
 from sloth_runner.state.bundle import BLOCK, NEVER, OF_KEYS, Line, record_line, rest_of
 from sloth_runner.state.bundle_records import Chain, Plain, check_record, plain_heads
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, SEP, place, prefix_of, store_key

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
 
 from sloth_runner.errors import Conflict, Foreign
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple, Protocol
 from sloth_runner.state import lineage
 from sloth_runner.state.bundle import Closing, Header, read
 from sloth_runner.state.bundle_export import snapshot_of

@@ -10,10 +10,9 @@ way: taking the bundle's value would lose something, and needs force; even then 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
 
 from sloth_runner.errors import SlothError
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple, Protocol
 from sloth_runner.state.bundle import damaged
 from sloth_runner.state.bundle_records import Chain, check_record, check_text, with_first
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, store_key

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 from operator import lt
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import SlothError
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.bundle import NEVER, Line, damaged, parse, store_rest
 from sloth_runner.state.bundle_key import Figures, Key, Sink, Terms
 from sloth_runner.state.bundle_records import Plain, alone, plain_heads

@@ -8,9 +8,9 @@ accepted only if it is, byte for byte, what this program writes.
 from __future__ import annotations
 
 import re
-from typing import Final, TypeAlias
 
 from sloth_runner.errors import Corrupt, SlothError
+from sloth_runner.plain import Final, TypeAlias
 from sloth_runner.state.bundle import damaged
 from sloth_runner.state.record import Record, decode_record, digest
 from sloth_runner.state.value import decode, encode, size_of

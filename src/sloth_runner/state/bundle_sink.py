@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Conflict
+from sloth_runner.plain import TYPE_CHECKING, Final
 from sloth_runner.state.commits import as_left, settle
 from sloth_runner.state.layout import place
 from sloth_runner.state.store import ABSENT, Change, parts

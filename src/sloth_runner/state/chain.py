@@ -11,10 +11,9 @@ that.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Corrupt
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state import tags
 from sloth_runner.state.layout import HISTORY, place, store_key
 from sloth_runner.state.record import Record, decode_record, digest, load_blob

@@ -9,9 +9,9 @@ never will be. Only what was written can tell: so every commit writes something 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Conflict, Indeterminate, StoreDown
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.patience import OUTAGE, Tries
 from sloth_runner.state.store import Change, Check, Rev
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sloth_runner.errors import BadValue, NotANumber, Outdated
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from sloth_runner.state.record import version_of
 from sloth_runner.state.value import decode, encode, type_name
 

@@ -7,10 +7,9 @@ stand only those that a tag pins; what was between them is compacted, and said t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Compacted, KeyMissing
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state.layout import HEAD, HISTORY, place, prefix_of, revisions_of, store_key
 from sloth_runner.state.record import Record, decode_record, load_blob
 from sloth_runner.state.store import walk

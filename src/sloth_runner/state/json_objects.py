@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.errors import BadValue, Corrupt, SlothError
+from sloth_runner.plain import TYPE_CHECKING, Any, Final
 from sloth_runner.state.bundle import scan_string
 from sloth_runner.state.bundle_export import snapshot_of
 from sloth_runner.state.layout import HEAD, check_key, place, prefix_of

@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from hmac import compare_digest, digest
-from typing import Any, Final
 
 from sloth_runner.errors import Corrupt, Foreign, KeyWrong
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, Final, NamedTuple
 from sloth_runner.secret import Secret
 from sloth_runner.state.sealing import NONCE, InvalidTag, Xaes
 

@@ -13,9 +13,9 @@ import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
 
 from sloth_runner.errors import BadConfig, Corrupt, SlothError
+from sloth_runner.plain import Any, Final
 from sloth_runner.secret import Secret
 from sloth_runner.state.keyring import KEY, KeySource
 

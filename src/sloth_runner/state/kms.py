@@ -12,11 +12,10 @@ import json
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from hmac import digest
-from typing import Any, Final
 from urllib.parse import urlsplit
 
 from sloth_runner.errors import BadConfig, Corrupt, KeyWrong, SlothError, Unreachable
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, Final, NamedTuple
 from sloth_runner.secret import Secret
 from sloth_runner.state.keyring import KEY, KeySource
 

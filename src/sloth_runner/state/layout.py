@@ -6,10 +6,8 @@ so no key is a prefix of another's part, and ordering by store key orders by nam
 
 from __future__ import annotations
 
-from typing import Final
-
 from sloth_runner.errors import BadName
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Final, NamedTuple
 
 SEP: Final = "\x1f"
 SHARED: Final = "_shared"

@@ -9,12 +9,12 @@ was killed in between, and keeps the intent's picture of what was before. Conten
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import Corrupt, SlothError
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.asking import Ask
 from sloth_runner.state.layout import CONTENT, INTENT, LEDGER, PENDING, place, prefix_of, store_key
-from sloth_runner.state.ledger_ahead import MOST, Ahead
+from sloth_runner.state.ledger_ahead import Ahead, Foresight
 from sloth_runner.state.ledger_batch import Batch, write
 from sloth_runner.state.ledger_records import (
     Entry,
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from sloth_runner.state.batch import Fence
     from sloth_runner.state.store import Entry as StoreEntry
     from sloth_runner.state.store import Store
-
-AHEAD_FROM, AHEAD_FROM_FAR = 16, 4
-"""After so many questions (of a store that is far away) the ledger is read ahead."""
 
 Known = tuple["Entry | None", "Intent | None"]
 
@@ -62,9 +59,8 @@ class Ledger:
         self._reads = 0
         self._revs: dict[str, int] = {}
         self._begun: set[str] | None = None
-        self._asked = 0
         self._ahead: Ahead | None = None
-        self._reading_ahead = False
+        self._foresight = Foresight(self._far)
         self._letting_go = False
         self.unseen: list[Unseen] = []
 
@@ -85,7 +81,7 @@ class Ledger:
 
     def recall(self, addresses: Sequence[str]) -> list[Known] | None:
         """Entries and intents, if the store need not be asked."""
-        self._asked += len(addresses)
+        self._foresight.asked += len(addresses)
         if self.wants_ahead or self._begun is None:
             return None
         out: list[Known] = []
@@ -121,15 +117,14 @@ class Ledger:
     def asking(self, addresses: Sequence[str]) -> Ask:
         """The question for entries and intents (``all_of``)."""
         names = [escaped(address) for address in addresses]
-        begun, ahead = self._begun is None, self.wants_ahead
-        self._reading_ahead = self._reading_ahead or ahead
+        begun, most = self._begun is None, self._foresight.begin()
         keys = [store_key(self.namespace, LEDGER, name) for name in names]
         keys += [store_key(self.namespace, INTENT, name) for name in names if name in (self._begun or ())]
         self._reads += 1
 
         def look(store: Store) -> tuple[Any, ...]:
             intended = {} if not begun else {e.key: e for e in store.scan(prefix_of(self.namespace, INTENT))}
-            entries = list(store.scan(prefix_of(self.namespace, LEDGER), limit=MOST)) if ahead else None
+            entries = list(store.scan(prefix_of(self.namespace, LEDGER), limit=most)) if most else None
             return intended, entries, {key: store.get(key) for key in keys}
 
         def learn(found: tuple[Any, ...]) -> list[Known]:
@@ -138,7 +133,7 @@ class Ledger:
             if begun:
                 self._note_begun(intended)
             if entries is not None:
-                self._note_ahead(entries)
+                self._note_ahead(entries, most)
             self._note({**intended, **read})
             answer = [
                 self._known(address, name, intended, read)
@@ -175,17 +170,13 @@ class Ledger:
 
     @property
     def wants_ahead(self) -> bool:
-        """Whether so many are asked for that the rest is fetched in one scan, a third of what each costs alone."""
-        return (
-            self._ahead is None
-            and not self._reading_ahead
-            and self._asked >= (AHEAD_FROM_FAR if self._far else AHEAD_FROM)
-        )
+        """Whether the next question is to fetch the rest, too."""
+        return self._foresight.wanted
 
     def settled(self, call: str) -> tuple[str, str] | None:
         """The id of the resource that this very call found as wanted last time, and the stamps that it saw, if that
         has been read ahead."""
-        self._asked += 1
+        self._foresight.asked += 1
         return None if self._ahead is None or self._begun else self._ahead.settled(call)
 
     @property
@@ -195,7 +186,7 @@ class Ledger:
 
     def reading_ahead(self) -> Ask:
         """The question for all of it."""
-        self._asked = max(self._asked, AHEAD_FROM)
+        self._foresight.want()
         return self.asking(())
 
     def of_task(self, stack: str, task: str) -> list[Entry]:
@@ -208,8 +199,8 @@ class Ledger:
             mine = {place(key).name for key, data in self._mine.items() if data and place(key).kind == INTENT}
             self._begun = {place(key).name for key in intended} | mine
 
-    def _note_ahead(self, entries: Sequence[StoreEntry]) -> None:
-        if self._ahead is None:
+    def _note_ahead(self, entries: Sequence[StoreEntry], most: int) -> None:
+        if self._foresight.suffices(len(entries), most):
             self._ahead = Ahead(entries, len(prefix_of(self.namespace, LEDGER)), self._mine)
             self._revs.update(self._ahead.revs)
 

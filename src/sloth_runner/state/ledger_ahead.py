@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.ledger_queries import claimed
 from sloth_runner.state.ledger_records import CALL_PREFIX, CALL_SIZE, Entry, decode
 
@@ -13,8 +13,45 @@ if TYPE_CHECKING:
 
 MOST = 20_000
 """Entries that are read ahead."""
+FEW = 256
+"""A ledger that has fewer entries is read ahead with the first question."""
+AHEAD_FROM, AHEAD_FROM_FAR = 16, 4
+"""After so many questions (of a store that is far away) any other is, too."""
 _CALL = slice(len(CALL_PREFIX), len(CALL_PREFIX) + CALL_SIZE)
 _SEEN = _CALL.stop + len(b'","seen":"')
+
+
+class Foresight:
+    """When a ledger is read ahead, and how far. ``asked`` counts questions; ``far``: the store is far away."""
+
+    def __init__(self, far: bool) -> None:
+        self.asked = 0
+        self._enough = AHEAD_FROM_FAR if far else AHEAD_FROM
+        self._under_way = False
+        self._most = FEW
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the next question is to fetch the rest, too: there may be few others, or many are wanted."""
+        return not self._under_way and (self._most == FEW or self.asked >= self._enough)
+
+    def want(self) -> None:
+        """All of it is wanted."""
+        self.asked = max(self.asked, AHEAD_FROM)
+
+    def begin(self) -> int:
+        """How many entries to read now; 0: none."""
+        if not self.wanted:
+            return 0
+        self._under_way = True
+        return MOST if self.asked >= self._enough else FEW
+
+    def suffices(self, found: int, most: int) -> bool:
+        """Whether the ``found`` entries, of at most ``most``, are kept; else there are more than a few, and whether
+        they are worth it shows."""
+        self._most = MOST
+        self._under_way = most == MOST or found < most
+        return self._under_way
 
 
 class Ahead:

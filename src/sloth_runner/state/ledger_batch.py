@@ -7,10 +7,9 @@ don't fit into one commit, what is cut off leaves something to be done twice, ne
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Conflict, LockLost, TooLarge
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import CONTENT, place
 from sloth_runner.state.ledger_queries import sweep

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterator
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Conflict
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import CONTENT, INTENT, LEDGER, PENDING, place, prefix_of
 from sloth_runner.state.ledger_records import Entry, Pending, decode, decode_intent, escaped

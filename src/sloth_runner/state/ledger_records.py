@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import Corrupt
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.ops import Stamp

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import BadName, BadValue, Conflict, Corrupt, Indeterminate, LockLost, StoreDown
 from sloth_runner.model import By
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state.batch import Fence
 from sloth_runner.state.commits import Unknowable, settle
 from sloth_runner.state.layout import FENCE, LEASE, check_key, place, prefix_of, store_key

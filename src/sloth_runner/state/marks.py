@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Corrupt
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED
 from sloth_runner.state.layout import SEAL, SEP, STORE, namespace_of
 from sloth_runner.state.store import ABSENT, Entry, Rev

@@ -23,10 +23,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Conflict, LockHeld, LockLost, SlothError, UsageError
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple
 from sloth_runner.state import locks, moved
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import ARRIVED, ARRIVING, STORE

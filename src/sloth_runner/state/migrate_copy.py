@@ -10,10 +10,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Conflict, TooLarge
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import FENCE, LEASE, SEP, place
 from sloth_runner.state.locks import fence_token

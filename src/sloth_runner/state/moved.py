@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Conflict, Corrupt, Moved
 from sloth_runner.moments import iso
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import ARRIVED, ARRIVING, MOVED, SEP, STORE
 from sloth_runner.state.store import ABSENT, Change, Check, Entry, Over, Rev

@@ -7,9 +7,9 @@ handle's patience lasts. A commit whose fate is unknown is not: ``commits.settle
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
 
 from sloth_runner.errors import Busy, Forbidden, StoreDown
+from sloth_runner.plain import TYPE_CHECKING, TypeVar
 from sloth_runner.state.patience import CONTENTION, OUTAGE, Patience, Tries
 from sloth_runner.state.store import Change, Check, Entry, Over, Rev, Store
 

@@ -7,9 +7,9 @@ to its server.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Conflict, Corrupt, SlothError, TooLarge
+from sloth_runner.plain import TYPE_CHECKING, Final
 from sloth_runner.state.store import ABSENT, Change, Check, Proof
 
 if TYPE_CHECKING:

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Corrupt, KeyWrong, SlothError
 from sloth_runner.model import By
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state.layout import BLOB, store_key
 
 if TYPE_CHECKING:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Final
 
 from sloth_runner.errors import Conflict, Corrupt, KeyWrong, LockHeld, UsageError
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Final, NamedTuple
 from sloth_runner.state import keyring
 from sloth_runner.state.commits import settle
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED, SEALING, KeySource, Ring

@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Compacted, Conflict, SlothError, TooLarge
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state import edits, history, tags
 from sloth_runner.state.batch import KEEP_ALL, Batch, Mutation
 from sloth_runner.state.commits import settle

@@ -14,9 +14,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Final
 
 from sloth_runner.errors import Conflict, Corrupt, Foreign, KeyWrong
+from sloth_runner.plain import Final
 from sloth_runner.state import faults, keyring
 from sloth_runner.state.commits import settle
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED, SEALING, KeySource, Ring

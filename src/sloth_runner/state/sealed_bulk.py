@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Bug, Conflict, TooLarge
+from sloth_runner.plain import TYPE_CHECKING, Final
 from sloth_runner.state.keyring import OPEN, OPENING
 from sloth_runner.state.layout import META, SEAL, SEP, STORE
 from sloth_runner.state.marks import in_plaintext, is_own, mark_in, mark_value, without_own

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadName, BadValue
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state import edits, history
 from sloth_runner.state.batch import Fence, Mutation
 from sloth_runner.state.layout import HEAD, SHARED, check_agent_name, check_key, place, prefix_of, store_key

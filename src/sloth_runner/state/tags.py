@@ -11,12 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import BadName, Conflict, Corrupt, KeyMissing
 from sloth_runner.model import By
 from sloth_runner.names import did_you_mean
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import BLOB, HEAD, HISTORY, SEP, TAG, place, prefix_of, store_key
 from sloth_runner.state.record import decode_record, digest

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Conflict, Unfit
+from sloth_runner.plain import TYPE_CHECKING, Final
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import KEYRING, META, PROVEN, STORE, prefix_of
 from sloth_runner.state.store import ABSENT, Change, Entry, Over

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import BadValue, Corrupt, TooLarge
 from sloth_runner.model import Pairs
+from sloth_runner.plain import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from sloth_runner.model import Value

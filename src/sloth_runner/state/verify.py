@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Corrupt
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state import tags
 from sloth_runner.state.chain import Chain, Finding, Pinned, chain
 from sloth_runner.state.layout import HEAD, HISTORY, place, prefix_of, revisions_of, store_key

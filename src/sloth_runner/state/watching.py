@@ -13,11 +13,10 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sloth_runner.errors import Forbidden, StoreDown
 from sloth_runner.model import By
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from sloth_runner.state.bells import listening
 from sloth_runner.state.history import Revision, as_revision
 from sloth_runner.state.layout import HEAD, HISTORY, SEP, SHARED, place, prefix_of, revisions_of, store_key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from sloth_runner.plain import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from sloth_runner.model import Sink

@@ -12,13 +12,12 @@ import contextlib
 import json
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from sloth_runner.agent.frames import BadFrame
 from sloth_runner.agent.resuming import GOODBYE, HEADER, PIECE, Resumable
 from sloth_runner.errors import BadConfig, Unreachable
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.transport.line import Channel

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Protocol
 
 from sloth_runner.agent.frames import MAGIC
 from sloth_runner.errors import Unreachable
+from sloth_runner.plain import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from sloth_runner.agent.pack import Packed

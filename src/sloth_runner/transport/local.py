@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from sloth_runner.agent.perform import perform, takes_time
 from sloth_runner.agent.starting import as_bytes, base_environment, no_option, not_started, ran
@@ -21,6 +20,7 @@ from sloth_runner.ops import (
     Ran,
     Stat,
 )  # fmt: skip
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.transport.base import discard
 from sloth_runner.transport.told import timed_out, unstoppable
 

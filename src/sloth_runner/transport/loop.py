@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+
+from sloth_runner.plain import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import asyncio

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-from typing import TYPE_CHECKING, cast
 
 from sloth_runner.errors import Bug, Unreachable
 from sloth_runner.ops import (
@@ -22,7 +21,7 @@ from sloth_runner.ops import (
     WhoAmI,
     mutates,
 )
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple, cast
 from sloth_runner.transport.ahead import Ahead
 from sloth_runner.transport.base import discard
 from sloth_runner.transport.talking import Cut, Late, Wire

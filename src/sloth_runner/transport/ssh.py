@@ -11,11 +11,10 @@ import contextlib
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from sloth_runner.errors import BadConfig, Unreachable
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.transport.line import Channel, greet
 from sloth_runner.transport.ssh_hosts import HostKeys, told_host_key
 from sloth_runner.transport.ssh_settings import Target, load_target

@@ -4,9 +4,9 @@ one."""
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Unreachable
+from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncssh

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Final
+
+from sloth_runner.plain import Any, Final
 
 _CACHE: Final = Path("/etc/ld.so.cache")
 """Names all libraries that the linker knows of. Source: ldconfig(8)."""

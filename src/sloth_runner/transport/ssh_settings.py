@@ -6,10 +6,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sloth_runner.errors import Unreachable
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, NamedTuple
 
 DEFAULT_PORT = 22
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import os
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.agent import frames, wire
 from sloth_runner.agent.frames import BadFrame, Reader
 from sloth_runner.errors import TaskFailed, Unreachable
 from sloth_runner.ops import Batch, Exec, Fetch, OpError, Reach, Unpack, Write
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.transport.told import stopped_unseen, timed_out, unstoppable
 
 if TYPE_CHECKING:

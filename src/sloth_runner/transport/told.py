@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from sloth_runner.errors import Indeterminate, TaskFailed, TimedOut
+from sloth_runner.plain import Final
 
 _AGAIN: Final = ("run again: it looks what is there, and does what is missing",)
 

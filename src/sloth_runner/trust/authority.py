@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.errors import AgentUnknown, BadName, Corrupt, Foreign
 from sloth_runner.names import did_you_mean
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, Final, NamedTuple
 from sloth_runner.trust import certificates as certs
 from sloth_runner.trust.certificates import AGENT, CONTROLLER, Bundle, Identity
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from sloth_runner.errors import Bug, SlothError
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.web import metrics, openapi
 from sloth_runner.web.api import PREFIX
 from sloth_runner.web.api.endpoint import route

@@ -9,7 +9,9 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec
+
+from sloth_runner.plain import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from sloth_runner.app import App

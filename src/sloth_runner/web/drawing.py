@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sloth_runner.moments import parse_moment
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, NamedTuple
 
 CHART_WIDTH, CHART_HEIGHT = 600, 90
 WIDE, NAME, ROW = 900, 210, 26

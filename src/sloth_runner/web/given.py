@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadValue, UsageError
 from sloth_runner.moments import parse_moment
 from sloth_runner.names import did_you_mean
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.layout import check_key
 
 if TYPE_CHECKING:

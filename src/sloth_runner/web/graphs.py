@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, NamedTuple
 
 BOX, GAP, ROW, HIGH, HEAD = 150, 50, 34, 24, 26
 SWEEPS = 4

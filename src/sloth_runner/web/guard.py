@@ -10,12 +10,12 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
-from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 
 from sloth_runner.errors import SlothError
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.web.replies import Refusal
 
 if TYPE_CHECKING:

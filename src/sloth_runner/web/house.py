@@ -5,9 +5,9 @@ from __future__ import annotations
 from asyncio import Task
 from collections.abc import Callable
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from sloth_runner.documents.past import since_run
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.history import Newest
 from sloth_runner.state.layout import HEAD, store_key
 from sloth_runner.web.checks import Checks

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 from sloth_runner import __version__
+from sloth_runner.plain import Any
 from sloth_runner.web.api import PREFIX, Operation
 from sloth_runner.web.api.table import OPERATIONS
 from sloth_runner.web.given import COUNT, FLAG, KEY, LONGEST, MOMENT, TEXT, VALUE, Param

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from starlette.responses import Response
 
@@ -25,7 +24,7 @@ from sloth_runner.errors import (
     TooLarge,
     UsageError,
 )
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, NamedTuple
 
 JSON = "application/json"
 _STATUS: tuple[tuple[type[SlothError], int], ...] = (

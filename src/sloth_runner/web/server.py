@@ -8,11 +8,11 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import uvicorn
 
 from sloth_runner.errors import UsageError
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.bells import ring
 from sloth_runner.web.application import Site
 from sloth_runner.web.desk import Desk

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
@@ -15,6 +14,7 @@ from markupsafe import Markup, escape
 from sloth_runner import __version__
 from sloth_runner.documents import words
 from sloth_runner.moments import iso, parse_moment
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jinja2 import Environment

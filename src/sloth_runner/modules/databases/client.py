@@ -11,12 +11,12 @@ import json
 import re
 import shlex
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import TaskFailed
 from sloth_runner.model import Outcome
 from sloth_runner.modules.system.steps import not_installed
 from sloth_runner.ops import Exec, OpError
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Converged

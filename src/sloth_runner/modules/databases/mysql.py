@@ -6,12 +6,12 @@ Addresses: a user is NAME@HOST; what is on another server than the usual one beg
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument
 from sloth_runner.modules.base import PRESENCE, Arg, Context, Ensure, Module, Resource, Want
 from sloth_runner.modules.databases.client import mark, outcome
 from sloth_runner.modules.databases.mysql_kinds import KINDS, stored
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Steps

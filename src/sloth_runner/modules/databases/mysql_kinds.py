@@ -7,11 +7,11 @@ A password is never sent: the server gets what it stores of it (mysql_native_pas
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.base import Change, Kind, Look, Observed, one_by_one
 from sloth_runner.modules.databases.client import mark, rows, statements
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes

@@ -7,13 +7,13 @@ password is compared with the SCRAM verifier that the server keeps, so that only
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument
 from sloth_runner.modules.base import PRESENCE, Arg, Context, Ensure, Module, Resource, Want
 from sloth_runner.modules.databases import scram
 from sloth_runner.modules.databases.client import mark, outcome, rows
 from sloth_runner.modules.databases.postgresql_kinds import FLAGS, KINDS, PRIVILEGES, PUBLIC, literal, psql
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Steps

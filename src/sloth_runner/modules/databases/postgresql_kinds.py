@@ -7,11 +7,11 @@ password. Names and texts are quoted here; none of them stands in psql's argumen
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.base import Change, Kind, Look, Observed
 from sloth_runner.modules.databases.client import NO_PASSWORD, mark, rows, statements
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes

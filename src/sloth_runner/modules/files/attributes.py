@@ -8,7 +8,6 @@ there is an ACL, the group's digit of the mode is its mask: it limits named user
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.model import Outcome
@@ -27,6 +26,7 @@ from sloth_runner.modules.base import (
 from sloth_runner.modules.files.put import FOLLOW, MODE, OWNERS, where
 from sloth_runner.modules.files.put import attributes as asked
 from sloth_runner.ops import ABSENT, FILE, FOLDER, LINK, Batch, Exec, OpError, Stat
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Converged, Steps

@@ -6,10 +6,10 @@ Attribute of kind "file.block": ``lines``, what stands between the markers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.files.lines import insert, join, place, remove, split
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes, Change

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.model import Outcome
@@ -12,6 +11,7 @@ from sloth_runner.modules.base import Arg, Context, Ensure, Module, Resource, Wa
 from sloth_runner.modules.files import guard
 from sloth_runner.modules.files.editing import Editor, kind, load
 from sloth_runner.modules.files.put import FOLLOW, where
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes, Change, Converged, Steps

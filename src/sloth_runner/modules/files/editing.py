@@ -9,14 +9,13 @@ byte for byte.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Told
 from sloth_runner.modules.difference import difference
 from sloth_runner.modules.files import guard
 from sloth_runner.ops import ABSENT, FILE, FOLDER, LINK, Batch, OpError, Read, Remove, Stat
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import Conflict, TaskFailed
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource
@@ -28,6 +27,7 @@ from sloth_runner.ops import (
     SetAttrs,
     Stat,
 )
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.ledger_records import KEPT_CONTENT
 
 if TYPE_CHECKING:

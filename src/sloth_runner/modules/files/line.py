@@ -6,9 +6,9 @@ Attributes of kind "file.line": ``line``, the last line that matches, and ``line
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.modules.files.lines import insert, join, place, remove, replaced, split
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes, Change

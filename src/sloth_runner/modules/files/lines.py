@@ -7,9 +7,8 @@ Texts stand for bytes as UTF-8 with ``surrogateescape``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, NamedTuple
 
 FULL = ("\n", "\r\n")
 

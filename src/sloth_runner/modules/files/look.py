@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, FileMissing, TaskFailed
 from sloth_runner.model import Outcome
 from sloth_runner.modules.base import Arg, Context, Deliver, Module, Predict, Source
 from sloth_runner.modules.files.put import FOLLOW, where
 from sloth_runner.ops import ABSENT, FILE, LINK, OpError, Read, Stat
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Steps

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument
 from sloth_runner.model import Outcome
@@ -12,6 +11,7 @@ from sloth_runner.modules.base import Arg, Context, Ensure, Module, Resource, So
 from sloth_runner.modules.files import guard
 from sloth_runner.modules.files.kind import KIND, ownership
 from sloth_runner.ops import FILE, FOLDER, LINK, Stat, WhoAmI
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Converged, SourceEntry, Steps

@@ -7,9 +7,9 @@ Attribute of kind "file.replace": ``left``, how many occurrences would still be 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import TaskFailed
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes, Change

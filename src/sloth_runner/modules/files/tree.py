@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument
 from sloth_runner.model import Outcome
 from sloth_runner.modules.base import Ensure, Kind, Observed, Resource, Source, Want
 from sloth_runner.modules.files.put import attributes, where
 from sloth_runner.ops import FILE, FOLDER, LINK, List, OpError, Remove
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Change, Context, Converged, Look, SourceEntry, Steps

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument
 from sloth_runner.model import Outcome
@@ -11,6 +10,7 @@ from sloth_runner.modules.base import Arg, Context, Ensure, Module, Resource, Wa
 from sloth_runner.modules.git.commands import How, Revision, environment, resolve
 from sloth_runner.modules.git.kind import KIND
 from sloth_runner.modules.urls import take_apart
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Converged, Steps

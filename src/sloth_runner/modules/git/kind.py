@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.base import Change, Kind, Look, Observed, one_by_one
 from sloth_runner.modules.git.commands import How, Revision, act, ask, complaint
 from sloth_runner.modules.system.steps import missing_above, remove_empty
 from sloth_runner.ops import ABSENT, FOLDER, List, MakeDir, Remove, Stat
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.ops import Found, Listing, Ran

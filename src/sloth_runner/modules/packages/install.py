@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.model import Outcome
 from sloth_runner.modules.base import Arg, Context, Ensure, Module, Predict, Resource, Want
 from sloth_runner.modules.packages import apt
 from sloth_runner.modules.packages.kind import HOLD, INSTALLED, PACKAGE
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Converged, Step, Steps

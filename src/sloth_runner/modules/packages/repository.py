@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.model import Outcome
@@ -11,6 +10,7 @@ from sloth_runner.modules.base import Arg, Context, Ensure, Module, Resource, So
 from sloth_runner.modules.files.put import where
 from sloth_runner.modules.packages.openpgp import fingerprints, keyring
 from sloth_runner.ops import FILE, OpError, Read
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Converged, Step, Steps

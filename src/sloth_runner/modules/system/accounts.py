@@ -8,7 +8,6 @@ difference; therefore an earlier password can't be brought back.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument
 from sloth_runner.modules.base import (
@@ -26,6 +25,7 @@ from sloth_runner.modules.base import (
 )
 from sloth_runner.modules.system.steps import act, alone, feed, lines_of
 from sloth_runner.ops import OpError
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes, Converged, Steps

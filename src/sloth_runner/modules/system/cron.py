@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.modules.base import (
@@ -34,7 +33,7 @@ from sloth_runner.modules.system.steps import (
     text_of,
 )
 from sloth_runner.ops import Remove
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes, Steps

@@ -7,7 +7,6 @@ call that was cut short is made again in full.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument
 from sloth_runner.modules.base import Arg, Change, Context, Kind, Look, Module, Observed, Resource, Want
@@ -22,7 +21,7 @@ from sloth_runner.modules.system.steps import (
     text_of,
 )  # fmt: skip
 from sloth_runner.ops import ABSENT, Stat
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Steps

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.base import (
@@ -20,6 +19,7 @@ from sloth_runner.modules.base import (
 )  # fmt: skip
 from sloth_runner.modules.system.steps import act, alone, lines_of, put_lines, text_of
 from sloth_runner.ops import FILE, LINK, MakeLink, Remove, Stat, Write
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Steps

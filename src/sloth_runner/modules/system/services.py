@@ -7,7 +7,6 @@ that runs once, however many changes call for it.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.modules.base import (
@@ -26,6 +25,7 @@ from sloth_runner.modules.base import (
 )  # fmt: skip
 from sloth_runner.modules.system.steps import act, alone, ask, failure, not_installed
 from sloth_runner.ops import FILE, Read, Remove, Stat, Write
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.ledger_records import KEPT_CONTENT
 
 if TYPE_CHECKING:

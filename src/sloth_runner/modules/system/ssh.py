@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.modules.base import (
@@ -26,7 +25,7 @@ from sloth_runner.modules.base import (
 from sloth_runner.modules.system.steps import alone, lines_of, missing_above, put_lines, remove_empty, text_of
 from sloth_runner.modules.system.types import KEY_TYPES, PublicKey
 from sloth_runner.ops import ABSENT, FOLDER, LINK, MakeDir, Remove, Stat
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes, Steps

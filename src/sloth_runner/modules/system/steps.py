@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.ops import ABSENT, FOLDER, Exec, MakeDir, OpError, Read, Remove, Stat, WhoAmI, Write
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Context

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument
 from sloth_runner.modules.base import (
@@ -20,6 +19,7 @@ from sloth_runner.modules.base import (
 )
 from sloth_runner.modules.system.steps import alone, feed, make_folders, missing_above
 from sloth_runner.ops import FILE, OpError, Read, Remove, SetAttrs, Stat, Write
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.ledger_records import KEPT_CONTENT
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.modules.base import (
@@ -29,6 +28,7 @@ from sloth_runner.modules.system.steps import (
     text_of,
 )  # fmt: skip
 from sloth_runner.ops import OpError, Remove
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Steps

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, NamedTuple
 
 _ACCOUNT = r"[A-Za-z_][A-Za-z0-9_.-]{0,30}[A-Za-z0-9_$-]|[A-Za-z_]"
 _HASH = r"\$[0-9a-z]{1,8}\$[!-9;-~]+|[*!]"

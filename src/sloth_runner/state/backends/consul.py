@@ -12,9 +12,9 @@ from base64 import b64decode
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.errors import Busy, Conflict, Indeterminate, SlothError, StoreDown, TooLarge
+from sloth_runner.plain import TYPE_CHECKING, Any, Final
 from sloth_runner.state.backends.bootclock import since_boot
 from sloth_runner.state.backends.consul_http import Http, Reply, denied
 from sloth_runner.state.backends.consul_keys import SEPARATOR, fits, fitting, quoted, read, written

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sloth_runner.errors import BadConfig, Forbidden, Indeterminate, SlothError, StoreDown, TooLarge
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from sloth_runner.state.backends.consul_wire import Broken, Connection
 
 if TYPE_CHECKING:

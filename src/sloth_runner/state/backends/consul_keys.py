@@ -8,7 +8,8 @@ among them. So U+001F is written ``!``, and space, ``!`` and ``"``, which then m
 from __future__ import annotations
 
 import re
-from typing import Final
+
+from sloth_runner.plain import Final
 
 SEPARATOR: Final = "!"
 """What U+001F is written as."""

@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Forbidden
+from sloth_runner.plain import TYPE_CHECKING, Final
 from sloth_runner.state.layout import META, SHARED, STORE, is_agent_name, store_key
 from sloth_runner.state.proofs import common, refused, tried
 from sloth_runner.state.store import ABSENT, PRESENT, Change, Check, Proof

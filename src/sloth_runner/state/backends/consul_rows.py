@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, Final
+
+from sloth_runner.plain import Any, Final
 
 _BETWEEN: Final = "[], \t\r\n"
 

@@ -10,10 +10,9 @@ and between them would say that it is renewed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from sloth_runner.errors import SlothError, TooLarge
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Final, NamedTuple
 from sloth_runner.state.backends.bootclock import since_boot
 from sloth_runner.state.backends.consul_http import Http
 

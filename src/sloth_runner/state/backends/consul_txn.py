@@ -15,9 +15,8 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
 
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, Final, NamedTuple, TypeAlias
 from sloth_runner.state.backends.consul_keys import written
 from sloth_runner.state.store import ABSENT, ANY, PRESENT, Change, Check, Rev
 

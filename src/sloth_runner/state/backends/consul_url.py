@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import BadConfig
 from sloth_runner.names import did_you_mean
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.state.backends import Options

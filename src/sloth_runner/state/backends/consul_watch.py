@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Final
 
+from sloth_runner.plain import Final
 from sloth_runner.state.backends.consul_http import Http, Reply
 from sloth_runner.state.backends.consul_keys import fitting, quoted, read
 

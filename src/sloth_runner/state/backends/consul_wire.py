@@ -11,7 +11,8 @@ import select
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+
+from sloth_runner.plain import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import ssl

@@ -7,8 +7,7 @@ The store itself is ``etcd_store``; it needs gRPC, which is loaded when a store 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.backends import needs
 
 if TYPE_CHECKING:

@@ -6,10 +6,8 @@ begin alike ("etcdserver: …"), and gRPC's own.
 
 from __future__ import annotations
 
-from typing import Final
-
 from sloth_runner.errors import Bug, Busy, Corrupt, Forbidden, SlothError, StoreDown, TooLarge
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Final, NamedTuple
 
 ELSEWHERE: Final = "elsewhere"
 """Not applied; another node, or the same one a little later, may serve it."""

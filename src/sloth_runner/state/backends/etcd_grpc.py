@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sloth_runner.errors import BadConfig
+from sloth_runner.plain import TYPE_CHECKING, Any, Final, TypeVar
 from sloth_runner.rpc import load as load_grpc
 from sloth_runner.state.backends import etcd_pb as pb
 

@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sloth_runner.errors import Foreign, Indeterminate, SlothError, StoreDown
+from sloth_runner.plain import TYPE_CHECKING, Any, Final, TypeVar
 from sloth_runner.state.backends import etcd_pb as pb
 from sloth_runner.state.backends.etcd_errors import (
     COMPACTED,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
 
+from sloth_runner.plain import TYPE_CHECKING, Final
 from sloth_runner.state.backends import etcd_pb as pb
 from sloth_runner.state.backends.etcd_errors import Fault
 from sloth_runner.state.backends.etcd_grpc import GRANT, REVOKE, STATUS, TIME_TO_LIVE

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Busy
+from sloth_runner.plain import TYPE_CHECKING, Final
 from sloth_runner.state.backends import etcd_pb as pb
 from sloth_runner.state.backends.etcd_errors import Fault
 from sloth_runner.state.store import Entry

@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.errors import Conflict, Indeterminate, Lost, TooLarge
+from sloth_runner.plain import TYPE_CHECKING, Any, Final
 from sloth_runner.state.backends import etcd_pb as pb
 from sloth_runner.state.backends import etcd_txn as txn
 from sloth_runner.state.backends.etcd_errors import Fault

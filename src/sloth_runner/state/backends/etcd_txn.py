@@ -7,9 +7,9 @@ lease has ended vanish). The other branch reads the same keys, at the same momen
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from sloth_runner.errors import Bug
+from sloth_runner.plain import Final
 from sloth_runner.state.backends import etcd_pb as pb
 from sloth_runner.state.store import ABSENT, ANY, PRESENT, Change, Check, Rev, holds
 

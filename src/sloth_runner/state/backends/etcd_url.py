@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote
 
 from sloth_runner.errors import BadConfig
 from sloth_runner.names import did_you_mean
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.state.backends import Options

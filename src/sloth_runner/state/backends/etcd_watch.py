@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final
 
+from sloth_runner.plain import TYPE_CHECKING, Any, Final
 from sloth_runner.state.backends import etcd_pb as pb
 from sloth_runner.state.backends.etcd_errors import ELSEWHERE, TOKEN, UNKNOWN, Fault, fault_of
 from sloth_runner.state.backends.etcd_grpc import RANGE

@@ -7,9 +7,9 @@ import time
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import Conflict
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.store import ABSENT, Change, Check, Entry, Rev, Traits, beyond, check_commit, holds
 
 if TYPE_CHECKING:

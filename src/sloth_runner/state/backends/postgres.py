@@ -13,9 +13,9 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Conflict, Foreign, StoreDown, TooLarge
+from sloth_runner.plain import TYPE_CHECKING, Final
 from sloth_runner.state.backends import postgres_schema as schema
 from sloth_runner.state.backends.postgres_bulk import entries
 from sloth_runner.state.backends.postgres_commit import int8s, packed

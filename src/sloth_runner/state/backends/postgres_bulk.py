@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Bug, Conflict, TooLarge
+from sloth_runner.plain import TYPE_CHECKING, Final
 from sloth_runner.state.backends.postgres_commit import binary_array
 from sloth_runner.state.backends.postgres_errors import AGAIN, NOT_MADE, Refused, translated
 from sloth_runner.state.backends.postgres_link import (

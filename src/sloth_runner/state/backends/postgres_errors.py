@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from sloth_runner.errors import (
     Busy,
     Corrupt,
@@ -18,7 +16,7 @@ from sloth_runner.errors import (
     StoreDown,
     TooLarge,
 )
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Final, NamedTuple
 from sloth_runner.state.backends.postgres_schema import (
     MOVED,
     ON_A_REPLICA,

@@ -12,8 +12,8 @@ import select
 import time
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, TypeAlias
 
+from sloth_runner.plain import TYPE_CHECKING, Final, TypeAlias
 from sloth_runner.state.backends.postgres_errors import PREPARED, Refused, Said
 
 if TYPE_CHECKING:

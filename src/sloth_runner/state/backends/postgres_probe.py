@@ -7,8 +7,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
 
+from sloth_runner.plain import TYPE_CHECKING, Final
 from sloth_runner.state.layout import META, STORE, store_key
 from sloth_runner.state.proofs import common
 from sloth_runner.state.store import ABSENT, Change, Proof

@@ -27,9 +27,8 @@ Nothing here is kept in a session, so a pooler that gives each transaction anoth
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final
 
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Final, NamedTuple
 
 FORMAT: Final = 1
 """The format of what this version writes. Kept in ``meta``; another one is Foreign."""

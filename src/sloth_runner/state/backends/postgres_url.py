@@ -7,12 +7,11 @@ parameter, ``schema``. (libpq: https://www.postgresql.org/docs/current/libpq-con
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from sloth_runner.errors import BadConfig
 from sloth_runner.names import did_you_mean
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.state.backends import Options

@@ -15,8 +15,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
 
+from sloth_runner.plain import Final
 from sloth_runner.state.backends.postgres_errors import Refused, translated
 from sloth_runner.state.backends.postgres_link import TEXT, Link, Statement
 from sloth_runner.state.backends.postgres_schema import Names, lock_id

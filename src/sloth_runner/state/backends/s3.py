@@ -27,10 +27,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from sloth_runner.errors import BadConfig, TooLarge
+from sloth_runner.plain import TYPE_CHECKING, Final
 from sloth_runner.state.backends.s3_client import Objects, World
 from sloth_runner.state.backends.s3_keeping import GRACE, Keeper
 from sloth_runner.state.backends.s3_login import Login, find_login

@@ -11,10 +11,9 @@ import json
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Final
 
 from sloth_runner.errors import Corrupt, Foreign
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, Final, NamedTuple
 from sloth_runner.state.backends.s3_client import Objects
 from sloth_runner.state.backends.s3_log import Marker, Official, decode, log_name
 from sloth_runner.state.backends.s3_segment import Segment, Segments

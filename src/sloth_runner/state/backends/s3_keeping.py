@@ -21,10 +21,9 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Final
 
 from sloth_runner.errors import Busy, Corrupt, SlothError
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple
 from sloth_runner.state.backends.s3_checkpoint import (
     LATEST,
     MANIFESTS,

@@ -23,9 +23,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Final
 
 from sloth_runner.errors import Corrupt
+from sloth_runner.plain import Final
 from sloth_runner.state.backends.s3_client import Denied, Objects, World
 from sloth_runner.state.backends.s3_log import log_name
 from sloth_runner.state.backends.s3_state import MARGIN, Lease

@@ -12,10 +12,9 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from typing import Any, Final
 
 from sloth_runner.errors import Corrupt, Foreign
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, Final, NamedTuple
 from sloth_runner.state.store import Rev
 
 FORMAT: Final = 1

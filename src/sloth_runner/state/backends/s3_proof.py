@@ -9,9 +9,9 @@ more.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from sloth_runner.errors import SlothError, StoreDown, Unfit
+from sloth_runner.plain import Final
 from sloth_runner.state.backends.s3_client import Created, Objects, World
 from sloth_runner.state.backends.s3_keeping import Keeper
 from sloth_runner.state.backends.s3_lease import CLOCK

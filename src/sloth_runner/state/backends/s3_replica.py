@@ -12,9 +12,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Final
 
 from sloth_runner.errors import Busy, Conflict, Indeterminate, SlothError, StoreDown
+from sloth_runner.plain import Final
 from sloth_runner.state.backends.s3_client import Created, Objects, World
 from sloth_runner.state.backends.s3_keeping import Keeper
 from sloth_runner.state.backends.s3_lease import ServerClock

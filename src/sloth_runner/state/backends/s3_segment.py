@@ -15,10 +15,9 @@ import zlib
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
 
 from sloth_runner.errors import Corrupt
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Final, NamedTuple
 from sloth_runner.state.backends.s3_client import Objects
 from sloth_runner.state.backends.s3_state import Row
 

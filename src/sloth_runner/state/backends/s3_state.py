@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Protocol
 
 from sloth_runner.errors import SlothError
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Final, NamedTuple, Protocol
 from sloth_runner.state.backends.s3_log import Commit, Official, Put, Written, number_of, rev_of
 from sloth_runner.state.store import ABSENT, Change, Check, Entry, Rev, beyond, holds
 

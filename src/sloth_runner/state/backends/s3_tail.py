@@ -12,9 +12,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, repeat
-from typing import Final, TypeVar
 
 from sloth_runner.errors import Bug, StoreDown
+from sloth_runner.plain import Final, TypeVar
 from sloth_runner.state.backends.s3_checkpoint import Checkpoint, open_state, read_manifest
 from sloth_runner.state.backends.s3_client import Found, Objects, World
 from sloth_runner.state.backends.s3_keeping import Snapshot

@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from sloth_runner.errors import BadConfig
 from sloth_runner.names import did_you_mean
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Final, NamedTuple
 
 PARAMETERS: Final = (
     "region", "endpoint", "path_style", "allow_http", "ca_file", "profile", "credentials_file", "unsigned", "sse",

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import apsw
 
 from sloth_runner.errors import Conflict, SlothError, StoreDown
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.backends import sqlite_file
 from sloth_runner.state.backends.bootclock import LeaseClock, system_clock
 from sloth_runner.state.backends.sqlite_range import select

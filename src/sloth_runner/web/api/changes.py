@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner.documents import keys, reveals, writes
 from sloth_runner.durations import seconds
 from sloth_runner.errors import UsageError
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state import edits
 from sloth_runner.state.record import version_of
 from sloth_runner.web.api import Operation

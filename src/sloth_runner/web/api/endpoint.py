@@ -4,11 +4,11 @@ sent."""
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.web.api import PREFIX, Operation
 from sloth_runner.web.given import Given, read, read_body
 from sloth_runner.web.replies import JSON, Refusal, document, etag

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner.documents import Document, differences, keys, past, search
 from sloth_runner.documents.differences import Side
 from sloth_runner.errors import UsageError
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.history import Filter
 from sloth_runner.state.layout import LOCAL
 from sloth_runner.state.record import version_of

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner.documents import keys
 from sloth_runner.documents import locks as told
 from sloth_runner.errors import Outdated
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.web.api import Operation
 from sloth_runner.web.api.keys import NAMESPACE
 from sloth_runner.web.given import KEY, TEXT, Given, Param

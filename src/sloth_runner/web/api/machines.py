@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner.documents import Document
 from sloth_runner.documents import agents as named
 from sloth_runner.documents import resources as told
 from sloth_runner.errors import KeyMissing
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.layout import LOCAL, SHARED
 from sloth_runner.web.api import Operation
 from sloth_runner.web.given import TEXT, Given, Param

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner.documents import graph as drawn
 from sloth_runner.documents import runs as told
 from sloth_runner.engine import records
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.web.api import Operation
 from sloth_runner.web.given import COUNT, TEXT, Given, Param
 from sloth_runner.web.replies import Answer

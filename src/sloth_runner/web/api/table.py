@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+from sloth_runner.plain import Final
 from sloth_runner.web.api import Operation, changes, keys, locks, machines, runs, times
 
 OPERATIONS: Final[tuple[Operation, ...]] = (

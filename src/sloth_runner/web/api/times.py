@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner.documents import differences, keys, past
 from sloth_runner.errors import UsageError
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.history import Filter, latest
 from sloth_runner.state.layout import LOCAL
 from sloth_runner.web.api import Operation

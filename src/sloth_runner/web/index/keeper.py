@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
 
 from sloth_runner.errors import SlothError
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.layout import (
     AUDIT,
     FENCE,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
-from typing import TYPE_CHECKING
 
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.history import Filter, Newest
 from sloth_runner.state.layout import HEAD, prefix_of, store_key
 

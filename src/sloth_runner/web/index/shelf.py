@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING
 
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.layout import HEAD, prefix_of, store_key
 from sloth_runner.state.state import Stats
 from sloth_runner.web.index.leaf import HEADS, VALUE, Leaf, make_leaf, shortened, signature

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from sloth_runner.errors import LockHeld, SlothError, UsageError
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from sloth_runner.web.api import PREFIX, Operation
 from sloth_runner.web.given import Given, Param, read
 from sloth_runner.web.view import link

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.web.api import keys, machines
 from sloth_runner.web.pages import Here, begin, go, twin
 

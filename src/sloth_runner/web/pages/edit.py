@@ -4,9 +4,9 @@ shown, too."""
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
 
 from sloth_runner.errors import BadValue, KeyMissing, Outdated
+from sloth_runner.plain import TYPE_CHECKING, Any, Final
 from sloth_runner.state.difference import unified
 from sloth_runner.state.layout import check_key
 from sloth_runner.state.value import encode

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.web import drawing
 from sloth_runner.web.api import changes, keys
 from sloth_runner.web.given import COUNT, TEXT, Param

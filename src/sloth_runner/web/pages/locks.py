@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sloth_runner.errors import Outdated
+from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.web.api import locks
 from sloth_runner.web.given import TEXT, Param
 from sloth_runner.web.pages import Here, go, twin

@@ -4,9 +4,9 @@ they failed."""
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner import processes
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.web import drawing, graphs
 from sloth_runner.web.api import runs
 from sloth_runner.web.given import COUNT, TEXT, Param

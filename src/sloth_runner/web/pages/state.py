@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.web import tree as folding
 from sloth_runner.web.api import keys
 from sloth_runner.web.given import TEXT, Param

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
+from sloth_runner.plain import Final
 from sloth_runner.web.pages import Paging, agents, edit, key, locks, machines, overview, runs, state, times
 
 PAGES: Final[Mapping[str, Paging]] = {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
 
 from sloth_runner.errors import SlothError
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.web.api import times
 from sloth_runner.web.given import TEXT, Param
 from sloth_runner.web.pages import Here, twin

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from sloth_runner.modules.files.keys import Unfit
 from sloth_runner.modules.files.lines import Line, insert, join, remove, replaced, split
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, NamedTuple
 
 _SECTION = re.compile(r"\s*\[(.*)\]\s*(?:[#;].*)?$")
 _PAIR = re.compile(r"(\s*)([^\s=:][^=:]*?)(\s*)(?:([=:])(\s*)(.*))?$")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from sloth_runner.modules.files.keys import Literal, Unfit
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, NamedTuple
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
-from typing import Any
 
 from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.files.keys import Literal, Unfit
+from sloth_runner.plain import Any
 
 
 def values(text: str) -> Any:

@@ -7,10 +7,9 @@ are written in flow style (``{a: 1}``), tables around a new key in block style.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sloth_runner.modules.files.keys import Literal, Unfit
-from sloth_runner.plain import NamedTuple
+from sloth_runner.plain import Any, NamedTuple
 
 
 class _Step(NamedTuple):
