@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from sloth_runner.agent.writing import sync_folder
+from sloth_runner.agent.writing import FOLDER_FLAGS, sync_folder
 
 MOST = 64
 """Folders that wait at a time: each holds a descriptor open."""
@@ -28,7 +28,8 @@ class Settling:
         if key in self._folders:
             return
         if len(self._folders) < MOST:
-            self._folders[key] = (os.dup(fd), path)
+            # Opened anew, not duplicated: a lock on the folder ends when its writer closes it.
+            self._folders[key] = (os.open(".", FOLDER_FLAGS, dir_fd=fd), path)
         else:
             sync_folder(fd, path)
 
