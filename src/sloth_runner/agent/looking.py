@@ -50,16 +50,17 @@ def look(op: Stat) -> Found:
 
 def _look(path: bytes, op: Stat) -> Found:
     status = os.lstat(path)
+    kind = kind_of(status.st_mode)
     value = target = stamp = None
-    if op.digest and stat.S_ISREG(status.st_mode):
+    if kind == FILE and op.digest:
         status, value = _content_of(path, status, op)
-        stamp = steady(status)
-    elif stat.S_ISLNK(status.st_mode):
+        kind, stamp = kind_of(status.st_mode), steady(status)
+    elif kind == LINK:
         target = text(os.readlink(path))
-    elif stat.S_ISREG(status.st_mode):
+    elif kind == FILE:
         stamp = stamp_of(status)
     return Found(
-        kind_of(status.st_mode),
+        kind,
         stat.S_IMODE(status.st_mode),
         status.st_uid,
         status.st_gid,

@@ -50,6 +50,8 @@ LARGE_ARCHIVE = 64 << 10
 def takes_time(op: Op) -> bool:
     """Whether an operation may take so long that it should not be waited for in place."""
     kind = type(op)
+    if kind is Stat and not op.digest:  # type: ignore[union-attr] # kind says so; the commonest of all
+        return False
     if kind is Exec or kind is Fetch or kind is Reach or kind is Pause:
         return True
     if kind is Facts:
@@ -71,10 +73,10 @@ def perform(op: Op, sync: Sync = writing.sync_folder) -> Result:
     folders. Raises OpError; TypeError for Exec and Pause."""
     kind = type(op)
     try:
-        if kind in _IN_FOLDERS:
-            return _IN_FOLDERS[kind](op, sync)
         if kind in _ACTIONS:
             return _ACTIONS[kind](op)
+        if kind in _IN_FOLDERS:
+            return _IN_FOLDERS[kind](op, sync)
     except OSError as error:
         path = error.filename if isinstance(error.filename, str) else getattr(op, "path", "")
         raise problem(error, path) from error

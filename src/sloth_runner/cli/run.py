@@ -82,7 +82,8 @@ def run(
             "--detailed-exitcode is for plan, run --check and drift: a run's exit status says how it went",
             unchanged=["nothing was run"],
         )
-    options = run_options(shell, path, stack, **given)
+    every = verbose or shell.mode == "jsonl"
+    options = run_options(shell, path, stack, **given)._replace(every_call=every)
     return _run(shell, options, diffs=diffs, verbose=verbose, quiet=quiet)
 
 

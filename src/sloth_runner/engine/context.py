@@ -36,12 +36,13 @@ class Tally:
 class Context:
     """Who a strand works for. A branch of ``parallel`` has its parent's context as ``parent``.
 
-    ``say(kind, data)`` emits an event of this task; ``attempt`` counts from 1 over retries; ``desk`` asks the store.
+    ``say(kind, data)`` emits an event of this task, with ``every_call`` also of a call that changed nothing;
+    ``attempt`` counts from 1 over retries; ``desk`` asks the store.
     """
 
     __slots__ = (
-        "agent", "attempt", "branch", "desk", "holdings", "instance", "parent", "say", "state", "tally", "task",
-        "transaction", "workdir",
+        "agent", "attempt", "branch", "desk", "every_call", "holdings", "instance", "parent", "say", "state", "tally",
+        "task", "transaction", "workdir",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +68,7 @@ class Context:
         self.branch = branch
         self.tally: Tally = parent.tally if parent else Tally()
         self.attempt = 1
+        self.every_call: bool = parent is None or parent.every_call
         self.holdings: dict[tuple[str, str], Holding] = {}
         self.transaction: Transaction | None = None
 
@@ -115,7 +117,7 @@ class Context:
         self.say("task.output", {"stream": level, "text": text, "line": site.line if site else None})
 
     def called(self, call: Call, target: str, changed: bool, message: str, diff: str | None) -> None:
-        """A module call has ended: its line in the task's document, and an event."""
+        """A module call has ended: its line in the task's document, and perhaps an event."""
         data: dict[str, object] = {
             "module": call.name,
             "target": target,
@@ -125,7 +127,8 @@ class Context:
             "diff": diff,
         }
         self.tally.calls.append(data)
-        self.say("call.finished", data)
+        if changed or self.every_call:
+            self.say("call.finished", data)
 
     def view(self, selector: object) -> State:
         """The state that a call names: its own (None), ``@shared``, or another agent's; under our locks."""

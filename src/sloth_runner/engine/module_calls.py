@@ -97,14 +97,16 @@ class ModuleCalls:
         module = self.world.modules.get(call.name)
         if module is None:
             raise Bug(f"there is no module {call.name!r}")
-        raw = self._raw(module, call)
+        given = call.args[0] if len(call.args) == 1 else None
+        raw = given if type(given) is dict else self._raw(module, call)
         identity = self._identify(module, context, call, raw) if module.settles else ""
-        if identity and self.world.ledger(context.agent).wants_ahead:
-            return self._after_reading(context, strand, call)
         if identity:
-            found = self._settled(context, identity)
-            if found is not None:
+            ledger = self.world.ledger(context.agent)
+            found = ledger.settled(identity)
+            if found is not None and self.world.rehearsal(context.agent) is None:
                 return self._settle(module, context, call, raw, identity, found)
+            if ledger.wants_ahead:
+                return self._after_reading(context, strand, call)
         return self._perform(module, context, call, raw, identity)
 
     def _perform(
@@ -170,11 +172,6 @@ class ModuleCalls:
         digest.update(repr(raw).encode("utf-8", "surrogatepass"))
         return str(digest.hexdigest())
 
-    def _settled(self, context: Context, identity: str) -> tuple[str, str] | None:
-        """The path of the file that this very call found as wanted last time, and the stamps it had."""
-        agent = context.agent
-        return self.world.ledger(agent).settled(identity) if self.world.rehearsal(agent) is None else None
-
     def _settle(
         self,
         module: Module,
@@ -189,21 +186,25 @@ class ModuleCalls:
         path, seen = found
         transport, look = self.world.transport(context.agent), Stat(path, names=False)
 
+        async def wait() -> object:
+            try:
+                there = await transport.do(look)
+            except OpError:
+                there = None
+            reply = judge(there)
+            return await reply.start() if isinstance(reply, Wait) else reply
+
         def judge(target: Any) -> object:
             source = None if module.source is None else self.sources.stamp(str(raw[module.source]))
-            if target.stamp is None or stamps(target.stamp, source) != seen:
+            if target is None or target.stamp is None or stamps(target.stamp, source) != seen:
                 return self._perform(module, context, call, raw, identity)
             context.called(call, context.agent, False, "", None)
             return {"changed": False, "message": "", "path": path}
 
-        async def wait() -> object:
-            try:
-                reply = judge(await transport.do(look))
-            except OpError:
-                reply = self._perform(module, context, call, raw, identity)
-            return await reply.start() if isinstance(reply, Wait) else reply
-
-        target = transport.at_once(look)
+        try:
+            target = transport.at_once(look)
+        except OpError:
+            return judge(None)
         return Wait(wait, gentle=True) if target is None else judge(target)
 
     def test(self, context: Context, call: Call) -> object:

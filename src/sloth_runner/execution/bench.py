@@ -66,6 +66,7 @@ class Bench:
         layers = {agent: app.values_for(agent) for agent in (LOCAL, *plan.targets)}
         self._layers = layers if any(layers.values()) else {}
         self._whose_values = ""
+        self._every_call = options.every_call
         before = self._use_values if self._layers else None
         self._settling = Settling()
         self._transports = app.transports(self._settling)
@@ -180,7 +181,9 @@ class Bench:
 
         self.locker.begin(instance.id)
         state = self.state(instance.agent, task.name)
-        return Context(instance.id, instance.agent, task, state, self.basis.desk, say, workdir)
+        made = Context(instance.id, instance.agent, task, state, self.basis.desk, say, workdir)
+        made.every_call = self._every_call
+        return made
 
     def state(self, agent: str, task: str | None) -> State:
         """A view of an agent's state, for a task."""

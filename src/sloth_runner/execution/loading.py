@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 
 class RunOptions(NamedTuple):
-    """What the user asked for on the command line; durations in seconds."""
+    """What the user asked for on the command line; durations in seconds. ``every_call``: a call that changed nothing
+    is an event, too."""
 
     file: Path
     stack: str | None = None
@@ -42,6 +43,7 @@ class RunOptions(NamedTuple):
     delegate_to: tuple[str, ...] = ()
     paranoid: bool = False
     forks: int = 100
+    every_call: bool = True
 
 
 class Loading:

@@ -48,13 +48,17 @@ local function no_functions(name, arguments)
   end
 end
 
+-- A call with one argument, and what core.flat made of it.
+local function call_one(name, only, _, code, ...)
+  if code then return core.call_flat(name, nil, code, ...) end
+  no_functions(name, only)
+  return core.call_at(name, only)
+end
+
 for i = 1, #yielding do
   local name = yielding[i]
   install(name, function(...)
-    if select("#", ...) == 1 then
-      local out, n = core.flat(...)
-      if out then return core.call_flat(name, out, n) end
-    end
+    if select("#", ...) == 1 then return call_one(name, (...), core.flat(...)) end
     for n = 1, select("#", ...) do
       no_functions(name, (select(n, ...)))
     end

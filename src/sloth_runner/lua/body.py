@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sloth_runner.lua.bridge import texts
+from sloth_runner.lua.bridge import SHORT, record, texts, unflatten
 from sloth_runner.model import Call, Partial, Returned, Site
 from sloth_runner.plain import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from sloth_runner.lua.runtime import Got, Runtime
     from sloth_runner.model import Body, Start
 
-_SHORT = 4096
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
 
 
@@ -43,10 +42,12 @@ def _body(runtime: Runtime, number: int, args: tuple[object, ...]) -> Body:
                 continue
             if value is None or value is True or value is False or type(value) is float:
                 got = step(body, True, value)
-            elif type(value) is str and len(value) < _SHORT and value.isascii():
+            elif type(value) is str and len(value) < SHORT and value.isascii():
                 got = step(body, True, value.encode())
             elif type(value) is int and _INT_MIN <= value <= _INT_MAX:
                 got = step(body, True, value)
+            elif type(value) is dict and (fields := record(value)) is not None:
+                got = step(body, 1, *fields)
             else:
                 got = runtime.answer(body, _results(last, value), _unknown(value))
         runtime.live.discard(body)
@@ -60,12 +61,17 @@ def _call(runtime: Runtime, got: Got) -> Call:
     if kind == 1:
         return Call(got[1].decode(), texts(got[2:]))
     _, name, file, line, outer, rest, *scalars = got
-    values: list[Any] = runtime.values(rest, scalars)
-    site = None if file is None else Site(file[1:].decode("utf-8", "surrogateescape"), line)
+    values: list[Any] = runtime.values(rest, scalars) if rest else unflatten(scalars)
+    site = None if file is None else runtime.sites.get((file, line)) or _site(runtime, file, line)
     if kind == 3:
         keys, numbers = values
         return Call(name.decode(), (keys, [starter(runtime, number) for number in numbers]), site)
     return Call(name.decode(), tuple(values), site, () if outer is None else _sites(outer))
+
+
+def _site(runtime: Runtime, file: bytes, line: int) -> Site:
+    site = runtime.sites[file, line] = Site(file[1:].decode("utf-8", "surrogateescape"), line)
+    return site
 
 
 def _sites(outer: bytes) -> tuple[Site, ...]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sloth_runner.model import Value
 
 LIST, MAP, PAIRS, ORDERED = 0, 1, 2, 3
+SHORT: Final = 4096
+"""Characters of a text that is handed over without a thought to memory."""
 CHUNK: Final = 200
 """Scalars that travel in one call; more of them go in pieces."""
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
@@ -52,8 +54,9 @@ def _put(out: list[Any], value: object, what: str, depth: int) -> None:
     kind = type(value)
     if kind is str:
         out.append(to_bytes(value, what))  # type: ignore[arg-type] # kind says so; isinstance is slower here
-    elif kind is dict and depth < MAX_DEPTH and _put_flat(out, value, what):  # type: ignore[arg-type] # kind says so
-        pass
+    elif kind is dict and depth < MAX_DEPTH and (fields := record(value)) is not None:  # type: ignore[arg-type] # so
+        out += (None, 2 * len(fields) + MAP)
+        out += fields
     elif kind is bool or kind is float or kind is bytes:
         out.append(value)
     elif value is None:
@@ -75,23 +78,24 @@ def _put(out: list[Any], value: object, what: str, depth: int) -> None:
             _put(out, item, f"{what}.{key}" if isinstance(key, str) else f"{what}[{key}]", depth + 1)
 
 
-def _put_flat(out: list[Any], table: dict[object, object], what: str) -> bool:
-    """A dict of texts and booleans by text keys, as most results are; False (and nothing done) for another."""
+def record(table: dict[Any, Any]) -> list[Any] | None:
+    """The keys and values of a short table of short texts, booleans and fractions, as most results are, in turn; None
+    for another."""
     scalars: list[Any] = []
     for key, item in table.items():
         kind = type(item)
         if kind is str:
-            item = to_bytes(item, what)  # type: ignore[arg-type] # kind says so
+            if len(item) > SHORT or not item.isascii():
+                return None
+            item = item.encode()
         elif item is None:
             continue
         elif kind is not bool and kind is not float:
-            return False
-        if type(key) is not str:
-            return False
-        scalars += (key.encode("utf-8", "surrogateescape"), item)
-    out += (None, 2 * len(scalars) + MAP)
-    out += scalars
-    return True
+            return None
+        if type(key) is not str or not key.isascii():
+            return None
+        scalars += (key.encode(), item)
+    return scalars if len(scalars) < CHUNK else None
 
 
 def _put_list(out: list[Any], items: list[object], what: str, depth: int) -> None:
@@ -118,11 +122,8 @@ def _rows(value: object, what: str) -> tuple[int, Iterable[tuple[object, object]
 
 def unflatten(scalars: Sequence[Any]) -> list[Any]:
     """The values that a run of scalars stands for."""
-    count = len(scalars)
-    if count > 2 and not count % 2 and scalars[0] is None and scalars[1] == 2 * count - 4 + MAP:
-        flat = _flat(scalars)
-        if flat is not None:
-            return [flat]
+    if scalars and scalars[0] is None and is_record(scalars):
+        return [_flat(scalars)]
     rest = iter(scalars)
     out: list[Any] = []
     for scalar in rest:
@@ -130,17 +131,26 @@ def unflatten(scalars: Sequence[Any]) -> list[Any]:
     return out
 
 
-def _flat(scalars: Sequence[Any]) -> dict[str, Any] | None:
-    """One table of texts, numbers and booleans by text keys, as most arguments are; None for another."""
-    if None in scalars[2:]:
-        return None
-    plain = [s.decode("utf-8", "surrogateescape") if type(s) is bytes else s for s in scalars]
-    return dict(sorted(zip(plain[2::2], plain[3::2], strict=True)))
+def _flat(scalars: Sequence[Any]) -> dict[str, Any]:
+    """One table of texts, numbers and booleans by text keys, as most arguments are."""
+    plain = texts(scalars[2:])
+    return dict(sorted(zip(plain[::2], plain[1::2], strict=True)))
+
+
+def is_record(scalars: Sequence[Any]) -> bool:
+    """Whether this is one table of plain values by name, short enough to cross in one call."""
+    count = len(scalars)
+    if not 2 < count <= CHUNK or scalars[0] is not None or scalars[1] != 2 * count - 4 + MAP:
+        return False
+    return None not in scalars[2:]
 
 
 def texts(scalars: Iterable[Any]) -> tuple[Any, ...]:
     """Scalars without tables among them: bytes become text, None stays None."""
-    return tuple([s.decode("utf-8", "surrogateescape") if type(s) is bytes else s for s in scalars])
+    try:
+        return tuple([s.decode() if type(s) is bytes else s for s in scalars])
+    except UnicodeDecodeError:
+        return tuple([s.decode("utf-8", "surrogateescape") if type(s) is bytes else s for s in scalars])
 
 
 def _scalar(scalar: Any) -> Any:

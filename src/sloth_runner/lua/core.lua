@@ -25,10 +25,18 @@ core.quiet = quiet
 local facts = {} -- body -> what it has read of facts
 core.facts = facts
 
--- Calls. The answer is true and scalars, nil and flattened values, false and an error, or 0, names and a table.
+-- Calls. The answer is true and scalars, 1 and a table's keys and plain values in turn, nil and flattened values, false
+-- and an error, or 0, names and a table.
+
+local function record(t, key, value, ...)
+  if key == nil then return t end
+  t[key] = value
+  return record(t, ...)
+end
 
 local function answer(how, ...)
   if how == true then return ... end
+  if how == 1 then return record({}, ...) end
   if how == nil then return unflatten(...) end
   if how == 0 then return core.partial(...) end
   error(new_error(...), 0)
@@ -96,9 +104,9 @@ function core.call_at(what, ...)
 end
 
 -- The same, of what `core.flat` made of its only argument.
-function core.call_flat(what, out, n)
+function core.call_flat(what, ...)
   local file, line, outer = frames(3)
-  return answer(yield(CALL, 2, what, file, line, outer, first(out, n)))
+  return answer(yield(CALL, 2, what, file, line, outer, 0, ...))
 end
 
 -- A call whose second argument is a list of registered functions, by number.

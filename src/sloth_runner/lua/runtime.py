@@ -17,6 +17,7 @@ from sloth_runner.plain import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from sloth_runner.lua.callbacks import Callbacks
     from sloth_runner.lua.host import Limits
+    from sloth_runner.model import Site
 
 RESERVE: Final = 1 << 20
 """Bytes kept free so that handing a value to Lua never meets its memory limit: there it could not be caught."""
@@ -53,6 +54,8 @@ class Runtime:
         self.sources = Sources(self.names)
         self._stretched = False
         self.live: set[int] = set()
+        self.sites: dict[tuple[bytes, int], Site] = {}
+        """Places that calls stood at, by chunk name and line."""
         core = self._load_prelude(callbacks, sorted(yielding))
         self._start, self._step, self._drop = core[b"start"], core[b"step"], core[b"drop"]
         self._fetch, self._feed, self._names = core[b"fetch"], core[b"feed"], core[b"names"]

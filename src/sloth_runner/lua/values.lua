@@ -7,7 +7,7 @@ local type, next, rawget, select, setmetatable, tostring = type, next, rawget, s
 local unpack, mathtype, format = table.unpack, math.type, string.format
 local fail, is_error = core.fail, core.is_error
 
-local CHUNK, DEPTH = 200, 100
+local CHUNK, DEPTH, FEW = 200, 100, 20
 local LIST, MAP, PAIRS, ORDERED = 0, 1, 2, 3
 local plain = { ["nil"] = true, boolean = true, number = true, string = true }
 local inbox, outbox = nil, nil
@@ -82,17 +82,15 @@ function core.put(out, n, value, what)
   return put(out, n, value, what, "", 0)
 end
 
--- The scalars of one table of plain values by text keys, as most arguments are; nothing for another.
+-- The scalars of one small table of plain values by text keys, as most arguments are; nothing for another.
+local function spread(t, count, key, ...)
+  local name, value = next(t, key)
+  if name == nil then return nil, 4 * count + MAP, ... end
+  if count == FEW or type(name) ~= "string" or not plain[type(value)] then return end
+  return spread(t, count + 1, name, name, value, ...)
+end
 function core.flat(t)
-  if type(t) ~= "table" then return end
-  local out, n = { nil, 0 }, 2
-  for key, value in next, t do
-    if type(key) ~= "string" or not plain[type(value)] then return end
-    out[n + 1], out[n + 2] = key, value
-    n = n + 2
-  end
-  out[2] = 2 * n - 4 + MAP
-  return out, n
+  if type(t) == "table" then return spread(t, 0) end
 end
 
 function core.flatten(what, ...)

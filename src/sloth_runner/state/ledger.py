@@ -14,7 +14,7 @@ from sloth_runner.errors import Corrupt, SlothError
 from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.asking import Ask
 from sloth_runner.state.layout import CONTENT, INTENT, LEDGER, PENDING, place, prefix_of, store_key
-from sloth_runner.state.ledger_ahead import Ahead, Foresight
+from sloth_runner.state.ledger_ahead import Ahead
 from sloth_runner.state.ledger_batch import Batch, write
 from sloth_runner.state.ledger_records import (
     Entry,
@@ -59,8 +59,7 @@ class Ledger:
         self._reads = 0
         self._revs: dict[str, int] = {}
         self._begun: set[str] | None = None
-        self._ahead: Ahead | None = None
-        self._foresight = Foresight(self._far)
+        self._ahead = Ahead(prefix_of(namespace, LEDGER), far=self._far)
         self._letting_go = False
         self.unseen: list[Unseen] = []
 
@@ -81,7 +80,7 @@ class Ledger:
 
     def recall(self, addresses: Sequence[str]) -> list[Known] | None:
         """Entries and intents, if the store need not be asked."""
-        self._foresight.asked += len(addresses)
+        self._ahead.asked += len(addresses)
         if self.wants_ahead or self._begun is None:
             return None
         out: list[Known] = []
@@ -108,23 +107,20 @@ class Ledger:
         key = store_key(self.namespace, LEDGER, name)
         if key in self._mine:
             return self._mine[key]
-        if self._ahead is not None:
-            data = self._ahead.get(name)
-            if data is not None or (self._ahead.whole and self._far):
-                return data
-        return _ASK
+        data = self._ahead.get(name)
+        return data if data is not None or (self._ahead.whole and self._far) else _ASK
 
     def asking(self, addresses: Sequence[str]) -> Ask:
         """The question for entries and intents (``all_of``)."""
         names = [escaped(address) for address in addresses]
-        begun, most = self._begun is None, self._foresight.begin()
+        begun, more = self._begun is None, self._ahead.begin()
         keys = [store_key(self.namespace, LEDGER, name) for name in names]
         keys += [store_key(self.namespace, INTENT, name) for name in names if name in (self._begun or ())]
         self._reads += 1
 
         def look(store: Store) -> tuple[Any, ...]:
             intended = {} if not begun else {e.key: e for e in store.scan(prefix_of(self.namespace, INTENT))}
-            entries = list(store.scan(prefix_of(self.namespace, LEDGER), limit=most)) if most else None
+            entries = None if more is None else more(store)
             return intended, entries, {key: store.get(key) for key in keys}
 
         def learn(found: tuple[Any, ...]) -> list[Known]:
@@ -133,7 +129,7 @@ class Ledger:
             if begun:
                 self._note_begun(intended)
             if entries is not None:
-                self._note_ahead(entries, most)
+                self._revs.update(self._ahead.learn(entries, self._mine))
             self._note({**intended, **read})
             answer = [
                 self._known(address, name, intended, read)
@@ -171,38 +167,32 @@ class Ledger:
     @property
     def wants_ahead(self) -> bool:
         """Whether the next question is to fetch the rest, too."""
-        return self._foresight.wanted
+        return self._ahead.wanted
 
     def settled(self, call: str) -> tuple[str, str] | None:
         """The id of the resource that this very call found as wanted last time, and the stamps that it saw, if that
         has been read ahead."""
-        self._foresight.asked += 1
-        return None if self._ahead is None or self._begun else self._ahead.settled(call)
+        self._ahead.asked += 1
+        return None if self._begun else self._ahead.settled(call)
 
     @property
     def is_ahead(self) -> bool:
-        """Whether it has been read ahead."""
-        return self._ahead is not None
+        """Whether it has been read ahead as far as it will be."""
+        return self._ahead.done
 
     def reading_ahead(self) -> Ask:
         """The question for all of it."""
-        self._foresight.want()
+        self._ahead.want()
         return self.asking(())
 
     def of_task(self, stack: str, task: str) -> list[Entry]:
         """What a task of a stack named last time, in the order of creation, as far as it has been read ahead."""
-        found = () if self._ahead is None else self._ahead.of(stack)
-        return sorted((one for one in found if one.by[4] == task), key=lambda one: one.order)
+        return sorted((one for one in self._ahead.of(stack) if one.by[4] == task), key=lambda one: one.order)
 
     def _note_begun(self, intended: Mapping[str, StoreEntry]) -> None:
         if self._begun is None:
             mine = {place(key).name for key, data in self._mine.items() if data and place(key).kind == INTENT}
             self._begun = {place(key).name for key in intended} | mine
-
-    def _note_ahead(self, entries: Sequence[StoreEntry], most: int) -> None:
-        if self._foresight.suffices(len(entries), most):
-            self._ahead = Ahead(entries, len(prefix_of(self.namespace, LEDGER)), self._mine)
-            self._revs.update(self._ahead.revs)
 
     def _note(self, read: Mapping[str, StoreEntry | None]) -> None:
         """Keep the Revs of what was read, but for what is being written."""
@@ -378,7 +368,7 @@ class Ledger:
             self._due[key] = self._mine[key] = content
 
     def _put(self, kind: str, name: str, data: bytes | None) -> None:
-        if kind == LEDGER and self._ahead is not None:
+        if kind == LEDGER:
             self._ahead.forget(name)
         key = store_key(self.namespace, kind, name)
         self._due.pop(key, None)  # what comes later is written later

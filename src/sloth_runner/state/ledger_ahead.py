@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.ledger_queries import claimed
@@ -10,65 +10,66 @@ from sloth_runner.state.ledger_records import CALL_PREFIX, CALL_SIZE, Entry, dec
 
 if TYPE_CHECKING:
     from sloth_runner.state.store import Entry as StoreEntry
+    from sloth_runner.state.store import Store
 
-MOST = 20_000
-"""Entries that are read ahead."""
-FEW = 256
-"""A ledger that has fewer entries is read ahead with the first question."""
-AHEAD_FROM, AHEAD_FROM_FAR = 16, 4
-"""After so many questions (of a store that is far away) any other is, too."""
+FEW, MOST = 2_000, 20_000
+"""Entries that are read with the first question, and altogether."""
+ENOUGH, ENOUGH_FAR = 16, 4
+"""After so many questions (of a store that is far away) the rest is read, too."""
 _CALL = slice(len(CALL_PREFIX), len(CALL_PREFIX) + CALL_SIZE)
 _SEEN = _CALL.stop + len(b'","seen":"')
 
 
-class Foresight:
-    """When a ledger is read ahead, and how far. ``asked`` counts questions; ``far``: the store is far away."""
+class Ahead:
+    """The entries of a ledger as far as they have been read ahead, and when more of them are. ``asked`` counts
+    questions; ``prefix`` begins the store keys of entries; ``far``: the store is far away."""
 
-    def __init__(self, far: bool) -> None:
+    def __init__(self, prefix: str, *, far: bool) -> None:
         self.asked = 0
-        self._enough = AHEAD_FROM_FAR if far else AHEAD_FROM
-        self._under_way = False
+        self.whole = False
+        """There are no others."""
+        self._prefix = prefix
+        self._enough = ENOUGH_FAR if far else ENOUGH
+        self._last = ""
+        self._left = MOST
         self._most = FEW
+        self._under_way = False
+        self._data: dict[str, bytes] = {}
+        self._calls: dict[bytes, tuple[str, str]] = {}
 
     @property
     def wanted(self) -> bool:
-        """Whether the next question is to fetch the rest, too: there may be few others, or many are wanted."""
-        return not self._under_way and (self._most == FEW or self.asked >= self._enough)
+        """Whether the next question is to fetch more entries, too: there may be few, or many of them are wanted."""
+        if self._under_way or self.whole or not self._left:
+            return False
+        return not self._last or self.asked >= self._enough
+
+    @property
+    def done(self) -> bool:
+        """Whether no more is going to be read."""
+        return self.whole or not self._left
 
     def want(self) -> None:
         """All of it is wanted."""
-        self.asked = max(self.asked, AHEAD_FROM)
+        self.asked = max(self.asked, self._enough)
 
-    def begin(self) -> int:
-        """How many entries to read now; 0: none."""
+    def begin(self) -> Callable[[Store], list[StoreEntry]] | None:
+        """What reads more; None: that is not wanted now. ``learn`` is told what came of it."""
         if not self.wanted:
-            return 0
+            return None
         self._under_way = True
-        return MOST if self.asked >= self._enough else FEW
+        most = self._most = self._left if self.asked >= self._enough else FEW
+        after = self._last
+        return lambda store: list(store.scan(self._prefix, after=after, limit=most))
 
-    def suffices(self, found: int, most: int) -> bool:
-        """Whether the ``found`` entries, of at most ``most``, are kept; else there are more than a few, and whether
-        they are worth it shows."""
-        self._most = MOST
-        self._under_way = most == MOST or found < most
-        return self._under_way
-
-
-class Ahead:
-    """The entries of a ledger as one scan of at most ``MOST`` found them, but for ``mine``, which are being written.
-    ``skip``: characters of a store key before the (escaped) name."""
-
-    def __init__(self, entries: Sequence[StoreEntry], skip: int, mine: Container[str]) -> None:
-        self.whole = len(entries) < MOST
-        """There are no others."""
-        self.revs: dict[str, int] = {}
-        """By store key."""
-        self._data: dict[str, bytes] = {}
-        self._calls: dict[bytes, tuple[str, str]] = {}
-        self._fill(entries, skip, mine)
-
-    def _fill(self, entries: Iterable[StoreEntry], skip: int, mine: Container[str]) -> None:
-        data, calls, revs = self._data, self._calls, self.revs
+    def learn(self, entries: Sequence[StoreEntry], mine: Container[str]) -> dict[str, int]:
+        """Note what was read, but for ``mine``, which are being written; their Revs by store key."""
+        self._under_way = False
+        self.whole = len(entries) < self._most
+        self._left -= len(entries)
+        skip = len(self._prefix)
+        data, calls = self._data, self._calls
+        revs: dict[str, int] = {}
         for key, value, rev in entries:
             if key in mine:
                 continue
@@ -78,6 +79,9 @@ class Ahead:
             if value.startswith(CALL_PREFIX) and "%" not in name:
                 seen = value[_SEEN : value.index(b'"', _SEEN)]
                 calls[value[_CALL]] = (name.partition(":")[2], seen.decode())
+        if entries:
+            self._last = entries[-1].key
+        return revs
 
     def get(self, name: str) -> bytes | None:
         """An entry's data."""
