@@ -49,8 +49,8 @@ local function no_functions(name, arguments)
 end
 
 -- A call with one argument, and what core.flat made of it.
-local function call_one(name, only, _, code, ...)
-  if code then return core.call_flat(name, nil, code, ...) end
+local function call_one(name, only, count, ...)
+  if count then return core.call_flat(name, ...) end
   no_functions(name, only)
   return core.call_at(name, only)
 end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sloth_runner.lua.bridge import SHORT, record, texts, unflatten
+from sloth_runner.lua.bridge import SHORT, record, table, texts
 from sloth_runner.model import Call, Partial, Returned, Site
 from sloth_runner.plain import TYPE_CHECKING, Any
 
@@ -60,13 +60,16 @@ def _call(runtime: Runtime, got: Got) -> Call:
     kind = got[0]
     if kind == 1:
         return Call(got[1].decode(), texts(got[2:]))
-    _, name, file, line, outer, rest, *scalars = got
-    values: list[Any] = runtime.values(rest, scalars) if rest else unflatten(scalars)
+    _, name, file, line, outer, *scalars = got
     site = None if file is None else runtime.sites.get((file, line)) or _site(runtime, file, line)
+    further = () if outer is None else _sites(outer)
+    if kind == 4:
+        return Call(name.decode(), (table(scalars),), site, further)
+    values: list[Any] = runtime.values(scalars[0], scalars[1:])
     if kind == 3:
         keys, numbers = values
         return Call(name.decode(), (keys, [starter(runtime, number) for number in numbers]), site)
-    return Call(name.decode(), tuple(values), site, () if outer is None else _sites(outer))
+    return Call(name.decode(), tuple(values), site, further)
 
 
 def _site(runtime: Runtime, file: bytes, line: int) -> Site:

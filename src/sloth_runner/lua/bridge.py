@@ -122,8 +122,6 @@ def _rows(value: object, what: str) -> tuple[int, Iterable[tuple[object, object]
 
 def unflatten(scalars: Sequence[Any]) -> list[Any]:
     """The values that a run of scalars stands for."""
-    if scalars and scalars[0] is None and is_record(scalars):
-        return [_flat(scalars)]
     rest = iter(scalars)
     out: list[Any] = []
     for scalar in rest:
@@ -131,18 +129,10 @@ def unflatten(scalars: Sequence[Any]) -> list[Any]:
     return out
 
 
-def _flat(scalars: Sequence[Any]) -> dict[str, Any]:
-    """One table of texts, numbers and booleans by text keys, as most arguments are."""
-    plain = texts(scalars[2:])
+def table(scalars: Iterable[Any]) -> dict[str, Any]:
+    """A table of texts, numbers and booleans whose keys and values are given in turn: most arguments are one."""
+    plain = texts(scalars)
     return dict(sorted(zip(plain[::2], plain[1::2], strict=True)))
-
-
-def is_record(scalars: Sequence[Any]) -> bool:
-    """Whether this is one table of plain values by name, short enough to cross in one call."""
-    count = len(scalars)
-    if not 2 < count <= CHUNK or scalars[0] is not None or scalars[1] != 2 * count - 4 + MAP:
-        return False
-    return None not in scalars[2:]
 
 
 def texts(scalars: Iterable[Any]) -> tuple[Any, ...]:

@@ -106,7 +106,7 @@ end
 -- The same, of what `core.flat` made of its only argument.
 function core.call_flat(what, ...)
   local file, line, outer = frames(3)
-  return answer(yield(CALL, 2, what, file, line, outer, 0, ...))
+  return answer(yield(CALL, 4, what, file, line, outer, ...))
 end
 
 -- A call whose second argument is a list of registered functions, by number.
@@ -201,8 +201,8 @@ function core.start(number, ...)
   return id, after(id, resume(co, functions[number], ...))
 end
 
--- Answer a body; returns what it asks for next: 1 name …, 2 or 3 name file line outer rest …, or how it ended:
--- 0 rest result …, -1 error ….
+-- Answer a body; returns what it asks for next: 1 name …, 2 or 3 name file line outer rest …, 4 name file line outer key
+-- value …, or how it ended: 0 rest result …, -1 error ….
 function core.step(id, ...)
   core.current = id
   return after(id, resume(bodies[id], ...))

@@ -82,10 +82,11 @@ function core.put(out, n, value, what)
   return put(out, n, value, what, "", 0)
 end
 
--- The scalars of one small table of plain values by text keys, as most arguments are; nothing for another.
+-- How many keys there are in one small table of plain values by text keys, as most arguments are, and keys and values in
+-- turn; nothing for another.
 local function spread(t, count, key, ...)
   local name, value = next(t, key)
-  if name == nil then return nil, 4 * count + MAP, ... end
+  if name == nil then return count, ... end
   if count == FEW or type(name) ~= "string" or not plain[type(value)] then return end
   return spread(t, count + 1, name, name, value, ...)
 end

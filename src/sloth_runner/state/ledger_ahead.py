@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from sloth_runner.state.store import Entry as StoreEntry
     from sloth_runner.state.store import Store
 
-FEW, MOST = 2_000, 20_000
-"""Entries that are read with the first question, and altogether."""
+FEW, FEW_FAR, MOST = 2_000, 256, 20_000
+"""Entries that are read with the first question (of a store that is far away), and altogether."""
 ENOUGH, ENOUGH_FAR = 16, 4
 """After so many questions (of a store that is far away) the rest is read, too."""
 _CALL = slice(len(CALL_PREFIX), len(CALL_PREFIX) + CALL_SIZE)
@@ -29,10 +29,10 @@ class Ahead:
         self.whole = False
         """There are no others."""
         self._prefix = prefix
-        self._enough = ENOUGH_FAR if far else ENOUGH
+        self._few, self._enough = (FEW_FAR, ENOUGH_FAR) if far else (FEW, ENOUGH)
         self._last = ""
         self._left = MOST
-        self._most = FEW
+        self._most = self._few
         self._under_way = False
         self._data: dict[str, bytes] = {}
         self._calls: dict[bytes, tuple[str, str]] = {}
@@ -58,7 +58,7 @@ class Ahead:
         if not self.wanted:
             return None
         self._under_way = True
-        most = self._most = self._left if self.asked >= self._enough else FEW
+        most = self._most = self._left if self.asked >= self._enough else self._few
         after = self._last
         return lambda store: list(store.scan(self._prefix, after=after, limit=most))
 
