@@ -61,7 +61,7 @@ class Bench:
     def ours(self, home: str = "home") -> list[str]:
         """The command of a run."""
         self.environ["SLOTH_RUNNER_HOME"] = str(self.folder / home)
-        return [sys.executable, "-m", "sloth_runner", "run", str(self.file), "--quiet"]
+        return [str(Path(sys.executable).with_name("sloth-runner")), "run", str(self.file), "--quiet"]
 
     def plain(self) -> list[str]:
         """The command of the script."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from sloth_runner.agent import looking, removing, writing
+from sloth_runner.agent import looking, writing
 from sloth_runner.agent.names import problem
 from sloth_runner.ops import (
     Batch,
@@ -91,6 +91,12 @@ def _gather(op: Facts) -> Result:
     return gather(op)
 
 
+def _remove(op: Remove, sync: Sync) -> Result:
+    from sloth_runner.agent.removing import remove
+
+    return remove(op, sync)
+
+
 def _unpack(op: Unpack) -> Result:
     from sloth_runner.agent.unpacking import unpack  # it brings the standard library's archive formats
 
@@ -126,7 +132,7 @@ _IN_FOLDERS: dict[type, Callable[[Any, Sync], Result]] = {
     Write: writing.write,
     MakeDir: writing.make_dir,
     MakeLink: writing.make_link,
-    Remove: removing.remove,
+    Remove: _remove,
 }
 
 

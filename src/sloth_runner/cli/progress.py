@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from sloth_runner.cli.live import Live
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.text import count, pictures, styled, took
 from sloth_runner.durations import human
 from sloth_runner.model import Event
-from sloth_runner.plain import Any
+from sloth_runner.plain import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sloth_runner.cli.live import Live
 
 Document = Mapping[str, Any]
 _MARKS = {
@@ -89,6 +91,8 @@ class Progress:
             self._line(styled(title, "bold", self._color))
             self._line(f"{count(self._total, 'task')} of {data['file']} on {on}")
         if self._tty:
+            from sloth_runner.cli.live import Live
+
             self._live = Live(self._stream, self._shell.world.columns, self._area)
 
     def _output(self, agent: str, task: str, data: Document) -> None:

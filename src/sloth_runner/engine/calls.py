@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sloth_runner.engine import arguments as arg
-from sloth_runner.engine.facts_calls import FactsCalls
 from sloth_runner.engine.pump import Deadline, Fork, Pump, Strand, Wait
 from sloth_runner.engine.run import to_the_end
 from sloth_runner.engine.state_calls import handlers
@@ -16,6 +15,7 @@ from sloth_runner.state.layout import LOCAL
 
 if TYPE_CHECKING:
     from sloth_runner.engine.context import Context
+    from sloth_runner.engine.facts_calls import FactsCalls
     from sloth_runner.engine.lock_calls import Locker
     from sloth_runner.engine.module_calls import ModuleCalls
     from sloth_runner.engine.secrets import Secrets
@@ -56,7 +56,7 @@ class Calls:
         self._modules = modules
         self._secrets = secrets
         self._settle = settle
-        self._facts = FactsCalls(modules.world.transport)
+        self._facts: FactsCalls | None = None
         self._known_agent = known_agent
         self._known: set[str] = set()
         self._jitter = jitter
@@ -76,7 +76,7 @@ class Calls:
             "sleep": self._sleep,
             "secret": self._secret,
             "parallel": self._parallel,
-            "facts": self._facts.call,
+            "facts": self._tell_facts,
             "engine.deadline": self._set_deadline,
             "engine.begin": lambda context, call: modules.begin(context),
             "engine.end_attempt": lambda context, call: locker.end(context),
@@ -167,6 +167,12 @@ class Calls:
             return "again"
 
         return Wait(wait)
+
+    def _tell_facts(self, context: Context, call: Call) -> object:
+        from sloth_runner.engine.facts_calls import FactsCalls
+
+        self._facts = self._facts or FactsCalls(self._modules.world.transport)
+        return self._facts.call(context, call)
 
     def _secret(self, context: Context, call: Call) -> object:
         here = self._modules.world.transport(LOCAL)

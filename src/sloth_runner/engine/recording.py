@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from sloth_runner.transport.base import Transport
 
 
+TOGETHER = 500
+"""Entries that are written in one commit at the end: they wait in memory."""
+
+
 class Recording:
     """Records resources of one machine for one call: intents before, entries after."""
 
@@ -161,9 +165,11 @@ def covered(attributes: Attributes, salt: str) -> Attributes:
 def look_again(ledger: Ledger, transport: Transport) -> None:
     """Files that were changed a moment ago have a stamp that can be trusted by now: where they still are as they were
     applied, the next run need not read them."""
-    waiting, ledger.unseen = ledger.unseen, []
-    found = [transport.at_once(Stat(one.entry.id, digest=True, names=False)) for one in waiting]
-    _seen_again(ledger, waiting, found)
+    while ledger.unseen:
+        waiting, ledger.unseen = ledger.unseen[:TOGETHER], ledger.unseen[TOGETHER:]
+        found = [transport.at_once(Stat(one.entry.id, digest=True, names=False)) for one in waiting]
+        _seen_again(ledger, waiting, found)
+        ledger.flush()
 
 
 async def look_again_there(ledger: Ledger, transport: Transport) -> None:

@@ -13,13 +13,15 @@ from sloth_runner.engine.context import Context
 from sloth_runner.engine.pump import Mutate
 from sloth_runner.errors import BadArgument, Corrupt, TaskFailed
 from sloth_runner.model import Ordered, Value
-from sloth_runner.plain import Any
-from sloth_runner.state import edits, history
+from sloth_runner.plain import TYPE_CHECKING, Any
+from sloth_runner.state import edits
 from sloth_runner.state.batch import Mutation
-from sloth_runner.state.history import Filter, Revision
 from sloth_runner.state.record import Record
 from sloth_runner.state.state import State
 from sloth_runner.state.value import decode
+
+if TYPE_CHECKING:
+    from sloth_runner.state.history import Revision
 
 Handler = Callable[[Context, State, Sequence[object]], object]
 _HISTORY: dict[str, arg.Kinds] = {
@@ -268,6 +270,8 @@ def _history(context: Context, state: State, args: Sequence[object]) -> object:
         for name in ("since", "until")
     )
     by = frozenset((found["by"],)) if "by" in found else frozenset()
+    from sloth_runner.state.history import Filter
+
     wanted = Filter(since, until, by)
     return context.ask(state, lambda view: [revision(one) for one in view.history(key, limit, wanted)])
 
@@ -312,6 +316,8 @@ def _diff(context: Context, state: State, args: Sequence[object]) -> object:
 
 def _difference(view: State, key: str, first: int, second: int | None) -> dict[str, object]:
     if second is None:
+        from sloth_runner.state import history
+
         last = history.head(view.store, view.home(key), key)
         second = first if last is None else last.number
     old, new = (view.revision(key, number) for number in (first, second))

@@ -132,6 +132,11 @@ def kinds() -> Mapping[str, Kind]:
 def pure_functions(folder: Path) -> Mapping[str, Callable[..., object]]:
     """Functions by dotted name that run on the controller, change nothing and return their value. Relative
     paths start at ``folder``, the task file's."""
-    from sloth_runner.modules import crypto, template
+    from sloth_runner.modules import crypto
 
-    return {**crypto.functions(), **template.functions(folder)}
+    def render(*args: object) -> object:
+        from sloth_runner.modules import template
+
+        return template.render(folder, *args)
+
+    return {**crypto.functions(), "template.render": render}

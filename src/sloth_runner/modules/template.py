@@ -41,31 +41,27 @@ class Text(NamedTuple):
     text: str
 
 
-def functions(folder: Path) -> dict[str, Callable[..., object]]:
-    """``template.render({src = …, vars = …})`` or ``{text = …, vars = …}``: the text."""
-
-    def render_call(*args: object) -> str:
-        if len(args) != 1 or not isinstance(args[0], dict):
-            raise BadArgument("template.render takes a table: {src = …, vars = …} or {text = …, vars = …}")
-        given = check("template.render", ARGS, args[0], {})
-        src, text = given["src"], given["text"]
-        if (src is None) == (text is None):
-            raise BadArgument("template.render takes either src (a file) or text")
-        steps = rendering(str(folder), src, given["vars"], text)
-        answer: bytes | None = None
-        failure: SlothError | None = None
-        while True:
-            try:
-                op = steps.send(answer) if failure is None else steps.throw(failure)
-            except StopIteration as end:
-                return str(end.value)
-            answer = failure = None
-            try:
-                answer = read_source(str(folder), op.path)
-            except SlothError as error:
-                failure = error
-
-    return {"template.render": render_call}
+def render(folder: Path, *args: object) -> str:
+    """``template.render({src = …, vars = …})`` or ``{text = …, vars = …}``: the text. Paths start at ``folder``."""
+    if len(args) != 1 or not isinstance(args[0], dict):
+        raise BadArgument("template.render takes a table: {src = …, vars = …} or {text = …, vars = …}")
+    given = check("template.render", ARGS, args[0], {})
+    src, text = given["src"], given["text"]
+    if (src is None) == (text is None):
+        raise BadArgument("template.render takes either src (a file) or text")
+    steps = rendering(str(folder), src, given["vars"], text)
+    answer: bytes | None = None
+    failure: SlothError | None = None
+    while True:
+        try:
+            op = steps.send(answer) if failure is None else steps.throw(failure)
+        except StopIteration as end:
+            return str(end.value)
+        answer = failure = None
+        try:
+            answer = read_source(str(folder), op.path)
+        except SlothError as error:
+            failure = error
 
 
 def rendering(

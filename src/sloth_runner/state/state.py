@@ -11,7 +11,7 @@ from itertools import islice
 
 from sloth_runner.errors import BadName, BadValue
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
-from sloth_runner.state import edits, history
+from sloth_runner.state import edits
 from sloth_runner.state.batch import Fence, Mutation
 from sloth_runner.state.layout import HEAD, SHARED, check_agent_name, check_key, place, prefix_of, store_key
 from sloth_runner.state.record import MISSING, Record, decode_record, load_blob, peek
@@ -115,6 +115,8 @@ class State:
     def row(self, key: str) -> Row | None:
         """The live key with its record, or None."""
         namespace = self.home(check_key(key))
+        from sloth_runner.state import history
+
         record = history.head(self._store, namespace, key)
         if record is None or not record.live(self.writer.clock()):
             return None
@@ -189,11 +191,15 @@ class State:
     def history(self, key: str, limit: int | None = None, wanted: Filter | None = None) -> list[Revision]:
         """Revisions, newest first; only those ``wanted``."""
         namespace = self.home(check_key(key))
+        from sloth_runner.state import history
+
         found = history.matching(self._store, namespace, key, wanted or history.Filter())
         return [self.told(one) for one in islice(found, limit)]
 
     def revision(self, key: str, number: int) -> Record:
         """One revision's record, sensitive if the key is now; raises KeyMissing or Compacted."""
+        from sloth_runner.state import history
+
         found = history.revision(self._store, self.home(check_key(key)), key, number)
         return self._marked(key, found)
 
@@ -201,6 +207,8 @@ class State:
         """The record whose value was there at a moment, sensitive if the key is now; None if there was none.
 
         Raises Compacted."""
+        from sloth_runner.state import history
+
         found = history.at_time(self._store, self.home(check_key(key)), key, moment)
         return None if found is None else self._marked(key, found)
 
