@@ -107,8 +107,7 @@ class Scheme(NamedTuple):
 def _local(transports: Transports, entry: Agent) -> Transport:
     from sloth_runner.transport.local import LocalTransport
 
-    environ, settling = transports.environment(), transports.settling
-    return LocalTransport(environ) if settling is None else LocalTransport(environ, sync=settling.later)
+    return LocalTransport(transports.environment(), settling=transports.settling)
 
 
 def _check_local(url: str) -> None:

@@ -145,3 +145,19 @@ def test_all_of_it_can_be_asked_for_at_once(count: int) -> None:
     ledger.reading_ahead().answered(store)
     assert ledger.is_ahead and store.scans == [("", MOST)]
     assert len(ledger.of_task("stack", "task")) == count
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["near", "far"])
+def test_what_this_run_wrote_is_known_once_it_is_the_store_s_to_tell(far: bool) -> None:
+    store = Counted()
+    store.traits = store.traits._replace(embedded=not far)
+    ledger = Ledger(store, NAMESPACE, tuple)
+    assert ledger.entry("file:/new") is None
+    ledger.record(entry("new"), {}, (), begun=False)
+    ledger.flush()
+    for _ in range(3):
+        assert ledger.entry("file:/new") == entry("new")
+    ledger.drop("file:/new")
+    ledger.flush()
+    for _ in range(3):
+        assert ledger.entry("file:/new") is None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import resource
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sloth_runner.ops import Batch, MakeDir, MakeLink, Remove, Write
+from sloth_runner.ops import Batch, Exec, MakeDir, MakeLink, Remove, Write
 from sloth_runner.transport.local import LocalTransport
 from sloth_runner.transport.settling import MOST, Settling
 
@@ -47,7 +50,7 @@ def descriptors() -> int:
 def make(folder: Path, settling: Settling | None) -> None:
     """Files are replaced, and a folder and a link made and one removed, in one folder."""
     (folder / "a").write_text("there before")
-    transport = LocalTransport({}) if settling is None else LocalTransport({}, sync=settling.later)
+    transport = LocalTransport({}, settling=settling)
     for op in (
         Batch(tuple(Write(str(folder / "a"), content, 0o644) for content in (b"1", b"2", b"3"))),
         MakeDir(str(folder / "sub"), 0o755),
@@ -81,7 +84,7 @@ def test_the_folder_that_was_written_into_is_meant_whatever_its_name_means_by_th
         folder.mkdir()
     name = tmp_path / "current"
     name.symlink_to("1")
-    transport = LocalTransport({}, sync=settling.later)
+    transport = LocalTransport({}, settling=settling)
     transport.at_once(Write(str(name / "f"), b"x", 0o644))
     name.unlink()
     name.symlink_to("2")
@@ -93,7 +96,7 @@ def test_the_folder_that_was_written_into_is_meant_whatever_its_name_means_by_th
 
 def test_folders_that_wait_are_bounded_and_given_back(tmp_path: Path) -> None:
     settling, before = Settling(), descriptors()
-    transport = LocalTransport({}, sync=settling.later)
+    transport = LocalTransport({}, settling=settling)
     with synced() as found:
         for number in range(MOST + 5):
             (tmp_path / str(number)).mkdir()
@@ -107,7 +110,7 @@ def test_folders_that_wait_are_bounded_and_given_back(tmp_path: Path) -> None:
 
 def test_a_folder_that_has_gone_meanwhile_needs_nothing(tmp_path: Path) -> None:
     settling = Settling()
-    transport = LocalTransport({}, sync=settling.later)
+    transport = LocalTransport({}, settling=settling)
     (tmp_path / "sub").mkdir()
     transport.at_once(Write(str(tmp_path / "sub" / "f"), b"x", 0o644))
     transport.at_once(Remove(str(tmp_path / "sub"), recursive=True))
@@ -124,3 +127,46 @@ def test_a_file_system_that_knows_no_way_is_left_alone() -> None:
     os.close(folder)
     settling.settle()
     assert descriptors() == before
+
+
+def test_a_program_finds_what_was_done_before_it_durable(tmp_path: Path) -> None:
+    settling = Settling()
+    transport = LocalTransport({}, settling=settling)
+    transport.at_once(Write(str(tmp_path / "f"), b"x", 0o644))
+    with synced() as found:
+        asyncio.run(transport.do(Exec("a program", ("/bin/true",))))
+    assert found == [place(tmp_path.stat())]
+
+
+def test_threads_that_change_one_folder_hold_it_once(tmp_path: Path) -> None:
+    settling, before = Settling(), descriptors()
+    together = threading.Barrier(8)
+    folder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+
+    def change() -> None:
+        together.wait()
+        settling.later(folder, str(tmp_path / "f"))
+
+    threads = [threading.Thread(target=change) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.close(folder)
+    assert descriptors() == before + 1
+    settling.settle()
+    assert descriptors() == before
+
+
+def test_without_a_descriptor_to_spare_it_is_made_durable_at_once(tmp_path: Path) -> None:
+    settling = Settling()
+    folder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (folder + 1, hard))
+    try:
+        with synced() as found:
+            settling.later(folder, str(tmp_path / "f"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(folder)
+    assert found == [place(tmp_path.stat())]

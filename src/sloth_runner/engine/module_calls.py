@@ -157,10 +157,9 @@ class ModuleCalls:
         key = (context.instance, call.name, call.site, call.outer)
         begun = self._begun.get(key)
         if begun is None:
+            # hashlib's own; hashlib itself would load OpenSSL, too, a twentieth of a short run.
             try:
-                from _blake2 import (
-                    blake2b,
-                )  # hashlib's; that would load OpenSSL, too, a twentieth of a short run
+                from _blake2 import blake2b
             except ImportError:
                 from hashlib import blake2b
             task = context.task

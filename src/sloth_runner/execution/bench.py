@@ -157,6 +157,8 @@ class Bench:
         if self._watcher is not None:
             self._watcher.close()
         self._transports.close()
+        if self._settling.failed is None:  # else it has been told
+            self.settle()
 
     def rehearsal(self, agent: str) -> Rehearsal | None:
         """The picture of a machine in check mode."""

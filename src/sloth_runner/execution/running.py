@@ -187,8 +187,7 @@ class Execution:
         self.journal.emit(kind, data, instance)
 
     def _settle(self) -> None:
-        if self.broken is None:
-            self._settle_folders()
+        self._settle_folders()
         if self.broken is None:
             for line in self.bench.lines.values():
                 line.push()

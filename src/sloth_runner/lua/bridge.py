@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LIST, MAP, PAIRS, ORDERED = 0, 1, 2, 3
 SHORT: Final = 4096
 """Characters of a text that is handed over without a thought to memory."""
+NAME: Final = 100
+"""Characters of a key, likewise."""
 CHUNK: Final = 200
 """Scalars that travel in one call; more of them go in pieces."""
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
@@ -85,14 +87,14 @@ def record(table: dict[Any, Any]) -> list[Any] | None:
     for key, item in table.items():
         kind = type(item)
         if kind is str:
-            if len(item) > SHORT or not item.isascii():
+            if len(item) >= SHORT or not item.isascii():
                 return None
             item = item.encode()
         elif item is None:
             continue
         elif kind is not bool and kind is not float:
             return None
-        if type(key) is not str or not key.isascii():
+        if type(key) is not str or len(key) > NAME or not key.isascii():
             return None
         scalars += (key.encode(), item)
     return scalars if len(scalars) < CHUNK else None
@@ -129,13 +131,13 @@ def unflatten(scalars: Sequence[Any]) -> list[Any]:
     return out
 
 
-def table(scalars: Iterable[Any]) -> dict[str, Any]:
+def table(scalars: Sequence[Any]) -> dict[str, Any]:
     """A table of texts, numbers and booleans whose keys and values are given in turn: most arguments are one."""
     plain = texts(scalars)
     return dict(sorted(zip(plain[::2], plain[1::2], strict=True)))
 
 
-def texts(scalars: Iterable[Any]) -> tuple[Any, ...]:
+def texts(scalars: Sequence[Any]) -> tuple[Any, ...]:
     """Scalars without tables among them: bytes become text, None stays None."""
     try:
         return tuple([s.decode() if type(s) is bytes else s for s in scalars])

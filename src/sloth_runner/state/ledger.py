@@ -108,7 +108,7 @@ class Ledger:
         if key in self._mine:
             return self._mine[key]
         data = self._ahead.get(name)
-        return data if data is not None or (self._ahead.whole and self._far) else _ASK
+        return data if data is not None or (self._far and self._ahead.lacks(name)) else _ASK
 
     def asking(self, addresses: Sequence[str]) -> Ask:
         """The question for entries and intents (``all_of``)."""

@@ -36,6 +36,7 @@ class Ahead:
         self._under_way = False
         self._data: dict[str, bytes] = {}
         self._calls: dict[bytes, tuple[str, str]] = {}
+        self._written: set[str] = set()
 
     @property
     def wanted(self) -> bool:
@@ -83,6 +84,10 @@ class Ahead:
             self._last = entries[-1].key
         return revs
 
+    def lacks(self, name: str) -> bool:
+        """Whether there was no such entry, and none has been written since."""
+        return self.whole and name not in self._data and name not in self._written
+
     def get(self, name: str) -> bytes | None:
         """An entry's data."""
         return self._data.get(name)
@@ -92,7 +97,8 @@ class Ahead:
         return self._calls.get(call.encode())
 
     def forget(self, name: str) -> None:
-        """An entry is written anew."""
+        """An entry is written anew: from now on the store tells of it."""
+        self._written.add(name)
         old = self._data.pop(name, None)
         if old is not None and old.startswith(CALL_PREFIX):
             self._calls.pop(old[_CALL], None)

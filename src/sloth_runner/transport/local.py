@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from sloth_runner.model import Sink
     from sloth_runner.ops import Op, Result
     from sloth_runner.transport.programs import Programs
+    from sloth_runner.transport.settling import Settling
 
 
 class LocalTransport:
     """The way to this machine. Programs get PATH, HOME and LANG of ``environ``, no more.
 
     ``grace``: seconds between TERM and KILL when a program is stopped. ``linger``: seconds that output is
-    still waited for after a program has ended, while something that it started holds it. ``sync`` makes durable what
-    was done in a folder.
+    still waited for after a program has ended, while something that it started holds it. ``settling`` keeps what is
+    to be made durable in folders, before the next program at the latest (None: that is done at once).
     """
 
     is_local = True
@@ -33,12 +34,13 @@ class LocalTransport:
         *,
         grace: float = 5.0,
         linger: float = 0.5,
-        sync: Sync = sync_folder,
+        settling: Settling | None = None,
     ) -> None:
         self._environ = environ
         self._grace = grace
         self._linger = linger
-        self._sync = sync
+        self._settling = settling
+        self._sync: Sync = sync_folder if settling is None else settling.later
         self._programs: Programs | None = None
 
     def at_once(self, op: Op) -> Result | None:
@@ -48,6 +50,8 @@ class LocalTransport:
     async def do(self, op: Op, on_output: Sink = discard) -> Result:
         """Any operation. Raises OpError, and TimedOut for a program that took too long and was stopped."""
         if isinstance(op, Exec):
+            if self._settling is not None:
+                self._settling.settle()
             return await self._runner().execute(op, on_output)
         if isinstance(op, Fetch):
             return await self._fetch(op)
