@@ -36,10 +36,7 @@ def encode(path: str) -> bytes:
     """A path as bytes. Raises OpError ``bad-path`` unless it is absolute and without NUL."""
     if not path.startswith("/") or "\0" in path:
         raise OpError("bad-path", path, "is no absolute path")
-    try:
-        return path.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return raw(path)  # which says what is wrong
+    return raw(path)
 
 
 def raw(words: str) -> bytes:
