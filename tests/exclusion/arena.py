@@ -25,6 +25,7 @@ from sloth_runner.state.layout import HISTORY, revisions_of
 from sloth_runner.state.record import decode_record
 from sloth_runner.state.store import walk
 from sloth_runner.state.value import decode
+from tests.exclusion import clocks
 from tests.exclusion.contender import SPACE, Contest, Orders
 
 PROCESSES, THREADS = 8, 8
@@ -68,9 +69,8 @@ class _Process:
         environ = dict(os.environ)
         self.number = orders.number
         if wrong:
-            argv = ["faketime", "-m", "-f", f"{wrong:+d}m", *argv]
-            environ["DONT_FAKE_MONOTONIC"] = "1"  # a clock that is set wrong does not run wrong
-            environ["FAKETIME_FORCE_MONOTONIC_FIX"] = "0"  # with it, threads that wait for each other spin
+            argv = clocks.wrong(argv, wrong)
+            environ |= clocks.ENVIRON
         self.popen = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
@@ -97,6 +97,7 @@ class _Process:
         """End it, now, and what it began: faketime waits beside the program that it starts."""
         os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
+        clocks.tidy(self.popen.pid)
         self._thread.join()
         for one in (self.popen.stdin, self.popen.stdout):
             self._end(one).close()
