@@ -86,6 +86,28 @@ def test_sealed_state_begins_on_a_server(cli: Cli) -> None:
     assert json.loads(cli.ok("state", "doctor", "-o", "json"))["ok"] is True
 
 
+@pytest.mark.parametrize("name", ["consul", "etcd", "postgres", "s3"])
+def test_what_a_run_has_done_it_knows_when_it_tries_again(cli: Cli, name: str) -> None:
+    at(cli, part(name))
+    text = """
+    task({name = "t", retries = 2, retry_delay = "1ms", run = function()
+      local try = state.increment("tries")
+      cmd({"sh", "-c", "echo ran >> once", once = true})
+      for i = 1, 3 do file.write({dest = "made" .. i, content = "try " .. try}) end
+      if try < 3 then error("not yet") end
+    end})
+    """
+    file = cli.file("a.sloth", text)
+    document = json.loads(cli.ok("run", str(file), "-o", "json"))
+    assert document["summary"]["changed"] == 1
+    assert (cli.work / "once").read_text() == "ran\n"
+    assert (cli.work / "made1").read_text() == "try 3"
+    cli.file("a.sloth", 'task({name = "t", run = function() end})')
+    cli.ok("run", str(file))
+    cli.ok("prune", str(file), "--yes")
+    assert not list(cli.work.glob("made*")), "what was there before was taken for ours, or ours for that"
+
+
 class Careless:
     """Consul behind a gateway that leaves conditions out."""
 

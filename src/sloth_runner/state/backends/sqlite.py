@@ -19,7 +19,7 @@ import apsw
 
 from sloth_runner.errors import Conflict, SlothError, StoreDown
 from sloth_runner.plain import TYPE_CHECKING, Any
-from sloth_runner.state.backends import sqlite_file
+from sloth_runner.state.backends import sqlite_file, sqlite_log
 from sloth_runner.state.backends.bootclock import LeaseClock, system_clock
 from sloth_runner.state.backends.sqlite_range import select
 from sloth_runner.state.backends.turn import Turn, together
@@ -74,6 +74,7 @@ class SQLiteStore:
         self._files: dict[str, apsw.Connection] = {}
         self._turns: dict[str, Turn] = {}
         self._pid = os.getpid()
+        self._commits = 0
         self.traits = Traits(
             embedded=True,
             concurrency=1,
@@ -253,6 +254,9 @@ class SQLiteStore:
             committing = True
             if target:
                 self._files[target].execute("COMMIT")
+                self._commits += 1
+                if self._commits % sqlite_log.EVERY == 0:
+                    sqlite_log.make_room(self.folder / f"{target}.db-wal")
             return revs
         except apsw.Error as error:
             raise self._translated(error, target or names[0], committing=committing) from error

@@ -9,12 +9,10 @@ from pathlib import Path
 import apsw
 
 from sloth_runner.errors import Busy, Corrupt, Foreign, Indeterminate, KeyWrong, SlothError, StoreDown
+from sloth_runner.state.backends.sqlite_log import CHECKPOINT
 
 APPLICATION = 0x510C4001
 FORMAT = 1
-CHECKPOINT = 1000
-"""Pages in the write-ahead log (4 MiB) before they are moved and it is begun anew: to write over it costs half of
-what it costs to make it longer, because the file system has nothing of its own to record."""
 NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "davfs"}
 )

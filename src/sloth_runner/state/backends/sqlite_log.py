@@ -1,0 +1,39 @@
+"""Why: to write over a log costs half of what it costs to make it longer, and less where each sync of a disk is slow:
+for what has its place already, the file system has nothing of its own to record.
+
+So whoever commits again and again makes the log longer beforehand, with zeros, in the turn of its writers. SQLite
+takes no notice: what ends a log is the first frame without the log's salt and a right checksum, not the end of the
+file (https://www.sqlite.org/fileformat2.html#the_write_ahead_log).
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+CHECKPOINT = 1000
+"""Pages in the write-ahead log (4 MiB) before they are moved and it is begun anew."""
+EVERY = 4
+"""Commits after which it is looked at: a command that makes one or two never is a part of this."""
+
+_HEADER, _FRAME_HEADER, _PAGE = 32, 24, 4096
+_FRAME = _FRAME_HEADER + _PAGE
+_AHEAD = 16 * _FRAME
+"""Bytes that so many commits mostly don't reach."""
+_LEAST = _HEADER + 64 * _FRAME
+MOST = _HEADER + (CHECKPOINT + 32) * _FRAME
+"""Bytes beyond which no room is made."""
+
+
+def make_room(log: Path) -> None:
+    """Make a log twice as long if it is nearly full, up to what it has when it is begun anew; only in the turn."""
+    with suppress(OSError):  # the commit that is hindered by the same says so
+        descriptor = os.open(log, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size < MOST and any(os.pread(descriptor, _FRAME_HEADER, max(_HEADER, size - _AHEAD))):
+                wanted = min(max(2 * size - _HEADER, _LEAST), MOST)
+                os.pwrite(descriptor, bytes(wanted - size), size)
+        finally:
+            os.close(descriptor)
