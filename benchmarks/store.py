@@ -20,7 +20,8 @@ import apsw
 from sloth_runner.model import By
 from sloth_runner.state import edits
 from sloth_runner.state.backends.sqlite import SQLiteStore
-from sloth_runner.state.backends.sqlite_file import CHECKPOINT, SCHEMA
+from sloth_runner.state.backends.sqlite_file import SCHEMA
+from sloth_runner.state.backends.sqlite_log import CHECKPOINT
 from sloth_runner.state.batch import Retention
 from sloth_runner.state.state import State
 from sloth_runner.state.store import Change, Check

@@ -21,9 +21,9 @@ def content(lines: list[str], end: str) -> bytes | None:
 def test_the_lines_are_those_of_a_unified_diff(old: list[str], new: list[str], one: str, two: str) -> None:
     before, after = content(old, one), content(new, two)
     found = difference("/etc/motd", before, after)
-    names = ["/dev/null" if side is None else "/etc/motd" for side in (before, after)]
-    sides = [_marked(side or b"") for side in (before, after)]
-    assert found == "\n".join(unified_diff(*sides, *names, lineterm=""))
+    was, now = ("/dev/null" if side is None else "/etc/motd" for side in (before, after))
+    lines = unified_diff(_marked(before or b""), _marked(after or b""), was, now, lineterm="")
+    assert found == "\n".join(lines)
 
 
 def _marked(data: bytes) -> list[str]:

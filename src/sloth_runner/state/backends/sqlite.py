@@ -251,12 +251,12 @@ class SQLiteStore:
                 file.execute("BEGIN IMMEDIATE")
                 begun.append(file)
             revs = self._write(target, changes)
-            committing = True
             if target:
-                self._files[target].execute("COMMIT")
                 self._commits += 1
                 if self._commits % sqlite_log.EVERY == 0:
                     sqlite_log.make_room(self.folder / f"{target}.db-wal")
+                committing = True
+                self._files[target].execute("COMMIT")
             return revs
         except apsw.Error as error:
             raise self._translated(error, target or names[0], committing=committing) from error

@@ -1,9 +1,10 @@
 """Why: to write over a log costs half of what it costs to make it longer, and less where each sync of a disk is slow:
 for what has its place already, the file system has nothing of its own to record.
 
-So whoever commits again and again makes the log longer beforehand, with zeros, in the turn of its writers. SQLite
-takes no notice: what ends a log is the first frame without the log's salt and a right checksum, not the end of the
-file (https://www.sqlite.org/fileformat2.html#the_write_ahead_log).
+So whoever commits again and again makes the log longer beforehand, with zeros, inside a transaction that writes: then
+no other program adds to the log, begins it anew or cuts it off. SQLite takes no notice: what ends a log is the first
+frame without the log's salt and a right checksum, not the end of the file
+(https://www.sqlite.org/fileformat2.html#the_write_ahead_log).
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ MOST = _HEADER + (CHECKPOINT + 32) * _FRAME
 
 
 def make_room(log: Path) -> None:
-    """Make a log twice as long if it is nearly full, up to what it has when it is begun anew; only in the turn."""
-    with suppress(OSError):  # the commit that is hindered by the same says so
+    """Make a log twice as long if it is nearly full, up to what it has when it is begun anew. Only while a
+    transaction that writes is open on its file."""
+    with suppress(OSError):  # the commit itself tells of whatever hinders it, too
         descriptor = os.open(log, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             size = os.fstat(descriptor).st_size
