@@ -197,3 +197,22 @@ def test_what_is_wrong_between_tasks_is_shown_in_the_file(
     assert source == f"1 | {text.splitlines()[0]}"
     assert source[caret.index("^") :].startswith(marked)
     assert not cli.home.exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            'cmd({"ls", "-l"})',
+            "cmd takes arguments by name, cmd({command = …}); this table holds some without one",
+        ),
+        ('cmd({"ls", once = true})', "cmd takes arguments by name, cmd({command = …})"),
+        ('file.copy("a")', "file.copy takes a table, file.copy({src = …}), not a string"),
+        ("cmd()", "cmd takes one table of arguments"),
+    ],
+)
+def test_arguments_of_a_module_without_their_names(cli: Cli, call: str, message: str) -> None:
+    file = cli.file("a.sloth", f'task({{name = "t", run = function() {call} end}})')
+    result = cli("run", str(file))
+    assert result.code == 1
+    assert f"error[E-ARGUMENT]: {message}" in result.out

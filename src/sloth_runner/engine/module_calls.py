@@ -8,12 +8,13 @@ from sloth_runner.engine import arguments as arg
 from sloth_runner.engine.context import Context
 from sloth_runner.engine.pump import Strand, Wait
 from sloth_runner.errors import BadArgument, Bug
-from sloth_runner.model import Call, Site
+from sloth_runner.model import Call, Pairs, Site
 from sloth_runner.modules import Context as Setting
 from sloth_runner.modules import Sources, check_args
 from sloth_runner.ops import OpError, Stat
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.asking import Ask
+from sloth_runner.state.layout import type_word
 from sloth_runner.state.ledger_records import stamps
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ class ModuleCalls:
             return only
         if isinstance(only, str) and module.positional is not None:
             return {module.positional: only}
-        raise BadArgument(f"{call.name} takes a table: {call.name}({{…}})")
+        raise _unnamed(module, only)
 
     def _common(self, name: str, context: Context, raw: dict[str, Any]) -> Common:
         user = context.task.user if context.task else None
@@ -292,3 +293,14 @@ class ModuleCalls:
                     or ['define it: handler({ name = "…", run = function() … end })'],
                 )
         return tuple(names)
+
+
+def _unnamed(module: Module, given: object) -> BadArgument:
+    """Arguments that have no names, or are no table at all."""
+    named = module.positional or next((one.name for one in module.args if one.required), module.args[0].name)
+    example = f"{module.name}({{{named} = …}})"
+    if isinstance(given, list | Pairs):
+        return BadArgument(
+            f"{module.name} takes arguments by name, {example}; this table holds some without one"
+        )
+    return BadArgument(f"{module.name} takes a table, {example}, not a {type_word(given)}")
