@@ -221,16 +221,15 @@ class Batch:
             pinned = tags.pins(self._store, self._namespace, key, head.first)
             if pinned is tags.Pin.WAIT:
                 break
-            size = 0
-            for kind in (HISTORY, BLOB):
-                entry = self._store.get(store_key(self._namespace, kind, key, head.first))
-                if entry is not None:
-                    if kind == HISTORY:
-                        size = decode_record(entry.value).size
-                    if pinned is tags.Pin.NO:
-                        out.append(Change(entry.key, None, entry.rev))
+            entry = self._store.get(store_key(self._namespace, HISTORY, key, head.first))
+            gone = None if entry is None else decode_record(entry.value)
+            if pinned is tags.Pin.NO:
+                blob = store_key(self._namespace, BLOB, key, head.first)
+                both = (entry, self._store.get(blob) if gone is not None and gone.blob else None)
+                out.extend([Change(one.key, None, one.rev) for one in both if one is not None])
             after = self._store.get(store_key(self._namespace, HISTORY, key, head.first + 1))
             time = decode_record(after.value).time if after else self._now
+            size = 0 if gone is None else gone.size
             slot.last = head._replace(first=head.first + 1, first_time=time, kept=head.kept - size)
             slot.added[-1] = slot.last
         return out

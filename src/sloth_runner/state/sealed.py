@@ -116,7 +116,7 @@ class Sealed(Over):
 
     def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
         """See Store."""
-        namespace = check_commit(changes, self.traits)
+        namespace, _ = check_commit(changes, self.traits)
         wanted = list(changes)
         for _ in range(TRIES):
             extra, plain = self._conditions(namespace) if namespace else ([], True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sloth_runner.errors import Bug, TooLarge
 from sloth_runner.plain import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
-from sloth_runner.state.layout import SEP, namespace_of
+from sloth_runner.state.layout import SEP
 
 if TYPE_CHECKING:
     from sloth_runner.state.patience import Patience
@@ -272,28 +272,34 @@ def beyond(prefix: str) -> str:
     return prefix[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)
 
 
-def check_commit(changes: Sequence[Change | Check], traits: Traits) -> str:
-    """The namespace that a commit puts into ("" for one that only checks).
+def check_commit(changes: Sequence[Change | Check], traits: Traits) -> tuple[str, set[str]]:
+    """The namespace that a commit puts into ("" for one that only checks), and all that it concerns.
 
     Raises TooLarge for a limit, Bug for a commit that no store accepts.
     """
     if len(changes) > traits.max_changes:
         raise TooLarge(f"a commit of {len(changes)} changes; this store takes {traits.max_changes}")
-    if len({change[0] for change in changes}) < len(changes):
-        raise Bug("a commit names a key twice")
-    namespace, start = "", ""
+    target = ""
+    most = traits.max_value
+    keys: set[str] = set()
+    names: set[str] = set()
     for change in changes:
+        key = change[0]
+        keys.add(key)
+        namespace = key.partition(SEP)[0]
+        names.add(namespace)
         if isinstance(change, Check):
             continue
-        key, value, _, _ = change
-        if not start:
-            namespace = namespace_of(key)
-            start = namespace + SEP
-        elif not key.startswith(start):
-            raise Bug(f"a commit puts into {namespace!r} and into {namespace_of(key)!r}")
-        if value is not None and len(value) > traits.max_value:
+        if namespace != target:
+            if target:
+                raise Bug(f"a commit puts into {target!r} and into {namespace!r}")
+            target = namespace
+        value = change[1]
+        if value is not None and len(value) > most:
             raise TooLarge(
-                f"a record has {len(value):,} bytes; this store takes {traits.max_value:,}",
+                f"a record has {len(value):,} bytes; this store takes {most:,}",
                 unchanged=["nothing was stored"],
             )
-    return namespace
+    if len(keys) < len(changes):
+        raise Bug("a commit names a key twice")
+    return target, names

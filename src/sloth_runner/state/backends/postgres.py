@@ -141,7 +141,7 @@ class PostgresStore:
         """See Store."""
         if not changes:
             return []
-        namespace = check_commit(changes, self.traits)
+        namespace, _ = check_commit(changes, self.traits)
         size = sum([len(c.key) + len(c.value or b"") for c in changes if isinstance(c, Change)])
         if size > MAX_BYTES:
             raise TooLarge(

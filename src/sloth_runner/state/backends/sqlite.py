@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
@@ -48,8 +48,6 @@ _GET = "SELECT rev, value, lease_boot, lease_until FROM entry WHERE key = ?"
 _REV = "SELECT rev, lease_boot, lease_until FROM entry WHERE key = ?"
 _HIGH = "SELECT value FROM meta WHERE name = 'rev'"
 _RAISE = "UPDATE meta SET value = max(value, ?) WHERE name = 'rev'"
-_REPLACE = "UPDATE entry SET rev = rev + 1, value = ? WHERE key = ? AND rev = ? AND lease_boot IS NULL"
-_ADD = "INSERT OR IGNORE INTO entry (key, rev, value) VALUES (?, ?, ?)"
 _PUT = (
     "INSERT INTO entry (key, rev, value, lease_boot, lease_until) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (key) DO UPDATE SET rev = excluded.rev, value = excluded.value, "
@@ -71,7 +69,7 @@ class SQLiteStore:
         self.folder = folder
         self._patience = patience
         self._clock = lease_clock
-        self._files: dict[str, apsw.Connection] = {}
+        self._files: dict[str, sqlite_file.File] = {}
         self._turns: dict[str, Turn] = {}
         self._pid = os.getpid()
         self._commits = 0
@@ -121,15 +119,14 @@ class SQLiteStore:
         """See Store."""
         if not changes:
             return []
-        target = check_commit(changes, self.traits)
+        target, names = check_commit(changes, self.traits)
         if self._pid != os.getpid():
             raise StoreDown("a store can't be used in a forked process: open it there anew")
-        names = sorted({change[0].partition(SEP)[0] for change in changes})
-        made = [name for name in names if name not in self._files and not os.path.lexists(self._path(name))]
+        made = [] if self._files.keys() >= names else [name for name in names if self._is_missing(name)]
         if not made:
             with self._exclusive(names):
                 return self._transact(target, names, changes)
-        with self._exclusive([*names, STORE]):
+        with self._exclusive({*names, STORE}):
             if made != [STORE]:
                 self._refuse_if_moved()
             return self._transact(target, names, changes)
@@ -137,7 +134,7 @@ class SQLiteStore:
     def close(self) -> None:
         """See Store; the last one to close a file empties its write-ahead log into it."""
         for file in self._files.values():
-            file.close()
+            file.connection.close()
         for turn in self._turns.values():
             turn.close()
         self._files.clear()
@@ -172,9 +169,13 @@ class SQLiteStore:
             return [str(error)]
         return [] if rows == ["ok"] else rows
 
-    def _exclusive(self, namespaces: Sequence[str]) -> AbstractContextManager[None]:
+    def _is_missing(self, name: str) -> bool:
+        return name not in self._files and not os.path.lexists(self._path(name))
+
+    def _exclusive(self, namespaces: Collection[str]) -> AbstractContextManager[None]:
         if len(namespaces) == 1:
-            return self._turns.get(namespaces[0]) or self._turn(namespaces[0])
+            (name,) = namespaces
+            return self._turns.get(name) or self._turn(name)
         return together([self._turn(name) for name in sorted(set(namespaces))])
 
     def _turn(self, name: str) -> Turn:
@@ -242,27 +243,27 @@ class SQLiteStore:
 
             raise refusal(entry.value)
 
-    def _transact(self, target: str, names: list[str], changes: Sequence[Change | Check]) -> list[Rev]:
-        files = [self._file(name) for name in names]
-        begun: list[apsw.Connection] = []
+    def _transact(self, target: str, names: Collection[str], changes: Sequence[Change | Check]) -> list[Rev]:
+        begun: list[sqlite_file.File] = []
         committing = False
         try:
-            for file in files:
+            for name in sorted(names) if len(names) > 1 else names:
+                file = self._files.get(name) or self._open(name, create=True)
                 file.execute("BEGIN IMMEDIATE")
                 begun.append(file)
             revs = self._write(target, changes)
             if target:
                 self._commits += 1
                 if self._commits % sqlite_log.EVERY == 0:
-                    sqlite_log.make_room(self.folder / f"{target}.db-wal")
+                    sqlite_log.make_room(f"{self.folder}/{target}.db-wal")
                 committing = True
                 self._files[target].execute("COMMIT")
             return revs
         except apsw.Error as error:
-            raise self._translated(error, target or names[0], committing=committing) from error
+            raise self._translated(error, target or min(names), committing=committing) from error
         finally:
             for file in reversed(begun):
-                if file.in_transaction:
+                if file.connection.in_transaction:
                     file.execute("ROLLBACK")
 
     def _write(self, target: str, changes: Sequence[Change | Check]) -> list[Rev]:
@@ -278,7 +279,7 @@ class SQLiteStore:
         for change in changes:
             rev = ABSENT
             if file is not None and isinstance(change, Change):
-                rev = self._folded(file, change, high)
+                rev = file.put(change, high)
             if rev == ABSENT:
                 found, stored = self._rev(change.key)
                 if not holds(change.expect, found):
@@ -298,19 +299,6 @@ class SQLiteStore:
         if gone > high and file is not None:
             file.execute(_RAISE, (gone,))
         return revs
-
-    def _folded(self, file: apsw.Connection, change: Change, high: Rev) -> Rev:
-        """Put with the expectation folded into the statement; the new Rev, or ABSENT: another form is needed, or
-        the expectation does not hold."""
-        key, value, expect, lease = change
-        if value is None or lease is not None or expect < 0:
-            return ABSENT
-        name = key.partition(SEP)[2]
-        if expect == ABSENT:
-            file.execute(_ADD, (name, high + 1, value))
-        else:
-            file.execute(_REPLACE, (value, name, expect))
-        return (expect or high) + 1 if file.changes() else ABSENT
 
     def _change(self, change: Change, last: Rev) -> Rev:
         """Put after ``last``, or delete; the new Rev."""
@@ -350,7 +338,7 @@ class SQLiteStore:
         try:
             # A snapshot must not hold a read transaction while its reader takes its time: fetched at once,
             # unless it is limited.
-            cursor = file.execute(*wanted)
+            cursor = file.connection.execute(*wanted)
             rows: Iterable[Any] = cursor.fetchall() if limit is None else cursor
             for name, rev, value, boot, until in rows:
                 if boot is None or not self._ended(boot, until):
@@ -371,7 +359,7 @@ class SQLiteStore:
             check_agent_name(namespace)
         return self.folder / f"{namespace}.db"
 
-    def _existing(self, namespace: str) -> apsw.Connection | None:
+    def _existing(self, namespace: str) -> sqlite_file.File | None:
         """The open file, opened for reading and writing if it exists; None if there is none."""
         file = self._files.get(namespace)
         if file is not None:
@@ -386,11 +374,11 @@ class SQLiteStore:
 
     def _file(self, namespace: str) -> apsw.Connection:
         """The open file, made if there is none."""
-        return self._files.get(namespace) or self._open(namespace, create=True)
+        return (self._files.get(namespace) or self._open(namespace, create=True)).connection
 
-    def _open(self, namespace: str, *, create: bool) -> apsw.Connection:
-        path = self._path(namespace)
-        file = self._files[namespace] = sqlite_file.open_file(path, self._patience, create=create)
+    def _open(self, namespace: str, *, create: bool) -> sqlite_file.File:
+        connection = sqlite_file.open_file(self._path(namespace), self._patience, create=create)
+        file = self._files[namespace] = sqlite_file.File(connection, connection.cursor().execute)
         return file
 
     def _translated(self, error: apsw.Error, namespace: str, *, committing: bool = False) -> SlothError:

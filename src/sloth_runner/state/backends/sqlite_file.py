@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
 
 from sloth_runner.errors import Busy, Corrupt, Foreign, Indeterminate, KeyWrong, SlothError, StoreDown
+from sloth_runner.plain import NamedTuple
 from sloth_runner.state.backends.sqlite_log import CHECKPOINT
+from sloth_runner.state.layout import SEP
+from sloth_runner.state.store import ABSENT, Change, Rev
 
 APPLICATION = 0x510C4001
 FORMAT = 1
@@ -17,6 +21,8 @@ NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "davfs"}
 )
 
+_REPLACE = "UPDATE entry SET rev = rev + 1, value = ? WHERE key = ? AND rev = ? AND lease_boot IS NULL"
+_ADD = "INSERT OR IGNORE INTO entry (key, rev, value) VALUES (?, ?, ?)"
 SCHEMA = """
 CREATE TABLE entry (
   key TEXT PRIMARY KEY, rev INTEGER NOT NULL, value BLOB NOT NULL, lease_boot TEXT, lease_until REAL
@@ -43,6 +49,27 @@ CREATE VIEW state_history AS
   FROM (SELECT key, CASE WHEN substr(value, 1, 1) <> x'ff' THEN CAST(value AS TEXT) END AS r FROM entry
         WHERE key >= 'h' || char(31) AND key < 'h' || char(32));
 """
+
+
+class File(NamedTuple):
+    """An open file. ``execute`` is that of a cursor which is kept, for statements that are over at once: to make one
+    for each is a quarter of their cost."""
+
+    connection: apsw.Connection
+    execute: Callable[..., apsw.Cursor]
+
+    def put(self, change: Change, high: Rev) -> Rev:
+        """Put with the expectation folded into the statement; the new Rev, or ABSENT: another form is needed, or the
+        expectation does not hold."""
+        key, value, expect, lease = change
+        if value is None or lease is not None or expect < 0:
+            return ABSENT
+        name = key.partition(SEP)[2]
+        if expect == ABSENT:
+            self.execute(_ADD, (name, high + 1, value))
+        else:
+            self.execute(_REPLACE, (value, name, expect))
+        return (expect or high) + 1 if self.connection.changes() else ABSENT
 
 
 def make_folder(folder: Path) -> None:

@@ -11,30 +11,30 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from pathlib import Path
 
 CHECKPOINT = 1000
 """Pages in the write-ahead log (4 MiB) before they are moved and it is begun anew."""
-EVERY = 4
+EVERY = 8
 """Commits after which it is looked at: a command that makes one or two never is a part of this."""
 
 _HEADER, _FRAME_HEADER, _PAGE = 32, 24, 4096
 _FRAME = _FRAME_HEADER + _PAGE
-_AHEAD = 16 * _FRAME
+_NOTHING = bytes(_FRAME_HEADER)
+_AHEAD = 32 * _FRAME
 """Bytes that so many commits mostly don't reach."""
 _LEAST = _HEADER + 64 * _FRAME
 MOST = _HEADER + (CHECKPOINT + 32) * _FRAME
 """Bytes beyond which no room is made."""
 
 
-def make_room(log: Path) -> None:
+def make_room(log: str) -> None:
     """Make a log twice as long if it is nearly full, up to what it has when it is begun anew. Only while a
     transaction that writes is open on its file."""
     with suppress(OSError):  # the commit itself tells of whatever hinders it, too
         descriptor = os.open(log, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             size = os.fstat(descriptor).st_size
-            if size < MOST and any(os.pread(descriptor, _FRAME_HEADER, max(_HEADER, size - _AHEAD))):
+            if size < MOST and os.pread(descriptor, _FRAME_HEADER, max(_HEADER, size - _AHEAD)) != _NOTHING:
                 wanted = min(max(2 * size - _HEADER, _LEAST), MOST)
                 os.pwrite(descriptor, bytes(wanted - size), size)
         finally:
