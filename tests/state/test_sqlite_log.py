@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from itertools import pairwise
 from pathlib import Path
 
+import apsw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,3 +87,23 @@ def test_several_that_write_make_no_more_room_than_one(tmp_path: Path) -> None:
     assert log.stat().st_size <= 32 + 2 * FRAME * (written(log) + 32)
     for store in stores:
         store.close()
+
+
+def test_room_is_never_made_over_what_others_wrote_meanwhile(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path)
+    put(store, 0, 3)
+    log = os.open(tmp_path / "local.db-wal", sqlite_log.FLAGS)
+    end = os.fstat(log).st_size
+    shell = apsw.Connection(str(tmp_path / "local.db"))
+    shell.execute("INSERT INTO entry (key, rev, value) VALUES ('shell', 1, zeroblob(50000))")
+    assert os.fstat(log).st_size > end
+    os.write(log, bytes(64 * FRAME))
+    os.close(log)
+    assert SQLiteStore(tmp_path).integrity("local") == []
+    put(store, 3, 100)
+    shell.close()
+    store.close()
+    again = SQLiteStore(tmp_path)
+    assert again.integrity("local") == []
+    assert sum(1 for _ in again.scan("local\x1fk\x1f")) == 103
+    again.close()

@@ -75,7 +75,8 @@ def encode_record(record: Record) -> bytes:
     within = "" if task is None else f',"k":{_quote(task)}'
     token = "" if fence is None else f',"e":{fence}'
     oldest = repr(first_time)
-    made = oldest if created == first_time else repr(created)  # a fraction costs as much as ten of the others
+    same = created == first_time and type(created) is type(first_time)  # else they differ as text
+    made = oldest if same else repr(created)  # to write a fraction costs as much as ten of the others
     return (
         f'{{"a":{first},"at":{oldest},"ab":{kept},{expiry}{secret}{touched}'
         f'"f":{FORMAT},"n":{number},"w":"{write_id}","o":"{op}"{value},"z":{size},"t":{time!r},"c":{made},'
