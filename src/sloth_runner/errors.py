@@ -345,3 +345,12 @@ class Interrupted(SlothError):
 
 class Bug(SlothError):
     """The program contradicts itself; please report it."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> SlothError:
+        """``error`` itself if it is one of ours, else as one: nobody expected it."""
+        if isinstance(error, SlothError):
+            return error
+        bug = cls(f"{type(error).__name__}: {error}")
+        bug.__cause__ = error
+        return bug

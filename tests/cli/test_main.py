@@ -216,3 +216,14 @@ def test_arguments_of_a_module_without_their_names(cli: Cli, call: str, message:
     result = cli("run", str(file))
     assert result.code == 1
     assert f"error[E-ARGUMENT]: {message}" in result.out
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize("flag", ["--tags", "--skip-tags", "--limit", "--delegate-to"])
+@pytest.mark.parametrize("given", ["", ",", " "])
+def test_a_list_that_names_nothing_never_means_all(cli: Cli, command: str, flag: str, given: str) -> None:
+    cli.file("a.sloth", 'task({name = "t", tags = {"x"}, run = function() state.set("ran", 1) end})')
+    result = cli(command, "a.sloth", flag, given)
+    assert result.code == 64
+    assert f"error[E-USAGE]: {flag} names nothing" in result.err
+    assert not cli.home.exists()

@@ -12,7 +12,7 @@ import pytest
 
 from sloth_runner.engine.pump import Wait
 from sloth_runner.engine.store_desk import QUICK
-from sloth_runner.errors import Busy, Interrupted, NotANumber, TimedOut
+from sloth_runner.errors import Bug, Busy, Interrupted, NotANumber, TimedOut
 from sloth_runner.model import Call
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.store import Change, Check
@@ -76,6 +76,23 @@ def test_a_bad_mutation_fails_its_own_task_only() -> None:
             return "caught"
 
     assert bench.run(good=good, bad=bad) == {"good": True, "bad": "caught"}
+
+
+def test_what_nobody_expected_of_a_call_is_the_error_of_that_call_alone() -> None:
+    bench = Bench()
+
+    def surprised() -> Steps:
+        try:
+            yield Call("parallel", (None, [lambda: 1 / 0]))
+        except Bug as error:
+            return str(error)
+
+    def good() -> Steps:
+        yield call("state.set", "a", 1)
+        return (yield call("state.get", "a"))
+
+    results = bench.run(good=good, surprised=surprised)
+    assert results == {"good": 1, "surprised": "ZeroDivisionError: division by zero"}
 
 
 def test_what_was_written_is_seen_by_any_call_begun_later() -> None:

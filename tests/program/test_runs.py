@@ -123,3 +123,29 @@ def test_a_task_that_takes_too_long_is_ended_and_its_lock_is_free(home: Home) ->
     said = home.run("run", "t.sloth", code=1)
     assert "E-TIMEOUT" in said.out
     assert home.run("lock", "list").out == ""
+
+
+def test_what_was_changed_before_a_run_goes_on_is_named(home: Home) -> None:
+    text = """
+    require("lib")
+    task({name = "a", run = function() return {n = values.n} end})
+    task({name = "b", depends_on = "a", run = function(this, params, deps) error("broken " .. deps.a.n) end})
+    """
+    home.file("lib.lua", "return 1")
+    home.file("t.sloth", text)
+    first = home.run("run", "t.sloth", "--set", "n=1", "-o", "json", code=1).json["run"]
+    same = home.run("run", "t.sloth", "--set", "n=1", "--resume", "last", "-o", "json", code=1)
+    assert same.json["resumes"] == first
+    assert "changed since" not in same.err
+    home.file("t.sloth", text.replace("broken", "mended"))
+    second = home.run("run", "t.sloth", "--set", "n=2", "--resume", first, code=1)
+    assert (
+        f"changed since run {first}: t.sloth, the values; tasks that are done keep their results"
+        in second.out
+    )
+    assert "mended 1" in second.out
+    home.file("lib.lua", "return 2")
+    third = home.run("run", "t.sloth", "--set", "n=2", "--resume", "last", code=1)
+    assert ": lib.lua; tasks" in third.out
+    shown = home.run("runs", "show", "last", "-o", "json").json
+    assert "made_of" not in shown

@@ -77,8 +77,13 @@ def run_options(shell: Shell, file: Path, stack: str | None, **given: Any) -> Ru
     path = shell.cwd / file
     settings = shell.app(path).settings
     lists: dict[str, Any] = {
-        name: tuple(split_list(given.pop(name, ()))) for name in ("tags", "skip_tags", "limit", "delegate_to")
+        name: tuple(split_list(f"--{name.replace('_', '-')}", given.pop(name, ())))
+        for name in ("tags", "skip_tags", "limit", "delegate_to")
     }
+    if given.get("timeout") == 0:
+        raise UsageError(
+            "--timeout is more than 0: in no time nothing can be done", unchanged=["nothing was run"]
+        )
     files = tuple(shell.cwd / name for name in given.pop("values_files"))
     chosen = {name: value for name, value in given.items() if value is not None}
     for name in ("jobs", "forks", "lock_timeout", "timeout"):
@@ -86,6 +91,16 @@ def run_options(shell: Shell, file: Path, stack: str | None, **given: Any) -> Ru
     return RunOptions(file=path, stack=stack, values_files=files, **lists, **chosen)
 
 
-def split_list(given: tuple[str, ...]) -> list[str]:
-    """The parts of lists separated by commas."""
-    return [part.strip() for item in given for part in item.split(",") if part.strip()]
+def split_list(flag: str, given: tuple[str, ...]) -> list[str]:
+    """The parts of lists separated by commas. Raises UsageError for a list that names nothing: it never means all."""
+    parts: list[str] = []
+    for item in given:
+        named = [part.strip() for part in item.split(",") if part.strip()]
+        if not named:
+            raise UsageError(
+                f"{flag} names nothing: {item!r}",
+                unchanged=["nothing was run"],
+                next=["leave it out to mean all; a variable of the shell may be empty"],
+            )
+        parts += named
+    return parts

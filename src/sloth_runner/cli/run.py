@@ -172,7 +172,7 @@ def list_tasks(shell: Shell, /, file: Path, **given: Any) -> None:
     """List the tasks of FILE in the order of their definition."""
     program = _load(shell, file, **given)
     default = program.workflow.delegate_to or ("local",)
-    targets = given["delegate_to"] and tuple(split_list(given["delegate_to"]))
+    targets = given["delegate_to"] and tuple(split_list("--delegate-to", given["delegate_to"]))
     rows: list[dict[str, Any]] = [
         {
             "name": task.name,

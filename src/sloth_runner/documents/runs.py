@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sloth_runner.state.store import Store
 
 _HEAD = ("run", "stack", "file", "status", "exit_code", "started", "seconds", "summary", "by")
-_INNER = ("process", "began", "stack_id")
+_INNER = ("process", "began", "stack_id", "made_of")
 """What only resuming needs."""
 
 

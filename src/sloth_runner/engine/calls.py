@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from sloth_runner.engine import arguments as arg
 from sloth_runner.engine.pump import Deadline, Fork, Pump, Strand, Wait
-from sloth_runner.engine.run import to_the_end
+from sloth_runner.engine.run import OUT_OF_TIME, to_the_end
 from sloth_runner.engine.state_calls import handlers
 from sloth_runner.errors import BadArgument, Bug, Conflict, TaskFailed, TimedOut, Unpredictable
 from sloth_runner.plain import TYPE_CHECKING
@@ -213,11 +213,18 @@ class Calls:
         if isinstance(length, int | float):
             at = self._pump().clock() + length
         if self._deadline is not None and (at is None or self._deadline < at):
-            return Deadline(self._deadline, TimedOut("the run took longer than its --timeout"))
+            return _until(self._deadline, OUT_OF_TIME)
         if at is None:
             return Deadline(None)
         name = context.task.name if context.task else "run"
-        return Deadline(at, TimedOut(f"task {name!r} took longer than its timeout of {length:g} s"))
+        return _until(at, f"task {name!r} took longer than its timeout of {length:g} s")
+
+
+def _until(at: float, message: str) -> Deadline:
+    """A deadline that no pcall of the body can put off."""
+    error = TimedOut(message)
+    error.final = True
+    return Deadline(at, error)
 
 
 def _unknown(context: Context, call: Call) -> object:

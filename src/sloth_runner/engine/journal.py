@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sloth_runner.engine import records
 from sloth_runner.engine.context import Context
@@ -31,6 +31,8 @@ class Title(NamedTuple):
     by: By
     process: tuple[str, str, int, int]
     resumes: str | None = None
+    made_of: Mapping[str, Any] = {}
+    """What tells whether its files and values are still as they were."""
 
 
 class Journal:
@@ -187,7 +189,7 @@ class Journal:
         if lost is not None:
             head["lost"] = self._mask.cover_all(lost)
         self._last = [(records.run_key(self._title.run), head), (records.live_key(self._title.run), None)]
-        document = {k: v for k, v in head.items() if k not in ("began", "stack_id", "process")}
+        document = {k: v for k, v in head.items() if k not in ("began", "stack_id", "process", "made_of")}
         document["tasks"] = tasks
         return document
 
@@ -224,6 +226,7 @@ class Journal:
             "by": title.by._asdict(),
             "resumes": title.resumes,
             "process": title.process,
+            "made_of": title.made_of,
             "began": self._began,
         }
 

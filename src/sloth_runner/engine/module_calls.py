@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from sloth_runner.digests import blake
 from sloth_runner.engine import arguments as arg
 from sloth_runner.engine.context import Context
 from sloth_runner.engine.pump import Strand, Wait
@@ -158,16 +159,10 @@ class ModuleCalls:
         key = (context.instance, call.name, call.site, call.outer)
         begun = self._begun.get(key)
         if begun is None:
-            # hashlib's own; hashlib itself would load OpenSSL, too, a twentieth of a short run.
-            try:
-                from _blake2 import blake2b
-            except ImportError:
-                from hashlib import blake2b
             task = context.task
             named = (task.name, task.user, task.prune) if task else (None, None, True)
             about = (call.name, self.world.stack, named)
-            text = repr((about, self.site(call)))
-            begun = self._begun[key] = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
+            begun = self._begun[key] = blake(repr((about, self.site(call))))
         digest = begun.copy()
         digest.update(repr(raw).encode("utf-8", "surrogatepass"))
         return str(digest.hexdigest())

@@ -232,12 +232,14 @@ class Pump:
                 value, error = None, None
                 try:
                     reply = serve(strand, call)
-                except SlothError as failure:
-                    error = failure
+                    kind = type(reply)
+                    alone = kind is Mutate and len(self._alive) == 1 and not self._mutations
+                    if alone:
+                        value, error = self._write_alone(reply)
+                except Exception as failure:  # of this call alone, whatever it is: others go on
+                    error = Bug.of(failure)
                     continue
-                kind = type(reply)
-                if kind is Mutate and len(self._alive) == 1 and not self._mutations:
-                    value, error = self._write_alone(reply)
+                if alone:
                     if self._posts:
                         break
                     continue

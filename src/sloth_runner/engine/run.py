@@ -18,6 +18,7 @@ from sloth_runner.plain import Any, NamedTuple
 from sloth_runner.state.value import from_json
 
 Document = dict[str, Any]
+OUT_OF_TIME = "the run took longer than its --timeout"
 
 
 class Rules(NamedTuple):
@@ -66,6 +67,8 @@ class Runner:
         self._stopped: dict[str, str] = {}
         self.interrupted: SlothError | None = None
         self.broken: SlothError | None = None
+        self.late = False
+        """Whether something was not started because the time of the run was up."""
 
     def start(self) -> None:
         """Start what may start now; called again whenever an instance has ended."""
@@ -112,9 +115,15 @@ class Runner:
         stopped = self._stopped.get(instance.agent)
         if stopped is not None and not self._rules.keep_going:
             return Ended("skipped", f"not started after {stopped!r} failed (-k goes on)", blocks=True)
-        if self._rules.deadline is not None and self._pump.clock() >= self._rules.deadline:
+        if self._time_is_up():
+            self.late = True
             return Ended("skipped", "the time of the run was up", blocks=True)
         return queue.verdict(instance)
+
+    def _time_is_up(self, after: float = 0.0) -> bool:
+        """Whether the run has no time left, ``after`` so many seconds."""
+        deadline = self._rules.deadline
+        return deadline is not None and self._pump.clock() + after >= deadline
 
     def _blocker(self, name: str, agent: str) -> str | None:
         """The instance of a task, that has ended, for which another on ``agent`` can't run: that on the same machine,
@@ -136,12 +145,8 @@ class Runner:
 
         def on_done(value: object, error: BaseException | None) -> None:
             queue.running -= 1
-            if error is not None and not isinstance(error, SlothError):
-                bug = Bug(f"{type(error).__name__}: {error}")
-                bug.__cause__ = error
-                error = bug
             self._abandon(context)
-            ended = _judge(value, error, context)
+            ended = _judge(value, None if error is None else Bug.of(error), context)
             self._settle(index, instance, context, ended, self._pump.clock() - began)
             self.start()
 
@@ -165,6 +170,8 @@ class Runner:
         this = This(task.name, instance.agent, context.workdir)
         deps = self._deps(task)
         given = (this, dict(task.params), deps)
+        if task.run_if is not None or task.unless is not None:
+            yield Call("engine.deadline", (True, None), task.site)
         if task.run_if is not None and not (yield from _holds(task.run_if, given, task)):
             return _Skip("run_if did not hold")
         if task.unless is not None and (yield from _holds(task.unless, given, task)):
@@ -178,7 +185,8 @@ class Runner:
             except SlothError as error:
                 if isinstance(error, Unpredictable):
                     raise
-                if attempt > task.retries or isinstance(error, Interrupted | LockLost | Bug):
+                last = attempt > task.retries or self._time_is_up(task.retry_delay)
+                if last or isinstance(error, Interrupted | LockLost | Bug):
                     yield from _hook(
                         task.on_failure, this, {"code": error.code, "message": error.message}, context
                     )
@@ -190,6 +198,7 @@ class Runner:
                 if task.retry_delay:
                     yield Call("sleep", (task.retry_delay,), task.site)
         if task.on_success is not None:
+            yield Call("engine.deadline", (True, None), task.site)
             yield from task.on_success(this, result)
         return result
 
@@ -255,10 +264,8 @@ def run_hook(pump: Pump, workflow: Workflow, context: Context, runner: Runner, o
     results = {name: ended.status for name, ended in runner.ended.items()}
 
     def on_done(value: object, error: BaseException | None) -> None:
-        if isinstance(error, SlothError):
-            errors.append(error)
-        elif error is not None:
-            errors.append(Bug(f"{type(error).__name__}: {error}"))
+        if error is not None:
+            errors.append(Bug.of(error))
 
     pump.spawn(to_the_end(workflow.on_complete(ok, results), None), context, on_done)
     pump.run()
@@ -274,7 +281,7 @@ def exit_code(runner: Runner, errors: list[SlothError]) -> int:
         return 70
     if any(isinstance(error, Lost) for error in everything):
         return 6
-    return 1 if everything else 0
+    return 1 if everything or runner.late else 0
 
 
 def _holds(condition: Condition, given: tuple[object, ...], task: TaskDef) -> Body:

@@ -22,6 +22,7 @@ from sloth_runner.errors import Interrupted, SlothError, StoreDown, TaskFailed, 
 from sloth_runner.execution.bench import Basis, Bench
 from sloth_runner.execution.handlers import Handlers
 from sloth_runner.execution.loading import Loading
+from sloth_runner.execution.made_of import MadeOf, changes, made_of
 from sloth_runner.execution.stack_lock import StackLock
 from sloth_runner.model import Event
 from sloth_runner.plain import TYPE_CHECKING, Any
@@ -82,7 +83,8 @@ class Execution:
         )  # fmt: skip
         title = Title(
             run_id, self.stack.name, self.stack.id, str(loading.file), by,
-            (by.host, self.process[0], by.pid, self.process[1]), options.resume,
+            (by.host, self.process[0], by.pid, self.process[1]),
+            None if resumed is None else str(resumed["run"]), self._made_of(run_id),
         )  # fmt: skip
         self.journal = Journal(self.store, title, app.clock, emit, self.bench.mask, self.lock.fences)
         self.live = LiveRecord(run_id, self.journal.news, lambda: app.fresh_store(PATIENCE), self.lock.fences)
@@ -100,6 +102,7 @@ class Execution:
                 self.live.start()
                 for line in self.loading.said:
                     self.bench.own.note(*line)
+                self._name_changes()
                 self.app.stores.trouble = self._trouble
                 try:
                     with Signals(self._interrupt):
@@ -120,7 +123,7 @@ class Execution:
         self.bench.take_over()
         self.runner.start()
         pump.run()
-        ok = all(ended.error is None for ended in self.runner.ended.values())
+        ok = not self.runner.late and all(ended.error is None for ended in self.runner.ended.values())
         errors = self._while_there(lambda: self._handle(ok))
         ok = ok and not errors and self.broken is None
         failed = run_hook(pump, self.loading.program.workflow, own, self.runner, ok)
@@ -240,6 +243,19 @@ class Execution:
             self.bench.pump.interrupt(error, force=True)
 
         self.bench.pump.post(stop)
+
+    def _made_of(self, run: str) -> MadeOf:
+        loading = self.loading
+        return made_of(run, loading.file.parent, loading.loaded.lines(), loading.values)
+
+    def _name_changes(self) -> None:
+        """What is not as it was in the run that is resumed."""
+        if self.resumed is not None:
+            run = str(self.resumed["run"])
+            found = changes(self.resumed.get("made_of", {}), self._made_of(run))
+            if found:
+                text = f"changed since run {run}: {', '.join(found)}; tasks that are done keep their results"
+                self.bench.own.note("warn", text)
 
     def _record_stack(self) -> None:
         key = store_key(SHARED, STACK, self.stack.name)
