@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.program.kit import Home
+from tests.program.kit import PROGRAM, Home
 
 CHAIN = """
 task({name="a", run=function() error("broken") end})
@@ -149,3 +150,34 @@ def test_what_was_changed_before_a_run_goes_on_is_named(home: Home) -> None:
     assert ": lib.lua; tasks" in third.out
     shown = home.run("runs", "show", "last", "-o", "json").json
     assert "made_of" not in shown
+
+
+TALKING = """
+task({name = "a", run = function() for i = 1, 30000 do print("line " .. i) end end})
+task({name = "b", run = function() state.set("b", 1) end})
+"""
+
+
+@pytest.mark.parametrize("form", ["plain", "jsonl"])
+def test_a_run_that_nobody_reads_any_more_is_interrupted_and_says_so_in_its_record(
+    home: Home, form: str
+) -> None:
+    home.file("t.sloth", TALKING)
+    with home.start("run", "t.sloth", "-o", form) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 141
+    shown = home.run("runs", "show", "last", "-o", "json").json
+    assert (shown["status"], shown["exit_code"]) == ("interrupted", 141)
+    assert tasks(shown)["b"] == ("skipped", "what it says can't be written any more")
+    assert home.run("lock", "list", "--shared").out == ""
+
+
+def test_so_is_one_whose_output_has_no_room(home: Home) -> None:
+    home.file("t.sloth", TALKING)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*PROGRAM, "run", "t.sloth"], stdout=full, env=home.env, cwd=home.cwd)
+    assert done.returncode == 6
+    shown = home.run("runs", "show", "last", "-o", "json").json
+    assert (shown["status"], shown["exit_code"]) == ("interrupted", 6)

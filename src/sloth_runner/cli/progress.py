@@ -123,7 +123,10 @@ class Progress:
             return
         for line in lines:
             self._line(line)
-        self._stream.flush()
+        if self._aside:
+            self._stream.flush()
+        else:
+            self._shell.flush()
 
     def _line(self, line: str) -> None:
         if self._aside:

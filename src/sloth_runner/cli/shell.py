@@ -102,7 +102,7 @@ class Shell:
 
     def write_bytes(self, data: bytes) -> None:
         """Bytes of the result, as they are."""
-        self.world.stdout.flush()
+        self.flush()
         raw = getattr(self.world.stdout, "buffer", None)
         if raw is None:
             self.write(data.decode("utf-8", "backslashreplace"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from sloth_runner.engine.run import Rules, Runner, exit_code, run_hook
 from sloth_runner.engine.signals import Signals
 from sloth_runner.engine.stacks import choose_stack
 from sloth_runner.engine.store_desk import StoreDesk, is_outage
-from sloth_runner.errors import Interrupted, SlothError, StoreDown, TaskFailed, UsageError
+from sloth_runner.errors import Interrupted, OutputLost, SlothError, StoreDown, TaskFailed, UsageError
 from sloth_runner.execution.bench import Basis, Bench
 from sloth_runner.execution.handlers import Handlers
 from sloth_runner.execution.loading import Loading
@@ -86,7 +87,10 @@ class Execution:
             (by.host, self.process[0], by.pid, self.process[1]),
             None if resumed is None else str(resumed["run"]), self._made_of(run_id),
         )  # fmt: skip
-        self.journal = Journal(self.store, title, app.clock, emit, self.bench.mask, self.lock.fences)
+        self._listener = emit
+        self.unheard: Exception | None = None
+        """What kept the run from being told: nobody reads it any more, or what it is written to is full."""
+        self.journal = Journal(self.store, title, app.clock, self._emit, self.bench.mask, self.lock.fences)
         self.live = LiveRecord(run_id, self.journal.news, lambda: app.fresh_store(PATIENCE), self.lock.fences)
         self.records = Line(self.desk, self.journal.job, self._broke)
         self.rules = Rules(options.jobs, options.keep_going, self.bench.deadline, options.forks)
@@ -109,7 +113,10 @@ class Execution:
                         errors = self._work()
                 finally:
                     self.live.stop()
-                return self._end(errors)
+                document = self._end(errors)
+            if self.unheard is not None:
+                raise self.unheard
+            return document
         finally:
             self.app.stores.hurry = False
             self.app.stores.trouble = lambda error: None
@@ -185,6 +192,19 @@ class Execution:
 
     def _locker(self, pump: Pump) -> Locker:
         return Locker(pump, self.renewer, self.app.clock, self.app.new_id(), *self.process)
+
+    def _emit(self, event: Event) -> None:
+        """Tell whoever listens; a run that nobody hears comes to its end as if it were interrupted."""
+        if self.unheard is not None:
+            return
+        try:
+            self._listener(event)
+        except (BrokenPipeError, OutputLost) as error:
+            self.unheard = error
+            code = error.exit_code if isinstance(error, OutputLost) else 128 + signal.SIGPIPE
+            stop = Interrupted("what it says can't be written any more", exit_code=code)
+            self.runner.interrupted = stop
+            self.bench.pump.post(lambda: self.bench.pump.interrupt(stop, force=False))
 
     def _say(self, kind: str, data: dict[str, Any], instance: Instance | None) -> None:
         self.journal.emit(kind, data, instance)
