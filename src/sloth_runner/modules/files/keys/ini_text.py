@@ -3,7 +3,8 @@
 A key is (section, name), or (name,) for what stands before the first section. Lines are "name = value", "name: value"
 or a lone "name" (an empty value), perhaps indented; "#" and ";" begin a comment where they begin a line. The value is
 all that follows, as text: also what some programs take for a comment behind it. Of a name that stands in a section
-more than once the last one counts. Values that go on in the next lines are not understood.
+more than once the last one counts. Some programs read a line that stands further in than the one above as the rest of
+its value: which that is can't be told from the file, so a name with such a line below it is left alone.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ def put(text: str, key: Sequence[str], value: Any) -> str:
     own = _own(lines, key)
     if own:
         last = own[-1]
+        _refuse_more(lines, last)
         sign = "" if re.search(r"[=:]\s*$", last.start) else " = "
         return join(replaced(lines, last.number, last.start + sign + words))
     line = _like(lines, section, name) + words
@@ -100,13 +102,30 @@ def put(text: str, key: Sequence[str], value: Any) -> str:
 def drop(text: str, key: Sequence[str]) -> str:
     """All lines with that name go; of a section, its header, and the empty line before it."""
     lines = split(text)
-    own = [pair.number for pair in _own(lines, key)]
+    own = _own(lines, key)
     if own:
-        return join(remove(lines, own))
+        for pair in own:
+            _refuse_more(lines, pair)
+        return join(remove(lines, [pair.number for pair in own]))
     headers = _headers(lines, key[0])
     if headers and headers[0] and not lines[headers[0] - 1].text.strip():
         headers.append(headers[0] - 1)
     return join(remove(lines, headers))
+
+
+def _refuse_more(lines: Sequence[Line], pair: _Pair) -> None:
+    """Raise Unfit if what stands below a name may be the rest of its value."""
+    texts = [line.text for line in lines[pair.number : pair.number + 2]]
+    below = texts[1].strip() if len(texts) == 2 else ""
+    if below and below[0] not in "#;" and _indent(texts[1]) > _indent(texts[0]):
+        raise Unfit(
+            f"the value of {pair.name!r} may go on in line {pair.number + 2}, which stands further in: "
+            "move that line out, or edit it with file.block or file.replace"
+        )
+
+
+def _indent(text: str) -> int:
+    return len(text) - len(text.lstrip())
 
 
 def _end(lines: Sequence[Line], section: str | None) -> int | None:
