@@ -55,8 +55,6 @@ def archive(args: Mapping[str, Any], context: Context) -> Steps:
             return Outcome(False, f"skipped: {args['creates']} exists", {"path": dest})
     digest, content = yield from _archive(args)
     _verify(args, digest)
-    folder = Want(Resource("file", dest), attributes(FOLDER, {**args, "mode": None}))
-    done: tuple[Converged, ...] = yield Ensure((folder,))
     op = Unpack(
         dest, args["src"] if args["remote"] else None, content, args["strip"], args["owner"], args["group"],
         args["max_entries"], args["max_bytes"], args["max_ratio"],
@@ -68,6 +66,8 @@ def archive(args: Mapping[str, Any], context: Context) -> Steps:
     else:
         unpacked: Unpacked = yield op._replace(look=True)
         entries = [list(entry) for entry in unpacked.entries]
+    folder = Want(Resource("file", dest), attributes(FOLDER, {**args, "mode": None}))
+    done: tuple[Converged, ...] = yield Ensure((folder,))  # not for an archive that is refused
     wants = _wants(dest, args, entries, op)
     if wants:
         done = (*done, *(yield Ensure(wants)))
