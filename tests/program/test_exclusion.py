@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sloth_runner.errors import StackLocked
+from sloth_runner.execution.loading import Loading, RunOptions
+from sloth_runner.execution.running import Execution
 from tests.program.kit import Home
 
 OVERLAP = """
@@ -122,3 +125,59 @@ def test_one_stack_is_run_once_at_a_time(home: Home) -> None:
     (home.cwd / "go").touch()
     first.communicate(timeout=60)
     assert first.returncode == 0
+
+
+def test_a_stack_that_runs_keeps_its_name(home: Home) -> None:
+    file = home.file("first.sloth", SLOW)
+    first = home.start("run", str(file))
+    until(home.cwd / "started")
+    before = home.run("stack", "list").out
+    said = home.run("stack", "rename", "first", "other", code=3)
+    assert "E-STACK-LOCKED" in said.err and str(first.pid) in said.err
+    assert "unchanged: nothing was renamed" in said.err
+    said = home.run("stack", "forget", "first", "--yes", code=3)
+    assert "E-STACK-LOCKED" in said.err and "unchanged: nothing was forgotten" in said.err
+    assert home.run("stack", "list").out == before
+    (home.cwd / "go").touch()
+    first.communicate(timeout=60)
+    home.run("stack", "rename", "first", "other")
+    assert home.run("lock", "list", "--shared").out == ""
+
+
+def test_a_stack_does_not_take_the_name_of_one_that_runs_first(home: Home) -> None:
+    home.run("run", str(home.file("old.sloth", 'task({name = "t", run = function() end})')))
+    app = home.app()
+    plain = Path(home.file("new.sloth", 'task({name = "t", run = function() end})'))
+    loading = Loading(app, RunOptions(plain))
+    execution = Execution(app, loading.options, loading, loading.plan(), lambda event: None)
+    with execution.lock:
+        said = home.run("stack", "rename", "old", "new", code=3)
+    assert "the stack 'new' is being run" in said.err
+    assert [row["stack"] for row in home.run("stack", "list", "-o", "json").json["stacks"]] == ["old"]
+    execution.run()
+    app.close()
+
+
+@pytest.mark.parametrize("words", [("rename", "t", "other"), ("forget", "t", "--yes")])
+def test_a_run_that_waited_while_its_stack_got_another_name_does_not_begin(
+    home: Home, words: tuple[str, ...]
+) -> None:
+    file = home.file("t.sloth", 'task({name = "t", run = function() state.increment("runs") end})')
+    home.run("run", str(file))
+    app = home.app()
+    loading = Loading(app, RunOptions(file))
+    execution = Execution(app, loading.options, loading, loading.plan(), lambda event: None)
+    home.run("stack", *words)
+    with pytest.raises(StackLocked, match="was renamed, forgotten or made anew"):
+        execution.run()
+    app.close()
+    assert home.value("runs") == "1"
+
+
+def test_a_bad_name_renames_nothing(home: Home) -> None:
+    home.run("run", str(home.file("t.sloth", 'task({name = "t", run = function() end})')))
+    home.run("stack", "list")
+    for old, new in (("t", "../x"), ("t", "t"), ("no", "other")):
+        said = home.run("stack", "rename", old, new, code=64)
+        assert "unchanged: nothing was renamed" in said.err
+        assert "nothing was run" not in said.err

@@ -169,8 +169,8 @@ CODES: Final[dict[str, Entry]] = {
     "E-STACK-LOCKED": (
         "3",
         "the stack is being run",
-        "One stack is run once at a time. Nothing was started. The error says who runs it, and whether that process "
-        "still lives.",
+        "One stack is run, renamed or forgotten by one at a time. Nothing was started. The error says who has it, "
+        "and whether that process still lives.",
         ("Wait for it: --lock-timeout 5m.", "If it is stale: sloth-runner lock break --shared stack:NAME."),
     ),
     "E-KEY-MISSING": (

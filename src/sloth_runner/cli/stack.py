@@ -6,7 +6,6 @@ from sloth_runner.cli.base import output_option, yes_option
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.words import argument, command
 from sloth_runner.documents import runs as told
-from sloth_runner.engine import records
 from sloth_runner.errors import BadStack
 from sloth_runner.names import did_you_mean
 
@@ -60,10 +59,10 @@ def graph(shell: Shell, name: str) -> None:
 @argument("new")
 @output_option
 def rename(shell: Shell, old: str, new: str) -> None:
-    """Give the stack OLD the name NEW; its runs go with it."""
-    from sloth_runner.engine.stacks import check_stack_name
+    """Give the stack OLD the name NEW; its runs go with it. Refused while it runs."""
+    from sloth_runner.execution import stack_names
 
-    records.rename_stack(shell.app().store(), old, check_stack_name(new))
+    stack_names.rename(shell.app(), old, new)
     if shell.structured:
         shell.document("stack.rename", {"store": shell.app().stores.name, "old": old, "new": new})
     else:
@@ -75,7 +74,9 @@ def rename(shell: Shell, old: str, new: str) -> None:
 @yes_option
 @output_option
 def forget(shell: Shell, name: str, yes: bool) -> None:
-    """Forget the stack NAME; the records of its runs stay, state too."""
+    """Forget the stack NAME; the records of its runs stay, state too. Refused while it runs."""
+    from sloth_runner.execution import stack_names
+
     known = {row["stack"]: row for row in told.stacks(shell.app().store())}
     if name not in known:
         raise BadStack(
@@ -84,7 +85,7 @@ def forget(shell: Shell, name: str, yes: bool) -> None:
     row = known[name]
     lines = [f"  {name} in {shell.app().stores.name}", f"  file {row['file']}, runs: {row['runs']}"]
     shell.confirm(lines, "Forget it?", yes=yes)
-    records.forget_stack(shell.app().store(), name)
+    stack_names.forget(shell.app(), name)
     if shell.structured:
         shell.document("stack.forget", {"store": shell.app().stores.name, "stack": name})
     else:

@@ -152,30 +152,43 @@ def find_stack(store: Store, name: str) -> tuple[Document, int] | None:
     return None if entry is None else (json.loads(entry.value), entry.rev)
 
 
-def rename_stack(store: Store, old: str, new: str) -> None:
-    """Give a stack another name; its runs go with it. Raises BadStack."""
-    found = find_stack(store, old)
-    if found is None:
-        raise _no_stack(store, old)
-    if find_stack(store, new) is not None:
-        raise BadStack(
-            f"there is a stack {new!r} already", next=["choose another name, or forget that one first"]
-        )
-    settle(
-        store,
-        [
-            Change(store_key(SHARED, STACK, new), encode(found[0]), ABSENT),
-            Change(store_key(SHARED, STACK, old), None, found[1]),
-        ],
-    )
-
-
-def forget_stack(store: Store, name: str) -> None:
-    """Forget a stack's name; the records of its runs stay. Raises BadStack."""
+def known_stack(store: Store, name: str, undone: str) -> tuple[Document, int]:
+    """A stack's record and its store revision. Raises BadStack; ``undone`` is what was not done without it."""
     found = find_stack(store, name)
     if found is None:
-        raise _no_stack(store, name)
-    settle(store, [Change(store_key(SHARED, STACK, name), None, found[1])])
+        known = [str(row["stack"]) for row in list_stacks(store)]
+        raise BadStack(f"there is no stack {name!r}", unchanged=[undone], next=did_you_mean(name, known))
+    return found
+
+
+def renamable(store: Store, old: str, new: str) -> tuple[Document, int]:
+    """The record of the stack ``old``, if it can be named ``new``. Raises BadStack."""
+    undone = "nothing was renamed"
+    found = known_stack(store, old, undone)
+    if find_stack(store, new) is not None:
+        raise BadStack(
+            f"there is a stack {new!r} already",
+            unchanged=[undone],
+            next=["choose another name, or forget that one first"],
+        )
+    return found
+
+
+def rename_stack(store: Store, old: str, new: str, fences: Sequence[Fence]) -> None:
+    """Give a stack another name; its runs go with it. ``fences``: the locks of both. Raises BadStack, Conflict."""
+    document, rev = renamable(store, old, new)
+    changes = [
+        Change(store_key(SHARED, STACK, new), encode(document), ABSENT),
+        Change(store_key(SHARED, STACK, old), None, rev),
+    ]
+    settle(store, [*changes, *(check for fence in fences for check in fence.checks)])
+
+
+def forget_stack(store: Store, name: str, fences: Sequence[Fence]) -> None:
+    """Forget a stack's name; the records of its runs stay. ``fences``: its lock. Raises BadStack, Conflict."""
+    _, rev = known_stack(store, name, "nothing was forgotten")
+    change = Change(store_key(SHARED, STACK, name), None, rev)
+    settle(store, [change, *(check for fence in fences for check in fence.checks)])
 
 
 def cut_calls(calls: list[Document]) -> list[Document]:
@@ -205,8 +218,3 @@ def _heads(store: Store) -> Iterator[Document]:
         head: Document = json.loads(entry.value)
         head.pop("began", None)
         yield head
-
-
-def _no_stack(store: Store, name: str) -> BadStack:
-    known = [str(row["stack"]) for row in list_stacks(store)]
-    return BadStack(f"there is no stack {name!r}", next=did_you_mean(name, known))

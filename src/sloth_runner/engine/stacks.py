@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sloth_runner.engine import records
-from sloth_runner.errors import BadStack
+from sloth_runner.errors import BadStack, StackLocked
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -46,13 +46,26 @@ def choose_stack(
     return Stack(name, document["id"], document)
 
 
-def check_stack_name(name: str) -> str:
-    """Return ``name`` if it may name a stack: 1 to 128 letters, digits, ``.``, ``_``, ``-``. Raises BadStack."""
+def check_unmoved(store: Store, stack: Stack, undone: str = "nothing was run") -> None:
+    """Raise StackLocked if the name means another stack by now: renamed, forgotten or first run by others between its
+    choice and the moment its lock was taken."""
+    found = records.find_stack(store, stack.name)
+    if (None if found is None else found[0]["id"]) != (None if stack.document is None else stack.id):
+        raise StackLocked(
+            f"the stack {stack.name!r} was renamed, forgotten or made anew while its lock was waited for",
+            unchanged=[undone],
+            next=["see what there is: sloth-runner stack list", "then do it again"],
+        )
+
+
+def check_stack_name(name: str, undone: str = "nothing was run") -> str:
+    """Return ``name`` if it may name a stack: 1 to 128 letters, digits, ``.``, ``_``, ``-``. Raises BadStack, which
+    says what was ``undone``."""
     good = 0 < len(name) <= 128 and name[0].isalnum() and all(c.isalnum() or c in "._-" for c in name)
     if not good or ".." in name:
         raise BadStack(
             f"{name!r} can't name a stack",
             next=["use letters, digits, '.', '_' and '-', starting with a letter or digit"],
-            unchanged=["nothing was run"],
+            unchanged=[undone],
         )
     return name

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from sloth_runner.engine.drifting import MISSING, OK, UNKNOWN, Found, look_all, watched
 from sloth_runner.engine.records import list_stacks
 from sloth_runner.engine.solo import complete
+from sloth_runner.engine.stacks import check_unmoved
 from sloth_runner.errors import Conflict, SlothError
 from sloth_runner.execution.checking import Checking
 from sloth_runner.execution.judging import Evaluation
 from sloth_runner.execution.loading import Loading
-from sloth_runner.execution.stack_lock import StackLock
+from sloth_runner.execution.stack_lock import RUN, StackLock
 from sloth_runner.modules.base import Change, Observed, Resource, differing
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.layout import SHARED
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from sloth_runner.transport.base import Transport
 
 Document = dict[str, Any]
+PRUNE = RUN._replace(holder="prune", undone="nothing was pruned")
 REMOVE, RESTORE, FORGET, KEEP = "remove", "restore", "forget", "keep"
 
 
@@ -159,7 +161,8 @@ class Pruning:
         """Do what the verdicts say, under the stack's lock; each, as it came out, with the error it met, if any. What
         turns out to be a conflict is kept; what failed stays in the ledger."""
         done: list[tuple[Verdict, SlothError | None]] = []
-        with StackLock(self._app, self.stack.name, self._options.lock_timeout) as lock:
+        with StackLock(self._app, self.stack.name, self._options.lock_timeout, purpose=PRUNE) as lock:
+            check_unmoved(self._app.store(), self.stack, PRUNE.undone)
             ledgers: dict[str, Ledger] = {}
             for verdict in verdicts:
                 agent = verdict.agent

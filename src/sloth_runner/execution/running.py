@@ -17,7 +17,7 @@ from sloth_runner.engine.live import LiveRecord
 from sloth_runner.engine.lock_calls import Locker
 from sloth_runner.engine.run import Rules, Runner, exit_code, run_hook
 from sloth_runner.engine.signals import Signals
-from sloth_runner.engine.stacks import choose_stack
+from sloth_runner.engine.stacks import check_unmoved, choose_stack
 from sloth_runner.engine.store_desk import StoreDesk, is_outage
 from sloth_runner.errors import Interrupted, OutputLost, SlothError, StoreDown, TaskFailed, UsageError
 from sloth_runner.execution.bench import Basis, Bench
@@ -278,6 +278,7 @@ class Execution:
                 self.bench.own.note("warn", text)
 
     def _record_stack(self) -> None:
+        check_unmoved(self.store, self.stack)
         key = store_key(SHARED, STACK, self.stack.name)
         document = {"id": self.stack.id, "file": str(self.loading.file)}
         if document != self.stack.document:

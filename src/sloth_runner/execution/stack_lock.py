@@ -9,7 +9,7 @@ from sloth_runner import processes
 from sloth_runner.durations import human
 from sloth_runner.engine.holding import PATIENCE, Holding, Renewer
 from sloth_runner.errors import Lost, SlothError, StackLocked
-from sloth_runner.plain import TYPE_CHECKING
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state import locks
 from sloth_runner.state.layout import SHARED
 
@@ -23,10 +23,21 @@ LEASE = 60.0
 POLL = 0.1
 
 
+class Purpose(NamedTuple):
+    """What the lock is taken for: who holds it, what was not done without it, and how to get it."""
+
+    holder: str
+    undone: str
+    wait: str
+
+
+RUN = Purpose("run", "nothing was run", "wait for it: --lock-timeout 5m")
+
+
 class StackLock:
     """The lock of one stack, held and renewed between enter and exit. ``timeout``: seconds to wait for it.
     ``on_lost`` is called, in another thread, once when the lease is lost. A lock that the run ``resumed`` has left is
-    waited for, until its lease has ended by itself; ``say`` tells that."""
+    waited for, until its lease has ended by itself; ``say`` tells that. ``purpose``: what it is taken for."""
 
     def __init__(
         self,
@@ -37,6 +48,7 @@ class StackLock:
         on_lost: Callable[[SlothError], None] | None = None,
         resumed: str | None = None,
         say: Callable[[str], None] = lambda text: None,
+        purpose: Purpose = RUN,
     ) -> None:
         self._app = app
         self._stack = stack
@@ -45,6 +57,7 @@ class StackLock:
         self._on_lost = on_lost
         self._resumed = resumed
         self._say = say
+        self._purpose = purpose
         self._seen = 0.0
         self._renewer = Renewer(lambda seconds: app.fresh_store(PATIENCE, seconds), app.clock)
         self._held: Holding | None = None
@@ -55,7 +68,7 @@ class StackLock:
 
     def __enter__(self) -> StackLock:
         app, name = self._app, f"stack:{self._stack}"
-        owner = app.owner("run", app.new_id())
+        owner = app.owner(self._purpose.holder, app.new_id())
         owner = owner._replace(by=owner.by._replace(run=self._run))
         end = time.monotonic() + self._timeout
         while True:
@@ -64,7 +77,7 @@ class StackLock:
                 break
             left = max(end, self._wait_for_resumed(found)) - time.monotonic()
             if left <= 0:
-                raise _locked(self._stack, found, app, self._timeout)
+                raise _locked(self._stack, found, app, self._timeout, self._purpose)
             time.sleep(min(POLL, left))
         self._held = Holding(found, keep=False, until=time.monotonic() + LEASE)
         self._held.on_lost = self._on_lost
@@ -113,18 +126,20 @@ class StackLock:
         return [] if self._held is None else [self._held.lock.name]
 
 
-def _locked(stack: str, found: locks.Info, app: App, waited: float) -> StackLocked:
+def _locked(stack: str, found: locks.Info, app: App, waited: float, purpose: Purpose) -> StackLocked:
     by = found.owner.by
     boot, _ = processes.identity()
     stale = locks.is_stale(found, app.by().host, boot, processes.start_time(by.pid))
     left = max(0.0, found.expires - app.clock())
     note = f"; that process is gone, the lock ends by itself in {human(left)}" if stale else ""
     after = f" (waited {human(waited)})" if waited else ""
+    doing = "being run by" if by.run else f"held by {found.owner.holder!r},"
+    run = f", run {by.run}" if by.run else ""
     return StackLocked(
-        f"the stack {stack!r} is being run by {by.user}@{by.host}, pid {by.pid}, run {by.run}{after}{note}",
-        unchanged=["nothing was run"],
+        f"the stack {stack!r} is {doing} {by.user}@{by.host}, pid {by.pid}{run}{after}{note}",
+        unchanged=[purpose.undone],
         next=[
-            "wait for it: --lock-timeout 5m",
+            purpose.wait,
             *([f"take it away: sloth-runner lock break --shared stack:{stack}"] if stale else []),
         ],
     )
