@@ -118,6 +118,27 @@ def test_increment(cli: Cli) -> None:
     assert cli.ok("state", "get", "n") == "-1.5\n"
 
 
+def test_a_sensitive_sum_is_masked_and_its_reveal_recorded(cli: Cli) -> None:
+    cli.ok("state", "set", "pin", "4711", "--json", "--sensitive")
+    for mode in ("table", "json", "jsonl", "plain"):
+        result = cli("state", "increment", "pin", "0", "-o", mode)
+        assert result.code == 0 and "4711" not in result.out + result.err, mode
+    told = json.loads(cli.ok("state", "increment", "pin", "0", "-o", "json"))
+    assert (told["value"], told["sensitive"]) == (None, True)
+    assert _kinds(cli, AUDIT) == 0
+    assert cli.ok("state", "increment", "pin", "1", "--reveal") == "4712\n"
+    assert _kinds(cli, AUDIT) == 1
+    told = json.loads(cli.ok("state", "increment", "pin", "--reveal", "-o", "json"))
+    assert (told["value"], told["sensitive"]) == (4713, True)
+    assert _kinds(cli, AUDIT) == 2
+    told = json.loads(cli.ok("state", "increment", "n", "--reveal", "-o", "json"))
+    assert (told["value"], told["sensitive"]) == (1, False)
+    assert _kinds(cli, AUDIT) == 2
+    cli.ok("state", "set", "word", "s3cret", "--sensitive")
+    result = cli("state", "increment", "word")
+    assert result.code == 5 and "s3cret" not in result.out + result.err
+
+
 def test_secrets_are_masked_and_reveals_recorded(filled: Cli) -> None:
     secret = "correct horse"
     for argv in (("list",), ("show", "db:password"), ("history", "db:password"), ("get", "db:password")):

@@ -6,10 +6,17 @@ import json
 
 from sloth_runner import documents
 from sloth_runner.cli import text
-from sloth_runner.cli.base import DURATION, complete_key, output_option, where_options, yes_option
+from sloth_runner.cli.base import (
+    DURATION,
+    complete_key,
+    output_option,
+    reveal_option,
+    where_options,
+    yes_option,
+)
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.words import argument, command, option
-from sloth_runner.documents import writes
+from sloth_runner.documents import reveals, writes
 from sloth_runner.documents.keys import missing, own_view
 from sloth_runner.errors import BadValue, SlothError, UsageError
 from sloth_runner.plain import TYPE_CHECKING, Any
@@ -101,16 +108,27 @@ def _json_value(given: str) -> Value:
 @argument("key", complete=complete_key)
 @argument("delta", default="1")
 @where_options()
+@reveal_option
 @output_option
-def increment(shell: Shell, key: str, delta: str, where: Where) -> None:
+def increment(shell: Shell, key: str, delta: str, where: Where, reveal: bool) -> None:
     """Add DELTA (1; may be negative or a decimal) to KEY and print the sum. A missing key counts as 0."""
     view = shell.view(one_namespace(where, "one counter is changed at a time"))
-    total = view.increment(key, _number(delta))
+    number = _number(delta)
+    before = view.row(key)
+    total = view.increment(key, number)
+    # Whoever clears the mark, or the key, just now must not make a sum readable that has a secret in it.
+    secret = any(row is not None and row.record.sensitive for row in (before, view.row(key)))
+    if secret and reveal:
+        reveals.record_key(view, view.home(key), key)
+    hidden = secret and not reveal
     if shell.structured:
-        body = {"namespace": view.home(key), "key": key, "value": total}
-        shell.document("state.increment", {"store": shell.app().stores.name, **body})
-    else:
-        shell.print(json.dumps(total))
+        shell.document(
+            "state.increment", writes.was_added(shell.app(), view, key, None if hidden else total, secret)
+        )
+        return
+    if hidden:
+        shell.warn("the sum is sensitive: --reveal shows it, and that you saw it is recorded")
+    shell.print(documents.HIDDEN if hidden else json.dumps(total))
 
 
 def _number(delta: str) -> int | float:

@@ -23,6 +23,17 @@ def was_set(app: App, view: State, key: str, changed: bool, rev: int | None) -> 
     }
 
 
+def was_added(app: App, view: State, key: str, total: float | None, secret: bool) -> Document:
+    """``state.increment``; ``total`` is None where it is not to be seen."""
+    return {
+        "store": app.stores.name,
+        "namespace": view.home(key),
+        "key": key,
+        "value": total,
+        "sensitive": secret,
+    }
+
+
 def were_deleted(app: App, view: State, keys: Sequence[str]) -> Document:
     """``state.delete``."""
     return {"store": app.stores.name, "namespace": view.namespace, "keys": list(keys), "deleted": len(keys)}
