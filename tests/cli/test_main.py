@@ -157,15 +157,60 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize(
-    "argv", [["version"], ["state", "get", "k"], ["state", "list", "-o", "json"], ["--help"]]
+    "argv",
+    [
+        ["version"],
+        ["state", "get", "k"],
+        ["state", "list", "-o", "json"],
+        ["--help"],
+        ["state", "get", "nokey", "-o", "json"],
+        ["run", "t.sloth"],
+    ],
 )
 def test_a_full_disk(tmp_path: Path, argv: list[str]) -> None:
     environ = _environ(tmp_path)
+    (tmp_path / "t.sloth").write_text('task({name = "t", run = function() print("hello") end})')
     subprocess.run([*ARGV, "state", "set", "k", "v"], env=environ, check=True, stdout=subprocess.DEVNULL)
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*ARGV, *argv], env=environ, stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 6 and done.stderr.startswith("error[E-OUTPUT]"), done.stderr
+        done = subprocess.run(
+            [*ARGV, *argv], env=environ, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+        unheard = subprocess.run([*ARGV, "state", "get", "nokey"], env=environ, stderr=full)
+    assert unheard.returncode == 4
+    assert done.returncode == 6 and "error[E-OUTPUT]" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+CLOSED = [
+    (["version"], ">&-", 6),
+    (["state", "get", "k"], ">&-", 6),
+    (["state", "list", "-o", "json"], ">&-", 6),
+    (["--help"], ">&-", 6),
+    (["state", "get", "k", "--raw"], ">&-", 6),
+    (["run", "t.sloth"], ">&-", 6),
+    (["state", "list", "no:"], ">&-", 0),
+    (["run", "t.sloth", "--quiet", "--yes"], "2>&-", 0),
+    (["state", "get", "nokey"], "2>&-", 4),
+    (["state", "get", "nokey"], ">&- 2>&-", 4),
+    (["state", "get", "nokey", "-o", "json"], ">&- 2>&-", 6),
+    (["state", "get", "k"], "2>&-", 0),
+    (["state", "get", "k"], "<&- 2>&-", 0),
+    (["state", "clear"], "<&- 2>&-", 8),
+    (["state", "set", "k", "--stdin"], "<&-", 0),
+]
+
+
+@pytest.mark.parametrize(("argv", "closed", "code"), CLOSED, ids=lambda value: str(value))
+def test_a_stream_that_is_closed(tmp_path: Path, argv: list[str], closed: str, code: int) -> None:
+    environ = _environ(tmp_path)
+    (tmp_path / "t.sloth").write_text('task({name = "t", run = function() print("hello") end})')
+    subprocess.run([*ARGV, "state", "set", "k", "v"], env=environ, check=True, stdout=subprocess.DEVNULL)
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *ARGV, *argv]
+    done = subprocess.run(shell, env=environ, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == code, done
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+    if code == 6 and "2>&-" not in closed:
+        assert "error[E-OUTPUT]" in done.stderr, done.stderr
 
 
 def test_bytes_go_out_as_they_are(tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sloth_runner.cli import words
 from sloth_runner.cli.base import MODES
-from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.shell import Shell, flush
 from sloth_runner.cli.table import NAME, ROOT
 from sloth_runner.cli.world import World, system_world
 from sloth_runner.errors import OutputLost, SlothError
@@ -30,11 +30,10 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
         except BrokenPipeError:
             raise
         except (Exception, KeyboardInterrupt) as error:
-            code = _report(shell, error)
-            world.stdout.flush()
+            code = _tell(shell, error)
         finally:
             shell.close()
-        world.stderr.flush()
+        _say(shell, ())
     except BrokenPipeError:
         _silence(world.stdout)
         _silence(world.stderr)
@@ -67,6 +66,16 @@ def _simple(args: list[str]) -> tuple[words.Command, list[tuple[words.Param, Any
     return None
 
 
+def _tell(shell: Shell, error: BaseException) -> int:
+    """Say what went wrong, and if that can't be written, say so; returns the exit status."""
+    try:
+        code = _report(shell, error)
+        shell.flush()
+        return code
+    except OutputLost as lost:
+        return _report(shell, lost)
+
+
 def _report(shell: Shell, error: BaseException) -> int:
     """Say what went wrong; returns the exit status."""
     from sloth_runner.cli import problems
@@ -80,19 +89,28 @@ def _report(shell: Shell, error: BaseException) -> int:
     if shell.debug:
         import traceback
 
-        shell.say("".join(traceback.format_exception(error)).rstrip())
+        _say(shell, ["".join(traceback.format_exception(error)).rstrip()])
     code = problems.exit_code(known, running=shell.running)
     if isinstance(known, OutputLost):
         shell.mode = "table"  # there is nowhere to write a document to
         _silence(shell.world.stdout)
     document = known.document(code)
-    for line in problems.lines(document, shell.columns, shell.error_color):
-        shell.say(line)
+    _say(shell, problems.lines(document, shell.columns, shell.error_color))
     if shell.mode == "json":
         shell.document("error", {"error": document})
     elif shell.mode == "jsonl":
         shell.record("error", {"format": "sloth-runner/error", "version": 1, "error": document})
     return code
+
+
+def _say(shell: Shell, lines: Iterable[str]) -> None:
+    """What goes wrong here can be told nowhere."""
+    try:
+        for line in lines:
+            shell.say(line)
+        flush(shell.world.stderr)
+    except OutputLost:
+        _silence(shell.world.stderr)
 
 
 def _wanted_mode(args: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from sloth_runner.cli.shell import Shell
+from sloth_runner.cli.shell import Shell, flush
 from sloth_runner.cli.text import count, pictures, styled, took
 from sloth_runner.durations import human
 from sloth_runner.model import Event
@@ -123,10 +123,7 @@ class Progress:
             return
         for line in lines:
             self._line(line)
-        if self._aside:
-            self._stream.flush()
-        else:
-            self._shell.flush()
+        flush(self._stream)
 
     def _line(self, line: str) -> None:
         if self._aside:

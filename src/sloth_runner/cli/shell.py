@@ -208,12 +208,7 @@ class Shell:
 
     def flush(self) -> None:
         """Let everything written so far go out."""
-        try:
-            self.world.stdout.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise _lost(error) from error
+        flush(self.world.stdout)
 
     def close(self) -> None:
         """Give the store back."""
@@ -232,6 +227,16 @@ def one_namespace(where: Where, why: str) -> Where:
             f"--all-agents: {why}", unchanged=["nothing was changed"], next=["--agent NAME, or --shared"]
         )
     return where
+
+
+def flush(stream: TextIO) -> None:
+    """Let everything written to a stream go out. Raises OutputLost, BrokenPipeError."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _lost(error) from error
 
 
 def _write(stream: TextIO, piece: str) -> None:

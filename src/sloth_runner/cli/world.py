@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -32,24 +33,50 @@ class World(NamedTuple):
 
 
 def system_world() -> World:
-    """The real one. Standard output and error take any text: what their encoding lacks is escaped."""
-    for stream in (sys.stdout, sys.stderr):
+    """The real one. Standard output and error take any text: what their encoding lacks is escaped. One that was
+    closed before the program began (``>&-``) has nothing to read, takes no result, and swallows what is said."""
+    stdin, stdout, stderr = _streams()
+    for stream in (stdout, stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
     return World(
-        stdin=sys.stdin,
-        stdout=sys.stdout,
-        stderr=sys.stderr,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
         environ=os.environ,
         cwd=_cwd(),
         clock=time.time,
         new_id=lambda: os.urandom(16).hex(),
         sleep=time.sleep,
         columns=_columns,
-        stdin_tty=_is_tty(sys.stdin),
-        stdout_tty=_is_tty(sys.stdout),
-        stderr_tty=_is_tty(sys.stderr),
+        stdin_tty=_is_tty(stdin),
+        stdout_tty=_is_tty(stdout),
+        stderr_tty=_is_tty(stderr),
+    )
+
+
+def _streams() -> tuple[TextIO, TextIO, TextIO]:
+    """Standard input, output and error; Python has None where one is closed.
+
+    The number of one that is closed is taken, lowest first: else the next file that is opened gets it, and what is
+    meant for standard error ends up in a database. Output is opened such that nothing can be written: a result that
+    nobody gets is an error, as on a full disk.
+    """
+    # The program's own variables may be None, whatever their type says.
+    given: tuple[TextIO | None, ...] = (sys.stdin, sys.stdout, sys.stderr)
+    stdin, stdout, stderr = given
+    return (
+        _nowhere(os.O_RDONLY, "r") if stdin is None else stdin,
+        _nowhere(os.O_RDONLY, "w") if stdout is None else stdout,
+        _nowhere(os.O_WRONLY, "w") if stderr is None else stderr,
+    )
+
+
+def _nowhere(flags: int, mode: str) -> TextIO:
+    raw = io.FileIO(os.open(os.devnull, flags), mode, closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedReader(raw) if mode == "r" else io.BufferedWriter(raw), encoding="utf-8"
     )
 
 
