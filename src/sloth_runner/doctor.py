@@ -298,19 +298,17 @@ def _locks(app: App, store: Store, namespace: str, flags: str) -> Iterator[Findi
 def _runs(app: App, store: Store) -> Iterator[Finding]:
     from sloth_runner.engine import records
 
-    boot, _ = processes.identity()
     left = 0
     for row in records.list_runs(store):
         if row["status"] != "running":
             continue
-        host, its_boot, pid, started = row["process"]
-        if host == app.settings.host and (its_boot != boot or processes.start_time(pid) != started):
+        if processes.is_gone(row["process"], app.settings.host):
             left += 1
             yield Finding(
                 "runs",
                 None,
                 NOTE,
-                f"the run {row['run']} of {row['stack']} never ended: its process {pid} is gone",
+                f"the run {row['run']} of {row['stack']} never ended: its process {row['process'][2]} is gone",
                 (
                     f"see how far it came: sloth-runner runs show {row['run']}",
                     f"go on from there: sloth-runner run -f {row['file']} {row['stack']} --resume {row['run']}",

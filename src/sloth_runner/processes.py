@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+
+from sloth_runner.plain import Any
 
 
 def identity() -> tuple[str, int]:
@@ -11,6 +14,13 @@ def identity() -> tuple[str, int]:
     from sloth_runner.state.backends.bootclock import boot_id
 
     return boot_id(), start_time(os.getpid()) or 0
+
+
+def is_gone(process: Sequence[Any], host: str) -> bool:
+    """Whether a process (its host, boot id, pid and start time) ran on ``host``, this machine, and is no more. Of
+    another machine's nothing is known."""
+    its_host, its_boot, pid, started = process
+    return bool(its_host == host) and (its_boot != identity()[0] or start_time(pid) != started)
 
 
 def start_time(pid: int) -> int | None:

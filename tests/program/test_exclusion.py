@@ -181,3 +181,20 @@ def test_a_bad_name_renames_nothing(home: Home) -> None:
         said = home.run("stack", "rename", old, new, code=64)
         assert "unchanged: nothing was renamed" in said.err
         assert "nothing was run" not in said.err
+
+
+def test_a_run_that_was_killed_has_died(home: Home) -> None:
+    first = home.start("run", str(home.file("first.sloth", SLOW)))
+    until(home.cwd / "started")
+    assert home.run("runs", "list", "-o", "json").json["runs"][0]["status"] == "running"
+    assert home.run("runs", "show", "-o", "json").json["status"] == "running"
+    first.kill()
+    first.communicate()
+    (home.cwd / "go").touch()
+    row = home.run("runs", "list", "-o", "json").json["runs"][0]
+    assert (row["status"], row["exit_code"]) == ("died", None)
+    assert "\tdied\t" in home.run("runs", "list").out
+    shown = home.run("runs", "show", "-o", "json").json
+    assert (shown["status"], shown["exit_code"]) == ("died", None)
+    assert home.run("stack", "list", "-o", "json").json["stacks"][0]["last_status"] == "died"
+    assert "\tdied\t" in home.run("stack", "list").out

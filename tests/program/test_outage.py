@@ -130,7 +130,7 @@ def test_the_run_says_so_keeps_what_was_acknowledged_and_a_later_one_finishes(
     site.home.run("state", "get", "after", code=4)
     plan = site.home.run("plan", "site.sloth", "-o", "json").json
     (entry,) = site.home.run("runs", "list", "-o", "json").json["runs"]
-    assert entry["status"] == "running"
+    assert entry["status"] == "died"
     assert plan["complete"]
     site.home.run("lock", "break", "left", "--yes")
     if not soak and (site.server.name, how) != (

@@ -14,6 +14,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sloth_runner.engine import records
 from sloth_runner.web.api import locks
 from sloth_runner.web.application import Site
 from sloth_runner.web.desk import Desk
@@ -144,6 +145,27 @@ def test_the_server_ends_while_pages_listen(ui: Ui) -> None:
         said = other.close()
         assert time.monotonic() - began < 10
     assert "Traceback" not in said and "error" not in said.lower(), said
+
+
+def test_a_run_whose_process_is_gone_has_died(ui: Ui) -> None:
+    ui.home.run("run", str(ui.home.file("died.sloth", 'task({name = "t", run = function() end})')))
+    app = ui.home.app()
+    (run,) = (head["run"] for head in records.list_runs(app.store(), stack="died"))
+    document = records.show_run(app.store(), run)
+    head = {name: item for name, item in document.items() if name != "tasks"}
+    process = [app.settings.host, "another boot", 1, 1]
+    left = {**head, "status": "running", "exit_code": None, "process": process, "stack_id": None}
+    records.write(app.store(), [(records.run_key(run), left)])
+    app.close()
+    assert ui.get("/api/v1/run", run=run).json["status"] == "died"
+    page = ui.get(f"/runs/{run}").text
+    assert "its process is gone, and wrote no end" in page and "--resume" in page
+    assert ">died</span>" in ui.get("/runs", stack="died").text
+    assert 'sloth_runner_runs{status="died"} 1' in ui.get("/metrics").text
+    app = ui.home.app()
+    records.write(app.store(), [(records.run_key(run), {**left, "status": "ok", "exit_code": 0})])
+    app.close()
+    ui.home.run("stack", "forget", "died", "--yes")
 
 
 def test_metrics_are_what_prometheus_reads(ui: Ui) -> None:

@@ -18,7 +18,7 @@ from sloth_runner.plain import Any
 @output_option
 def list_runs(shell: Shell, stack: str | None, limit: int) -> None:
     """List runs, the newest first."""
-    heads = told.heads(shell.app().store(), stack=stack, limit=limit)
+    heads = told.heads(shell.app(), stack=stack, limit=limit)
     if shell.mode == "jsonl":
         for head in heads:
             shell.record("run", head)
@@ -37,7 +37,7 @@ def list_runs(shell: Shell, stack: str | None, limit: int) -> None:
 @output_option
 def show(shell: Shell, run: str) -> None:
     """Show what RUN did (last, if none is named): each task, its changes, its error."""
-    document = told.public(records.show_run(shell.app().store(), run))
+    document = told.public(told.find(shell.app(), run))
     if shell.structured:
         shell.document("run", told.shown(shell.app(), document))
         return
@@ -48,11 +48,11 @@ def show(shell: Shell, run: str) -> None:
         ]
         shell.table([], rows)
         return
-    by = document["by"]
+    by, died = document["by"], document["status"] == "died"
     pairs = [
         ("stack", document["stack"]),
         ("file", document["file"]),
-        ("status", _status(document)),
+        ("status", _status(document) + (": its process is gone, and wrote no end" if died else "")),
         ("started", shell.moment(parse_moment(document["started"]))),
         ("took", _took(shell, document["seconds"])),
         ("by", f"{by['user']}@{by['host']}"),
@@ -96,7 +96,7 @@ def _cells(shell: Shell, row: Document) -> list[str]:
         _status(row),
         shell.moment(parse_moment(row["started"])),
         _took(shell, row["seconds"]),
-        progress.counts(row["summary"]) if row["status"] != "running" else "-",
+        progress.counts(row["summary"]) if row["status"] not in ("running", "died") else "-",
         f"{by.get('user', '-')}@{by.get('host', '-')}",
     ]
 

@@ -14,7 +14,7 @@ from sloth_runner.names import did_you_mean
 @output_option
 def list_stacks(shell: Shell) -> None:
     """List stacks: their file, how many runs they have, and how the last one ended."""
-    rows = told.stacks(shell.app().store())
+    rows = told.stacks(shell.app())
     if shell.mode == "jsonl":
         for row in rows:
             shell.record("stack", row)
@@ -77,7 +77,7 @@ def forget(shell: Shell, name: str, yes: bool) -> None:
     """Forget the stack NAME; the records of its runs stay, state too. Refused while it runs."""
     from sloth_runner.execution import stack_names
 
-    known = {row["stack"]: row for row in told.stacks(shell.app().store())}
+    known = {row["stack"]: row for row in told.stacks(shell.app())}
     if name not in known:
         raise BadStack(
             f"there is no stack {name!r}", unchanged=["nothing was changed"], next=did_you_mean(name, known)

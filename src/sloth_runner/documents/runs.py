@@ -1,26 +1,47 @@
-"""Why: what runs did, and the stacks they belong to, have one form for all who tell it."""
+"""Why: what runs did, and the stacks they belong to, have one form for all who tell it.
+
+A run that was killed could not write its end: where its process is known to be gone, its status is told as ``died``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sloth_runner import processes
 from sloth_runner.documents import Document
 from sloth_runner.engine import records
 from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
-    from sloth_runner.state.store import Store
 
 _HEAD = ("run", "stack", "file", "status", "exit_code", "started", "seconds", "summary", "by")
 _INNER = ("process", "began", "stack_id", "made_of")
 """What only resuming needs."""
 
 
-def heads(store: Store, *, stack: str | None, limit: int | None) -> list[Document]:
+def heads(app: App, *, stack: str | None, limit: int | None) -> list[Document]:
     """Runs without their tasks, the newest first."""
-    rows = records.list_runs(store, stack=stack, limit=limit)
-    return [{name: row.get(name) for name in _HEAD} for row in rows]
+    rows = records.list_runs(app.store(), stack=stack, limit=limit)
+    return [{name: row.get(name) for name in _HEAD} for row in (_settled(app, row) for row in rows)]
+
+
+def find(app: App, run: str) -> Document:
+    """A run's whole document as it is recorded, but for the status of one that died. Raises KeyMissing."""
+    row = records.show_run(app.store(), run)
+    if _settled(app, row) is row:
+        return row
+    # Should it have ended meanwhile, then with all of its tasks.
+    row = records.show_run(app.store(), str(row["run"]))
+    return _settled(app, row)
+
+
+def _settled(app: App, row: Document) -> Document:
+    """A run's row with the status that it has by now."""
+    if row["status"] != "running" or not processes.is_gone(row["process"], app.settings.host):
+        return row
+    # It may have written its end after its row was read, and before its process was looked for.
+    return {**row, **(records.find_end(app.store(), str(row["run"])) or {"status": "died"})}
 
 
 def listing(app: App, found: Sequence[Document], stack: str | None) -> Document:
@@ -57,20 +78,20 @@ def logs(app: App, document: Document, found: Sequence[Document]) -> Document:
     return {"store": app.stores.name, "run": document["run"], "lines": list(found)}
 
 
-def stacks(store: Store) -> list[Document]:
+def stacks(app: App) -> list[Document]:
     """Each stack with its file, its last run and how many there are."""
     runs: dict[str, list[Document]] = {}
-    for head in records.list_runs(store):
+    for head in records.list_runs(app.store()):
         runs.setdefault(str(head["stack"]), []).append(head)
     return [
         {
             "stack": row["stack"],
             "file": row["file"],
             "last_run": runs[row["stack"]][0]["run"] if row["stack"] in runs else None,
-            "last_status": runs[row["stack"]][0]["status"] if row["stack"] in runs else None,
+            "last_status": _settled(app, runs[row["stack"]][0])["status"] if row["stack"] in runs else None,
             "runs": len(runs.get(row["stack"], ())),
         }
-        for row in records.list_stacks(store)
+        for row in records.list_stacks(app.store())
     ]
 
 

@@ -111,6 +111,15 @@ def show_run(store: Store, run: str) -> Document:
     return document
 
 
+def find_end(store: Store, run: str) -> Document | None:
+    """How a run ended, in its head's fields: status, exit_code, seconds, summary. None: it did not."""
+    entry = store.get(run_key(run))
+    head: Document = {} if entry is None else json.loads(entry.value)
+    if head.get("status", "running") == "running":
+        return None
+    return {name: head[name] for name in ("status", "exit_code", "seconds", "summary")}
+
+
 def forget_expired(store: Store, now: float) -> None:
     """Delete the records of the oldest runs, if they are beyond what is kept; some at a time."""
     gone = expired(store, now, min(20, store.traits.max_changes // 2))

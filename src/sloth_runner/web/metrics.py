@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from sloth_runner import __version__
 from sloth_runner.documents import locks
-from sloth_runner.engine.records import list_runs
+from sloth_runner.documents.runs import heads
 from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _state(house: House) -> list[list[str]]:
 def _activity(app: App) -> list[list[str]]:
     held = list(locks.held(app, locks.namespaces(app, None)))
     spaces = Counter(info.namespace for info, _ in held)
-    runs = Counter(str(head["status"]) for head in list_runs(app.store(), limit=RUNS))
+    runs = Counter(str(head["status"]) for head in heads(app, stack=None, limit=RUNS))
     stale = sum(stale for _, stale in held)
     return [
         _metric("locks_held", "gauge", "Locks that are held.", _labelled("namespace", spaces)),

@@ -19,13 +19,13 @@ RUN = Param("run", TEXT, "A run's id, the start of one, or last.", default="last
 
 def listing(app: App, house: House, given: Given) -> Answer:
     """``runs list``."""
-    found = told.heads(app.store(), stack=given["stack"], limit=given["limit"])
+    found = told.heads(app, stack=given["stack"], limit=given["limit"])
     return Answer("runs.list", told.listing(app, found, given["stack"]))
 
 
 def show(app: App, house: House, given: Given) -> Answer:
     """``runs show``."""
-    return Answer("run", told.shown(app, told.public(records.show_run(app.store(), given["run"]))))
+    return Answer("run", told.shown(app, told.public(told.find(app, given["run"]))))
 
 
 def logs(app: App, house: House, given: Given) -> Answer:
@@ -36,7 +36,7 @@ def logs(app: App, house: House, given: Given) -> Answer:
 
 def stacks(app: App, house: House, given: Given) -> Answer:
     """``stack list``."""
-    return Answer("stack.list", told.stack_listing(app, told.stacks(app.store())))
+    return Answer("stack.list", told.stack_listing(app, told.stacks(app)))
 
 
 def graph(app: App, house: House, given: Given) -> Answer:

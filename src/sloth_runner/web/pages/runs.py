@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import shlex
 
-from sloth_runner import processes
 from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.web import drawing, graphs
 from sloth_runner.web.api import runs
@@ -15,7 +14,6 @@ from sloth_runner.web.pages import Here, twin
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from sloth_runner.app import App
     from sloth_runner.documents import Document
 
 LINES = 5000
@@ -39,16 +37,15 @@ async def show(here: Here) -> Response:
     run = here.request.path_params["run"]
     answer = await here.ask(runs.SHOW, run=run)
     document: Any = answer.body
-    gone = document["status"] == "running" and await here.house.desk.do(_is_gone, document["run"])
     lines = sorted(
         ({"agent": t["agent"], "task": t["name"], **line} for t in document["tasks"] for line in t["log"]),
         key=lambda line: line["time"],
     )
     return here.page(
-        "run.html", "runs", twin=twin(runs.SHOW, run=document["run"]), run=document, gone=gone,
+        "run.html", "runs", twin=twin(runs.SHOW, run=document["run"]), run=document,
         waterfall=drawing.waterfall(document, here.house.clock()),
         lines=lines[-LINES:], cut=max(0, len(lines) - LINES),
-        failed=[task for task in document["tasks"] if task["error"]], resume=_resume(document, gone),
+        failed=[task for task in document["tasks"] if task["error"]], resume=_resume(document),
         agents=len({task["agent"] for task in document["tasks"]}),
     )  # fmt: skip
 
@@ -75,18 +72,8 @@ async def graph(here: Here) -> Response:
     )
 
 
-def _is_gone(app: App, run: str) -> bool:
-    """Whether a run that has no end is of a process of this host that is gone."""
-    from sloth_runner.engine import records
-
-    host, boot, pid, started = records.show_run(app.store(), run)["process"]
-    if host != app.by().host:
-        return False
-    return bool(processes.identity()[0] != boot or processes.start_time(pid) != started)
-
-
-def _resume(run: Document, gone: bool) -> str | None:
+def _resume(run: Document) -> str | None:
     """The command that goes on with a run; None: there is nothing to go on with."""
-    if run["status"] == "ok" or (run["status"] == "running" and not gone):
+    if run["status"] in ("ok", "running"):
         return None
     return shlex.join(["sloth-runner", "run", "-f", run["file"], run["stack"], "--resume", run["run"]])
