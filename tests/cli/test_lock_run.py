@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -86,9 +87,10 @@ def test_a_lost_lock_stops_the_command_and_what_it_started(cli: Cli) -> None:
 
 def test_a_lock_that_was_broken_behind_a_short_command_is_told(cli: Cli) -> None:
     process = _begun(cli, "--ttl", "60s", "--", "sh", "-c", "echo begun; read line")
-    assert cli.ok("lock", "break", "deploy", "--yes")
+    assert cli.ok("lock", "break", "deploy", "--yes", "--reason", "it hangs")
     _, err = process.communicate(input="", timeout=60)
     assert process.returncode == 5 and "ran to its end" in err
+    assert "it was broken by ann@host1 at 2026-" in err and "it hangs" in err
 
 
 def test_break_shows_the_holder_and_asks(cli: Cli) -> None:
@@ -99,6 +101,21 @@ def test_break_shows_the_holder_and_asks(cli: Cli) -> None:
     assert cli.ok("lock", "show", "deploy").startswith("name\tdeploy\nholder\tnight-job\n")
     assert "broken: deploy" in cli.ok("lock", "break", "deploy", "--yes")
     assert cli("lock", "break", "deploy", "--yes").code == 4
+
+
+def test_how_a_lock_was_broken_is_shown_until_it_is_taken_again(cli: Cli) -> None:
+    hold(cli, "deploy", "night-job")
+    cli.ok("lock", "break", "deploy", "--yes", "--reason", "it hangs\x1b[1m")
+    for mode in ("table", "json"):
+        result = cli("lock", "show", "deploy", "-o", mode)
+        assert result.code == 4
+        assert "it was broken by ann@host1 at 2026-09-21T14:13:20.000Z: it hangs" in result.err
+        assert "('night-job' held it)" in result.err and "\x1b" not in result.out + result.err
+    assert "it hangs" in json.loads(cli("lock", "show", "deploy", "-o", "json").out)["error"]["message"]
+    hold(cli, "deploy", "day-job")
+    assert "it hangs" not in cli.ok("lock", "show", "deploy")
+    cli.ok("lock", "break", "deploy", "--yes")
+    assert "no reason was given ('day-job' held it)" in cli("lock", "show", "deploy").err
 
 
 def test_a_dead_holder_is_told_apart(cli: Cli) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from typing import Any
 
@@ -93,6 +94,52 @@ def test_a_write_under_an_expired_lease_is_refused() -> None:
     with pytest.raises(LockLost, match="was not written"):
         bench.run(body=body)
     assert bench.state.get("k") == "good"
+
+
+@pytest.mark.parametrize("step", ["write", "transaction", "leave"])
+def test_whoever_lost_a_lock_that_was_broken_hears_by_whom_and_why(step: str) -> None:
+    store = MemoryStore()
+    bench = Bench(store)
+
+    def taken_away() -> None:
+        info = locks.info(store, "local", "a")
+        assert info is not None and locks.break_lock(store, info, BY, "it is stuck", 0.0)
+
+    def inside() -> Steps:
+        number = (yield call("state.txn_begin")) if step == "transaction" else None
+        if step != "leave":
+            yield call("state.set", "k", 1)
+        if number is not None:
+            yield call("state.txn_end", number, True, False)
+
+    def body() -> Steps:
+        _, handle = (yield call("state.lock_enter", "a", "h", 30, None)).values
+        taken_away()
+        yield from inside()
+        yield call("state.lock_exit", handle, True)
+
+    words = f"it was broken by {BY.user}@{BY.host} at 1970-01-01T00:00:00.000Z: it is stuck"
+    with pytest.raises(LockLost, match=re.escape(words)) as caught:
+        bench.run(body=body)
+    assert not any("with_lock" in line for line in caught.value.next)
+    assert bench.state.get("k") is None
+
+
+def test_whose_lease_had_ended_is_not_told_of_a_later_break() -> None:
+    clock = Clock()
+    store = MemoryStore(clock)
+    bench = Bench(store)
+
+    def body() -> Steps:
+        yield call("state.lock", "a", "h", 30)
+        clock.now += 31
+        other_process(store, "a")
+        info = locks.info(store, "local", "a")
+        assert info is not None and locks.break_lock(store, info, BY, "stuck", 0.0)
+        yield call("state.set", "k", "zombie")
+
+    with pytest.raises(LockLost, match="its lease ended"):
+        bench.run(body=body)
 
 
 def test_a_lock_broken_and_taken_by_another_fences_writes() -> None:

@@ -51,8 +51,9 @@ def run_locked(
         renewer.close()
         released = locks.release(app.store(), held, shell.world.clock())
     if lost or not released:
+        why = "" if lost else locks.why_lost(app.store(), namespace, name, held.token)
         raise LockLost(
-            lost[0].message if lost else f"the lease of lock {name!r} ended before the command did",
+            lost[0].message if lost else f"the lock {name!r} was lost before the command ended: {why}",
             changed=["the command was stopped" if lost else f"the command ran to its end with status {code}"],
             next=["see who has it now: sloth-runner lock list", "a longer --ttl survives longer stops"],
         )

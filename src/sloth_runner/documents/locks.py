@@ -36,7 +36,10 @@ def one(app: App, view: State, name: str) -> Info:
     """The lock as it is held now. Raises KeyMissing, BadName."""
     info = locks.info(app.store(), view.home(locks.check_lock_name(name)), name)
     if info is None:
-        raise free(app, view, name, f"is not held in {view.home(name)}")
+        home = view.home(name)
+        last = locks.broken(app.store(), home, name)
+        note = f"; it was {last.words} ({last.holder!r} held it)" if last else ""
+        raise free(app, view, name, f"is not held in {home}{note}")
     return info
 
 

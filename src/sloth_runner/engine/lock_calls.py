@@ -148,7 +148,7 @@ class Locker:
         holding.depth -= 1
         if holding.depth:
             return True
-        return self._let_go(context, holding, lambda released: released)
+        return self._let_go(context, holding, lambda lost: lost is None)
 
     def is_locked(self, context: Context, state: State, strand: Strand, args: Sequence[object]) -> object:
         """``state.is_locked``: whether it is held now, and by which holder."""
@@ -187,11 +187,12 @@ class Locker:
         if holding.depth:
             return True
 
-        def told(released: bool) -> object:
-            if not released and ok:
+        def told(lost: str | None) -> object:
+            if lost is not None and ok:
                 raise LockLost(
-                    f"the lock {holding.lock.name!r} was lost while it was held: its lease of "
-                    f"{human(holding.lock.ttl)} ended before the function did"
+                    f"the lock {holding.lock.name!r} (for {human(holding.lock.ttl)} at a time) was lost before the "
+                    f"function ended: {lost}",
+                    next=["see who has it now: sloth-runner lock list"],
                 )
             return True
 
@@ -303,7 +304,8 @@ class Locker:
                 assert isinstance(got, locks.Info)
                 raise _held(request, got, self._clock())
 
-    def _let_go(self, context: Context, holding: Holding, then: Callable[[bool], object]) -> object:
+    def _let_go(self, context: Context, holding: Holding, then: Callable[[str | None], object]) -> object:
+        """Release; ``then`` gets why it was lost before, or None."""
         where = (holding.lock.namespace, holding.lock.name)
         owner: Context | None = context
         while owner is not None:
@@ -311,15 +313,20 @@ class Locker:
             owner = owner.parent
         self.unreleased.append(holding)
 
-        def release(store: Store) -> bool:
+        def release(store: Store) -> str | None:
             self._renewer.remove(holding)
-            return locks.release(store, holding.lock, self._clock())
+            lock = holding.lock
+            if locks.release(store, lock, self._clock()):
+                return None
+            return locks.why_lost(store, lock.namespace, lock.name, lock.token)
 
-        def told(released: bool) -> object:
+        def told(lost: str | None) -> object:
             self.unreleased.remove(holding)
-            if not released:
-                context.note("warn", f"the lock {holding.lock.name!r} had expired before it was released")
-            return then(released)
+            if lost is not None:
+                context.note(
+                    "warn", f"the lock {holding.lock.name!r} was lost before it was released: {lost}"
+                )
+            return then(lost)
 
         return context.desk.ask(Ask(release, told))
 

@@ -71,9 +71,13 @@ class Transaction:
             fenced = {check.key for check in fences} & conflict.keys
             if fenced:
                 from sloth_runner.errors import LockLost
+                from sloth_runner.state.layout import place
+                from sloth_runner.state.locks import why_lost
 
+                lost = next(f for f in self._fences if fenced & {check.key for check in f.checks})
+                why = why_lost(store, place(lost.checks[0].key).namespace, lost.name, lost.token)
                 raise LockLost(
-                    "a lock around this transaction is no longer held (its lease ended)",
+                    f"the lock {lost.name!r} around this transaction is no longer held ({why})",
                     unchanged=["nothing of this transaction was written"],
                 ) from conflict
             return False

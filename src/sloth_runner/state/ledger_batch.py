@@ -68,8 +68,12 @@ def _commit(
             revs = settle(store, [*changes, *fences])
         except Conflict as conflict:
             if conflict.keys & {check.key for check in fences}:
+                from sloth_runner.state.locks import why_lost
+
+                lock = place(fences[0].key)
                 raise LockLost(
-                    "the stack's lock is no longer held: what was just done is not in the ledger",
+                    f"the lock {lock.name!r} is no longer held ({why_lost(store, lock.namespace, lock.name)}): "
+                    "what was just done is not in the ledger",
                     next=["see who has it: sloth-runner lock list --shared", "run again"],
                 ) from conflict
             known.clear()  # another stack works on the same resources: what we did last is true

@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from sloth_runner.errors import BadName, BadValue, Conflict, Corrupt, Indeterminate, LockLost, StoreDown
+from sloth_runner.errors import BadName, BadValue, Conflict, Corrupt, Indeterminate, LockLost, Lost, StoreDown
 from sloth_runner.model import By
+from sloth_runner.moments import iso
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state.batch import Fence
 from sloth_runner.state.commits import Unknowable, settle
@@ -82,6 +83,22 @@ class Held(NamedTuple):
         return Fence(self.name, self.token, (fence, lease))
 
 
+class Broken(NamedTuple):
+    """That a lock was taken away: its token by then, by whom, when (by their clock), why, and who held it."""
+
+    token: int
+    by: By
+    at: float
+    reason: str
+    holder: str
+
+    @property
+    def words(self) -> str:
+        """``broken by ann@host at 2026-…: why``."""
+        why = self.reason or "no reason was given"
+        return f"broken by {self.by.user}@{self.by.host} at {iso(self.at)}: {why}"
+
+
 def check_lock_name(name: object) -> str:
     """Return ``name`` if it may name a lock (the rules of keys). Raises BadName."""
     try:
@@ -101,6 +118,26 @@ def held(store: Store, namespace: str) -> Iterator[Info]:
     for entry in store.scan(prefix_of(namespace, LEASE)):
         where = place(entry.key)
         yield _decode(where.namespace, where.name, entry.value)
+
+
+def broken(store: Store, namespace: str, name: str) -> Broken | None:
+    """How the lock was taken away; None if that is not the last that was done to it."""
+    fence = store.get(store_key(namespace, FENCE, name))
+    row = {} if fence is None else json.loads(fence.value)
+    if row.get("op") != "break":
+        return None
+    by = By(row["user"], row["host"], row["pid"], None, None)
+    return Broken(row["token"], by, row["at"], row["reason"], row["holder"])
+
+
+def why_lost(store: Store, namespace: str, name: str, token: int | None = None) -> str:
+    """Why a lock that was held (with this token, if that is known) is held no more: it was broken, by whom, when and
+    why, while the note of that is there; else its lease ended."""
+    try:
+        note = broken(store, namespace, name)
+    except Lost:
+        return "its lease ended, or it was broken"
+    return f"it was {note.words}" if note and token in (None, note.token - 1) else "its lease ended"
 
 
 def acquire(store: Store, namespace: str, name: str, owner: Owner, ttl: float, now: float) -> Held | Info:
@@ -149,7 +186,7 @@ def renew(store: Store, lock: Held, now: float, ttl: float | None = None) -> Hel
         # Whoever holds it may do this any number of times: a Conflict says that nobody of us holds it.
         settle(store, [fence, Change(present.key, _encode(lease), PRESENT, length)], lambda: False)
     except Conflict as conflict:
-        raise _lost(lock) from conflict
+        raise _lost(store, lock) from conflict
     return lock._replace(ttl=length)
 
 
@@ -286,9 +323,10 @@ def _before(fence: Entry) -> Before:
     return Before(row.get("before", ""), row.get("before_at", 0.0))
 
 
-def _lost(lock: Held) -> LockLost:
+def _lost(store: Store, lock: Held) -> LockLost:
+    why = why_lost(store, lock.namespace, lock.name, lock.token)
     return LockLost(
-        f"{lock.owner.holder!r} no longer holds the lock {lock.name!r}: its lease of {lock.ttl:g} s ended",
+        f"{lock.owner.holder!r} no longer holds the lock {lock.name!r} (for {lock.ttl:g} s at a time): {why}",
         next=["see who has it now: sloth-runner lock list"],
     )
 

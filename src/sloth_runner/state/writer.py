@@ -129,7 +129,9 @@ class Writer:
             try:
                 revs = settle(self.store, changes, lambda: written(self.store, changes))
             except Conflict as conflict:
-                raise _Again(None if guess else _lost_lock(group, conflict), conflict.keys) from conflict
+                raise _Again(
+                    None if guess else _lost_lock(self.store, group, conflict), conflict.keys
+                ) from conflict
             except TooLarge as large:
                 if len(group) == 1:
                     return [large]
@@ -198,14 +200,18 @@ def _untold(key: str, why: str) -> Unknowable:
     )
 
 
-def _lost_lock(group: Iterable[Mutation], conflict: Conflict) -> LockLost | None:
+def _lost_lock(store: Store, group: Iterable[Mutation], conflict: Conflict) -> LockLost | None:
     for mutation in group:
         for fence in mutation.fences:
             if any(check.key in conflict.keys for check in fence.checks):
+                from sloth_runner.state.locks import why_lost
+
+                why = why_lost(store, place(fence.checks[0].key).namespace, fence.name, fence.token)
+                ended = "use state.with_lock, which renews the lease, or a longer ttl"
+                taken = "run again, when whoever broke it agrees: others may work under it"
                 return LockLost(
-                    f"the lock {fence.name!r} is no longer held (its lease ended): "
-                    f"{mutation.key!r} was not written",
+                    f"the lock {fence.name!r} is no longer held ({why}): {mutation.key!r} was not written",
                     unchanged=[mutation.key],
-                    next=["use state.with_lock, which renews the lease, or a longer ttl"],
+                    next=[ended if why == "its lease ended" else taken],
                 )
     return None
