@@ -114,6 +114,18 @@ def test_only_what_is_selected_runs(home: Home) -> None:
     assert "did you mean" in home.run("run", "t.sloth", "--task", "bb", code=64).err
 
 
+def test_a_selection_that_leaves_nothing_is_refused(home: Home) -> None:
+    home.file("t.sloth", 'task({name="a", tags={"x"}, run=function() state.set("a", 1) end})')
+    for verb in ("run", "plan"):
+        for options in (("--task", "a"), ("--tags", "x"), ()):
+            said = home.run(verb, "t.sloth", *options, "--skip-tags", "x", code=64)
+            assert "error[E-USAGE]: --skip-tags leaves none of the tasks" in said.err
+            assert "nothing was run" in said.err
+    assert home.run("runs", "list").out == ""
+    home.file("empty.sloth", "")
+    home.run("run", "empty.sloth")
+
+
 def test_a_task_that_takes_too_long_is_ended_and_its_lock_is_free(home: Home) -> None:
     text = """
     task({name="slow", timeout=0.3, run=function()

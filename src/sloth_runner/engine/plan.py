@@ -133,6 +133,13 @@ def _select(tasks: dict[str, TaskDef], selection: Selection) -> set[str]:
         if name not in chosen and name not in skipped:
             chosen.add(name)
             wanted.extend(tasks[name].depends_on)
+    if skipped and not chosen:
+        which = "that were chosen" if selection.tasks or selection.tags else "of this file"
+        raise UsageError(
+            f"--skip-tags leaves none of the tasks {which}",
+            unchanged=["nothing was run"],
+            next=["see the tasks and their tags: sloth-runner list FILE"],
+        )
     return chosen
 
 
