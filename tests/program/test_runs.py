@@ -114,6 +114,28 @@ def test_only_what_is_selected_runs(home: Home) -> None:
     assert "did you mean" in home.run("run", "t.sloth", "--task", "bb", code=64).err
 
 
+def test_what_on_complete_raises_is_shown_with_its_place(home: Home) -> None:
+    text = """task({name="a", run=function() state.set("k", 1) end})
+    workflow.define("w", {on_complete=function(ok)
+      error("the end is bad")
+    end})
+    """
+    file = home.file("t.sloth", text)
+    said = home.run("run", "t.sloth", code=1)
+    block, summary = said.out.split("\n[run] on_complete failed\n")[1].rsplit("\n", 2)[0:2]
+    assert block.startswith("error[E-TASK]: the end is bad\n")
+    assert f"  --> {file}:3:7\n" in block and '3 |       error("the end is bad")' in block
+    assert summary.startswith("1 ok, 0 changed, 0 failed, 0 skipped, on_complete failed; state: 1 write")
+    document = home.run("run", "t.sloth", "-o", "json", code=1).json
+    (error,) = document["hook_errors"]
+    assert (error["code"], error["message"], error["file"], error["line"]) == (
+        "E-TASK", "the end is bad", str(file), 3,
+    )  # fmt: skip
+    assert home.run("runs", "show", "-o", "json").json["hook_errors"] == [error]
+    home.file("t.sloth", text.replace("error", "print"))
+    assert "hook_errors" not in home.run("run", "t.sloth", "-o", "json").json
+
+
 def test_a_selection_that_leaves_nothing_is_refused(home: Home) -> None:
     home.file("t.sloth", 'task({name="a", tags={"x"}, run=function() state.set("a", 1) end})')
     for verb in ("run", "plan"):

@@ -189,6 +189,9 @@ def ending(document: Document, resume: str, columns: int, color: bool) -> list[s
                 f"{head(task['agent'], task['name'], color)} {styled(task['status'], 'red', color)}",
             ]
             lines += _problem({**task["error"], "target": None}, columns, color)
+    for error in document.get("hook_errors", ()):
+        lines += ["", f"{head('', 'on_complete', color)} {styled('failed', 'red', color)}"]
+        lines += _problem({**error, "target": None}, columns, color)
     lost = document.get("lost")
     if lost:
         lines += ["", *_problem(lost["error"], columns, color)]
@@ -224,7 +227,8 @@ def summary(document: Document) -> str:
     figures = document["summary"]
     writes = count(int(figures["state_writes"]), "write")
     before = "interrupted: " if document["status"] == "interrupted" else ""
-    return f"{before}{counts(figures)}; state: {writes}; {took(float(document['seconds']))}"
+    hook = ", on_complete failed" if document.get("hook_errors") else ""
+    return f"{before}{counts(figures)}{hook}; state: {writes}; {took(float(document['seconds']))}"
 
 
 def counts(figures: Document) -> str:

@@ -12,7 +12,7 @@ from sloth_runner.engine.lines import Job
 from sloth_runner.engine.mask import Mask
 from sloth_runner.engine.plan import Instance, Plan
 from sloth_runner.engine.queue import Ended
-from sloth_runner.errors import BadValue, TooLarge
+from sloth_runner.errors import BadValue, SlothError, TooLarge
 from sloth_runner.model import By, Event
 from sloth_runner.moments import iso
 from sloth_runner.plain import Any, NamedTuple
@@ -62,6 +62,7 @@ class Journal:
         self._open: dict[str, tuple[Instance, float | None]] = {}
         self._news = 0
         self._told = 0
+        self._hook_errors: list[Document] = []
         self.notes: list[Document] = []
 
     def emit(self, kind: str, data: Document, instance: Instance | None = None) -> None:
@@ -133,6 +134,10 @@ class Journal:
             instance,
         )
 
+    def hook_failed(self, error: SlothError) -> None:
+        """The workflow's ``on_complete`` raised this; the run's document tells it."""
+        self._hook_errors.append(error.document())
+
     def news(self) -> Document | None:
         """``under_way``, if it is not what was told last; from another thread than the run's."""
         if self._news == self._told:
@@ -186,6 +191,8 @@ class Journal:
         seconds = round(self._clock() - self._began, 6)
         head = self._head(status, code, seconds, _summary(tasks))
         head["targets"] = [_target(tasks, *target) for target in targets]
+        if self._hook_errors:
+            head["hook_errors"] = self._mask.cover_all(self._hook_errors)
         if lost is not None:
             head["lost"] = self._mask.cover_all(lost)
         self._last = [(records.run_key(self._title.run), head), (records.live_key(self._title.run), None)]

@@ -136,6 +136,7 @@ class Execution:
         failed = run_hook(pump, self.loading.program.workflow, own, self.runner, ok)
         for error in failed:
             own.note("error", f"on_complete failed: {error.message}")
+            self.journal.hook_failed(error)
         if self.broken is not None and not is_outage(self.broken):
             raise self.broken
         self._while_there(self.bench.look_again)

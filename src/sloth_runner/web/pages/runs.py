@@ -6,6 +6,7 @@ from __future__ import annotations
 import shlex
 
 from sloth_runner.plain import TYPE_CHECKING, Any
+from sloth_runner.state.layout import LOCAL
 from sloth_runner.web import drawing, graphs
 from sloth_runner.web.api import runs
 from sloth_runner.web.given import COUNT, TEXT, Param
@@ -45,7 +46,9 @@ async def show(here: Here) -> Response:
         "run.html", "runs", twin=twin(runs.SHOW, run=document["run"]), run=document,
         waterfall=drawing.waterfall(document, here.house.clock()),
         lines=lines[-LINES:], cut=max(0, len(lines) - LINES),
-        failed=[task for task in document["tasks"] if task["error"]], resume=_resume(document),
+        failed=[task for task in document["tasks"] if task["error"]]
+        + [{"name": "on_complete", "agent": LOCAL, "error": error} for error in document.get("hook_errors", ())],
+        resume=_resume(document),
         agents=len({task["agent"] for task in document["tasks"]}),
     )  # fmt: skip
 
