@@ -42,6 +42,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from sloth_runner.names import with_bytes
+
 
 class SlothError(Exception):
     """The root of all errors this project raises on purpose.
@@ -71,6 +73,8 @@ class SlothError(Exception):
         unchanged: Sequence[str] = (),
         next: Sequence[str] = (),  # noqa: A002 - the field's public name in every JSON document
     ) -> None:
+        if "\\udc" in message:
+            message = with_bytes(message)
         super().__init__(message)
         self.message = message
         self.file = file

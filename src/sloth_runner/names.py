@@ -1,4 +1,4 @@
-"""Why: "did you mean" is asked in every layer: for fields, functions, keys, agents, options."""
+"""Why: "did you mean" is asked in every layer, of fields, keys, agents, options; so is how a name is shown."""
 
 from __future__ import annotations
 
@@ -17,3 +17,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> list[str]:
     """The suggestion as the ``next`` of an error: one line, or none."""
     near = nearest(word, known)
     return [f"did you mean {near!r}?"] if near else []
+
+
+def with_bytes(quoted: str) -> str:
+    """What ``repr`` made of text, with lone bytes (``'\\udcff'``) as they are shown everywhere else: ``'\\xff'``."""
+    import re
+
+    return re.sub(r"(?<!\\)((?:\\\\)*)\\udc([89a-f][0-9a-f])", r"\1\\x\2", quoted)

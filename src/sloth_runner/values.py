@@ -11,6 +11,8 @@ from sloth_runner.names import did_you_mean
 from sloth_runner.plain import Any
 
 Table = dict[str, Any]
+_INDICATORS = frozenset("[]{}\"'&*!|>%@`,#?")
+"""What makes a YAML value more than plain text."""
 
 
 def load_values(files: Sequence[Path], sets: Sequence[str] = (), strings: Sequence[str] = ()) -> Table:
@@ -116,10 +118,25 @@ def _scalar(raw: str) -> object:
     import yaml
 
     try:
+        raw.encode()
+    except UnicodeEncodeError:
+        return _bytes(raw)
+    try:
         value = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise UsageError(f"--set: {raw!r} is no YAML value: {getattr(error, 'problem', error)}") from error
     return "" if value is None else _plain(Path("--set"), value)
+
+
+def _bytes(raw: str) -> str:
+    """Text with bytes that are not UTF-8: YAML has no such text, and Lua takes it as it is."""
+    if raw.lstrip()[:1] in _INDICATORS:
+        raise UsageError(
+            "--set: YAML is UTF-8 text; this value holds other bytes",
+            unchanged=["nothing was run"],
+            next=["--set-string takes it as text, as it is"],
+        )
+    return raw
 
 
 def _put(out: Table, keys: list[str], value: object, text: str) -> None:

@@ -8,6 +8,7 @@ from sloth_runner.documents.differences import Side, compare, difference
 from sloth_runner.documents.keys import missing
 from sloth_runner.errors import UsageError
 from sloth_runner.plain import TYPE_CHECKING
+from sloth_runner.state.layout import check_key
 
 if TYPE_CHECKING:
     from sloth_runner.state.record import Record
@@ -53,7 +54,7 @@ def _split(text_: str) -> tuple[str, int | None]:
 def _last(view: State, key: str) -> Record:
     from sloth_runner.state.history import head
 
-    found = head(view.writer.store, view.home(key), key)
+    found = head(view.writer.store, view.home(check_key(key)), key)
     if found is None:
         raise missing(view, key)
     return found

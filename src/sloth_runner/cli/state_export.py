@@ -15,7 +15,7 @@ from sloth_runner.documents import reveals
 from sloth_runner.documents.keys import own_view
 from sloth_runner.errors import KeyMissing, UsageError
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
-from sloth_runner.state.layout import SHARED
+from sloth_runner.state.layout import SHARED, check_prefix
 
 if TYPE_CHECKING:
     from sloth_runner.state.age import Keys
@@ -72,6 +72,7 @@ def export(
         if with_history:
             raise UsageError("--format json takes no --with-history", unchanged=[NOTHING])
         where = one_namespace(where, "one JSON object holds one namespace")
+    check_prefix(prefix)
     asked = Asked(_namespaces(shell, where), with_history, prefix, path, keys, reveal)
     if form == "json":
         _export_object(shell, asked)

@@ -10,6 +10,7 @@ from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.words import argument, command, option
 from sloth_runner.documents import search as searching
 from sloth_runner.errors import UsageError
+from sloth_runner.names import with_bytes
 
 
 @command("search")
@@ -45,6 +46,6 @@ def search(shell: Shell, text: str, where: Where, prefix: str, limit: int, after
     cells = [[one.row.key, documents.shown(one.row.record, reveal=False), one.where] for one in part]
     shell.table(["KEY", "VALUE", "FOUND IN"], cells, flexible=(0, 1))
     if shell.human and not part:
-        shell.say(f"no key of {view.namespace} holds {text!r}, nor does a value")
+        shell.say(f"no key of {view.namespace} holds {with_bytes(repr(text))}, nor does a value")
     if cursor is not None:
         shell.say(f"there are more: --after {cursor!r}")

@@ -12,7 +12,7 @@ from sloth_runner.moments import iso
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state import history
 from sloth_runner.state.difference import unified
-from sloth_runner.state.layout import HEAD, place, prefix_of, store_key
+from sloth_runner.state.layout import HEAD, check_prefix, place, prefix_of, store_key
 from sloth_runner.state.record import Record, decode_record, load_blob, stands_since
 from sloth_runner.state.store import walk
 
@@ -89,7 +89,11 @@ def difference(app: App, view: State, pair: Pair) -> Document:
 def between(
     store: Store, namespace: str, begin: float, end: float, prefix: str = "", after: str = ""
 ) -> Iterator[Difference]:
-    """The keys below ``prefix`` that differ between two moments, in order, from beyond ``after``."""
+    """The keys below ``prefix`` that differ between two moments, in order, from beyond ``after``.
+
+    Raises BadName."""
+    check_prefix(prefix)
+    check_prefix(after, "the key to go on after")
     first = min(begin, end)
     start = store_key(namespace, HEAD, after) if after else ""
     for entry in walk(store, prefix_of(namespace, HEAD, prefix), after=start):

@@ -12,7 +12,7 @@ from sloth_runner.errors import UsageError
 from sloth_runner.moments import iso
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple, TypeAlias
 from sloth_runner.state.history import Filter, Mark, Revision, head, latest, matching, one
-from sloth_runner.state.layout import RUN, SHARED, place, prefix_of
+from sloth_runner.state.layout import RUN, SHARED, check_key, check_prefix, place, prefix_of
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
@@ -60,10 +60,11 @@ Finding: TypeAlias = Callable[["Store", str, str, Filter, int, "Mark | None"], l
 def who_is_meant(store: Store, word: str) -> frozenset[str]:
     """The names that "by" means: a user's as it is, and the run that it is the start of, or the last one.
 
-    Raises UsageError for nothing.
+    Raises UsageError for nothing, BadName for what names nobody.
     """
     if not word:
         raise UsageError("--by takes a user, user@host, or a run")
+    check_prefix(word, "who made a change")
     last = word == "last"
     prefix = prefix_of(SHARED, RUN, "" if last else word)
     found = list(store.scan(prefix, reverse=last, limit=1 if last else 2))
@@ -85,8 +86,8 @@ def since_run(names: frozenset[str]) -> float | None:
 def of_key(
     view: State, key: str, wanted: Filter, limit: int | None, before: int | None, *, reveal: bool
 ) -> KeyPage:
-    """What a key held; ``reveal`` is recorded. Raises KeyMissing."""
-    namespace, store = view.home(key), view.writer.store
+    """What a key held; ``reveal`` is recorded. Raises BadName, KeyMissing."""
+    namespace, store = view.home(check_key(key)), view.writer.store
     if head(store, namespace, key) is None:
         raise missing(view, key)
     found = matching(store, namespace, key, wanted, before=before)
@@ -123,7 +124,8 @@ def recent(
     find: Finding = latest,
 ) -> RecentPage:
     """The newest changes of the namespace that ``prefix`` lies in, or of all (``everywhere``); ``reveal`` is
-    recorded. Raises UsageError."""
+    recorded. Raises BadName, UsageError."""
+    check_prefix(prefix)
     last = None if after is None else _last(after, views, everywhere)
     marks: list[tuple[tuple[float, str, str, int], State, str, Mark]] = []
     for view in views:
@@ -183,7 +185,7 @@ def _last(text: str, views: Sequence[State], everywhere: bool) -> tuple[str, Mar
     number, _, rest = rest.partition("/")
     namespace, _, key = rest.partition("/") if everywhere else (views[0].namespace, "", rest)
     try:
-        return namespace, Mark(float(time), key, int(number))
+        return namespace, Mark(float(time), check_prefix(key, "the key to go on after"), int(number))
     except ValueError:
         raise UsageError('--after takes the "next" of a page, such as 1790000000.0/3/KEY') from None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from sloth_runner import documents
 from sloth_runner.documents import Document
+from sloth_runner.documents.words import bytes_shown
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def found(
     return {
         "store": app.stores.name,
         "namespace": namespace,
-        "text": text,
+        "text": bytes_shown(text),
         "prefix": prefix,
         "count": len(matches),
         "next": cursor,

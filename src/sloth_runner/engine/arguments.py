@@ -8,7 +8,7 @@ from sloth_runner.durations import seconds
 from sloth_runner.errors import BadArgument, BadField, BadName
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import Any, TypeAlias
-from sloth_runner.state.layout import check_key, type_word
+from sloth_runner.state.layout import check_key, check_prefix, type_word
 
 Kinds: TypeAlias = "type | tuple[type, ...]"
 
@@ -19,6 +19,11 @@ def key(name: str, value: object) -> str:
         return check_key(value)
     except BadName as error:
         raise BadName(f"{name}: {error.message}", unchanged=error.unchanged, next=error.next) from None
+
+
+def prefix(name: str, value: object) -> str:
+    """What keys begin with, or "". Raises BadName naming the function."""
+    return check_prefix(string(name, "the prefix", value), f"{name}: a prefix")
 
 
 def duration(name: str, value: object, what: str = "ttl") -> float:

@@ -21,6 +21,8 @@ from sloth_runner.state.layout import (
     RUN_TASK,
     SHARED,
     STACK,
+    check_name,
+    check_prefix,
     place,
     prefix_of,
     revisions_of,
@@ -88,7 +90,8 @@ def list_runs(store: Store, *, stack: str | None = None, limit: int | None = Non
 
 
 def show_run(store: Store, run: str) -> Document:
-    """The whole document of a run; ``last`` is the newest. Raises KeyMissing with suggestions."""
+    """The whole document of a run; ``last`` is the newest. Raises BadName, KeyMissing with suggestions."""
+    check_prefix(run, "the name of a run")
     if run == "last":
         newest = list_runs(store, limit=1)
         if not newest:
@@ -156,7 +159,8 @@ def list_stacks(store: Store) -> list[Document]:
 
 
 def find_stack(store: Store, name: str) -> tuple[Document, int] | None:
-    """A stack's record and its store revision."""
+    """A stack's record and its store revision. Raises BadName."""
+    check_name(name, "the name of a stack")
     entry = store.get(store_key(SHARED, STACK, name))
     return None if entry is None else (json.loads(entry.value), entry.rev)
 

@@ -186,7 +186,7 @@ def _delete(context: Context, state: State, args: Sequence[object]) -> object:
 
 def _prefix(name: str, args: Sequence[object]) -> str:
     (prefix,) = arg.take(name, args, 0, 1)
-    return "" if prefix is None else arg.string(name, "the prefix", prefix)
+    return "" if prefix is None else arg.prefix(name, prefix)
 
 
 def _list(context: Context, state: State, args: Sequence[object]) -> object:

@@ -112,7 +112,7 @@ class Watcher:
         if several and kind == VALUE:
             raise BadArgument(f"{NAME}: a value is waited for in one key; with prefix, give a function")
         if several:
-            scopes = scopes_of(state, arg.string(NAME, "the prefix", key))
+            scopes = scopes_of(state, arg.prefix(NAME, key))
         else:
             scopes = [Scope(state.home(arg.key(NAME, key)), key, exact=True)]
         watch = Watch(context, state, key, scopes, kind, wanted)

@@ -117,19 +117,33 @@ def check_agent_name(name: str, *, reserved: bool = False) -> str:
 
 def check_key(key: object) -> str:
     """Return ``key`` if it is 1 to 512 bytes of UTF-8 without control characters. Raises BadName."""
-    if not isinstance(key, str):
-        raise BadName(f"a key must be a string, not {type_word(key)}")
-    if key.isascii() and key.isprintable() and 1 <= len(key) <= 512:
-        return key
+    return check_name(key, "a key")
+
+
+def check_prefix(prefix: object, what: str = "a prefix") -> str:
+    """Return ``prefix`` if a key may begin so, or if it is empty. Raises BadName naming ``what`` it is."""
+    return check_name(prefix, what) if prefix != "" else ""
+
+
+def check_name(name: object, what: str) -> str:
+    """Return ``name`` if it keeps the rules of keys. Raises BadName naming ``what`` it is."""
+    if not isinstance(name, str):
+        raise _refused(f"{what} must be a string, not {type_word(name)}")
+    if name.isascii() and name.isprintable() and 1 <= len(name) <= 512:
+        return name
     try:
-        size = len(key.encode())
+        size = len(name.encode())
     except UnicodeEncodeError:
-        raise BadName("a key must be UTF-8 text; this one holds other bytes") from None
+        raise _refused(f"{what} must be UTF-8 text; this one holds other bytes: {name!r}") from None
     if not 1 <= size <= 512:
-        raise BadName(f"a key has 1 to 512 bytes; this one has {size}")
-    if not key.isprintable() and any(ord(c) < 32 or 127 <= ord(c) < 160 for c in key):
-        raise BadName(f"a key holds no control characters: {key!r}")
-    return key
+        raise _refused(f"{what} has 1 to 512 bytes; this one has {size}")
+    if not name.isprintable() and any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name):
+        raise _refused(f"{what} holds no control characters: {name!r}")
+    return name
+
+
+def _refused(message: str) -> BadName:
+    return BadName(message, unchanged=["nothing was changed"])
 
 
 def type_word(value: object) -> str:

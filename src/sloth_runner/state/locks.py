@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from sloth_runner.errors import BadName, BadValue, Conflict, Corrupt, Indeterminate, LockLost, Lost, StoreDown
+from sloth_runner.errors import BadValue, Conflict, Corrupt, Indeterminate, LockLost, Lost, StoreDown
 from sloth_runner.model import By
 from sloth_runner.moments import iso
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state.batch import Fence
 from sloth_runner.state.commits import Unknowable, settle
-from sloth_runner.state.layout import FENCE, LEASE, check_key, place, prefix_of, store_key
+from sloth_runner.state.layout import FENCE, LEASE, check_name, place, prefix_of, store_key
 from sloth_runner.state.patience import CONTENTION, Tries
 from sloth_runner.state.store import ABSENT, PRESENT, Change, Check
 
@@ -101,10 +101,7 @@ class Broken(NamedTuple):
 
 def check_lock_name(name: object) -> str:
     """Return ``name`` if it may name a lock (the rules of keys). Raises BadName."""
-    try:
-        return check_key(name)
-    except BadName as error:
-        raise BadName(error.message.replace("a key", "a lock's name")) from None
+    return check_name(name, "a lock's name")
 
 
 def info(store: Store, namespace: str, name: str) -> Info | None:

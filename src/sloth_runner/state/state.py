@@ -9,11 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from sloth_runner.errors import BadName, BadValue
+from sloth_runner.errors import BadName
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state import edits
 from sloth_runner.state.batch import Fence, Mutation
-from sloth_runner.state.layout import HEAD, SHARED, check_agent_name, check_key, place, prefix_of, store_key
+from sloth_runner.state.layout import (
+    HEAD,
+    SHARED,
+    check_agent_name,
+    check_key,
+    check_prefix,
+    place,
+    prefix_of,
+    store_key,
+)
 from sloth_runner.state.record import MISSING, Record, decode_record, load_blob, peek
 from sloth_runner.state.store import PAGE, walk
 from sloth_runner.state.value import decode, from_json
@@ -129,9 +138,11 @@ class State:
 
     def rows(self, prefix: str = "", *, after: str = "", limit: int | None = None) -> Iterator[Row]:
         """Live keys that start with ``prefix``, in key order, own and shared ones, from beyond ``after``: a snapshot;
-        with ``limit`` at most so many, and no more is read than is needed."""
+        with ``limit`` at most so many, and no more is read than is needed. Raises BadName."""
         import heapq
 
+        check_prefix(prefix)
+        check_prefix(after, "the key to go on after")
         parts = [self._rows(self.namespace, prefix, after, limit)]
         if self.namespace != SHARED:
             for shared in self.shared_prefixes:
@@ -283,8 +294,6 @@ class State:
         return found
 
     def _rows(self, namespace: str, prefix: str, after: str, limit: int | None) -> Iterator[Row]:
-        if not isinstance(prefix, str):
-            raise BadValue("a prefix is a string")
         now = self.writer.clock()
         start = store_key(namespace, HEAD, after) if after else ""
         whole = prefix_of(namespace, HEAD, prefix)

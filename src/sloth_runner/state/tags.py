@@ -17,7 +17,7 @@ from sloth_runner.model import By
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state.commits import settle
-from sloth_runner.state.layout import BLOB, HEAD, HISTORY, SEP, TAG, place, prefix_of, store_key
+from sloth_runner.state.layout import BLOB, HEAD, HISTORY, SEP, TAG, check_name, place, prefix_of, store_key
 from sloth_runner.state.record import decode_record, digest
 from sloth_runner.state.store import ABSENT, Change, Check, walk
 
@@ -181,7 +181,8 @@ def drop(store: Store, namespace: str, name: str) -> None:
 
 
 def require(store: Store, namespace: str, name: str) -> Tag:
-    """The tag of this name. Raises KeyMissing with suggestions."""
+    """The tag of this name. Raises BadName, KeyMissing with suggestions."""
+    check_name(name, "the name of a tag")
     tag = find(store, namespace, name)
     if tag is None:
         known = [one.name for one in every(store, namespace)]

@@ -19,7 +19,17 @@ from sloth_runner.model import By
 from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from sloth_runner.state.bells import listening
 from sloth_runner.state.history import Revision, as_revision
-from sloth_runner.state.layout import HEAD, HISTORY, SEP, SHARED, place, prefix_of, revisions_of, store_key
+from sloth_runner.state.layout import (
+    HEAD,
+    HISTORY,
+    SEP,
+    SHARED,
+    check_prefix,
+    place,
+    prefix_of,
+    revisions_of,
+    store_key,
+)
 from sloth_runner.state.record import Record, decode_record, load_blob, outline
 from sloth_runner.state.store import Entry, Rev, Store, walk
 
@@ -94,7 +104,8 @@ class _Seen(NamedTuple):
 
 
 def scopes_of(view: State, prefix: str) -> list[Scope]:
-    """What ``view`` calls the keys that begin with ``prefix``: its own and the shared ones among them."""
+    """What ``view`` calls the keys that begin with ``prefix``: own and shared ones. Raises BadName."""
+    check_prefix(prefix)
     if view.namespace == SHARED or view.home(prefix) == SHARED:
         return [Scope(view.home(prefix), prefix)]
     shared: list[str] = []

@@ -1,0 +1,84 @@
+"""Why: what can't be meant is refused in words, before anything is changed, and is never a fault of ours."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.kit import Cli
+
+BYTE = "\udcff"
+TASK = 'task({name = "t", run = function() %s end})\n'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "state list B",
+        "state list --after B",
+        "state list --after local/B --all-agents",
+        "state history B",
+        "state history --prefix B",
+        "state history --by B",
+        "state history --after 1/2/B",
+        "state watch B --timeout 1s",
+        "state watch B --timeout 1s --all-agents",
+        "state diff B",
+        "state diff B@1",
+        "state diff --from-time 1h --prefix B",
+        "state diff --from-time 1h --after B",
+        "state diff --to-agent local --prefix B",
+        "state rollback --to-tag B --yes",
+        "state rollback --to-run B --yes",
+        "state tag B --delete --yes",
+        "state search k --prefix B",
+        "state export --prefix B",
+        "runs show B",
+        "stack rename B x",
+        "run t.sloth --resume B",
+        "state get B",
+        "lock show B",
+    ],
+)
+def test_a_name_that_is_no_text(cli: Cli, line: str) -> None:
+    cli.file("t.sloth", TASK % "")
+    cli.ok("state", "set", "k", "v")
+    result = cli(*(word.replace("B", BYTE) for word in line.split()))
+    assert (result.code, "error[E-NAME]" in result.err) == (64, True), result.shown()
+    assert "must be UTF-8 text" in result.err
+    assert "nothing was changed" in result.err
+    assert r"'\xff'" in result.err
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'state.list("\\xff")',
+        'state.keys("\\xff")',
+        'state.watch("\\xff", function() end, {prefix = true, timeout = 1})',
+        'state.transaction(function() state.list("\\xff") end)',
+        'state.transaction(function() state.keys("\\xff") end)',
+    ],
+)
+def test_a_prefix_in_a_task_that_is_no_text(cli: Cli, code: str) -> None:
+    cli.file("t.sloth", TASK % code)
+    result = cli("run", "t.sloth")
+    assert (result.code, "E-NAME" in result.err + result.out) == (1, True), result.shown()
+    assert "a prefix must be UTF-8 text" in result.out + result.err
+
+
+def test_bytes_are_shown_alike(cli: Cli) -> None:
+    cli.ok("state", "set", "k", "v")
+    assert r"'\xff'" in cli("state", "list", "--agent", BYTE).err
+    assert r"holds '\xff'" in cli("state", "search", BYTE, tty=True).err
+    assert json.loads(cli.ok("state", "search", BYTE, "-o", "json"))["text"] == r"\xff"
+    assert r"not '\xff'" in cli("state", "increment", "k", "--", BYTE).err
+
+
+def test_a_value_that_is_no_text_is_kept_as_it_is(cli: Cli) -> None:
+    cli.file("t.sloth", TASK % 'print(values.x == "a\\xff", values.y == "\\xff")')
+    for option in ("--set", "--set-string"):
+        assert "| true    true" in cli.ok("run", "t.sloth", option, f"x=a{BYTE}", option, f"y={BYTE}")
+    refused = cli("run", "t.sloth", "--set", f"x=[{BYTE}]")
+    assert (refused.code, "--set-string" in refused.err) == (64, True), refused.shown()
