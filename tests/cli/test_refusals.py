@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from sloth_runner.app import App, settings_for
 from tests.cli.kit import Cli
 
 BYTE = "\udcff"
@@ -82,3 +83,50 @@ def test_a_value_that_is_no_text_is_kept_as_it_is(cli: Cli) -> None:
         assert "| true    true" in cli.ok("run", "t.sloth", option, f"x=a{BYTE}", option, f"y={BYTE}")
     refused = cli("run", "t.sloth", "--set", f"x=[{BYTE}]")
     assert (refused.code, "--set-string" in refused.err) == (64, True), refused.shown()
+
+
+LONG = "9999999999999999d"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"state set k x --ttl {LONG}",
+        f"lock run m --ttl {LONG} -- true",
+        f"state rollback --to-time {LONG} --yes",
+        f"state diff --from-time {LONG}",
+        f"state show k --at {LONG}",
+        f"state history k --since {LONG}",
+    ],
+)
+def test_what_is_longer_than_anybody_means(cli: Cli, line: str) -> None:
+    cli.ok("state", "set", "k", "v")
+    result = cli(*line.split())
+    assert (result.code, "at most 100 years" in result.err) == (64, True), result.shown()
+    assert "nothing was changed" in result.err
+    assert cli.ok("state", "get", "k") == "v\n"
+
+
+@pytest.mark.parametrize(
+    "code", ['state.set("k", 1, 1e300)', 'state.set_ttl("k", 1e300)', 'sleep("99999999w")']
+)
+def test_what_a_task_means_for_too_long(cli: Cli, code: str) -> None:
+    cli.file("t.sloth", TASK % code)
+    result = cli("run", "t.sloth")
+    assert (result.code, "at most 100 years" in result.out + result.err) == (1, True), result.shown()
+
+
+def test_a_key_that_was_stored_for_ever_is_listed(cli: Cli) -> None:
+    app = App(
+        settings_for(cli.environ, cli.work),
+        clock=lambda: cli.now,
+        new_id=lambda: "f" * 32,
+        getenv=cli.environ.get,
+    )
+    app.state("local").set("huge", "x", ttl=1e300)
+    app.close()
+    for line in ("state list", "state show huge", "state list -o json", "state stats", "state history huge"):
+        for tty in (True, False):
+            assert cli(*line.split(), tty=tty).code == 0
+    assert "9999-12-31T23:59:59.999Z" in cli.ok("state", "show", "huge")
+    assert "in over 100 years" in cli("state", "show", "huge", tty=True).out

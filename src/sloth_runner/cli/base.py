@@ -16,7 +16,7 @@ MODES = ("table", "json", "jsonl", "plain")
 def _duration(text: str) -> float:
     from sloth_runner.durations import seconds
 
-    return seconds(float(text) if text.replace(".", "", 1).isdigit() else text, "a duration")
+    return seconds(text, "a duration")
 
 
 def number(most: int | None = None) -> Kind:

@@ -18,10 +18,13 @@ def views(shell: Shell, where: Where) -> list[State]:
 
 def moment(shell: Shell, option: str, given: str) -> float:
     """The moment that an option names, in seconds since the epoch. Raises UsageError."""
+    from sloth_runner.durations import TooLong
     from sloth_runner.moments import parse_moment
 
     try:
         return parse_moment(given, shell.world.clock())
+    except TooLong as error:
+        raise UsageError(f"{option}: {error}", unchanged=["nothing was changed"]) from error
     except ValueError as error:
         raise UsageError(
             f"{option}: a time such as 2026-01-31T09:00 (UTC), or how long ago such as 2h30m; not {given!r}",

@@ -68,7 +68,7 @@ def reveal(app: App, house: House, given: Given) -> Answer:
 
 def _seconds(text: str) -> float:
     try:
-        length = seconds(float(text) if text.replace(".", "", 1).isdigit() else text, "ttl")
+        length = seconds(text, "ttl")
     except ValueError as error:
         raise UsageError(str(error), unchanged=["nothing was changed"]) from None
     if length == 0:
