@@ -9,14 +9,22 @@ from pathlib import Path
 from sloth_runner.errors import BadValues, FileMissing, UsageError
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import Any
+from sloth_runner.state.value import MAX_DEPTH
 
 Table = dict[str, Any]
+_KINDS = {
+    "bool": "true or false",
+    "int": "a number",
+    "float": "a number",
+    "null": "null",
+    "timestamp": "a date",
+}
 _INDICATORS = frozenset("[]{}\"'&*!|>%@`,#?")
 """What makes a YAML value more than plain text."""
 
 
 def load_values(files: Sequence[Path], sets: Sequence[str] = (), strings: Sequence[str] = ()) -> Table:
-    """All layers merged. ``sets`` are ``a.b=YAML scalar``, ``strings`` ``a.b=text``.
+    """All layers merged. ``sets`` are ``a.b=YAML`` (null says nothing), ``strings`` ``a.b=text``.
 
     Raises FileMissing, BadValues (a file that can't be read, with its line), UsageError (a bad ``--set``).
     """
@@ -25,7 +33,9 @@ def load_values(files: Sequence[Path], sets: Sequence[str] = (), strings: Sequen
         merge(out, read_values(file))
     for text in sets:
         keys, raw = _assignment("--set", text)
-        _put(out, keys, _scalar(raw), text)
+        value = _scalar(raw, ".".join(keys))
+        if value is not None:  # as null in a file
+            _put(out, keys, value, text)
     for text in strings:
         keys, raw = _assignment("--set-string", text)
         _put(out, keys, raw, text)
@@ -53,9 +63,14 @@ def read_values(file: Path) -> Table:
     data = _parse(file, text)
     if data is None:
         return {}
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise BadValues("a values file holds a table with text keys", file=str(file))
-    table: Table = _plain(file, data)
+    if not isinstance(data, dict):
+        raise BadValues(
+            f"{file.name}: a values file holds a table: names, and what each stands for", file=str(file)
+        )
+    for key in data:
+        if not isinstance(key, str):
+            raise _no_text(file, text, key)
+    table: Table = _plain(file, data, file.name)
     return table
 
 
@@ -80,6 +95,8 @@ def _parse(file: Path, text: str) -> object:
             return json.loads(text)
     except json.JSONDecodeError as error:
         raise _bad(file, text, error.msg, error.lineno, error.colno) from error
+    except RecursionError:
+        raise _too_deep(file, file.name) from None
     except ValueError as error:  # tomllib's error says line and column in its text
         raise _bad(file, text, str(error), None, None) from error
     raise BadValues(f"{file.name}: a values file ends in .yaml, .yml, .toml or .json", file=str(file))
@@ -91,14 +108,45 @@ def _bad(file: Path, text: str, problem: str, line: int | None, column: int | No
     return BadValues(f"{file.name}: {problem}", file=str(file), line=line, column=column, source=source)
 
 
-def _plain(file: Path, data: Any) -> Any:
-    """Dates become text, nulls vanish, keys become text: what Lua can hold."""
+def _no_text(file: Path, text: str, key: object) -> BadValues:
+    """The error for a key that YAML takes for something else than text, where it stands."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    root = yaml.compose(text, Loader=loader)
+    for node, _ in root.value if root is not None else ():
+        kind = node.tag.rpartition(":")[2]
+        if kind not in ("str", "merge") and isinstance(node.value, str):
+            written, mark = node.value, node.start_mark
+            problem = (
+                f"the key {written or 'null'} is {_KINDS.get(kind, 'something else')} in YAML, and no text"
+            )
+            error = _bad(file, text, problem, mark.line + 1, mark.column + 1)
+            error.next.append(f'put it in quotes: "{written}"')
+            return error
+    return _bad(file, text, f"the key {key!r} is no text", None, None)
+
+
+def _too_deep(file: Path, where: str) -> BadValues:
+    return BadValues(f"{where} is nested more than {MAX_DEPTH} deep, or holds itself", file=str(file))
+
+
+def _plain(file: Path, data: Any, where: str, depth: int = 0, above: frozenset[int] = frozenset()) -> Any:
+    """Dates become text, nulls vanish, keys become text: what Lua can hold. ``above``: what ``data`` is part of."""
+    if isinstance(data, dict | list):
+        if depth >= MAX_DEPTH or id(data) in above:
+            raise _too_deep(file, where)
+        depth, above = depth + 1, above | {id(data)}
     if isinstance(data, dict):
-        return {str(k): _plain(file, v) for k, v in data.items() if v is not None}
+        return {
+            str(k): _plain(file, v, f"{where}: {k}" if depth == 1 else f"{where}.{k}", depth, above)
+            for k, v in data.items()
+            if v is not None
+        }
     if isinstance(data, list):
         if any(item is None for item in data):
             raise BadValues("a list of values can't hold null: Lua's lists have no holes", file=str(file))
-        return [_plain(file, item) for item in data]
+        return [_plain(file, item, f"{where}[{i}]", depth, above) for i, item in enumerate(data, 1)]
     if isinstance(data, str | int | float):
         return data
     if hasattr(data, "isoformat"):
@@ -114,7 +162,7 @@ def _assignment(option: str, text: str) -> tuple[list[str], str]:
     return keys, raw
 
 
-def _scalar(raw: str) -> object:
+def _scalar(raw: str, name: str) -> object:
     import yaml
 
     try:
@@ -125,7 +173,11 @@ def _scalar(raw: str) -> object:
         value = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise UsageError(f"--set: {raw!r} is no YAML value: {getattr(error, 'problem', error)}") from error
-    return "" if value is None else _plain(Path("--set"), value)
+    except RecursionError:
+        raise _too_deep(Path("--set"), name) from None
+    if value is None:
+        return None if raw.strip() else ""
+    return _plain(Path("--set"), value, name)
 
 
 def _bytes(raw: str) -> str:
