@@ -130,3 +130,55 @@ def test_a_key_that_was_stored_for_ever_is_listed(cli: Cli) -> None:
             assert cli(*line.split(), tty=tty).code == 0
     assert "9999-12-31T23:59:59.999Z" in cli.ok("state", "show", "huge")
     assert "in over 100 years" in cli("state", "show", "huge", tty=True).out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"$bytes": "!!"}', "takes base64; '!!' is none"),
+        ('[{"$bytes": "YQ"}]', "takes base64"),
+        ('{"$table": [[1, 2], [1, 3]]}', "names the key 1 twice"),
+        ('{"$table": [[1, 2], [1.0, 3]]}', "names the key 1.0 twice"),
+        ('{"$table": [["a"]]}', 'takes pairs [key, value]; ["a"] is none'),
+        ('{"$table": [[[1], 2]]}', "[1] can't be a key"),
+        ('{"a": 1, "a": 2}', "the key 'a' stands twice"),
+        ('[{"a": {"b": 1, "b": 1}}]', "the key 'b' stands twice"),
+        ("1e400", "too large for a number"),
+        ("[-1e400]", "too large for a number"),
+        ("9" * 5000, "does not fit into 64 bits"),
+    ],
+)
+def test_what_would_be_stored_otherwise_than_written(cli: Cli, text: str, message: str) -> None:
+    result = cli("state", "set", "k", "--json", "--", text)
+    assert (result.code, message in result.err) == (5, True), result.shown()
+    assert "nothing was changed" in result.err
+    assert cli("state", "exists", "k").code == 1
+
+
+def test_what_has_a_form_of_its_own_is_still_taken(cli: Cli) -> None:
+    cli.ok("state", "set", "k", "--json", '{"$table": [[1, {"$bytes": "/w=="}], [true, {"$float": "inf"}]]}')
+    found = json.loads(cli.ok("state", "get", "k", "-o", "json"))["value"]
+    assert found == {"$table": [[True, {"$float": "inf"}], [1, {"$bytes": "/w=="}]]}
+
+
+@pytest.mark.parametrize(
+    "delta", ["1_000", " 1", "1 ", "٥", "+1", "1e3", ".5", "5.", "inf", "0x10", "", "9" * 50]
+)
+def test_what_is_no_amount(cli: Cli, delta: str) -> None:
+    result = cli("state", "increment", "k", "--", delta)
+    assert (result.code, "DELTA is a number" in result.err) == (64, True), result.shown()
+    assert cli("state", "exists", "k").code == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("true", "true"),
+        ('{"a": [false]}', '{"a":[false]}'),
+        ('"x"', "'x'"),
+        ('{"$bytes": "//4="}', r"'\xff\xfe'"),
+    ],
+)
+def test_what_does_not_count_is_named_as_it_was_written(cli: Cli, value: str, said: str) -> None:
+    cli.ok("state", "set", "k", "--json", value)
+    assert f"is not a number: {said}\n" in cli("state", "increment", "k").err

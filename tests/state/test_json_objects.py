@@ -57,7 +57,8 @@ def test_any_spacing_is_read(given_: dict[str, float], one: str, two: str) -> No
         ('{"a":{"$what":1}}', BadValue), ('{"":1}', BadName), ('{"a\\n":1}', BadName), ("{1:1}", Corrupt),
         ('{"a":' + "[" * 5000, BadValue), ('{"a":99999999999999999999}', BadValue), ('{"\\ud800":1}', BadName),
         ('{"a":"\\ud800"}', BadValue), ('{"a":' + "9" * 5000 + "}", SlothError),
-        ('{"a":"' + "x" * 2_000_000 + '"}', SlothError),
+        ('{"a":"' + "x" * 2_000_000 + '"}', SlothError), ('{"a":1e400}', BadValue), ('{"a":{"b":1,"b":2}}', BadValue),
+        ('{"a":{"$bytes":"!!"}}', BadValue), ('{"a":{"$table":[[1,2],[1,3]]}}', BadValue),
     ],
 )  # fmt: skip
 def test_what_is_no_object_of_values_is_refused(text: str, error: type[SlothError]) -> None:

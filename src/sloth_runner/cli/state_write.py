@@ -19,7 +19,7 @@ from sloth_runner.cli.words import argument, command, option
 from sloth_runner.documents import reveals, writes
 from sloth_runner.documents.keys import missing, own_view
 from sloth_runner.errors import BadValue, SlothError, UsageError
-from sloth_runner.plain import TYPE_CHECKING, Any
+from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sloth_runner.model import Value
@@ -86,21 +86,18 @@ def _read_stdin(shell: Shell) -> str:
 
 
 def _json_value(given: str) -> Value:
-    from sloth_runner.state.value import from_json
-
-    def refuse(word: str) -> Any:
-        raise ValueError(f'{word} is no JSON; write {{"$float": "nan"}}, "inf" or "-inf"')
+    from sloth_runner.state.written import parse, value_of
 
     try:
-        return from_json(json.loads(given, parse_constant=refuse))
+        return value_of(parse(given))
     except RecursionError:
         raise BadValue("the value is nested too deep", unchanged=["nothing was changed"]) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
+        broken = isinstance(error, json.JSONDecodeError)
         raise BadValue(
             f"--json: this is no value: {error}",
-            source=None,
             unchanged=["nothing was changed"],
-            next=["text needs its quotes: '\"v1.2\"', or leave --json out"],
+            next=["text needs its quotes: '\"v1.2\"', or leave --json out"] if broken else [],
         ) from None
 
 
@@ -112,10 +109,16 @@ def _json_value(given: str) -> Value:
 @output_option
 def increment(shell: Shell, key: str, delta: str, where: Where, reveal: bool) -> None:
     """Add DELTA (1; may be negative or a decimal) to KEY and print the sum. A missing key counts as 0."""
+    from sloth_runner.state import edits
+
     view = shell.view(one_namespace(where, "one counter is changed at a time"))
-    number = _number(delta)
+    amount = edits.plain_number(delta)
+    if amount is None:
+        raise UsageError(
+            f"DELTA is a number such as 5, -3 or 0.5, not {delta!r}", unchanged=["nothing was changed"]
+        )
     before = view.row(key)
-    total = view.increment(key, number)
+    total = view.increment(key, amount)
     # Whoever clears the mark, or the key, just now must not make a sum readable that has a secret in it.
     secret = any(row is not None and row.record.sensitive for row in (before, view.row(key)))
     if secret and reveal:
@@ -129,19 +132,6 @@ def increment(shell: Shell, key: str, delta: str, where: Where, reveal: bool) ->
     if hidden:
         shell.warn("the sum is sensitive: --reveal shows it, and that you saw it is recorded")
     shell.print(documents.HIDDEN if hidden else json.dumps(total))
-
-
-def _number(delta: str) -> int | float:
-    try:
-        return int(delta)
-    except ValueError:
-        try:
-            number = float(delta)
-        except ValueError:
-            number = float("nan")
-    if number - number != 0:
-        raise UsageError(f"DELTA must be a number, not {delta!r}", unchanged=["nothing was changed"])
-    return number
 
 
 @command("delete")

@@ -235,18 +235,21 @@ def _flag(seen: Seen, sensitive: bool | None) -> bool:
     return seen.last is not None and seen.last.sensitive
 
 
+def plain_number(text: str) -> int | float | None:
+    """The number that a text counts as: digits, perhaps with a sign or a fraction; None for all else."""
+    if re.fullmatch(_INTEGER, text):
+        return int(text) if len(text) < 40 else None
+    return float(text) if re.fullmatch(_DECIMAL, text) else None
+
+
 def _number(value: object, what: str, shown: object) -> int | float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
-    if isinstance(value, str) and re.fullmatch(_INTEGER, value):
-        return int(value) if len(value) < 40 else _refuse(shown, what)
-    if isinstance(value, str) and re.fullmatch(_DECIMAL, value):
-        return float(value)
-    return _refuse(shown, what)
-
-
-def _refuse(shown: object, what: str) -> int:
-    raise NotANumber(f"{what} is not a number: {str(shown)[:60]!r}", unchanged=["nothing was changed"])
+    found = plain_number(value) if isinstance(value, str) else None
+    if found is not None:
+        return found
+    said = repr(shown[:60]) if isinstance(shown, str) else encode(shown, what)[:60]  # type: ignore[arg-type] # a value
+    raise NotANumber(f"{what} is not a number: {said}", unchanged=["nothing was changed"])
 
 
 def _article(value: Value) -> str:

@@ -12,7 +12,8 @@ from sloth_runner.state.bundle import scan_string
 from sloth_runner.state.bundle_export import snapshot_of
 from sloth_runner.state.layout import HEAD, check_key, place, prefix_of
 from sloth_runner.state.record import decode_record, load_blob
-from sloth_runner.state.value import encode, from_json
+from sloth_runner.state.value import encode
+from sloth_runner.state.written import finite, named_once, no_constant, value_of
 
 if TYPE_CHECKING:
     from sloth_runner.state.store import Store
@@ -96,7 +97,11 @@ class _Text:
         self._window = ""
         self._at = 0
         self._ended = False
-        decoder: Any = json.JSONDecoder(parse_constant=_refuse)
+        decoder: Any = json.JSONDecoder(
+            parse_constant=_or_bad(no_constant),
+            parse_float=_or_bad(finite),
+            object_pairs_hook=_or_bad(named_once),
+        )
         self._scan = decoder.scan_once
 
     def skip(self) -> str:
@@ -172,7 +177,7 @@ class _Text:
 
 def _encoded(key: str, found: object) -> str:
     try:
-        return encode(from_json(found), f"the value of {key!r}")
+        return encode(value_of(found), f"the value of {key!r}")
     except SlothError:
         raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -181,10 +186,16 @@ def _encoded(key: str, found: object) -> str:
         ) from error
 
 
-def _refuse(word: str) -> Any:
-    raise BadValue(
-        f'{word} is no JSON; write {{"$float": "nan"}}, "inf" or "-inf"', unchanged=["nothing was changed"]
-    )
+def _or_bad(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """``read``, its refusals told from a text that is only cut off so far."""
+
+    def refusing(given: Any) -> Any:
+        try:
+            return read(given)
+        except ValueError as error:
+            raise BadValue(str(error), unchanged=["nothing was changed"]) from None
+
+    return refusing
 
 
 def _no_json(why: str) -> Corrupt:

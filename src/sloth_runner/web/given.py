@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from sloth_runner.errors import BadValue, UsageError
 from sloth_runner.moments import parse_moment
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
+from sloth_runner.state import written
 from sloth_runner.state.layout import check_key
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def read(
 def read_body(params: Sequence[Param], body: bytes) -> dict[str, Any]:
     """The fields of a JSON object. Raises UsageError, BadValue, BadName."""
     try:
-        raw = json.loads(body.decode() or "{}", parse_constant=_no_constant)
+        raw = written.parse(body.decode() or "{}")
     except (ValueError, RecursionError) as error:
         raise UsageError(f"the body is no JSON: {error}", unchanged=["nothing was changed"]) from None
     if not isinstance(raw, dict):
@@ -87,10 +87,8 @@ def read_body(params: Sequence[Param], body: bytes) -> dict[str, Any]:
 
 def value_of(raw: object) -> Any:
     """The value for its JSON form. Raises BadValue."""
-    from sloth_runner.state.value import from_json
-
     try:
-        return from_json(raw)
+        return written.value_of(raw)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadValue(f"this is no value: {error}", unchanged=["nothing was changed"]) from None
 
@@ -156,7 +154,3 @@ def _field(param: Param, raw: object) -> Any:
 
 def _bad(param: Param, wanted: str, got: object) -> UsageError:
     return UsageError(f"{param.name}: {wanted}; not {str(got)[:80]!r}", unchanged=["nothing was changed"])
-
-
-def _no_constant(word: str) -> Any:
-    raise ValueError(f'{word} is no JSON; write {{"$float": "nan"}}, "inf" or "-inf"')
