@@ -208,6 +208,8 @@ def test_columns_point_at_the_word(place: Place) -> None:
         ("SLOTH_RUNNER_RUN__JOBS", "-1", "whole number"),
         ("SLOTH_RUNNER_STATE__HISTORY__DAYS", "long", "number of days"),
         ("SLOTH_RUNNER_STATE__ENCRYPTION__SOURCE", "env", "needs variable"),
+        ("SLOTH_RUNNER_STATE__SHARED_PREFIXES", '["a:"]', "with commas alone"),
+        ("SLOTH_RUNNER_STATE__SHARED_PREFIXES", '"a:","b:"', "with commas alone"),
         ("SLOTH_RUNNER_AGENTS__LOCAL", "local://", "reserved"),
         ("SLOTH_RUNNER_GROUPS__DB", "1", "no setting"),
         ("SLOTH_RUNNER_", "1", "no setting"),

@@ -210,6 +210,8 @@ def _words(raw: Any, text: bool) -> tuple[str, ...]:
 
 def _prefixes(raw: Any, text: bool) -> tuple[str, ...]:
     if text:
+        if raw.lstrip()[:1] in ("[", '"', "'"):
+            raise ValueError(f"a variable's list is written with commas alone: cluster:,team:; not {raw!r}")
         raw = [part for part in raw.split(",") if part]
     if not isinstance(raw, list) or not all(isinstance(item, str) for item in raw):
         raise ValueError(f'a list of texts such as ["cluster:"] is needed, not {_kind(raw)}')

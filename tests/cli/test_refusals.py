@@ -182,3 +182,15 @@ def test_what_is_no_amount(cli: Cli, delta: str) -> None:
 def test_what_does_not_count_is_named_as_it_was_written(cli: Cli, value: str, said: str) -> None:
     cli.ok("state", "set", "k", "--json", value)
     assert f"is not a number: {said}\n" in cli("state", "increment", "k").err
+
+
+def test_nobody_goes_back_to_the_future(cli: Cli) -> None:
+    for _ in range(2):
+        result = cli("state", "rollback", "--to-time", "2099-01-01", "--yes")
+        assert (result.code, "lies in the future" in result.err) == (64, True), result.shown()
+        assert "nothing was changed" in result.err
+        cli.ok("state", "set", "k", "v")
+    cli.ok("state", "rollback", "--to-time", "0s", "--yes")
+    cli.now -= 3600  # what a clock that is ahead has written is the past
+    cli.ok("state", "rollback", "--to-time", "2026-09-21T14:13:20Z", "--yes")
+    assert cli.ok("state", "get", "k") == "v\n"

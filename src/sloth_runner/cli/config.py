@@ -13,7 +13,11 @@ from sloth_runner.durations import human
 @command("show")
 @output_option
 def show(shell: Shell) -> None:
-    """Show every setting, its value and where it comes from: default, a variable, or a file and line."""
+    """Show every setting, its value and where it comes from: default, a variable, or a file and line.
+
+    A variable is named SLOTH_RUNNER_SECTION__KEY, such as SLOTH_RUNNER_STATE__STORE. Its text is the value, without
+    quotes or brackets; lists are split at commas: SLOTH_RUNNER_STATE__SHARED_PREFIXES=cluster:,team:.
+    """
     settings = shell.app().settings
     values = [(name, settings.value(name), origin.label) for name, origin in settings.origins.items()]
     if shell.structured:

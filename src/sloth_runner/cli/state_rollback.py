@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SHOWN = 20
 """Keys that a question names before it says how many more there are."""
 WIDE = 40
+ROUNDED = 0.001
+"""Seconds by which a moment may be rounded up, so that it includes a change."""
 
 
 class Aim(NamedTuple):
@@ -130,6 +132,7 @@ def _whole(shell: Shell, view: State, aim: Aim, *, yes: bool) -> None:
 
     store, namespace, clock = view.writer.store, view.namespace, view.writer.clock
     steps, newest = going.plan(store, namespace, aim.target, clock())
+    _refuse_future(aim.target, max(clock(), newest))
     if steps:
         shell.confirm(_question(shell, view, aim, steps), "Go back?", yes=yes)
     changes = [_change(view, step) for step in steps] if shell.structured else []
@@ -154,6 +157,16 @@ def _whole(shell: Shell, view: State, aim: Aim, *, yes: bool) -> None:
         shell.print(f"{namespace} is {aim.words} ({new}, {text.count(commits, 'commit')})")
         if undo is not None:
             shell.say(f"to undo: {undo}")
+
+
+def _refuse_future(target: Target, last: float) -> None:
+    """Refuse a time beyond ``last``: now, or the newest change, if it was made by a clock that is ahead."""
+    if target.run is None and target.tag is None and target.moment > last + ROUNDED:
+        raise UsageError(
+            f"--to-time: {iso(target.moment)} lies in the future",
+            unchanged=["nothing was changed"],
+            next=[f"choose a time up to {iso(last)}, or how long ago: --to-time 2h"],
+        )
 
 
 def _question(shell: Shell, view: State, aim: Aim, steps: list[Step]) -> list[str]:
