@@ -138,6 +138,16 @@ def test_the_three_checksums_tell_who_changed_what(home: Home) -> None:
     assert reason().startswith("the machine drifted")
 
 
+def test_a_sensitive_file_that_only_the_machine_changed_is_no_conflict(home: Home) -> None:
+    target(home).mkdir()
+    text = 'file.write({dest = "ROOT/a", content = "1", sensitive = true})'
+    file(home, f'task({{name = "t", run = function() {text} end}})')
+    home.run("run", "site.sloth")
+    (target(home) / "a").write_text("3")
+    plan = home.run("plan", "site.sloth", "-o", "json").json
+    assert plan["tasks"][0]["actions"][0]["reason"].startswith("the machine drifted")
+
+
 PRUNED = """
 task({name = "keep", run = function()
   file.directory("ROOT")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sloth_runner.engine.recording import covered
 from sloth_runner.modules.base import Converged, Observed
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state.ledger_records import checksum
@@ -54,6 +55,11 @@ class Job:
         self.note = ""
 
     @property
+    def made(self) -> bool:
+        """Whether all of what will be there is ours: there was nothing, or something of another type."""
+        return self.observed.attributes is None or "type" in self.differing
+
+    @property
     def action(self) -> str:
         """create, update, delete or none."""
         if not self.differing:
@@ -69,8 +75,8 @@ class Job:
             return None if self.differing else "it is so already (adopted)"
         if not self.differing:
             return None
-        wanted = checksum(self.wanted) if not self.entry.salt else ""
-        asked = wanted == checksum(self.entry.wanted)
+        wanted = None if self.wanted is None else covered(self.wanted, self.entry.salt)
+        asked = checksum(wanted) == checksum(self.entry.wanted)
         if not self.drifted:
             return "the file changed"
         since = f"since run {self.entry.by[3]}"
