@@ -31,6 +31,7 @@ class Purpose(NamedTuple):
     wait: str
 
 
+_DOING = {"prune": "being pruned by"}
 RUN = Purpose("run", "nothing was run", "wait for it: --lock-timeout 5m")
 
 
@@ -133,7 +134,7 @@ def _locked(stack: str, found: locks.Info, app: App, waited: float, purpose: Pur
     left = max(0.0, found.expires - app.clock())
     note = f"; that process is gone, the lock ends by itself in {human(left)}" if stale else ""
     after = f" (waited {human(waited)})" if waited else ""
-    doing = "being run by" if by.run else f"held by {found.owner.holder!r},"
+    doing = "being run by" if by.run else _DOING.get(found.owner.holder, f"held by {found.owner.holder!r},")
     run = f", run {by.run}" if by.run else ""
     return StackLocked(
         f"the stack {stack!r} is {doing} {by.user}@{by.host}, pid {by.pid}{run}{after}{note}",
