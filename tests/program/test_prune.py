@@ -10,6 +10,7 @@ import pytest
 
 from sloth_runner.execution.loading import RunOptions
 from sloth_runner.execution.pruning import Pruning
+from sloth_runner.execution.stack_lock import StackLock
 from sloth_runner.state.layout import LOCAL
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_queries import entries
@@ -176,3 +177,142 @@ def test_a_resource_that_is_no_longer_sensitive_cant_be_restored_and_says_so(hom
     home.run("resource", "show", f"file:{home.cwd}/t/a")
     task(home)
     assert prune(home) == {"a": "keep"}
+
+
+def write_then_only_the_mode(home: Home) -> None:
+    """``a`` was "A" with mode 0604; our content and mode came, then a task that wants the mode alone."""
+    path = home.cwd / "t" / "a"
+    path.write_text("A")
+    path.chmod(0o604)
+    task(home, 'file.write({dest = "ROOT/a", content = "B", mode = "0640"})')
+    home.run("run", "site.sloth")
+    task(home, 'file.attributes({path = "ROOT/a", mode = "0640"})')
+    home.run("run", "site.sloth")
+
+
+def test_a_content_that_a_task_ceased_to_want_is_put_back(home: Home) -> None:
+    write_then_only_the_mode(home)
+    task(home)
+    assert prune(home) == {"a": "restore"}
+    assert tree(home) == {"a": ("-rw----r--", b"A")}
+
+
+def test_a_content_that_a_task_ceased_to_want_is_kept_once_others_changed_it(home: Home) -> None:
+    write_then_only_the_mode(home)
+    (home.cwd / "t" / "a").write_text("theirs")
+    task(home)
+    said = home.run("prune", "site.sloth", "--yes", "-o", "json").json["resources"]
+    assert [row["action"] for row in said] == ["keep"]
+    assert "changed by others since (content)" in said[0]["reason"]
+    assert tree(home) == {"a": ("-rw-r-----", b"theirs")}
+
+
+def test_a_content_of_ours_that_others_took_back_themselves_is_no_conflict(home: Home) -> None:
+    write_then_only_the_mode(home)
+    (home.cwd / "t" / "a").write_text("A")
+    task(home)
+    assert prune(home) == {"a": "restore"}
+    assert tree(home) == {"a": ("-rw----r--", b"A")}
+
+
+def test_attributes_that_never_were_ours_stay_as_they_are(home: Home) -> None:
+    path = home.cwd / "t" / "a"
+    path.write_text("A")
+    path.chmod(0o644)
+    task(home, 'file.write({dest = "ROOT/a", content = "B"})')
+    home.run("run", "site.sloth")
+    path.chmod(0o600)
+    task(home)
+    assert prune(home) == {"a": "restore"}
+    assert tree(home) == {"a": ("-rw-------", b"A")}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'file.attributes({path = "ROOT/a", mode = "0600"})',
+        'file.touch({path = "ROOT/a", mode = "0600"})',
+        'file.attributes({path = "ROOT/a", mode = "0600"}); file.line({path = "ROOT/a", line = "ours"})',
+    ],
+)
+def test_a_mode_goes_back_whatever_has_become_of_the_content(home: Home, line: str) -> None:
+    path = home.cwd / "t" / "a"
+    path.write_text("theirs\n")
+    path.chmod(0o644)
+    task(home, line)
+    home.run("run", "site.sloth")
+    with path.open("a") as file:
+        file.write("more\n")
+    task(home)
+    assert set(prune(home).values()) <= {"restore", "remove"}
+    assert tree(home) == {"a": ("-rw-r--r--", b"theirs\nmore\n")}
+
+
+def test_the_mode_of_a_file_that_was_absent_between_goes_back(home: Home) -> None:
+    path = home.cwd / "t" / "a"
+    path.write_text("A")
+    path.chmod(0o604)
+    before = tree(home)
+    task(home, 'file.absent("ROOT/a")')
+    home.run("run", "site.sloth")
+    task(home, 'file.write({dest = "ROOT/a", content = "B"})')
+    home.run("run", "site.sloth")
+    task(home)
+    assert prune(home) == {"a": "restore"}
+    assert tree(home) == before
+
+
+@pytest.mark.parametrize("first", ['file.touch("ROOT/a")', 'file.write({dest = "ROOT/a", content = "ours"})'])
+@pytest.mark.parametrize("filled", [True, False])
+def test_a_touched_file_goes_unless_others_filled_it(home: Home, first: str, filled: bool) -> None:
+    task(home, first)
+    home.run("run", "site.sloth")
+    task(home, 'file.touch("ROOT/a")')
+    home.run("run", "site.sloth")
+    if filled:
+        (home.cwd / "t" / "a").write_text("theirs")
+    task(home)
+    assert prune(home) == {"a": "keep" if filled else "remove"}
+    assert sorted(tree(home)) == (["a"] if filled else [])
+
+
+def test_a_touched_file_with_a_line_of_ours_goes_with_it(home: Home) -> None:
+    task(home, 'file.touch("ROOT/a")', 'file.line({path = "ROOT/a", line = "ours"})')
+    home.run("run", "site.sloth")
+    task(home)
+    assert set(prune(home).values()) == {"remove"}
+    assert tree(home) == {}
+
+
+def test_a_touched_file_with_a_line_of_ours_and_one_of_others_stays(home: Home) -> None:
+    task(home, 'file.touch("ROOT/a")', 'file.line({path = "ROOT/a", line = "ours"})')
+    home.run("run", "site.sloth")
+    (home.cwd / "t" / "a").write_text("theirs\nours\n")
+    task(home)
+    assert sorted(prune(home).values()) == ["keep", "remove"]
+    assert tree(home) == {"a": ("-rw-r--r--", b"theirs\n")}
+
+
+def test_a_sensitive_file_that_we_made_goes(home: Home) -> None:
+    task(home, 'file.write({dest = "ROOT/a", content = "x", mode = "0600", sensitive = true})')
+    home.run("run", "site.sloth")
+    task(home)
+    assert prune(home) == {"a": "remove"}
+    assert tree(home) == {}
+
+
+def test_a_sensitive_file_that_others_changed_stays(home: Home) -> None:
+    task(home, 'file.write({dest = "ROOT/a", content = "x", sensitive = true})')
+    home.run("run", "site.sloth")
+    (home.cwd / "t" / "a").write_text("theirs")
+    task(home)
+    assert prune(home) == {"a": "keep"}
+    assert sorted(tree(home)) == ["a"]
+
+
+def test_a_stack_that_is_pruned_says_so(home: Home) -> None:
+    task(home)
+    with StackLock(home.app(), "site", 0):
+        said = home.run("run", "site.sloth", code=3)
+    assert "is being pruned by" in said.err
+    assert "None" not in said.err

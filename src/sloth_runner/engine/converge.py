@@ -27,7 +27,7 @@ from sloth_runner.state.ledger_records import (
 if TYPE_CHECKING:
     from sloth_runner.engine.lines import Line
     from sloth_runner.engine.rehearsal import Rehearsal
-    from sloth_runner.modules.base import Attributes, Ensure, Kind
+    from sloth_runner.modules.base import Ensure, Kind
     from sloth_runner.modules.sources import Sources
     from sloth_runner.ops import Op
 
@@ -142,7 +142,7 @@ class Converging:
             return
         self._recording.intend(todo)
         yield Durable(self._line)
-        looks = [Look(job.want.resource, _keys(job.wanted)) for job in todo]
+        looks = [Look(job.want.resource, _keys(job)) for job in todo]
         yield Follow(_first(kind, looks))
         notes = yield from kind.converge(changes)
         after = yield from kind.observe(looks)
@@ -226,5 +226,8 @@ def _first(kind: Kind, looks: Sequence[Look]) -> tuple[Op, ...]:
     return () if first is None or isinstance(first, Batch) else (first,)
 
 
-def _keys(wanted: Attributes | None) -> frozenset[str] | None:
-    return None if wanted is None else frozenset(wanted)
+def _keys(job: Job) -> frozenset[str] | None:
+    """What is looked at after a change: what is wanted, and the content of what is ours altogether."""
+    if job.wanted is None:
+        return None
+    return frozenset((*job.wanted, "content")) if job.made else frozenset(job.wanted)

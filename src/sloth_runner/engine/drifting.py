@@ -45,8 +45,11 @@ def look_all(
     entries: Sequence[Entry],
     content: Callable[[str], bytes | None],
     loop: Loop,
+    *,
+    whole: bool = False,
 ) -> list[Found]:
-    """Look at resources of one machine, those of one kind together. ``content`` gives a kept content by digest."""
+    """Look at resources of one machine, those of one kind together; with ``whole`` at all that can be seen of them.
+    ``content`` gives a kept content by digest."""
     by_kind: dict[str, list[Entry]] = {}
     for entry in entries:
         by_kind.setdefault(entry.kind, []).append(entry)
@@ -57,7 +60,7 @@ def look_all(
             reason = f"this version has no kind of resource {name!r}"
             found.update({e.address: Found(e, UNKNOWN, reason=reason) for e in group})
             continue
-        for entry, seen in zip(group, _observe(kind, transport, group, loop), strict=True):
+        for entry, seen in zip(group, _observe(kind, transport, group, loop, whole), strict=True):
             if isinstance(seen, SlothError):
                 found[entry.address] = Found(entry, UNKNOWN, reason=seen.message)
             else:
@@ -66,21 +69,22 @@ def look_all(
 
 
 def _observe(
-    kind: Kind, transport: Transport, group: Sequence[Entry], loop: Loop
+    kind: Kind, transport: Transport, group: Sequence[Entry], loop: Loop, whole: bool
 ) -> Sequence[Observed | SlothError]:
     """One look at all; if that fails, one at each, so that one failure hides no other resource."""
-    looks = [_look(entry) for entry in group]
+    looks = [look(entry, whole=whole) for entry in group]
     try:
         seen: Sequence[Observed] = complete(transport, kind.observe(looks), loop)
         return seen
     except SlothError as error:
         if len(looks) == 1:
             return [error]
-    return [one for entry in group for one in _observe(kind, transport, [entry], loop)]
+    return [one for entry in group for one in _observe(kind, transport, [entry], loop, whole)]
 
 
-def _look(entry: Entry) -> Look:
-    keys = None if entry.applied is None else frozenset(entry.applied)
+def look(entry: Entry, *, whole: bool) -> Look:
+    """The look at a recorded resource: at what was applied, or at all of it."""
+    keys = None if whole or entry.applied is None else frozenset(entry.applied)
     return Look(Resource(entry.kind, entry.id, entry.params), keys)
 
 

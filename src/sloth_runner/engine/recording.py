@@ -111,7 +111,9 @@ class Recording:
             applied=applied, before=before, extra=extra, touched=was_touched,
             content=content, before_content=kept, order=entry.order if entry else now, time=applied_at, by=by,
             stack=about.stack, site=about.site, line=about.line, module=about.module, agent=about.agent,
-            salt=salt, keep=about.keep, others=_others(entry, about), **self._seen(job, observed, salt),
+            salt=salt, keep=about.keep, others=_others(entry, about),
+            left=_left(job, observed, before, applied, salt) if was_touched else {},
+            **self._seen(job, observed, salt),
         )  # fmt: skip
 
     def _seen(self, job: Job, observed: Observed, salt: str) -> dict[str, Any]:
@@ -200,6 +202,25 @@ def _before(
     if entry is not None:
         return entry.before, entry.extra, entry.before_content, bool(entry.salt)
     return observed.attributes, observed.extra, None, False
+
+
+def _left(
+    job: Job, observed: Observed, before: Attributes | None, applied: Attributes | None, salt: str
+) -> Attributes:
+    """What our writes have made beside what is wanted now. Of what was not there before, only the content matters:
+    the rest goes with it."""
+    entry, now = job.entry, observed.attributes
+    if applied is None or now is None:
+        return {}
+    made: dict[str, Any] = {}
+    if job.made:
+        made = dict(covered(now, salt)) if "type" in now else {}  # what has no type goes back as one anyway
+    elif entry is not None and entry.touched and entry.applied is not None and (salt or not entry.salt):
+        had, was = {**entry.left, **entry.applied}, entry.before or {}
+        ours = {key: value for key, value in had.items() if value != was.get(key)}
+        made = dict(ours if entry.salt else covered(ours, salt))
+    whole = before is not None and before.get("type") == covered(now, salt).get("type")
+    return {k: v for k, v in made.items() if k not in applied and (whole or k == "content")}
 
 
 def _hidden(line: str) -> str:

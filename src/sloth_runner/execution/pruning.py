@@ -6,9 +6,9 @@ gone, or its site was reached and it was not named there. What could not be eval
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from sloth_runner.engine.drifting import MISSING, OK, UNKNOWN, Found, look_all, watched
+from sloth_runner.engine.drifting import MISSING, UNKNOWN, Found, look, look_all, watched
 from sloth_runner.engine.records import list_stacks
 from sloth_runner.engine.solo import complete
 from sloth_runner.engine.stacks import check_unmoved
@@ -17,6 +17,7 @@ from sloth_runner.execution.checking import Checking
 from sloth_runner.execution.judging import Evaluation
 from sloth_runner.execution.loading import Loading
 from sloth_runner.execution.stack_lock import RUN, StackLock
+from sloth_runner.execution.undoing import Undoing, undoing, words
 from sloth_runner.modules.base import Change, Observed, Resource, differing
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.layout import SHARED
@@ -57,6 +58,7 @@ class Pruning:
         self._transports = app.transports()
         self._stacks: Mapping[str, str] = {}
         self._left: dict[str, dict[str, Entry]] = {}
+        self._edited: Collection[str] = ()
         loading = Loading(app, options)
         try:
             with loading.mask.shielding():
@@ -95,11 +97,13 @@ class Pruning:
         looked = [entry for entry, _ in taken if watched(entry)]
         try:
             found = look_all(
-                self._kinds, self._transports.to(agent), looked, ledger.content, self._transports.loop
-            )
+                self._kinds, self._transports.to(agent), looked, ledger.content, self._transports.loop,
+                whole=True,
+            )  # fmt: skip
         except SlothError as error:
             return kept + [Verdict(agent, e, KEEP, f"can't be looked at: {error.message}") for e, _ in taken]
         by_address = {one.entry.address: one for one in found}
+        self._edited = {str(entry.params["path"]) for entry, _ in taken if "path" in entry.params}
         return kept + [self._verdict(agent, e, why, by_address.get(e.address), ledger) for e, why in taken]
 
     def _verdict(self, agent: str, entry: Entry, why: str, found: Found | None, ledger: Ledger) -> Verdict:
@@ -120,42 +124,30 @@ class Pruning:
             return say(FORGET, f"{why}; it has no inverse")
         if not entry.touched:
             return say(FORGET, f"{why}; it was so before, and never changed by us")
-        action, reason = self._inverse(agent, entry, kind, found, ledger)
+        action, reason = self._inverse(entry, kind, found, ledger)
         return say(action, f"{why}; {reason}")
 
-    def _inverse(self, agent: str, entry: Entry, kind: Kind, found: Found, ledger: Ledger) -> tuple[str, str]:
+    def _inverse(self, entry: Entry, kind: Kind, found: Found, ledger: Ledger) -> tuple[str, str]:
         """What undoes a change of ours, and the reason."""
-        if found.status != OK:
+        now = found.observed or Observed(None)
+        undo = undoing(entry, now, kind)
+        if undo.theirs:
             resumed = found.status == MISSING and ledger.intent(entry.address) is not None
             if found.status == MISSING and entry.before is None and not resumed:
                 return FORGET, "it is gone already"
-            if self._is_as_before(agent, entry, kind):
+            if entry.before is not None and not entry.salt and not differing(now.attributes, undo.wanted):
                 return FORGET, "it is as it was before already"
-            if not resumed:
-                names = ", ".join(name for name, _, _ in found.attributes)
-                return KEEP, f"but it was changed by others since ({names}): a conflict"
+            if not resumed and not self._waits(entry, undo):
+                return KEEP, f"but it was changed by others since ({words(undo.theirs)}): a conflict"
         if entry.before is None:
             return REMOVE, "we created it"
-        if not self._can_restore(entry, ledger):
+        if not _can_restore(entry, undo, now, ledger):
             return KEEP, "but what was there before was not kept: can't restore"
         return RESTORE, "it existed before"
 
-    def _is_as_before(self, agent: str, entry: Entry, kind: Kind) -> bool:
-        """Whether it was put back already: by a prune that was killed before it could say so, or by hand."""
-        if entry.before is None or entry.salt:
-            return False
-        now: Observed = complete(
-            self._transports.to(agent), kind.observe([_look(entry)]), self._transports.loop
-        )[0]
-        return not differing(now.attributes, entry.before)
-
-    def _can_restore(self, entry: Entry, ledger: Ledger) -> bool:
-        before, applied = entry.before or {}, entry.applied or {}
-        if entry.salt or not before:
-            return False
-        needs = "content" in before and before.get("content") != applied.get("content", before["content"])
-        kept = entry.before_content is not None and ledger.content(entry.before_content) is not None
-        return not needs or kept
+    def _waits(self, entry: Entry, undo: Undoing) -> bool:
+        """Whether the content may be ours again by then: lines in it that are ours, too, go first."""
+        return undo.theirs == {"content"} and entry.id in self._edited
 
     def carry_out(self, verdicts: Sequence[Verdict]) -> list[tuple[Verdict, SlothError | None]]:
         """Do what the verdicts say, under the stack's lock; each, as it came out, with the error it met, if any. What
@@ -203,15 +195,17 @@ class Pruning:
 
     def _undo(self, entry: Entry, ledger: Ledger, transport: Transport) -> None:
         kind = self._kinds[entry.kind]
-        now: Observed = complete(transport, kind.observe([_look(entry)]), self._transports.loop)[0]
+        looks = [look(entry, whole=True)]
+        now: Observed = complete(transport, kind.observe(looks), self._transports.loop)[0]
         resumed = now.attributes is None and ledger.intent(entry.address) is not None
-        if differing(now.attributes, entry.applied) and not resumed:
-            raise Conflict("it was changed just now", keys=[entry.address])
+        undo = undoing(entry, now, kind)
+        if undo.theirs and not resumed:
+            raise Conflict(f"it was changed just now ({words(undo.theirs)})", keys=[entry.address])
         run = entry.by[3] or ""
         intent = Intent(entry.before, entry.extra, entry.before_content, True, (), self._app.clock(), run)
         ledger.begin({entry.address: intent}, {})
         try:
-            complete(transport, kind.converge([self._change(entry, now, ledger)]), self._transports.loop)
+            complete(transport, kind.converge([_change(entry, undo, now, ledger)]), self._transports.loop)
         except Conflict:
             ledger.withdraw(entry.address)
             raise
@@ -231,20 +225,21 @@ class Pruning:
             ledger.record(made, {}, (), begun=False)
             return
 
-    def _change(self, entry: Entry, now: Observed, ledger: Ledger) -> Change:
-        wanted, there = entry.before, now.attributes or {}
-        if wanted is not None and wanted.get("type") == there.get("type"):  # else it has other attributes
-            wanted = {key: value for key, value in wanted.items() if key in there}
-        content = ledger.content(entry.before_content) if entry.before_content is not None else None
-        resource = Resource(entry.kind, entry.id, entry.params)
-        options = {"undo": True, "replace": True}
-        return Change(resource, now, wanted, differing(now.attributes, wanted), content, options, entry.extra)
+
+def _can_restore(entry: Entry, undo: Undoing, now: Observed, ledger: Ledger) -> bool:
+    if entry.salt or not undo.wanted:
+        return False
+    if undo.wanted.get("content") in (None, (now.attributes or {}).get("content")):
+        return True
+    return entry.before_content is not None and ledger.content(entry.before_content) is not None
 
 
-def _look(entry: Entry) -> Any:
-    from sloth_runner.modules.base import Look
-
-    return Look(Resource(entry.kind, entry.id, entry.params))
+def _change(entry: Entry, undo: Undoing, now: Observed, ledger: Ledger) -> Change:
+    content = ledger.content(entry.before_content) if entry.before_content is not None else None
+    resource = Resource(entry.kind, entry.id, entry.params)
+    options = {"undo": True, "replace": True}
+    left = differing(now.attributes, undo.wanted)
+    return Change(resource, now, undo.wanted, left, content, options, entry.extra)
 
 
 def prune_document(pruning: Pruning, verdicts: Sequence[tuple[Verdict, SlothError | None]]) -> Document:

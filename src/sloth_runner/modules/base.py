@@ -178,7 +178,8 @@ class Kind(NamedTuple):
     ``observe`` looks at resources, all at once, and changes nothing. ``converge`` makes changes and returns a note
     for each ("" for none), or a Told. Both are generators of operations. ``content`` reads a resource's content, to
     show differences and to bring it back (None: it is too large or there is none). ``undo`` says whether what was
-    before can be brought back; ``doc`` names the attributes.
+    before can be brought back; ``doc`` names the attributes. ``apart`` are attributes that can be put back without
+    the others, those together that say one thing: what we never set among them is left alone when work is undone.
     """
 
     name: str
@@ -187,6 +188,7 @@ class Kind(NamedTuple):
     converge: Callable[[Sequence[Change]], Generator[Any, Any, Sequence[str | Told]]]
     content: Callable[[Resource], Generator[Any, Any, bytes | None]] | None = None
     undo: bool = True
+    apart: tuple[frozenset[str], ...] = ()
 
 
 class Context(NamedTuple):

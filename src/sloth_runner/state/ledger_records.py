@@ -26,7 +26,8 @@ class Entry(NamedTuple):
     lines of the task file that named it. With ``salt`` the resource is sensitive: attributes are salted digests.
     ``memory`` is what the call remembers beside. ``agent`` is where the task ran, if the call went elsewhere from
     there; ``others`` are further stacks that name it, each with task, agent and site. ``before`` is {} if something
-    was there of which nothing was kept.
+    was there of which nothing was kept. ``left`` are attributes beside ``applied`` that our writes have made, as the
+    last of them left them: undone, they go back too, unless others have changed them since.
 
     ``seen`` are the stamps of the file and of its ``source`` on the controller (``TARGET;SOURCE``) at a moment when
     the wanted content was theirs, and ``call`` identifies the call that met them so: while call and stamps are the
@@ -58,6 +59,7 @@ class Entry(NamedTuple):
     source: str = ""
     agent: str = ""
     others: Mapping[str, Any] = {}
+    left: Mapping[str, Any] = {}
 
     @property
     def address(self) -> str:

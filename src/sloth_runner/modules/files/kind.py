@@ -262,4 +262,10 @@ KIND = Kind(
     observe,
     converge,
     content,
+    apart=(
+        frozenset({"content"}),
+        frozenset({"mode"}),
+        frozenset({"owner", "uid"}),
+        frozenset({"group", "gid"}),
+    ),
 )
