@@ -142,7 +142,10 @@ def test_looks_travel_in_one_batch(machine: Machine) -> None:
     resources = [Look(Resource("file", f"{machine.root}/{n}")) for n in range(3)]
     step = next(iter(kind.observe(resources)))
     assert isinstance(step, Batch)
-    assert len(step.ops) == 3
+    assert [op.path for op in step.ops if isinstance(op, Stat)] == [
+        *(look.resource.id for look in resources),
+        str(machine.root),
+    ]
     edits = kinds()["file.line"]
     step = next(
         iter(edits.observe([Look(Resource("file.line", f"f{n}", {"path": f"/f{n}"})) for n in range(3)]))

@@ -9,11 +9,13 @@ byte for byte.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from posixpath import dirname
 
 from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Told
 from sloth_runner.modules.difference import difference
 from sloth_runner.modules.files import guard
+from sloth_runner.modules.files.kind import real_folder
 from sloth_runner.ops import ABSENT, FILE, FOLDER, LINK, Batch, OpError, Read, Remove, Stat
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,7 +46,8 @@ def kind(editor: Editor) -> Kind:
 
     def observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
         texts = yield from _texts(sorted({str(look.resource.params["path"]) for look in looks}))
-        return [_observed(editor, look, texts[str(look.resource.params["path"])]) for look in looks]
+        folders = yield from _folders(looks)
+        return [_observed(editor, look, texts[str(look.resource.params["path"])], folders) for look in looks]
 
     def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[Told]]:
         notes = []
@@ -55,9 +58,19 @@ def kind(editor: Editor) -> Kind:
     return Kind(editor.name, editor.doc, observe, converge, undo=editor.undo)
 
 
-def _observed(editor: Editor, look: Look, text: str | None) -> Observed:
+def _folders(looks: Sequence[Look]) -> Generator[Any, Any, Mapping[str, Found]]:
+    """The folders of files that are looked at whole."""
+    paths = sorted({dirname(str(look.resource.params["path"])) for look in looks if look.keys is None})
+    if not paths:
+        return {}
+    found: Sequence[Found] = yield Batch(tuple([Stat(path, follow=True, names=False) for path in paths]))
+    return dict(zip(paths, found, strict=True))
+
+
+def _observed(editor: Editor, look: Look, text: str | None, folders: Mapping[str, Found]) -> Observed:
     """``extra["file"]`` says that there was no file, or nothing in it: undone, it is to be so again."""
     attributes, extra = editor.read(text or "", look.resource.params)
+    extra.update(real_folder(look, folders))
     if not text:
         extra["file"] = "missing" if text is None else "empty"
     return Observed(attributes, extra)

@@ -8,7 +8,7 @@ that is undone, if nothing else is in them.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 from sloth_runner.errors import Conflict, TaskFailed
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource
@@ -39,7 +39,8 @@ NAMES = frozenset({"owner", "group"})
 
 def observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
     """One look at all of them; those that are missing have the folders missing above them as ``extra``, up to a
-    folder that is one of them."""
+    folder that is one of them. A whole look also tells where links on the way to it lead (``real``)."""
+    whole = dict.fromkeys(posixpath.dirname(look.resource.id) for look in looks if look.keys is None)
     stats = [
         Stat(
             look.resource.id,
@@ -50,20 +51,29 @@ def observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
         )
         for look in looks
     ]
+    stats += [Stat(folder, follow=True, names=False) for folder in whole]
     results: Sequence[Found] = (yield Batch(tuple(stats))) if len(stats) > 1 else ((yield stats[0]),)
+    folders = dict(zip(whole, results[len(looks) :], strict=True))
     out = []
     above: dict[str, list[str]] = {look.resource.id: [] for look in looks} if len(looks) > 1 else {}
-    for look, found in zip(looks, results, strict=True):
+    for look, found in zip(looks, results, strict=False):
+        extra: dict[str, Any] = real_folder(look, folders)
         if found.kind == ABSENT:
-            missing = yield from _missing_above(look.resource.id, above)
-            extra: dict[str, Any] = {"missing": missing} if missing else {}
-            out.append(Observed(None, extra))
+            missing = yield from _missing_above(look.resource.id, above, folders)
+            out.append(Observed(None, {**extra, "missing": missing} if missing else extra))
         else:
-            out.append(_observed(found))
+            out.append(_observed(found, extra))
     return out
 
 
-def _observed(found: Found) -> Observed:
+def real_folder(look: Look, folders: Mapping[str, Found]) -> dict[str, Any]:
+    """``real``: the folder that something is in, if links lead there; undoing must not follow others."""
+    folder = posixpath.dirname(str(look.resource.params.get("path", look.resource.id)))
+    real = folders[folder].real if look.keys is None else None
+    return {} if real in (None, folder) else {"real": real}
+
+
+def _observed(found: Found, extra: Attributes) -> Observed:
     attributes: dict[str, Any] = {"type": found.kind, "uid": found.uid, "gid": found.gid}
     if found.owner:
         attributes["owner"], attributes["group"] = found.owner, found.group
@@ -75,18 +85,21 @@ def _observed(found: Found) -> Observed:
     if found.digest is not None:
         attributes["content"] = found.digest
         known = None if found.stamp is None else (found.stamp, found.digest)
-    return Observed(attributes, {}, known)
+    return Observed(attributes, extra, known)
 
 
-def _missing_above(path: str, known: dict[str, list[str]]) -> Generator[Any, Any, list[str]]:
-    """The folders that are missing above a path; ``known`` says it of folders that were looked at."""
+def _missing_above(
+    path: str, known: dict[str, list[str]], folders: Mapping[str, Found]
+) -> Generator[Any, Any, list[str]]:
+    """The folders that are missing above a path; ``known`` says it of folders that were looked at as resources,
+    ``folders`` what others are."""
     first = folder = posixpath.dirname(path)
     missing: list[str] = []
     while folder != "/":
         if folder in known:
             missing = [*known[folder], *missing]
             break
-        found: Found = yield Stat(folder, follow=True, names=False)
+        found = folders.get(folder) or (yield Stat(folder, follow=True, names=False))
         if found.kind == FOLDER:
             break
         if found.kind != ABSENT:
@@ -128,6 +141,9 @@ def _remove_made(extra: Attributes) -> Generator[Any, Any, None]:
     """Folders that were made for it go too, the deepest first, as long as they are empty."""
     made = extra.get("missing")
     for folder in reversed(made if isinstance(made, list) else []):
+        there: Found = yield Stat(str(folder), names=False)
+        if there.kind not in (FOLDER, ABSENT):  # a link of others stands there now
+            return
         try:
             yield Remove(str(folder))
         except OpError as error:
