@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from sloth_runner.errors import Conflict
 from sloth_runner.modules.files.lines import insert, join, place, remove, replaced, split
 from sloth_runner.plain import TYPE_CHECKING, Any
 
@@ -51,6 +52,9 @@ def edit(text: str, change: Change) -> str:
     lines = split(text)
     found = matching(lines, change.resource.params)
     if change.wanted is None:
+        if change.options.get("undo") and len(found) > 1:
+            why = f"the line is there {len(found)} times, and one of them is ours, which is not known"
+            raise Conflict(why, keys=[change.resource.address])
         return join(remove(lines, found))
     if "lines" in change.wanted:
         found = sorted({*_equal(lines, change.resource.params), *_matched(lines, change.resource.params)})
