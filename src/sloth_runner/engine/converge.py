@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sloth_runner.modules.base import Ensure, Kind
     from sloth_runner.modules.sources import Sources
     from sloth_runner.ops import Op
+    from sloth_runner.state.ledger_records import Entry
 
 
 class Converging:
@@ -79,7 +80,9 @@ class Converging:
             yield from self._change(kind, todo)
         for job in jobs:
             if not job.differing and self._rehearsal is None:
+                inside = (yield from self._inside(kind, job)) if job.intent is not None else []
                 self._recording.confirm(job)
+                self._drop(inside)
             self._report(job)
         return tuple([converged(job) for job in jobs])
 
@@ -150,7 +153,24 @@ class Converging:
         for job, note, observed in zip(todo, notes, after, strict=True):
             self._note(job, note)
             self._verify(job, observed)
+            inside = yield from self._inside(kind, job)
             self._recording.record(job, observed, touched=True)
+            self._drop(inside)
+
+    def _inside(self, kind: Kind, job: Job) -> Generator[Any, Any, list[Entry]]:
+        """What this stack had in a folder that is gone, which is gone too; others will miss theirs."""
+        if job.wanted is not None or not job.want.options.get("recursive"):
+            return []
+        path = job.want.resource.id.rstrip("/")
+        parts = [name for name in self._kinds if name.startswith(f"{kind.name}.")]
+        starts = [f"{name}:{path}/" for name in (kind.name, *parts)] + [f"{name}:{path}#" for name in parts]
+        inside: list[Entry] = yield self._ledger.under(starts)
+        mine = [entry for entry in inside if entry.stack == self._about.stack and not entry.others]
+        return [entry for entry in mine if entry.applied is not None]
+
+    def _drop(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._ledger.drop(entry.address)
 
     def _contents(self, kind: Kind, job: Job) -> Generator[Any, Any, None]:
         """The old content and the new one, and how they differ."""

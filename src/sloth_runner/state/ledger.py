@@ -209,6 +209,24 @@ class Ledger:
                 address: entry for address, entry in self._fresh.items() if escaped(address) in kept
             }
 
+    def under(self, starts: Sequence[str]) -> Ask:
+        """The question for entries whose addresses begin with one of ``starts``, in order of keys."""
+        prefixes = tuple(prefix_of(self.namespace, LEDGER, escaped(start)) for start in starts)
+        self._reads += 1
+
+        def look(store: Store) -> dict[str, StoreEntry | None]:
+            return {found.key: found for prefix in prefixes for found in store.scan(prefix)}
+
+        def learn(found: dict[str, StoreEntry | None]) -> list[Entry]:
+            self._reads -= 1
+            self._note(found)
+            there = {key: entry.value for key, entry in found.items() if entry is not None}
+            mine = {key: data for key, data in self._mine.items() if key.startswith(prefixes)}
+            self._forget()
+            return [decode(data) for _, data in sorted({**there, **mine}.items()) if data is not None]
+
+        return Ask(look, learn)
+
     def raw(self, kind: str, names: Sequence[str]) -> Ask:
         """The question for records of a kind, by (escaped) names; their data or None."""
         keys = [store_key(self.namespace, kind, name) for name in names]
