@@ -138,6 +138,22 @@ def test_the_three_checksums_tell_who_changed_what(home: Home) -> None:
     assert reason().startswith("the machine drifted")
 
 
+@pytest.mark.parametrize("first", ["", ", bogus = 1", ', mode = "9"'])
+def test_a_secret_beside_another_call_on_its_line_leaves_no_trace(home: Home, first: str) -> None:
+    canary = "c4n4ry-s3cr3t"
+    plain = f'file.write({{dest = "ROOT/a", content = "1"{first}}})'
+    secret = f'file.write({{dest = "ROOT/b", content = "{canary}", sensitive = true}})'
+    file(home, f'task({{name = "t", run = function()\n{plain}; {secret}\nend}})')
+    said = home.run("run", "site.sloth", code=1 if first else 0)
+    said_later = home.run("runs", "show", "last", "-o", "json")
+    stored = b"".join(path.read_bytes() for path in home.state_folder.rglob("*") if path.is_file())
+    assert canary.encode() not in stored
+    assert canary not in said.out + said.err + said_later.out
+    file(home, 'task({name = "t", run = function()\nend})')
+    actions = home.run("prune", "site.sloth", "--yes", "-o", "json").json["summary"]
+    assert actions["remove"] == (0 if first else 2)
+
+
 def test_a_sensitive_file_that_only_the_machine_changed_is_no_conflict(home: Home) -> None:
     target(home).mkdir()
     text = 'file.write({dest = "ROOT/a", content = "1", sensitive = true})'

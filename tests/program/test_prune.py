@@ -316,3 +316,88 @@ def test_a_stack_that_is_pruned_says_so(home: Home) -> None:
         said = home.run("run", "site.sloth", code=3)
     assert "is being pruned by" in said.err
     assert "None" not in said.err
+
+
+IN_A_FOLDER = [
+    ('file.write({dest = "ROOT/d/f", content = "x"})', b"x"),
+    ('file.write({dest = "ROOT/d/f", content = "x", sensitive = true})', b"x"),
+    ('file.line({path = "ROOT/d/f", line = "x", create = true})', b"x\n"),
+]
+
+
+@pytest.mark.parametrize(("line", "content"), IN_A_FOLDER)
+def test_a_link_in_the_place_of_a_folder_leads_prune_to_nobody(home: Home, line: str, content: bytes) -> None:
+    root = home.cwd / "t"
+    (root / "d").mkdir()
+    (root / "other").mkdir()
+    (root / "other" / "f").write_bytes(content)
+    task(home, line)
+    home.run("run", "site.sloth")
+    (root / "d").rename(root / "d.real")
+    (root / "d").symlink_to("other")
+    before = tree(home)
+    task(home)
+    (row,) = home.run("prune", "site.sloth", "--yes", "-o", "json").json["resources"]
+    assert row["action"] == "keep"
+    assert "a link took the place of a folder above it" in row["reason"]
+    assert tree(home) == before
+
+
+@pytest.mark.parametrize(("line", "content"), IN_A_FOLDER)
+def test_a_file_in_a_folder_that_was_a_link_already_is_taken(home: Home, line: str, content: bytes) -> None:
+    root = home.cwd / "t"
+    (root / "real").mkdir()
+    (root / "d").symlink_to("real")
+    task(home, line)
+    home.run("run", "site.sloth")
+    (root / "real" / "f").unlink()
+    (root / "real" / "f").write_bytes(content)
+    task(home)
+    assert list(prune(home).values()) == ["remove"]
+    assert sorted(tree(home)) == ["d", "real"]
+
+
+def test_a_folder_that_moved_behind_a_link_still_holds_what_is_ours(home: Home) -> None:
+    root = home.cwd / "t"
+    task(home, 'file.write({dest = "ROOT/d/f", content = "x"})')
+    home.run("run", "site.sloth")
+    home.run("run", "site.sloth")  # knows the file by its inode: it was no longer new
+    (root / "d").rename(root / "elsewhere")
+    (root / "d").symlink_to("elsewhere")
+    task(home)
+    assert prune(home) == {"f": "remove"}
+    assert sorted(tree(home)) == ["d", "elsewhere"]
+
+
+def test_what_was_ours_in_a_folder_that_a_task_removes_is_forgotten_with_it(home: Home) -> None:
+    made = 'file.write({dest = "ROOT/d/sub/f", content = "x"})'
+    task(home, 'file.directory("ROOT/d")', made, 'file.line({path = "ROOT/d/sub/f", line = "y"})')
+    home.run("run", "site.sloth")
+    task(home, 'file.write({dest = "ROOT/d/theirs", content = "x"})', file="other.sloth")
+    home.run("run", "other.sloth")
+    task(
+        home,
+        'file.write({dest = "ROOT/dd", content = "x"})',
+        'file.absent({path = "ROOT/d", recursive = true})',
+    )
+    home.run("run", "site.sloth")
+    left = [entry.address for entry in entries(home.app().store(), LOCAL)]
+    assert left == [f"file:{home.cwd}/t/{name}" for name in ("d", "d/theirs", "dd")]
+    home.run("run", "site.sloth")
+    found = home.run("drift", "-o", "json").json["resources"]
+    assert [Path(row["address"]).name for row in found if row["status"] != "ok"] == ["theirs"]
+
+
+def test_of_two_lines_alike_only_one_of_which_is_ours_none_is_taken(home: Home) -> None:
+    (home.cwd / "t" / "a").write_text("first\n")
+    task(home, 'file.line({path = "ROOT/a", line = "new"})')
+    home.run("run", "site.sloth")
+    (home.cwd / "t" / "a").write_text("new\nfirst\nnew\n")
+    task(home)
+    (row,) = home.run("prune", "site.sloth", "--yes", "-o", "json").json["resources"]
+    assert row["action"] == "keep"
+    assert "the line is there 2 times" in row["reason"]
+    assert (home.cwd / "t" / "a").read_text() == "new\nfirst\nnew\n"
+    (home.cwd / "t" / "a").write_text("new\nfirst\n")
+    assert list(prune(home).values()) == ["remove"]
+    assert (home.cwd / "t" / "a").read_text() == "first\n"

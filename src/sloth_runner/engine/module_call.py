@@ -16,7 +16,7 @@ from sloth_runner.model import Call, Outcome, Partial
 from sloth_runner.modules.base import Predict
 from sloth_runner.ops import Exec
 from sloth_runner.plain import TYPE_CHECKING, Any, cast
-from sloth_runner.state.ledger_records import Entry, Pending, covered_line
+from sloth_runner.state.ledger_records import Entry, Pending, covered_line, holds_secrets
 
 if TYPE_CHECKING:
     from sloth_runner.engine.module_calls import Common, ModuleCalls
@@ -254,7 +254,7 @@ class ModuleCall:
     def _about(self) -> About:
         world, call, common, by = self._owner.world, self._call, self._common, self._context.state.by
         site = self._owner.site(call)
-        if common.sensitive:
+        if common.sensitive or any(map(holds_secrets, site)):
             site = tuple(map(covered_line, site))
         line = call.site.line if call.site else None
         agent = "" if self._context.agent == common.target else self._context.agent

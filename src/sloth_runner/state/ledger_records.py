@@ -199,6 +199,12 @@ def escaped(name: str) -> str:
     return "".join(out)
 
 
+def holds_secrets(line: str) -> bool:
+    """Whether a line of a task file may hold a secret: a call on it says that it is sensitive, or another one beside
+    that comes first and can't know."""
+    return "sensitive" in line
+
+
 def covered_line(line: str) -> str:
     """A line of a task file as the entry of a sensitive resource keeps it: it may hold the secret."""
     from hashlib import sha256
