@@ -139,8 +139,9 @@ class Remove(NamedTuple):
 
 
 class Glob(NamedTuple):
-    """The regular files that ``patterns`` name, with their SHA-256. ``*`` stops at ``/``, ``**`` doesn't;
-    relative ones start at ``base``. A pattern without wildcards that names a folder means all files in it."""
+    """The regular files that ``patterns`` name, with their SHA-256. ``*`` stops at ``/``, ``**`` doesn't, and goes
+    through no link to a folder; neither means names that start with a dot. Relative ones start at ``base``. A pattern
+    without wildcards that names a folder means all files in it."""
 
     patterns: tuple[str, ...]
     base: str

@@ -146,30 +146,20 @@ def read(op: Read) -> Content:
 
 def glob(op: Glob) -> Matches:
     """All files that the patterns name, each once."""
-    base = encode(op.base)
+    from sloth_runner.agent.matching import compiled, named  # few calls need it
+
+    encode(op.base)
     digests: dict[bytes, str] = {}
     empty: list[str] = []
     for pattern in op.patterns:
-        paths = _named(base, raw(pattern))
+        raw(pattern)
+        paths = list(named(compiled(pattern, op.base)))
         for path in paths:
             if path not in digests:
                 digests[path] = _digest_of(path)
         if not paths:
             empty.append(pattern)
     return Matches(tuple((text(path), digests[path]) for path in sorted(digests)), tuple(empty))
-
-
-def _named(base: bytes, pattern: bytes) -> list[bytes]:
-    import glob as globbing
-
-    whole = os.path.join(base, pattern)
-    if globbing.has_magic(pattern):
-        paths = globbing.glob(os.path.join(globbing.escape(base), pattern), recursive=True)
-    elif os.path.isdir(whole):
-        paths = [os.path.join(folder, name) for folder, _, names in os.walk(whole) for name in names]
-    else:
-        paths = [whole]
-    return [os.path.normpath(path) for path in paths if os.path.isfile(path)]
 
 
 def list_folder(op: List) -> Listing:

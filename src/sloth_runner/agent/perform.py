@@ -52,7 +52,7 @@ def takes_time(op: Op) -> bool:
     kind = type(op)
     if kind is Stat and not op.digest:  # type: ignore[union-attr] # kind says so; the commonest of all
         return False
-    if kind is Exec or kind is Fetch or kind is Reach or kind is Pause:
+    if kind is Exec or kind is Fetch or kind is Reach or kind is Pause or kind is Glob:
         return True
     if kind is Facts:
         return op.section in SLOW_FACTS  # type: ignore[union-attr] # kind says so

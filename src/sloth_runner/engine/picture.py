@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from hashlib import sha256
 
 from sloth_runner.errors import Unpredictable
@@ -67,28 +66,14 @@ class Picture:
 
     def glob(self, op: Glob, below: Matches) -> Matches:
         """The files that patterns name, of those that are there and of those that would be. Raises Unpredictable."""
+        from sloth_runner.agent.matching import compiled, fits
+
         files = {path: digest for path, digest in below.files if self.covered(path) is None}
-        patterns = {name: pattern(posixpath.join(op.base, name)) for name in op.patterns}
+        patterns = {name: compiled(name, op.base) for name in op.patterns}
         for path, node in self.nodes.items():
-            if node.found.kind == FILE and any(p.fullmatch(path) for p in patterns.values()):
+            if node.found.kind == FILE and any(fits(one, path) for one in patterns.values()):
                 if node.unknown or node.content is None:
                     raise Unpredictable(f"what {path} will be is not known")
                 files[path] = sha256(node.content).hexdigest()
-        empty = [name for name, p in patterns.items() if not any(p.fullmatch(path) for path in files)]
-        still = [name for name in empty if name in below.empty or name in patterns]
-        return Matches(tuple(sorted(files.items())), tuple(still))
-
-
-def pattern(path: str) -> re.Pattern[str]:
-    """A glob pattern as a regular expression: ``*`` stops at ``/``, ``**`` doesn't; a folder means all in it."""
-    out = ""
-    for part in re.split(r"(\*\*/?|\*|\?|\[[^]]*\])", posixpath.normpath(path)):
-        if part.startswith("**"):
-            out += "(?:.*/)?" if part.endswith("/") else ".*"
-        elif part in ("*", "?"):
-            out += "[^/]*" if part == "*" else "[^/]"
-        elif part.startswith("[") and part.endswith("]"):
-            out += part.replace("[!", "[^")
-        else:
-            out += re.escape(part)
-    return re.compile(out + "(?:/.*)?")
+        empty = [name for name, one in patterns.items() if not any(fits(one, path) for path in files)]
+        return Matches(tuple(sorted(files.items())), tuple(empty))
