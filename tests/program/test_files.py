@@ -128,3 +128,36 @@ def test_what_finds_nothing_to_do_is_still_wanted(home: Home) -> None:
     assert (root / "one/bin/app").exists()
     home.run("run", "site.sloth")
     assert (root / "two/bin/app").exists()
+
+
+IGNORING = """
+task({name = "t", run = function()
+  local failed = file.write({dest = "ROOT/d", content = "x", ignore_errors = true})
+  if failed.failed and failed.code == "E-TASK" then
+    file.write({dest = "ROOT/d/x", content = failed.message})
+  end
+end})
+"""
+
+
+def test_a_failure_that_is_ignored_lets_a_plan_go_on_as_it_does_a_run(home: Home) -> None:
+    root = home.cwd / "t"
+    (root / "d").mkdir()
+    home.file("site.sloth", IGNORING.replace("ROOT", str(root)))
+    plan = home.run("plan", "site.sloth", "-o", "json", "--detailed-exitcode", code=2).json
+    assert [action["address"] for action in plan["tasks"][0]["actions"]] == [f"file:{root}/d/x"]
+    assert "is a folder" in plan["tasks"][0]["actions"][0]["diff"]
+    home.run("run", "site.sloth")
+    assert "is a folder" in (root / "d" / "x").read_text()
+    assert home.run("plan", "site.sloth", "-o", "json", "--detailed-exitcode").json["summary"]["create"] == 0
+
+
+def test_a_failure_that_cannot_be_foreseen_is_not_ignored(home: Home) -> None:
+    """A command would come first, whose effect is not known: whether the call then fails isn't, either."""
+    root = home.cwd / "t"
+    (root / "d").mkdir()
+    home.file(
+        "site.sloth", IGNORING.replace("  local", '  cmd("rmdir ROOT/d")\n  local').replace("ROOT", str(root))
+    )
+    plan = home.run("plan", "site.sloth", "-o", "json", code=None).json
+    assert plan["complete"] is False

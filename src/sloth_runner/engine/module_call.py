@@ -188,7 +188,9 @@ class ModuleCall:
 
     def _failed(self, error: SlothError) -> object:
         if self._rehearsal is not None:
-            raise self._untold(error, self._rehearsal)
+            error = self._untold(error, self._rehearsal)
+            if not self._common.ignore_errors or isinstance(error, Unpredictable):
+                raise error
         error.operation = error.operation or self._call.name
         error.target = error.target or self._common.target
         if self._drive.mutations:
