@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests.program.kit import Home
 
-NAMES = ("a", "b", "d", "d/x", "d/e", "d/e/y", "l", "dl/x")
+NAMES = ("a", "b", "d", "d/x", "d/e", "d/e/y", "l", "dl", "dl/x", "dl/e/y")
 CONTENTS = ("", "one\n", "two\n")
 
 
@@ -36,7 +36,9 @@ def calls(draw: st.DrawFn) -> str:
     """One module call, as a line of Lua."""
     name = draw(st.sampled_from(NAMES))
     kind = draw(
-        st.sampled_from(("write", "write", "copy", "template", "directory", "absent", "cmd", "state"))
+        st.sampled_from(
+            ("write", "write", "copy", "template", "directory", "absent", "cmd", "state", "link", "line")
+        )
     )
     more = (
         f", delegate_to = {json.dumps(draw(st.sampled_from(('here', 'local'))))}"
@@ -55,6 +57,11 @@ def calls(draw: st.DrawFn) -> str:
     if kind == "absent":
         recursive = draw(st.sampled_from(("", ", recursive = true")))
         return f'file.absent({{path = "ROOT/{name}"{more}{recursive}}})'
+    if kind == "link":
+        target = draw(st.sampled_from(("a", "d", "ROOT/d", "e", "none")))
+        return f'file.link({{path = "ROOT/{name}", target = "{target}", replace = true{more}}})'
+    if kind == "line":
+        return f'file.line({{path = "ROOT/{name}", line = "one", ignore_errors = true{more}}})'
     if kind == "cmd":
         path = f"ROOT/c/{len(name)}"
         return f'cmd({{command = "mkdir -p ROOT/c && touch {path}", creates = "{path}"{more}}})'

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.archives import tar
+from tests.modules.kit import make_tree, read_tree
 from tests.program.kit import Home
 
 SITE = """
@@ -161,3 +163,56 @@ def test_a_failure_that_cannot_be_foreseen_is_not_ignored(home: Home) -> None:
     )
     plan = home.run("plan", "site.sloth", "-o", "json", code=None).json
     assert plan["complete"] is False
+
+
+LINKED: dict[str, tuple[dict[str, Any], str]] = {
+    "a file through a link that is new": ({"r2/f": "x"}, """
+        file.link({path = "ROOT/cur", target = "ROOT/r2"})
+        file.absent("ROOT/cur/f")"""),
+    "a line through a link that is new": ({"r2/g": "a\n"}, """
+        file.link({path = "ROOT/c2", target = "r2"})
+        file.line({path = "ROOT/c2/g", line = "a"})"""),
+    "the same content through a link that is new": ({"real/x": "x"}, """
+        file.link({path = "ROOT/lnk", target = "real"})
+        file.write({dest = "ROOT/lnk/x", content = "x"})"""),
+    "a folder in the place of a link": ({"real/x": "x", "lnk": {"link": "real"}}, """
+        file.absent("ROOT/lnk")
+        file.directory("ROOT/lnk")
+        file.write({dest = "ROOT/lnk/x", content = "x"})"""),
+    "a link that leads elsewhere then": ({"a/x": "x", "b": {"folder": "0755"}, "lnk": {"link": "a"}}, """
+        file.link({path = "ROOT/lnk", target = "b"})
+        file.write({dest = "ROOT/lnk/x", content = "x"})"""),
+    "a link that leads nowhere": ({"lnk": {"link": "none"}}, """
+        file.write({dest = "ROOT/lnk/x", content = "x"})"""),
+    "nothing to remove below a link that leads nowhere": ({"lnk": {"link": "none"}}, """
+        file.absent("ROOT/lnk/x")"""),
+    "nothing to remove below a file": ({"file": "x"}, """
+        file.absent("ROOT/file/none")
+        file.absent("ROOT/file/none/more")"""),
+    "what is made for a link": ({"lnk": {"link": "none"}}, """
+        file.directory("ROOT/none")
+        file.write({dest = "ROOT/lnk/x", content = "x"})
+        file.write({dest = "ROOT/none/x", content = "x"})"""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LINKED)
+def test_a_plan_goes_where_links_would_lead(home: Home, what: str) -> None:
+    tree, calls = LINKED[what]
+    root = home.cwd / "linked"
+    root.mkdir()
+    make_tree(root, tree)
+    home.file("site.sloth", f'task({{name = "t", run = function() {calls} end}})'.replace("ROOT", str(root)))
+    before = read_tree(root)
+    plan = home.run("plan", "site.sloth", "-o", "json", code=None)
+    assert read_tree(root) == before
+    ran = home.run("run", "site.sloth", "-o", "json", code=None)
+    assert plan.code == ran.code, (plan, ran)
+    if ran.code == 1:
+        assert "lnk is a symbolic link to none, where there is nothing" in plan.out
+        assert "lnk is a symbolic link to none, where there is nothing" in ran.out
+        assert read_tree(root) == before
+        return
+    actions = [action for task in plan.json["tasks"] for action in task["actions"]]
+    done = [call for task in ran.json["tasks"] for call in task["calls"]]
+    assert [one["action"] != "none" for one in actions] == [one["changed"] for one in done]

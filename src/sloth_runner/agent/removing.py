@@ -26,7 +26,7 @@ def remove(op: Remove, sync: Sync = sync_folder) -> Done:
     try:
         folder = open_folder(parent)
     except OpError as error:
-        if error.kind == "missing":
+        if error.kind in ("missing", "not-folder"):
             return Done(False)
         raise
     removal = _Removal(op.path)

@@ -8,11 +8,13 @@ file in it, a command that makes a path in it" is told as it would happen, and n
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 
 from sloth_runner.engine.drive import Skipped
 from sloth_runner.engine.picture import UNKNOWN, Node, Picture
+from sloth_runner.engine.ways import Ways
 from sloth_runner.errors import Bug, Unpredictable
 from sloth_runner.ops import (
     ABSENT,
@@ -74,7 +76,7 @@ class Rehearsal:
         self._inner = inner
         self._picture: Picture = same._picture if same is not None else Picture()
         self._nodes = self._picture.nodes
-        self._real: dict[str, str] = {}
+        self._ways = Ways(self._picture)
         self.predicted = self._picture.predicted
 
     def as_user(self, user: str) -> Rehearsal:
@@ -162,6 +164,8 @@ class Rehearsal:
                 raise Skipped(op)
             return (yield op)
         if isinstance(op, Unpack):
+            yield from self._ways.ask((op,))
+            op = cast("Unpack", self._ways.straight(op))
             yield from self._foresee(op)
             looked: Result = yield op._replace(look=True)
             return looked if op.look else self._unpack(op, looked)
@@ -171,10 +175,8 @@ class Rehearsal:
             not self._nodes and isinstance(op, Stat | Read | Glob | List)
         ):
             return (yield op)
-        asked = self._unresolved(op)
-        if asked is not None:
-            self._resolved(asked, (yield asked))
-        op = self._straight(op)
+        yield from self._ways.ask((op,))
+        op = self._ways.straight(op)
         needed = self._needed(op)
         if needed is None:
             return (yield from self._answer(op))
@@ -187,13 +189,12 @@ class Rehearsal:
         looks = [op for op in batch.ops if isinstance(op, Stat | Read)]
         if len(looks) < len(batch.ops):
             return (yield from self._one_by_one(batch.ops, {}))
-        unresolved = dict.fromkeys(filter(None, map(self._unresolved, looks)))
-        if unresolved:
-            asked = tuple(unresolved)
-            found: Any = yield Batch(asked)
-            for one, result in zip(asked, found, strict=True):
-                self._resolved(one, result)
-        below = [op for op in map(self._straight, looks) if self._needed(op) is not None]
+        yield from self._ways.ask(looks)
+        below = []
+        for op in looks:
+            with suppress(OpError):  # told when it is its turn
+                straight = self._ways.straight(op)
+                below += [straight] if self._needed(straight) is not None else []
         known: dict[Op, Result] = {}
         if below:
             try:
@@ -201,14 +202,15 @@ class Rehearsal:
                 known = dict(zip(below, answers, strict=True))
             except OpError:
                 pass  # one by one, so that what was before the failing one is told
-        return (yield from self._one_by_one(tuple(map(self._straight, looks)), known))
+        return (yield from self._one_by_one(looks, known))
 
-    def _one_by_one(self, ops: tuple[Op, ...], known: Mapping[Op, Result]) -> Asking:
+    def _one_by_one(self, ops: Sequence[Op], known: Mapping[Op, Result]) -> Asking:
         """One after the other; of some the machine's answer is ``known``."""
         results: list[Result] = []
         for op in ops:
             try:
-                results.append(known[op] if op in known else (yield from self._steps(op)))
+                straight = self._ways.straight(op) if known else op
+                results.append(known[straight] if straight in known else (yield from self._steps(op)))
             except OpError as error:
                 error.results = (*results, *error.results)
                 raise
@@ -236,22 +238,6 @@ class Rehearsal:
                 self._nodes[posixpath.join(op.path, path)] = Node(made, content, packed=kind == FILE)
         return looked
 
-    def _unresolved(self, op: Op) -> Stat | None:
-        """The question where the folder of a path leads, if it was not asked yet."""
-        folder = posixpath.dirname(getattr(op, "path", ""))
-        return Stat(folder, follow=True, names=False) if folder and folder not in self._real else None
-
-    def _resolved(self, asked: Stat, found: Result) -> None:
-        if isinstance(found, Found):
-            self._real[asked.path] = found.real or asked.path
-
-    def _straight(self, op: Op) -> Op:
-        """The same without links on the way, so that one file has one name."""
-        path = getattr(op, "path", "")
-        folder, name = posixpath.split(path)
-        real = self._real.get(posixpath.dirname(path), folder)
-        return op._replace(path=posixpath.join(real, name)) if real != folder and name else op  # type: ignore[call-arg]
-
     def _needed(self, op: Op) -> Op | None:
         """What has to be known of the machine to answer ``op``; None if nothing."""
         if isinstance(op, Write | MakeDir | MakeLink | SetAttrs | SetTimes | Remove):
@@ -272,21 +258,15 @@ class Rehearsal:
         if node.unknown:
             raise Unpredictable(f"what {path} will be is not known: {node.unknown} would make it")
         if isinstance(op, Stat):
-            return (yield from self._stat(op, node))
+            return self._stat(op, node)
         if isinstance(op, Read):
             return (yield from self._read(op, node))
         if isinstance(op, List):
-            return Listing(self._picture.below(path))
+            return self._list(op, node)
         return (yield from self._apply(op, node.found))
 
-    def _stat(self, op: Stat, node: Node) -> Asking:
+    def _stat(self, op: Stat, node: Node) -> Found:
         found = node.found
-        if op.follow and found.kind == LINK and found.target is not None:
-            target = posixpath.normpath(posixpath.join(posixpath.dirname(op.path), found.target))
-            below = self._picture.covered(target)
-            if below is None:
-                return (yield Stat(target, op.digest, True))
-            return (yield from self._stat(op._replace(path=target), below))
         digest = sha256(node.content).hexdigest() if op.digest and node.content is not None else found.digest
         real_path = op.path if op.follow else None
         return found._replace(digest=digest if found.kind == FILE else None, real=real_path)
@@ -304,6 +284,14 @@ class Rehearsal:
             raise OpError("too-large", op.path, f"has more than {op.limit:,} bytes")
         return Content(node.content)
 
+    def _list(self, op: List, node: Node) -> Listing:
+        if node.found.kind != FOLDER:
+            missing = node.found.kind == ABSENT
+            words = "there is no such file or folder" if missing else "a part of the path is no folder"
+            raise OpError("missing" if missing else "not-folder", op.path, words)
+        inner = self._picture.below(op.path)
+        return Listing(tuple((name, kind) for name, kind in inner if op.recursive or "/" not in name))
+
     def _apply(self, op: Op, below: Result) -> Asking:
         """The result of ``op`` where the machine (or an earlier picture) says ``below``."""
         if isinstance(op, Stat | Read | List):
@@ -317,15 +305,17 @@ class Rehearsal:
         if isinstance(op, SetAttrs | SetTimes):
             return self._set(op, below)
         self._require_parent(op.path)  # type: ignore[union-attr] # what is left makes something
+        if isinstance(op, MakeLink | Write) and below.kind == FOLDER:
+            raise OpError("folder", op.path, "is a folder, and is not replaced by a file")
         if isinstance(op, MakeDir):
             if below.kind == FOLDER:
                 return Done(False)
+            if below.kind != ABSENT:
+                raise OpError("not-folder", op.path, "is there already, and is no folder")
             self._nodes[op.path] = Node(self._made(FOLDER, op.mode, op.owner, op.group), b"")
         elif isinstance(op, MakeLink):
             self._nodes[op.path] = Node(self._made(LINK, 0o777, op.owner, op.group, op.target))
         elif isinstance(op, Write):
-            if below.kind == FOLDER:
-                raise OpError("folder", op.path, "is a folder, and is not replaced by a file")
             mode = op.mode if op.mode is not None else below.mode if below.kind == FILE else NEW
             old = below if below.kind == FILE else None
             found = self._made(FILE, mode, op.owner, op.group, None, old)

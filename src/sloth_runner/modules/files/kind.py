@@ -38,8 +38,8 @@ NAMES = frozenset({"owner", "group"})
 
 
 def observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
-    """One look at all of them; those that are missing have the folders missing above them as ``extra``, up to a
-    folder that is one of them. A whole look also tells where links on the way to it lead (``real``)."""
+    """One look at all of them; those that are missing have as ``extra`` what is to be known of the folders above, up
+    to a folder that is one of them. A whole look also tells where links on the way to it lead (``real``)."""
     whole = dict.fromkeys(posixpath.dirname(look.resource.id) for look in looks if look.keys is None)
     stats = [
         Stat(
@@ -55,12 +55,11 @@ def observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
     results: Sequence[Found] = (yield Batch(tuple(stats))) if len(stats) > 1 else ((yield stats[0]),)
     folders = dict(zip(whole, results[len(looks) :], strict=True))
     out = []
-    above: dict[str, list[str]] = {look.resource.id: [] for look in looks} if len(looks) > 1 else {}
+    above: dict[str, dict[str, Any]] = {look.resource.id: {} for look in looks} if len(looks) > 1 else {}
     for look, found in zip(looks, results, strict=False):
         extra: dict[str, Any] = real_folder(look, folders)
         if found.kind == ABSENT:
-            missing = yield from _missing_above(look.resource.id, above, folders)
-            out.append(Observed(None, {**extra, "missing": missing} if missing else extra))
+            out.append(Observed(None, {**extra, **(yield from _above(look.resource.id, above, folders))}))
         else:
             out.append(_observed(found, extra))
     return out
@@ -88,30 +87,50 @@ def _observed(found: Found, extra: Attributes) -> Observed:
     return Observed(attributes, extra, known)
 
 
-def _missing_above(
-    path: str, known: dict[str, list[str]], folders: Mapping[str, Found]
-) -> Generator[Any, Any, list[str]]:
-    """The folders that are missing above a path; ``known`` says it of folders that were looked at as resources,
-    ``folders`` what others are."""
+def _above(
+    path: str, known: dict[str, dict[str, Any]], folders: Mapping[str, Found]
+) -> Generator[Any, Any, dict[str, Any]]:
+    """What is to be known of the folders above a path, for ``extra``: those that are ``missing``; or why nothing can
+    be put there (``blocked``). ``known`` says it of folders that were looked at as resources, ``folders`` where others
+    lead."""
     first = folder = posixpath.dirname(path)
+    extra: dict[str, Any] = {}
     missing: list[str] = []
     while folder != "/":
         if folder in known:
-            missing = [*known[folder], *missing]
+            extra = known[folder]
             break
-        found = folders.get(folder) or (yield Stat(folder, follow=True, names=False))
-        if found.kind == FOLDER:
+        if folder not in folders:
+            looks = (Stat(folder, follow=True, names=False), Stat(folder, names=False))
+            end, own = yield Batch(looks)
+        elif (end := folders[folder]).kind != FOLDER:
+            own = yield Stat(folder, names=False)
+        if end.kind == FOLDER:
             break
-        if found.kind != ABSENT:
-            raise TaskFailed(f"{folder} is no folder, so {path} can't be in it", unchanged=[path])
+        if end.kind != ABSENT or own.kind != ABSENT:
+            extra = {"blocked": _why_no_folder(folder, end, own)}
+            break
         missing.insert(0, folder)
         folder = posixpath.dirname(folder)
-    known.setdefault(first, missing)
-    return missing
+    if missing and "blocked" not in extra:
+        extra = {"missing": [*extra.get("missing", ()), *missing]}
+    known.setdefault(first, extra)
+    return extra
+
+
+def _why_no_folder(path: str, end: Found, own: Found) -> str:
+    if own.kind == LINK and end.kind == ABSENT:
+        return f"{path} is a symbolic link to {own.target}, where there is nothing"
+    return f"{path} is a symbolic link in a circle" if end.kind == LINK else f"{path} is no folder"
 
 
 def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
     """Make, change or remove each."""
+    for change in changes:
+        blocked = change.observed.extra.get("blocked")
+        if blocked and change.wanted is not None:
+            path = change.resource.id
+            raise TaskFailed(f"{blocked}, so {path} can't be in it", unchanged=[path])
     notes = []
     for change in changes:
         notes.append((yield from (_remove(change) if change.wanted is None else _put(change, change.wanted))))
