@@ -227,6 +227,19 @@ def test_a_check_leaves_nothing_and_is_told_as_no_change(machine: Machine) -> No
     assert machine.check("file.write", args).changed, "a plan has no file to check"
 
 
+def test_a_file_to_be_checked_has_one_name_whatever_is_in_it(machine: Machine) -> None:
+    """So what a killed run left of another content is written over, and goes."""
+    names = set()
+    for content in ("one", "two"):
+        args = {"dest": f"{machine.root}/f", "content": content, "validate": ["test", "-f", "%s"]}
+        machine.call("file.write", args)
+        names |= {op.path for op in machine.operations if isinstance(op, Write) and op.passing}
+    assert len(names) == 1
+    Path(*names).write_text("left")
+    machine.call("file.write", {**args, "content": "three"})
+    assert list(read_tree(machine.root)) == ["f"]
+
+
 def test_a_check_sees_the_final_mode(machine: Machine) -> None:
     path = machine.root / "f"
     path.write_text("old")
@@ -388,6 +401,7 @@ def test_acl(machine: Machine) -> None:
     assert outcome.changed
     assert f"created file.acl {path}#user:daemon" in outcome.message
     assert {"user:daemon:rw-", "group:bin:r--", "user:bin:r--"} < set(acl(path))
+    assert machine.output == [], "what is read of a list is for the module alone"
     assert not machine.call("file.attributes", args).changed
     assert [op for op in machine.operations if isinstance(op, Exec) and op.mutating] == []
     machine.check("file.attributes", args)

@@ -64,7 +64,10 @@ def replace(op: Write, fill: Callable[[int], None], sync: Sync = sync_folder) ->
             mode = stat.S_IMODE(old.st_mode) if mode is None else mode
             uid = old.st_uid if uid == -1 else uid
             gid = old.st_gid if gid == -1 else gid
-        fd, temporary = _temporary(folder)
+        try:
+            fd, temporary = _temporary(folder)
+        except OSError as error:
+            raise problem(error, op.path) from error
         try:
             try:
                 _own(fd, uid, gid)
@@ -108,15 +111,21 @@ def _link(fd: int, folder: int, name: bytes, *, new: bool) -> bytes | None:
             return None
         except FileExistsError:
             pass  # made just now: it is replaced like one that was there
+    temporary = _own_name(folder, name)
+    os.link(f"/proc/self/fd/{fd}", temporary, dst_dir_fd=folder)
+    return temporary
+
+
+def _own_name(folder: int, name: bytes) -> bytes:
+    """A name that is free for what shall replace ``name``, until the folder is closed: the same each time, so that
+    what a killed writer left between making and renaming is met, and goes, at the next try."""
     import fcntl
     from hashlib import sha256
 
-    # One name for each target: what a killed writer left between link and rename is met, and goes, at the next try.
     temporary = b".sloth-" + sha256(name).hexdigest()[:16].encode()
-    fcntl.flock(folder, fcntl.LOCK_EX)  # until the folder is closed: no living writer's name is taken from it
+    fcntl.flock(folder, fcntl.LOCK_EX)  # no living writer's name is taken from it
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary, dir_fd=folder)
-    os.link(f"/proc/self/fd/{fd}", temporary, dst_dir_fd=folder)
     return temporary
 
 
@@ -213,7 +222,7 @@ def make_link(op: MakeLink, sync: Sync = sync_folder) -> Done:
     folder = open_folder(parent)
     try:
         _existing(op.path, name, folder)
-        temporary = _random_name()
+        temporary = _own_name(folder, name)
         os.symlink(target, temporary, dir_fd=folder)
         try:
             if (uid, gid) != (-1, -1):

@@ -128,7 +128,7 @@ def _lists(paths: Sequence[str], *, numbers: bool) -> Generator[Any, Any, dict[s
 def _getfacl(path: str, how: tuple[str, ...]) -> Generator[Any, Any, str]:
     argv = ("getfacl", "--absolute-names", "--omit-header", "--no-effective", *how, "--", path)
     try:
-        ran: Ran = yield Exec(f"getfacl of {path}", argv, cwd="/", env=ENV, mutating=False)
+        ran: Ran = yield Exec(f"getfacl of {path}", argv, cwd="/", env=ENV, mutating=False, quiet=True)
     except OpError as error:
         raise _not_installed(error, path) from error
     said = ran.stderr.decode("utf-8", "replace").strip()

@@ -103,7 +103,9 @@ def _validate(
     from hashlib import sha256
 
     folder, name = posixpath.split(path)
-    beside = posixpath.join(folder, f".{name}.sloth-{sha256(content).hexdigest()[:16]}")
+    # One name for each file: what a killed run left is written over by the next one, and goes with it.
+    digest = sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+    beside = posixpath.join(folder, f".{name}.sloth-{digest[:16]}")
     mode, owner, group = attributes
     if before is not None and before["type"] == FILE:
         mode = int(str(before["mode"]), 8) if mode is None else mode

@@ -8,7 +8,7 @@ from sloth_runner.errors import BadArgument, FileMissing, TaskFailed
 from sloth_runner.model import Outcome
 from sloth_runner.modules.base import Arg, Context, Deliver, Module, Predict, Source
 from sloth_runner.modules.files.put import FOLLOW, where
-from sloth_runner.ops import ABSENT, FILE, LINK, OpError, Read, Stat
+from sloth_runner.ops import ABSENT, FILE, FOLDER, LINK, OpError, Read, Stat
 from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -62,7 +62,10 @@ def checksum(args: Mapping[str, Any], context: Context) -> Steps:
 def _no_file(name: str, path: str, found: Found) -> TaskFailed:
     if found.kind == ABSENT:
         return TaskFailed(f"{name}: there is no file {path}", unchanged=["nothing was changed"])
-    what = f"a symbolic link to {found.target}" if found.kind == LINK else f"a {found.kind}, not a file"
+    words = {FOLDER: "a folder", LINK: f"a symbolic link to {found.target}"}
+    what = words.get(found.kind, "a device, a pipe or a socket") + (
+        "" if found.kind == LINK else ", not a file"
+    )
     return TaskFailed(
         f"{name}: {path} is {what}",
         unchanged=["nothing was changed"],

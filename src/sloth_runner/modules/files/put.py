@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Generator, Mapping, Sequence
 
-from sloth_runner.errors import BadArgument
+from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.model import Outcome
 from sloth_runner.modules.base import Arg, Context, Ensure, Module, Resource, Source, SourceTree, Want
 from sloth_runner.modules.files import guard
@@ -111,6 +111,12 @@ def where(path: str, follow: bool, context: Context) -> Generator[Any, Any, str]
     if not follow:
         return path
     found: Found = yield Stat(path, follow=True)
+    if found.kind == LINK:
+        raise TaskFailed(
+            f"{path} is a symbolic link in a circle, which leads to nothing",
+            unchanged=[path],
+            next=["correct the link, or leave out follow: then the link itself is meant"],
+        )
     return found.real or path
 
 
