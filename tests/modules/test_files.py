@@ -240,6 +240,19 @@ def test_a_file_to_be_checked_has_one_name_whatever_is_in_it(machine: Machine) -
     assert list(read_tree(machine.root)) == ["f"]
 
 
+@pytest.mark.parametrize("src", ["c", "../source/c/", "l"])
+def test_a_folder_is_not_copied_into_itself(machine: Machine, src: str) -> None:
+    make_tree(machine.source, {"c/f": "x", "c/sub/g": "y", "l": {"link": "c"}})
+    before = read_tree(machine.source)
+    for dest in ("c/sub", "c/new/one", "l/sub"):
+        args = {"src": src, "dest": f"{machine.source}/{dest}"}
+        for call in (machine.check, machine.call):
+            with pytest.raises(BadArgument, match="is inside the folder that is copied"):
+                call("file.copy", args)
+    assert read_tree(machine.source) == before
+    assert machine.call("file.copy", {"src": src, "dest": f"{machine.source}/c2"}).changed
+
+
 def test_a_check_sees_the_final_mode(machine: Machine) -> None:
     path = machine.root / "f"
     path.write_text("old")

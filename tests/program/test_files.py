@@ -216,3 +216,16 @@ def test_a_plan_goes_where_links_would_lead(home: Home, what: str) -> None:
     actions = [action for task in plan.json["tasks"] for action in task["actions"]]
     done = [call for task in ran.json["tasks"] for call in task["calls"]]
     assert [one["action"] != "none" for one in actions] == [one["changed"] for one in done]
+
+
+def test_a_plan_tells_no_owner_that_is_not_known_yet(home: Home) -> None:
+    home.file(
+        "site.sloth",
+        f"""task({{name = "t", run = function()
+          file.write({{dest = "{home.cwd}/new", content = "x"}})
+          file.absent("{home.cwd}/new")
+        end}})""",
+    )
+    plan = home.run("plan", "site.sloth", "-o", "json").json
+    names = [one["name"] for one in plan["tasks"][0]["actions"][1]["attributes"]]
+    assert names == ["content", "mode", "type"]

@@ -65,9 +65,10 @@ def test_reading_makes_nothing(tmp_path: Path) -> None:
 def test_everything_is_private(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        store = SQLiteStore(tmp_path / "state")
+        store = SQLiteStore(tmp_path / "home" / "state")
         store.commit([Change(KEY, b"1")])
-        for path in [tmp_path / "state", *(tmp_path / "state").rglob("*")]:
+        for path in (tmp_path / "home").rglob("*"):
+            assert stat.S_IMODE(path.parent.stat().st_mode) & 0o077 == 0, path.parent
             assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
         store.close()
     finally:

@@ -19,6 +19,7 @@ def action_of(job: Job, call: Call) -> Document:
     if names == {"present"}:
         names = frozenset(job.wanted or job.observed.attributes or {})
     before = job.observed.attributes or {}
+    names -= {name for name in ("uid", "gid") if before.get(name) == -1 and name not in (job.wanted or {})}
     after = job.wanted or {}
     hidden = job.sensitive
     return {

@@ -250,7 +250,7 @@ def _owners(wanted: Attributes) -> tuple[str | None, str | None]:
 
 
 def _in_the_way(change: Change, before: Attributes, wanted: str) -> TaskFailed:
-    path, name = change.resource.id, str(change.options.get("name", "NAME"))
+    path, name = change.resource.id, str(change.options.get("name", "…"))
     words = {
         FILE: "a file",
         FOLDER: "a folder",
@@ -259,7 +259,7 @@ def _in_the_way(change: Change, before: Attributes, wanted: str) -> TaskFailed:
     advice = {
         LINK: ["follow = true acts on what the link leads to"],
         FILE: [f'remove it first, if it need not stay: file.absent("{path}")'],
-        FOLDER: [f'name the file: dest = "{posixpath.join(path, name)}"'],
+        FOLDER: [f'name the file in it: dest = "{posixpath.join(path, name)}"'],
     }
     have = str(before["type"])
     if (have, wanted) == (FILE, LINK):

@@ -9,12 +9,12 @@ from sloth_runner.errors import BadArgument
 from sloth_runner.model import Outcome
 from sloth_runner.modules.base import Ensure, Kind, Observed, Resource, Source, Want
 from sloth_runner.modules.files.put import attributes, where
-from sloth_runner.ops import FILE, FOLDER, LINK, List, OpError, Remove
+from sloth_runner.ops import FILE, FOLDER, LINK, List, OpError, Remove, Stat
 from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Change, Context, Converged, Look, SourceEntry, Steps
-    from sloth_runner.ops import Listing
+    from sloth_runner.ops import Found, Listing
 
 NAMED = 10
 """Changes of so many resources are told one by one; of more only how many there are."""
@@ -30,6 +30,8 @@ def copy(args: Mapping[str, Any], context: Context, entries: Sequence[SourceEntr
             unchanged=["nothing was changed"],
         )
     dest = yield from where(args["dest"], args["follow"], context)
+    if context.is_local:
+        yield from _refuse_inside(posixpath.join(context.folder, args["src"]), dest)
     wants = [_want(args, dest, entry) for entry in entries]
     done: tuple[Converged, ...] = yield Ensure(tuple(wants))
     if args["purge"]:
@@ -37,6 +39,19 @@ def copy(args: Mapping[str, Any], context: Context, entries: Sequence[SourceEntr
         purge = Want(Resource("file.purge", dest, {"keep": names}), {"extra": []})
         done = (*done, *(yield Ensure((purge,))))
     return _outcome(dest, done)
+
+
+def _refuse_inside(src: str, dest: str) -> Generator[Any, Any, None]:
+    """Raise BadArgument if a folder would be copied into itself: each time deeper."""
+    source: Found = yield Stat(posixpath.normpath(src), follow=True, names=False)
+    target: Found = yield Stat(dest, follow=True, names=False)
+    top, place = source.real or src, target.real or dest
+    if place != top and place.startswith(top.rstrip("/") + "/"):
+        raise BadArgument(
+            f"file.copy: {dest} is inside the folder that is copied, {top}",
+            unchanged=["nothing was changed"],
+            next=["say a dest outside of it, or a src that does not hold it"],
+        )
 
 
 def _want(args: Mapping[str, Any], dest: str, entry: SourceEntry) -> Want:

@@ -73,9 +73,11 @@ class File(NamedTuple):
 
 
 def make_folder(folder: Path) -> None:
-    """Make the state's folder, 0700, if it is not there."""
+    """Make the state's folder, 0700, if it is not there; and so those above it that are missing."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for one in (*reversed(folder.parents), folder):
+            if not one.exists():
+                one.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise unreachable(folder, error) from error
 
