@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sloth_runner.errors import BadConfig
+from sloth_runner.folders import make_private
 from sloth_runner.plain import Any
 
 HEAD = "# Agents; see docs/agents.md. `sloth-runner agent add` and `remove` change this file.\n"
@@ -47,7 +48,7 @@ def removed(text: str, name: str) -> str:
 def write(path: Path, text: str) -> None:
     """Put the file in place, atomically, with the mode that it had (0644 for a new one)."""
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sloth_runner.config_file import Origin
 from sloth_runner.errors import BadConfig
+from sloth_runner.folders import make_private
 from sloth_runner.plain import Final
 
 NAME: Final = "trusted.json"
@@ -31,7 +32,7 @@ def trust(home: Path, origin: Origin, command: tuple[str, ...], purpose: str = "
     more."""
     rows = [row for row in _read(home) if (row.get("file"), row.get("for")) != (origin.file, purpose)]
     rows.append({"file": origin.file, "command": list(command), **({"for": purpose} if purpose else {})})
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(home)
     path, fresh = home / NAME, home / f".{NAME}.{os.getpid()}"
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as file:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
 
 from tests.cli.kit import Cli
+from tests.program.kit import Home
 
 FILE = """
 task({ name = "t", run = function()
@@ -39,3 +42,19 @@ def test_looks_are_not_logged_and_keys_are_nowhere(tmp_path: Path) -> None:
     assert "0 changed" not in cli("run", "t.sloth").out  # the echo
     again = cli("run", "t.sloth", "-o", "json")
     assert [call["changed"] for call in json.loads(again.out)["tasks"][0]["calls"]] == [False, False, True]
+
+
+def test_the_home_folder_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        for number, args in enumerate(
+            (["state", "set", "a", "1"], ["agent", "add", "w", "ssh://x@127.0.0.1"])
+        ):
+            home = Home(
+                tmp_path / str(number), {"SLOTH_RUNNER_HOME": str(tmp_path / str(number) / "new" / "home")}
+            )
+            home.run(*args)
+            for folder in (home.folder / "new", home.folder / "new" / "home"):
+                assert stat.S_IMODE(folder.stat().st_mode) == 0o700, (args, folder)
+    finally:
+        os.umask(old)

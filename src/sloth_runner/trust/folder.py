@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sloth_runner.errors import FileMissing, StoreDown
+from sloth_runner.folders import make_private
 
 
 class Folder:
@@ -39,7 +40,7 @@ class Folder:
         """Write a file whole: it is the old one or the new one at every moment, and on disk when this returns."""
         temporary = self.path / f".{name}.{os.getpid()}"
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self.path)
             temporary.unlink(missing_ok=True)
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
             with open(fd, "wb") as file:
@@ -67,7 +68,7 @@ class Folder:
     def turn(self, what: str = "turn") -> Iterator[None]:
         """One process at a time changes ``what`` is in here."""
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self.path)
             fd = os.open(self.path / f".{what}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise self._trouble(f".{what}", error) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 import apsw
 
 from sloth_runner.errors import Busy, Corrupt, Foreign, Indeterminate, KeyWrong, SlothError, StoreDown
+from sloth_runner.folders import make_private
 from sloth_runner.plain import NamedTuple
 from sloth_runner.state.backends.sqlite_log import CHECKPOINT
 from sloth_runner.state.layout import SEP
@@ -75,9 +76,7 @@ class File(NamedTuple):
 def make_folder(folder: Path) -> None:
     """Make the state's folder, 0700, if it is not there; and so those above it that are missing."""
     try:
-        for one in (*reversed(folder.parents), folder):
-            if not one.exists():
-                one.mkdir(mode=0o700, exist_ok=True)
+        make_private(folder)
     except OSError as error:
         raise unreachable(folder, error) from error
 
