@@ -91,8 +91,7 @@ def _above(
     path: str, known: dict[str, dict[str, Any]], folders: Mapping[str, Found]
 ) -> Generator[Any, Any, dict[str, Any]]:
     """What is to be known of the folders above a path, for ``extra``: those that are ``missing``; or why nothing can
-    be put there (``blocked``). ``known`` says it of folders that were looked at as resources, ``folders`` where others
-    lead."""
+    be put there (``blocked``). ``known`` says it of folders that are resources, ``folders`` where others lead."""
     first = folder = posixpath.dirname(path)
     extra: dict[str, Any] = {}
     missing: list[str] = []
