@@ -316,11 +316,14 @@ class Unpacked(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """A user: name (or the number), number, and home folder."""
+    """A user: name (or the number), number, and home folder; number and name of the group that what they make belongs
+    to (-1: not known)."""
 
     name: str
     uid: int
     home: str
+    gid: int = -1
+    group: str = ""
 
 
 class Gathered(NamedTuple):

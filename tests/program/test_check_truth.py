@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pwd
 import shutil
 import stat
 import tempfile
@@ -129,3 +130,21 @@ def test_plan_is_what_run_does(soak: bool) -> None:
             shutil.rmtree(folder)
 
     law()
+
+
+def test_a_plan_knows_whose_things_are_that_are_made(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    root = home.cwd / "t"
+    root.mkdir()
+    home.file("sloth.toml", '[agents]\nhere = "local://"\n')
+    user, group = pwd.getpwuid(os.geteuid()).pw_name, os.getegid()
+    lines = [
+        'file.write({dest = "ROOT/a", content = "one"})',
+        f'file.write({{dest = "ROOT/a", content = "one", owner = "{os.geteuid()}", group = "{group}"}})',
+        f'file.attributes({{path = "ROOT/a", owner = "{user}"}})',
+        'file.directory({path = "ROOT/d"})',
+        f'file.directory({{path = "ROOT/d", owner = "{user}", group = "{group}", delegate_to = "here"}})',
+        'file.link({path = "ROOT/l", target = "a"})',
+        f'file.link({{path = "ROOT/l", target = "a", owner = "{user}"}})',
+    ]
+    check(home, root, lines)

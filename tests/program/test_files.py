@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,7 @@ def test_a_plan_goes_where_links_would_lead(home: Home, what: str) -> None:
     assert [one["action"] != "none" for one in actions] == [one["changed"] for one in done]
 
 
-def test_a_plan_tells_no_owner_that_is_not_known_yet(home: Home) -> None:
+def test_a_plan_tells_whose_a_thing_would_be_that_goes_again(home: Home) -> None:
     home.file(
         "site.sloth",
         f"""task({{name = "t", run = function()
@@ -227,5 +228,5 @@ def test_a_plan_tells_no_owner_that_is_not_known_yet(home: Home) -> None:
         end}})""",
     )
     plan = home.run("plan", "site.sloth", "-o", "json").json
-    names = [one["name"] for one in plan["tasks"][0]["actions"][1]["attributes"]]
-    assert names == ["content", "mode", "type"]
+    told = {one["name"]: one["before"] for one in plan["tasks"][0]["actions"][1]["attributes"]}
+    assert (told["uid"], told["gid"]) == (os.geteuid(), os.getegid())

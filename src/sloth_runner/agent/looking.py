@@ -193,11 +193,16 @@ def _digest_of(path: bytes) -> str:
 
 def who_am_i() -> Identity:
     """The user we are."""
+    import grp
     import pwd
 
-    uid = os.geteuid()
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        group = grp.getgrgid(gid).gr_name
+    except KeyError:
+        group = str(gid)
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
-        return Identity(str(uid), uid, "/")
-    return Identity(entry.pw_name, uid, entry.pw_dir)
+        return Identity(str(uid), uid, "/", gid, group)
+    return Identity(entry.pw_name, uid, entry.pw_dir, gid, group)

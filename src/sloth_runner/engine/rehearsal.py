@@ -54,7 +54,7 @@ from sloth_runner.transport.base import discard
 if TYPE_CHECKING:
     from sloth_runner.model import Sink
     from sloth_runner.modules.base import Observed
-    from sloth_runner.ops import Op, Result
+    from sloth_runner.ops import Identity, Op, Result
     from sloth_runner.transport.base import Transport
     from sloth_runner.transport.remote import Remote
 
@@ -77,6 +77,8 @@ class Rehearsal:
         self._picture: Picture = same._picture if same is not None else Picture()
         self._nodes = self._picture.nodes
         self._ways = Ways(self._picture)
+        self._me: Identity | None = None
+        """Whose things are that are made; asked for with the first."""
         self.predicted = self._picture.predicted
 
     def as_user(self, user: str) -> Rehearsal:
@@ -163,6 +165,8 @@ class Rehearsal:
             if isinstance(op, Pause) or op.mutating:
                 raise Skipped(op)
             return (yield op)
+        if isinstance(op, MakeDir | MakeLink | Write | Unpack) and self._me is None:
+            self._me = cast("Identity", (yield WhoAmI()))
         if isinstance(op, Unpack):
             yield from self._ways.ask((op,))
             op = cast("Unpack", self._ways.straight(op))
@@ -331,13 +335,17 @@ class Rehearsal:
         target: str | None = None,
         old: Found | None = None,
     ) -> Found:
+        me = self._me
+        uid, gid, user, users = (me.uid, me.gid, me.name, me.group) if me else (-1, -1, "", "")
+        if old is not None:
+            uid, gid, user, users = old.uid, old.gid, old.owner, old.group
         return Found(
             kind,
             mode,
-            int(owner) if owner is not None and owner.isdigit() else old.uid if old else -1,
-            int(group) if group is not None and group.isdigit() else old.gid if old else -1,
-            owner if owner is not None else old.owner if old else "",
-            group if group is not None else old.group if old else "",
+            uid if owner in (None, user) else int(owner) if owner.isdigit() else -1,
+            gid if group in (None, users) else int(group) if group.isdigit() else -1,
+            user if owner is None else owner,
+            users if group is None else group,
             target=target,
             modified=UNKNOWN,
         )
