@@ -3,8 +3,8 @@
 A key is (section, name), or (name,) for what stands before the first section. Lines are "name = value", "name: value"
 or a lone "name" (an empty value), perhaps indented; "#" and ";" begin a comment where they begin a line. The value is
 all that follows, as text: also what some programs take for a comment behind it. Of a name that stands in a section
-more than once the last one counts. Some programs read a line that stands further in than the one above as the rest of
-its value: which that is can't be told from the file, so a name with such a line below it is left alone.
+more than once the last one counts. To some programs a line without a sign that stands further in than the one above
+is the rest of its value: that can't be told from the file, so a name with such a line below it is left alone.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ def _refuse_more(lines: Sequence[Line], pair: _Pair) -> None:
     """Raise Unfit if what stands below a name may be the rest of its value."""
     texts = [line.text for line in lines[pair.number : pair.number + 2]]
     below = texts[1].strip() if len(texts) == 2 else ""
-    if below and below[0] not in "#;" and _indent(texts[1]) > _indent(texts[0]):
+    alone = bool(below) and below[0] not in "#;[" and not re.search("[=:]", below)
+    if alone and _indent(texts[1]) > _indent(texts[0]):
         raise Unfit(
             f"the value of {pair.name!r} may go on in line {pair.number + 2}, which stands further in: "
             "move that line out, or edit it with file.block or file.replace"
