@@ -39,7 +39,7 @@ def grow(root: Path, paths: list[str]) -> None:
 @given(st.lists(PATHS, max_size=6), PATTERNS)
 def test_what_a_walk_finds_is_what_a_pattern_names(paths: list[str], pattern: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        base = Path(folder, "x[y]", "*")
+        base = Path(folder, "p", "q", "x[y]", "*")  # as deep as a pattern may go up
         base.mkdir(parents=True)
         grow(base, paths)
         files = sorted(str(path) for path in Path(folder).rglob("*") if path.is_file())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sloth_runner.execution.loading import RunOptions
-from sloth_runner.execution.pruning import Pruning
+from sloth_runner.execution.pruning import PRUNE, Pruning
 from sloth_runner.execution.stack_lock import StackLock
 from sloth_runner.state.layout import LOCAL
 from sloth_runner.state.ledger import Ledger
@@ -312,7 +312,7 @@ def test_a_sensitive_file_that_others_changed_stays(home: Home) -> None:
 
 def test_a_stack_that_is_pruned_says_so(home: Home) -> None:
     task(home)
-    with StackLock(home.app(), "site", 0):
+    with StackLock(home.app(), "site", 0, purpose=PRUNE):
         said = home.run("run", "site.sloth", code=3)
     assert "is being pruned by" in said.err
     assert "None" not in said.err
