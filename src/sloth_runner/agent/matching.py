@@ -28,7 +28,7 @@ _VISIBLE = r"(?!\.)"
 
 class Pattern(NamedTuple):
     """The names from / on. ``magic``: there are wildcards; without them a folder means all files in it, also those
-    whose names start with a dot. ``folder``: it ends with a slash, so that it names no file itself."""
+    whose names start with a dot. ``folder``: it ends with a slash, or one and a dot: it names no file itself."""
 
     parts: tuple[Part, ...]
     magic: bool
@@ -47,7 +47,7 @@ def compiled(pattern: str, base: str) -> Pattern:
             parts.append(_part(name))
     if parts and parts[-1] is None:
         parts.append(_part("*"))
-    return Pattern(tuple(parts), _MAGIC.search(pattern) is not None, pattern.endswith("/"))
+    return Pattern(tuple(parts), _MAGIC.search(pattern) is not None, pattern.endswith(("/", "/.")))
 
 
 def _part(name: str) -> Part:
