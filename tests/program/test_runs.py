@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -213,5 +215,20 @@ def test_so_is_one_whose_output_has_no_room(home: Home) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([*PROGRAM, "run", "t.sloth"], stdout=full, env=home.env, cwd=home.cwd)
     assert done.returncode == 6
+    shown = home.run("runs", "show", "last", "-o", "json").json
+    assert (shown["status"], shown["exit_code"]) == ("interrupted", 6)
+
+
+@pytest.mark.parametrize("kind", ["dumb", "xterm"])
+def test_so_is_one_whose_terminal_is_gone(home: Home, kind: str) -> None:
+    home.file("t.sloth", TALKING)
+    terminal, end = pty.openpty()
+    with subprocess.Popen(
+        [*PROGRAM, "run", "t.sloth"], stdout=end, env={**home.env, "TERM": kind}, cwd=home.cwd
+    ) as process:
+        os.close(end)
+        os.read(terminal, 10)
+        os.close(terminal)
+        assert process.wait(60) == 6
     shown = home.run("runs", "show", "last", "-o", "json").json
     assert (shown["status"], shown["exit_code"]) == ("interrupted", 6)

@@ -200,9 +200,9 @@ class Execution:
             return
         try:
             self._listener(event)
-        except (BrokenPipeError, OutputLost) as error:
+        except (OSError, OutputLost) as error:
             self.unheard = error
-            code = error.exit_code if isinstance(error, OutputLost) else 128 + signal.SIGPIPE
+            code = 128 + signal.SIGPIPE if isinstance(error, BrokenPipeError) else OutputLost.exit_code
             stop = Interrupted("what it says can't be written any more", exit_code=code)
             self.runner.interrupted = stop
             self.bench.pump.post(lambda: self.bench.pump.interrupt(stop, force=False))
