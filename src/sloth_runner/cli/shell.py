@@ -130,9 +130,11 @@ class Shell:
         if self.mode == "jsonl":
             self.record(name, {"format": f"sloth-runner/{name}", "version": 1, **body})
             return
-        from sloth_runner.documents import dumped
+        from sloth_runner.documents import pieces
 
-        self.print(dumped(name, body, ascii_only=not self._unicode))
+        for piece in pieces(name, body, ascii_only=not self._unicode):
+            self.write(piece)
+        self.print()
 
     def record(self, event: str, body: Mapping[str, Any]) -> None:
         """A line of JSON Lines."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from sloth_runner.moments import iso
-from sloth_runner.plain import TYPE_CHECKING, Any
+from sloth_runner.plain import TYPE_CHECKING, Any, Final
 from sloth_runner.state.value import decode, encode, to_json, type_name
 
 if TYPE_CHECKING:
@@ -18,12 +19,21 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 HIDDEN = "••••••"
+TOKENS: Final = 4096
+"""Names, values and marks in a piece of a document."""
 
 
 def dumped(name: str, body: Mapping[str, Any], *, ascii_only: bool = False) -> str:
     """A document as ``--output json`` prints it, without the last newline."""
+    return "".join(pieces(name, body, ascii_only=ascii_only))
+
+
+def pieces(name: str, body: Mapping[str, Any], *, ascii_only: bool = False) -> Iterator[str]:
+    """The same in pieces: that of a large run would need as much memory again as the run itself."""
     document = {"format": f"sloth-runner/{name}", "version": 1, **body}
-    return json.dumps(document, ensure_ascii=ascii_only, indent=2, allow_nan=False)
+    tokens = json.JSONEncoder(ensure_ascii=ascii_only, indent=2, allow_nan=False).iterencode(document)
+    while piece := "".join(islice(tokens, TOKENS)):
+        yield piece
 
 
 def entry(row: Row, *, reveal: bool) -> Document:
