@@ -391,6 +391,8 @@ def mutates(op: object) -> bool:
 
 def mutation(op: object, result: object) -> list[str]:
     """What was changed by an operation that ended with ``result``, in words; none for one that only looks."""
+    if isinstance(op, (Stat, Read)):  # most are
+        return []
     if isinstance(op, Batch):
         results = result if isinstance(result, tuple) else ()
         pairs = zip(op.ops, results)  # noqa: B905 - results end where the Batch failed; strict is not in 3.8

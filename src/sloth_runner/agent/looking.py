@@ -42,10 +42,28 @@ def look(op: Stat) -> Found:
     try:
         if not op.follow:
             return _look(path, op)
-        real = os.path.realpath(path)
+        real = _real(path)
         return _look(real, op)._replace(real=text(real))
     except (FileNotFoundError, NotADirectoryError):
         return Found(ABSENT, real=text(os.path.realpath(path)) if op.follow else None)
+
+
+def _real(path: bytes) -> bytes:
+    """The path without links on its way. Where the kernel can tell it, it is asked: to follow each part is slow."""
+    if not hasattr(os, "O_PATH"):
+        return os.path.realpath(path)
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return os.path.realpath(path)
+    try:
+        real = os.readlink(b"/proc/self/fd/%d" % fd)
+        # One that was removed meanwhile, or lies outside our root, is told with a remark.
+        return real if os.path.samestat(os.lstat(real), os.fstat(fd)) else os.path.realpath(path)
+    except OSError:
+        return os.path.realpath(path)
+    finally:
+        os.close(fd)
 
 
 def _look(path: bytes, op: Stat) -> Found:

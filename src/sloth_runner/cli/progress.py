@@ -104,7 +104,7 @@ class Progress:
             self._put(list(output_lines(agent, task, stream, said, self._color)))
 
     def _call(self, agent: str, task: str, data: Document) -> None:
-        if not (data["changed"] or self._verbose):
+        if not (data["changed"] or self._verbose) or (self._quiet and self._live is None):
             return
         mark = "+" if data["changed"] else "="
         message = f": {data['message']}" if data.get("message") else ""

@@ -22,7 +22,7 @@ from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.backends import sqlite_file, sqlite_log
 from sloth_runner.state.backends.bootclock import LeaseClock, system_clock
 from sloth_runner.state.backends.sqlite_range import select
-from sloth_runner.state.backends.turn import Turn, together
+from sloth_runner.state.backends.turn import Together, Turn
 from sloth_runner.state.layout import MOVED, SEP, SHARED, STORE, check_agent_name, is_agent_name, namespace_of
 from sloth_runner.state.store import (
     ABSENT,
@@ -176,7 +176,7 @@ class SQLiteStore:
         if len(namespaces) == 1:
             (name,) = namespaces
             return self._turns.get(name) or self._turn(name)
-        return together([self._turn(name) for name in sorted(set(namespaces))])
+        return Together([self._turn(name) for name in sorted(set(namespaces))])
 
     def _turn(self, name: str) -> Turn:
         turn = self._turns.get(name)

@@ -11,8 +11,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from sloth_runner.errors import Busy, StoreDown
@@ -92,13 +91,30 @@ class Turn:
         )
 
 
-@contextmanager
-def together(turns: Iterable[Turn]) -> Iterator[None]:
-    """The turns on several files, taken in order and given back together."""
-    with ExitStack() as stack:
-        for turn in turns:
-            stack.enter_context(turn)
-        yield
+class Together:
+    """The turns on several files, taken in order and given back together: a context manager."""
+
+    __slots__ = ("_turns",)
+
+    def __init__(self, turns: Sequence[Turn]) -> None:
+        self._turns = turns
+
+    def __enter__(self) -> None:
+        taken = 0
+        try:
+            for turn in self._turns:
+                turn.__enter__()
+                taken += 1
+        except BaseException:
+            self._give_back(taken)
+            raise
+
+    def __exit__(self, *exc: object) -> None:
+        self._give_back(len(self._turns))
+
+    def _give_back(self, count: int) -> None:
+        for turn in reversed(self._turns[:count]):
+            turn.__exit__()
 
 
 def _make_folder(folder: Path) -> None:

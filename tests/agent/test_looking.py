@@ -1,0 +1,55 @@
+"""Why: what a path really is decides which resource it is: it has to be the same however it is found out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sloth_runner.agent.perform import perform
+from sloth_runner.ops import ABSENT, Found, Stat
+
+NAMES = ("a", "b", "c", "d (deleted)")
+STEPS = st.lists(st.sampled_from((*NAMES, "..", ".")), min_size=1, max_size=4).map("/".join)
+THINGS = st.dictionaries(
+    STEPS, st.just(None) | st.just("") | STEPS | st.sampled_from(("/proc/self/cwd", "/dev/null")), max_size=6
+)
+
+
+def plant(folder: Path, things: dict[str, str | None]) -> None:
+    """Folders (None), files ("") and links (their target), as far as they can be made in this order."""
+    for name, target in things.items():
+        path = folder / name
+        try:
+            if target is None:
+                path.mkdir(parents=True)
+            elif target == "":
+                path.write_text("")
+            else:
+                path.symlink_to(target)
+        except OSError:
+            continue  # something else is there, or a folder is missing
+
+
+@given(THINGS, STEPS)
+def test_the_real_path_is_the_one_that_following_each_part_leads_to(
+    things: dict[str, str | None], asked: str
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        plant(Path(folder), things)
+        path = f"{folder}/{asked}"
+        found = perform(Stat(path, follow=True))
+        assert isinstance(found, Found)
+        assert found.real == os.path.realpath(path)
+        assert (found.kind == ABSENT) == (not os.path.lexists(os.path.realpath(path)))
+
+
+def test_a_folder_whose_name_is_as_that_of_a_removed_one_is_found(tmp_path: Path) -> None:
+    (tmp_path / "it (deleted)").mkdir()
+    (tmp_path / "link").symlink_to("it (deleted)")
+    found = perform(Stat(str(tmp_path / "link"), follow=True))
+    assert isinstance(found, Found)
+    assert found.real == str(tmp_path / "it (deleted)")
