@@ -89,6 +89,8 @@ def read_source(folder: str, path: str) -> bytes:
     if not path or "\0" in path:
         raise BadArgument("src is the path of a file on the machine that runs sloth-runner")
     full = os.path.join(folder, path)  # noqa: PTH118 - as above
+    if path[-1] in "/.":  # a file may be written as if it were a folder
+        full = str(Path(full))
     try:
         status = os.stat(full)  # noqa: PTH116 - as above
         if not stat.S_ISREG(status.st_mode):
