@@ -90,3 +90,13 @@ def test_what_was_not_started_is_no_success(home: Home) -> None:
 def test_no_time_at_all_is_refused(home: Home) -> None:
     home.file("t.sloth", 'task({name = "t", run = function() end})')
     assert "--timeout is more than 0" in home.run("run", "t.sloth", "--timeout", "0", code=64).err
+
+
+def test_a_file_that_takes_hours_to_read_keeps_nobody_when_the_time_is_up(home: Home, tmp_path: Path) -> None:
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 42)
+    text = f"""task({{name = "t", timeout = "500ms", run = function()
+      file.checksum("{tmp_path}/huge")
+    end}})"""
+    document = run(home, text)
+    assert document["tasks"][0]["error"]["code"] == "E-TIMEOUT"

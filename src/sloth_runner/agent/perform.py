@@ -68,6 +68,11 @@ def takes_time(op: Op) -> bool:
     return False
 
 
+def looks(op: Op) -> bool:
+    """Whether an operation on files only looks, so that nothing is left half done when nobody waits for it."""
+    return type(op) in _LOOKING or (isinstance(op, Unpack) and op.look)
+
+
 def perform(op: Op, sync: Sync = writing.sync_folder) -> Result:
     """Do one operation, or a Batch in order up to the first that fails; ``sync`` makes durable what was changed in
     folders. Raises OpError; TypeError for Exec and Pause."""
@@ -115,6 +120,7 @@ def _reach(op: Reach) -> Result:
     return reach(op)
 
 
+_LOOKING = frozenset((Stat, Read, Glob, List, WhoAmI, Facts))
 _ACTIONS: dict[type, Callable[[Any], Result]] = {
     Stat: looking.look,
     Read: looking.read,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
-from sloth_runner.agent.perform import perform, takes_time
+from sloth_runner.agent.perform import looks, perform, takes_time
 from sloth_runner.agent.writing import sync_folder
 from sloth_runner.ops import Batch, Exec, Fetch, OpError, Pause, Paused
-from sloth_runner.plain import TYPE_CHECKING
+from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ class LocalTransport:
             return tuple(results)
         if not takes_time(op):
             return perform(op, self._sync)
-        import asyncio
-
-        return await asyncio.to_thread(perform, op, self._sync)
+        return await _aside(op, self._sync)
 
     def _runner(self) -> Programs:
         from sloth_runner.transport.programs import Programs
@@ -98,6 +97,36 @@ class LocalTransport:
             fetching.stop()
             await asyncio.wait([running], timeout=self._grace)
             raise
+
+
+async def _aside(op: Op, sync: Sync) -> Result:
+    """In a thread of its own. Cancelled, one that only looks is left behind: the process need not wait for it to
+    end, and it may have terabytes to read."""
+    import asyncio
+
+    if not looks(op):
+        return await asyncio.to_thread(perform, op, sync)
+    import threading
+
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[Result] = loop.create_future()
+
+    def settle(give: Callable[[Any], None], what: object) -> None:
+        if not found.done():
+            give(what)
+
+    def work() -> None:
+        give: Callable[[Any], None] = found.set_result
+        what: object
+        try:
+            what = perform(op, sync)
+        except Exception as failure:  # it is raised where it is waited for
+            give, what = found.set_exception, failure
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, give, what)
+
+    threading.Thread(target=work, name="looking", daemon=True).start()
+    return await found
 
 
 async def _pause(op: Pause) -> Paused:
