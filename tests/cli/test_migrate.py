@@ -84,6 +84,41 @@ def test_it_is_moved_and_the_home_folders_configuration_names_it(filled: Cli, ur
     assert document(filled, "--from", "sqlite", "--to", url)["status"] == "moved already"
 
 
+WITHOUT = """
+import sys
+sys.modules["tomlkit"] = None
+from sloth_runner.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_configuration_that_can_not_be_edited_is_known_before(filled: Cli, tmp_path: Path) -> None:
+    filled.file("sloth.toml", '# ours\n[state]\nstore = "sqlite"\n')
+    filled.file(
+        "t.sloth",
+        f"""task({{name = "t", run = function()
+      file.set_key({{path = "{tmp_path}/a.toml", key = "a.x", value = 2}})
+    end}})""",
+    )
+    (tmp_path / "a.toml").write_text("[a]\n")
+    environ = {**os.environ, **filled.environ}
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-c", WITHOUT, *words]
+        return subprocess.run(argv, env=environ, cwd=filled.work, capture_output=True, text=True, check=False)
+
+    to = f"sqlite://{tmp_path}/new"
+    for words in (("--dry-run",), ("--yes",)):
+        refused = run("state", "migrate", "--to", to, *words)
+        assert refused.returncode == 5 and "pip install 'sloth-runner[toml]'" in refused.stderr, refused
+        assert "--no-switch" in refused.stderr
+    filled.ok("state", "set", "k1", "still here")
+    for command in ("plan", "run"):
+        failed = run(command, "t.sloth")
+        assert failed.returncode != 70 and "pip install 'sloth-runner[toml]'" in failed.stderr + failed.stdout
+    assert run("state", "migrate", "--to", to, "--yes", "--no-switch").returncode == 0
+
+
 def test_who_does_not_know_yet_is_told(filled: Cli, url: str) -> None:
     old = SQLiteStore(filled.home / "state")  # a program that had it open before
     filled.ok("state", "migrate", "--to", url, "--yes", "--no-switch")

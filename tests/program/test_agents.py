@@ -158,3 +158,32 @@ def test_a_system_in_a_folder(site: Cli) -> None:
     )
     assert "| /root" in site.ok("run", "t.sloth")
     assert "there is no such folder" in site("agent", "ping", "none").out
+
+
+def test_a_task_knows_where_its_commands_start_and_a_workflow_how_all_ended(
+    site: Cli, tmp_path: Path
+) -> None:
+    site.file(
+        "t.sloth",
+        f"""
+        local function here(this)
+          state.set("start", cmd({{command = "pwd -P", reads_only = true}}).stdout)
+          state.set("said", cmd({{command = "cd " .. this.workdir .. " && pwd -P", reads_only = true}}).stdout)
+        end
+        task({{name = "near", run = here}})
+        task({{name = "far", delegate_to = "web1", run = here}})
+        task({{name = "told", delegate_to = "web1", workdir = "{tmp_path}", run = here}})
+        task({{name = "both", delegate_to = "@web", depends_on = {{"near", "far", "told"}}, run = function() end}})
+        workflow.define("w", {{on_complete = function(ok, ended)
+          print(json.encode(ended))
+        end}})
+        """,
+    )
+    for name, agent in (("near", "local"), ("far", "web1"), ("told", "web1")):
+        assert site("run", "t.sloth", "--task", name).code == 0
+        start, said = (site.ok("state", "get", key, "--agent", agent) for key in ("start", "said"))
+        assert start == said
+    assert start.strip() == "/TMP"
+    lines = [line for line in site.ok("run", "t.sloth").splitlines() if "{" in line]
+    ended = {"both": {"web1": "ok", "web2": "ok"}, "far": "ok", "near": "ok", "told": "ok"}
+    assert [json.loads(line[line.index("{") :]) for line in lines] == [ended]

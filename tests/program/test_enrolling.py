@@ -107,6 +107,16 @@ def test_killed_it_comes_back_and_what_it_had_begun_is_gone(machine: Machine) ->
     assert machine.run('cmd({ argv = { "true" }, reads_only = true })')["status"] == "ok"
 
 
+def test_a_name_that_is_taken_is_refused_before_anything_is_done_there(machine: Machine) -> None:
+    key = "/var/lib/sloth-runner/agent/agent.key"
+    before = machine.scratch.run("sha256sum", key)
+    argv = machine.argv("agent", "enroll", machine.url, "web1", "--python", sys.executable)
+    said = machine.scratch.run("sh", "-c", '"$@" 2>&1', "sh", *argv, code=64)
+    assert "is enrolled already" in said
+    assert machine.scratch.run("sha256sum", key) == before
+    assert "yes, as root" in machine.ok("agent", "ping", "web1")
+
+
 def wait(true: Any) -> None:
     """Return when it is true."""
     end = time.monotonic() + 60

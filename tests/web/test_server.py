@@ -4,13 +4,18 @@ serves a sealed state, and gives everything back when it ends."""
 from __future__ import annotations
 
 import http.client
+import os
+import pty
+import re
 import signal
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.program.kit import Home
+from tests.program.kit import PROGRAM, Home
 from tests.web.kit import Ui
 
 
@@ -140,3 +145,37 @@ def test_it_gives_everything_back(tmp_path: Path, number: signal.Signals) -> Non
     left = sorted(path.name for path in home.state_folder.iterdir() if path.is_file())
     assert not [name for name in left if name.endswith(("-wal", "-shm"))], left
     Ui(home, "--port", str(ui.port)).close()
+
+
+LEADER = """
+import fcntl, subprocess, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+child = subprocess.Popen(sys.argv[1:], process_group=0)
+print("child", child.pid, flush=True)
+child.wait()
+"""
+"""Leads the session of a terminal, as a shell does, is its foreground, and starts a program in the background."""
+
+
+def test_in_the_background_of_a_terminal_it_serves(tmp_path: Path) -> None:
+    home = Home(tmp_path, {"UI_TOKEN": "t" * 40})
+    terminal, end = pty.openpty()
+    argv = [sys.executable, "-c", LEADER, *PROGRAM, "ui", "--port", "0", "--token-env", "UI_TOKEN"]
+    leader = subprocess.Popen(
+        argv, stdin=end, stdout=end, stderr=end, env=home.env, cwd=home.cwd, start_new_session=True
+    )
+    os.close(end)
+    said = ""
+    try:
+        while (link := re.search(r"http://127\.0\.0\.1:(\d+)/\S+\s", said)) is None:
+            said += os.read(terminal, 4096).decode()
+        connection = http.client.HTTPConnection("127.0.0.1", int(link[1]), timeout=30)
+        connection.request("GET", "/api/v1/state", headers={"Authorization": "Bearer " + "t" * 40})
+        assert connection.getresponse().status == 200
+        connection.close()
+        assert "Enter" not in said
+    finally:
+        if child := re.search(r"child (\d+)", said):
+            os.kill(int(child[1]), signal.SIGKILL)
+        leader.wait(timeout=60)
+        os.close(terminal)

@@ -30,7 +30,23 @@ class Switch(NamedTuple):
 
 
 def plan(settings: Settings, url: str, password_env: str | None) -> Switch:
-    """How to let the settings name ``url``, whose password is in the variable ``password_env``."""
+    """How to let the settings name ``url``, whose password is in the variable ``password_env``.
+
+    Raises SlothError if the file can't be changed, as far as that can be known before.
+    """
+    switch = _planned(settings, url, password_env)
+    if switch.file is not None:
+        try:
+            _edited(_text(switch.file), switch)
+        except SlothError as error:
+            error.next = [*error.next, "or with --no-switch: then say where the state is yourself"]
+            raise
+        except (OSError, UnicodeDecodeError):
+            pass  # it is said once the state has moved, with what the file has to say
+    return switch
+
+
+def _planned(settings: Settings, url: str, password_env: str | None) -> Switch:
     origin = settings.origins["state.store"]
     lines = ["[state]", f"store = {json.dumps(url, ensure_ascii=False)}"]
     if password_env is not None:
@@ -49,13 +65,16 @@ def make(switch: Switch) -> str:
         return f"{VARIABLE} says where the state is"
     file = Path(os.path.realpath(file))  # a link stays one
     try:
-        old = file.read_text(encoding="utf-8") if file.exists() else ""
-        _replace(file, _edited(old, switch))
+        _replace(file, _edited(_text(file), switch))
     except SlothError as error:
         return error.message
     except (OSError, UnicodeDecodeError) as error:
         return str(error)
     return ""
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
 def _edited(old: str, switch: Switch) -> str:

@@ -59,9 +59,10 @@ def ui(
     certificate, key = (None if path is None else _file(shell, path) for path in (tls_cert, tls_key))
     token = None if token_env is None else _token(shell, token_env)
     options = Options(host, port, names, certificate, key, plain_http, read_only, token)
-    from sloth_runner.cli.ui_telling import Telling
+    from sloth_runner.cli.ui_telling import Telling, unstopped
 
-    serve(shell.app(), options, Telling(shell, browser=browser).ready)
+    with unstopped():
+        serve(shell.app(), options, Telling(shell, browser=browser).ready)
 
 
 def _file(shell: Shell, path: Path) -> Path:

@@ -43,6 +43,9 @@ async def enroll(
 ) -> None:
     """Make the machine at the end of ``transport`` an agent; ``say`` hears of each step. Raises what the machine, the
     authority or the installation raise."""
+    authority.refuse_taken(
+        asked.name
+    )  # before a key is made, which would take the place of the one that is in use
     python = asked.python or await _installed(transport, asked, say)
     say("making its key")
     argv = (python, "-m", "sloth_runner", "agent", "keygen", asked.name, "--folder", asked.folder, "--print")

@@ -247,7 +247,7 @@ class ModuleCalls:
         (only,) = call.args
         if isinstance(only, dict):
             return only
-        if isinstance(only, str) and module.positional is not None:
+        if isinstance(only, str | bool) and module.positional is not None:
             return {module.positional: only}
         raise _unnamed(module, only)
 

@@ -227,6 +227,15 @@ class Runner:
             raise error
         return result
 
+    def statuses(self) -> dict[str, object]:
+        """How each task ended, by name; one on several agents by name and agent."""
+        found: dict[str, object] = {}
+        for name, queue in self._queues.items():
+            own = {i.agent: self.ended[i.id].status for i in queue.instances if i.id in self.ended}
+            if own:
+                found[name] = next(iter(own.values())) if len(queue.instances) == 1 else own
+        return found
+
     def _deps(self, task: TaskDef) -> dict[str, object]:
         deps: dict[str, object] = {}
         for name in self._plan.needs[task.name]:
@@ -261,13 +270,12 @@ def run_hook(pump: Pump, workflow: Workflow, context: Context, runner: Runner, o
     errors: list[SlothError] = []
     if workflow.on_complete is None:
         return errors
-    results = {name: ended.status for name, ended in runner.ended.items()}
 
     def on_done(value: object, error: BaseException | None) -> None:
         if error is not None:
             errors.append(Bug.of(error))
 
-    pump.spawn(to_the_end(workflow.on_complete(ok, results), None), context, on_done)
+    pump.spawn(to_the_end(workflow.on_complete(ok, runner.statuses()), None), context, on_done)
     pump.run()
     return errors
 

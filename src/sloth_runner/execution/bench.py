@@ -176,7 +176,8 @@ class Bench:
     def context(self, instance: Instance) -> Context:
         """The context of one task instance."""
         task = instance.task
-        workdir = task.workdir or str(self.loading.file.parent)
+        here = self._transports.to(instance.agent).is_local
+        workdir = task.workdir or (str(self.loading.file.parent) if here else ".")
 
         def say(kind: str, data: dict[str, Any]) -> None:
             self.basis.say(kind, data, instance)

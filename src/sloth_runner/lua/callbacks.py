@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -88,7 +89,8 @@ class Callbacks:
         place = (site.file if site else None, line, text)
         if place not in self._warned:
             self._warned.add(place)
-            self._host.say("warn", "; ".join([f"{text} is missing: nil is used", *help_]), site)
+            where = "" if site is None else f" ({os.path.relpath(site.file, self._folder)}:{site.line})"
+            self._host.say("warn", "; ".join([f"{text} is missing: nil is used", *help_]) + where, site)
         return ()
 
     def getenv(self, name: bytes) -> tuple[Any, ...]:

@@ -83,8 +83,9 @@ def _run_top(start: Start) -> None:
             call = body.send(None) if error is None else body.throw(error)
         except StopIteration:
             return
+        what = "secret({ command = … })" if call.name == "secret" else call.name
         error = BadArgument(
-            f"{call.name} can't be called at the top level of the file, which only defines tasks",
+            f"{what} can't be called at the top level of the file, which only defines tasks",
             unchanged=["nothing was run"],
             next=["move it into a task's run function"],
         )

@@ -333,7 +333,9 @@ MODULES = (
             Arg("command", "command", "a line for /bin/sh"),
             Arg("argv", "argv", "a program and its arguments, which no shell sees"),
             Arg(
-                "cwd", "line", "the folder to start in; relative to the task's workdir, or its file's folder"
+                "cwd",
+                "line",
+                "the folder to start in; relative to the task's workdir, else its file's folder; elsewhere the home",
             ),
             Arg(
                 "env",

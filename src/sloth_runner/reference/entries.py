@@ -34,7 +34,7 @@ class Field(NamedTuple):
 class Entry(NamedTuple):
     """A function of task files, module or not.
 
-    ``table``: it takes one table of ``fields``; ``positional`` is the one that a single string stands for.
+    ``table``: it takes one table of ``fields``; ``positional`` is the one that a single value stands for.
     ``is_module``: it takes the common arguments and returns the common results as well. ``called`` False: it is no
     function but a value, whose fields these are, or a kind of resource (its name ends in a colon).
     """
@@ -188,7 +188,10 @@ def _of_function(function: Function) -> Entry:
 
 def _argument(arg: Arg) -> Field:
     found = TYPES.get(arg.type) or ArgType("any", arg.type)
-    default = None if arg.required or arg.default is None else as_lua(arg.default)
+    value = arg.default
+    if "mode" in arg.type and isinstance(value, int):
+        value = f"{value:04o}"  # as it is written, not as it is kept
+    default = None if arg.required or value is None else as_lua(value)
     return Field(arg.name, found.lua, found.words, arg.doc, arg.required, default)
 
 

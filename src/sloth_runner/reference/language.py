@@ -32,8 +32,8 @@ ALIASES: Final = (
     ),
     Param(
         "sloth.OnComplete",
-        "fun(ok: boolean, results: table<string, string>)",
-        "Gets whether all went well, and how each task ended, by name.",
+        "fun(ok: boolean, results: table<string, string|table<string, string>>)",
+        "Gets whether all went well, and how each task ended, by name; one on several agents by name and agent.",
     ),
     Param("sloth.Locked", "fun(token: integer): ...any", "What is done under a lock: gets the fencing token."),
     Param("sloth.Body", "fun(): ...any", "A function that takes nothing."),
@@ -129,7 +129,11 @@ RECORDS: Final = (
         (
             Param("name", "string", "the task's name"),
             Param("agent", "string", "the agent it runs on; local is this machine"),
-            Param("workdir", "string", "the folder that its commands start in"),
+            Param(
+                "workdir",
+                "string",
+                "the folder that its commands start in: the task's, else its file's; elsewhere \".\", the home",
+            ),
         ),
     ),
     Record(
@@ -184,7 +188,7 @@ FUNCTIONS: Final = (
     Function("print", "Writes a line to the task's log.", (_WORDS,)),
     Function("log.debug", "Writes a line to the task's log, seen with -v.", (_WORDS,)),
     Function("log.info", "Writes a line to the task's log.", (_WORDS,)),
-    Function("log.warn", "Writes a warning, which counts in the summary.", (_WORDS,)),
+    Function("log.warn", "Writes a warning to the log; the task goes on.", (_WORDS,)),
     Function("log.error", "Writes an error to the log; the task goes on.", (_WORDS,)),
     Function(
         "sleep",

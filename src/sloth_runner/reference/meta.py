@@ -104,8 +104,8 @@ def _about(entry: Entry) -> Iterator[str]:
 
 def _parameters(entry: Entry) -> Iterator[str]:
     if entry.table:
-        short = "|string" if entry.positional else ""
-        about = f" a string stands for {{{entry.positional} = …}}" if entry.positional else ""
+        short = _short(entry)
+        about = f" {short[1:].replace('|', ' or ')} stands for {{{entry.positional} = …}}" if short else ""
         yield f"---@param args {_arguments(entry)}{short}{about}"
     else:
         for field in entry.fields:
@@ -118,11 +118,19 @@ def _parameters(entry: Entry) -> Iterator[str]:
         yield f"---@return {kind}{name} {_flat(field.doc)}".rstrip()
 
 
+def _short(entry: Entry) -> str:
+    """What may be given in place of a table, as alternatives to it."""
+    for field in entry.fields:
+        if field.name == entry.positional:
+            return "|string|boolean" if "boolean" in field.type else "|string"
+    return ""
+
+
 def _type(entry: Entry) -> str:
     """The entry as the type of a function."""
     result = _result(entry) if entry.is_module else ", ".join(field.type for field in entry.returns)
     if entry.table:
-        parameters = f"args: {_arguments(entry)}{'|string' if entry.positional else ''}"
+        parameters = f"args: {_arguments(entry)}{_short(entry)}"
     else:
         parameters = ", ".join(
             f"{field.name}{'' if field.required else '?'}: {field.type}" for field in entry.fields

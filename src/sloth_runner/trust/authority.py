@@ -9,7 +9,7 @@ others until it is revoked.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from sloth_runner.errors import AgentUnknown, BadName, Corrupt, Foreign
 from sloth_runner.names import did_you_mean
@@ -135,18 +135,16 @@ class Authority:
             next=[*did_you_mean(name, known), f"enroll it: sloth-runner agent enroll ssh://HOST {name}"],
         )
 
+    def refuse_taken(self, name: str, role: str = AGENT) -> None:
+        """Raises BadName: the name is enrolled. To be asked before anything is done for a new one of that name."""
+        _refuse_taken(self._known().rows, name, role)
+
     def enroll(self, request: bytes, what: str) -> tuple[Identity, Bundle]:
         """Sign the request of somebody new. Raises BadName (the name is taken), Corrupt, Foreign."""
         csr, identity = certs.load_request(request, what)
         with self._folder.turn():
             number, rows = self._read()
-            taken = [row for row in rows if row.name == identity.name and row.role == identity.role]
-            if any(row.revoked is None for row in taken):
-                raise BadName(
-                    f"the {identity.role} {identity.name!r} is enrolled already",
-                    unchanged=["nothing was signed"],
-                    next=[f"take the name away first: sloth-runner agent revoke {identity.name}"],
-                )
+            _refuse_taken(rows, identity.name, identity.role)
             if any(row.enrolment == identity.enrolment for row in rows):
                 raise Foreign(f"{what} is from an enrolment that was revoked", next=["make a new key there"])
             row = Enrolled(identity.name, identity.role, identity.enrolment, (), self._clock())
@@ -306,3 +304,12 @@ def _rows(plain: list[dict[str, Any]]) -> Iterator[Enrolled]:
     for row in plain:
         serials = tuple((int(serial, 16), float(end)) for serial, end in row["serials"])
         yield Enrolled(**{**row, "serials": serials})
+
+
+def _refuse_taken(rows: Iterable[Enrolled], name: str, role: str) -> None:
+    if any(row.name == name and row.role == role and row.revoked is None for row in rows):
+        raise BadName(
+            f"the {role} {name!r} is enrolled already",
+            unchanged=["nothing was signed"],
+            next=[f"take the name away first: sloth-runner agent revoke {name}"],
+        )

@@ -24,16 +24,21 @@ def is_empty(text: str) -> bool:
     return not text.strip()
 
 
-def _document(text: str) -> Any:
+def _editor() -> Any:
+    """tomlkit. Raises TaskFailed if it is not installed."""
     try:
         import tomlkit
-        import tomlkit.exceptions
     except ImportError as error:
         raise TaskFailed(
             "editing TOML needs tomlkit, which is not installed",
             unchanged=["nothing was changed"],
             next=["pip install 'sloth-runner[toml]'"],
         ) from error
+    return tomlkit
+
+
+def _document(text: str) -> Any:
+    tomlkit = _editor()
     values(text)
     try:
         return tomlkit.parse(text)
@@ -68,9 +73,7 @@ def depth(text: str, key: Sequence[str]) -> int:
 
 def put(text: str, key: Sequence[str], value: Any) -> str:
     """The value in its place, or a new one in its table."""
-    import tomlkit
-
-    document = _document(text)
+    document, tomlkit = _document(text), _editor()
     tables = _tables(document, key)
     inner = key[len(tables) :]
     item = _item(value)
@@ -80,21 +83,18 @@ def put(text: str, key: Sequence[str], value: Any) -> str:
         table[name] = item
         item = table
     tables[-1][key[len(tables) - 1]] = item
-    return tomlkit.dumps(document)
+    return str(tomlkit.dumps(document))
 
 
 def drop(text: str, key: Sequence[str]) -> str:
     """The key taken away."""
-    import tomlkit
-
     document = _document(text)
     del _tables(document, key)[-1][key[-1]]
-    return tomlkit.dumps(document)
+    return str(_editor().dumps(document))
 
 
 def _item(value: Any) -> Any:
-    import tomlkit
-
+    tomlkit = _editor()
     if value is None:
         raise Unfit("TOML has no null")
     if isinstance(value, Literal):
