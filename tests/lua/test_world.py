@@ -56,9 +56,9 @@ def test_a_missing_value_warns_once_for_each_place(desk: Desk) -> None:
     assert desk.run(code) == Returned((None, None))
     file = str(desk.file)
     assert desk.said == [
-        ("warn", "values.prot is missing: nil is used; did you mean 'port'? (t.sloth:1)", Site(file, 1)),
-        ("warn", "values.db.hots is missing: nil is used; did you mean 'host'? (t.sloth:2)", Site(file, 2)),
-        ("warn", "values.prot is missing: nil is used; did you mean 'port'? (t.sloth:2)", Site(file, 2)),
+        ("warn", "values.prot is missing: nil is used; did you mean 'port'? (tasks.lua:1)", Site(file, 1)),
+        ("warn", "values.db.hots is missing: nil is used; did you mean 'host'? (tasks.lua:2)", Site(file, 2)),
+        ("warn", "values.prot is missing: nil is used; did you mean 'port'? (tasks.lua:2)", Site(file, 2)),
     ]
 
 

@@ -232,3 +232,15 @@ def test_so_is_one_whose_terminal_is_gone(home: Home, kind: str) -> None:
         assert process.wait(60) == 6
     shown = home.run("runs", "show", "last", "-o", "json").json
     assert (shown["status"], shown["exit_code"]) == ("interrupted", 6)
+
+
+def test_a_condition_may_be_asserted_in_short(home: Home) -> None:
+    home.file("t.sloth", 'task({name="a", run=function() assert.that(1 == 1) assert.that("true") end})')
+    home.run("run", "t.sloth")
+    home.file("t.sloth", 'task({name="a", run=function() assert.that(1 == 2) end})')
+    assert "the condition is false" in home.run("run", "t.sloth", code=1).out
+
+
+def test_only_a_commands_secret_is_refused_outside_tasks(home: Home) -> None:
+    home.file("t.sloth", 'local s = secret({command = "echo secret"}) task({name="a", run=function() end})')
+    assert "secret({ command = … }) can't be called at the top level" in home.run("run", "t.sloth", code=5).err
