@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -401,3 +402,67 @@ def test_of_two_lines_alike_only_one_of_which_is_ours_none_is_taken(home: Home) 
     (home.cwd / "t" / "a").write_text("new\nfirst\n")
     assert list(prune(home).values()) == ["remove"]
     assert (home.cwd / "t" / "a").read_text() == "first\n"
+
+
+SSHD = 'file.line({path = "ROOT/f", regexp = "^Port", line = "Port 2200"})'
+WHOLE = 'file.write({dest = "ROOT/f", content = "# ours\\nPort 2200\\n"})'
+JSON = 'file.set_key({path = "ROOT/f.json", key = "a", value = 2})'
+BLOCK = 'file.block({path = "ROOT/f", block = "Port 2200"})'
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (SSHD, WHOLE),
+        (WHOLE, SSHD),
+        (SSHD, SSHD.replace("^Port", "^#?Port")),
+        (SSHD, 'file.line({path = "ROOT/f", line = "Port 2200"})'),
+        ('file.line({path = "ROOT/f", line = "Port 2200"})', SSHD),
+        (BLOCK, WHOLE.replace("Port 2200", "# BEGIN sloth-runner\\nPort 2200\\n# END sloth-runner")),
+        (JSON, """file.write({dest = "ROOT/f.json", content = '{"a": 2}\\n'})"""),
+        ('archive({src = "one.tar", dest = "ROOT"})', 'archive({src = "two.tar", dest = "ROOT"})'),
+        ('archive({src = "one.tar", dest = "ROOT"})', 'file.copy({src = "a", dest = "ROOT/a"})'),
+        (SSHD.replace("})", ", sensitive = true})"), SSHD.replace("^Port", "^#?Port")),
+    ],
+)  # fmt: skip
+def test_what_the_file_names_in_another_way_is_not_undone(home: Home, old: str, new: str) -> None:
+    (home.cwd / "t" / "f").write_text("Port 22\n")
+    (home.cwd / "t" / "f.json").write_text('{"a": 1}\n')
+    home.file("a", "ours\n")
+    home.file("b", "ours, too\n")
+    for name, members in (("one.tar", ("a",)), ("two.tar", ("a", "b"))):
+        with tarfile.open(home.cwd / name, "w") as archive:
+            for member in members:
+                archive.add(home.cwd / member, member)
+    task(home, old)
+    home.run("run", "site.sloth")
+    task(home, new)
+    home.run("run", "site.sloth")
+    wanted = tree(home)
+    actions = set(prune(home).values())
+    assert "keep" in actions and not actions & {"remove", "restore"}
+    assert tree(home) == wanted
+    assert home.run("run", "site.sloth", "-o", "json").json["summary"]["changed"] == 0
+
+
+def test_a_part_that_is_named_no_more_goes_beside_one_that_is(home: Home) -> None:
+    (home.cwd / "t" / "f").write_text("Port 22\n")
+    one, two = (f'file.line({{path = "ROOT/f", line = "{line}"}})' for line in ("one", "two"))
+    task(home, one, two)
+    home.run("run", "site.sloth")
+    task(home, two)
+    assert prune(home) == {"f#one": "remove"}
+    assert (home.cwd / "t" / "f").read_text() == "Port 22\ntwo\n"
+
+
+@pytest.mark.parametrize("new", [SSHD.replace("^Port", "^#?Port"), WHOLE])
+def test_named_in_no_way_any_more_all_is_as_it_was(home: Home, new: str) -> None:
+    (home.cwd / "t" / "f").write_text("Port 22\n")
+    before = tree(home)
+    for line in (SSHD, new):
+        task(home, line)
+        home.run("run", "site.sloth")
+        prune(home)
+    task(home)
+    prune(home)
+    assert tree(home) == before

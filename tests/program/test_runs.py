@@ -243,4 +243,6 @@ def test_a_condition_may_be_asserted_in_short(home: Home) -> None:
 
 def test_only_a_commands_secret_is_refused_outside_tasks(home: Home) -> None:
     home.file("t.sloth", 'local s = secret({command = "echo secret"}) task({name="a", run=function() end})')
-    assert "secret({ command = … }) can't be called at the top level" in home.run("run", "t.sloth", code=5).err
+    assert (
+        "secret({ command = … }) can't be called at the top level" in home.run("run", "t.sloth", code=5).err
+    )

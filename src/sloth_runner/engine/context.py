@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sloth_runner.plain import TYPE_CHECKING, Any
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.asking import Ask
 from sloth_runner.state.state import State
 
@@ -13,14 +13,25 @@ if TYPE_CHECKING:
     from sloth_runner.engine.store_desk import StoreDesk
     from sloth_runner.engine.transaction import Transaction
     from sloth_runner.model import Call, Site, TaskDef
+    from sloth_runner.modules.base import Attributes, Resource
     from sloth_runner.state.batch import Fence
     from sloth_runner.state.store import Store
 
 
+class Named(NamedTuple):
+    """What a call named in check mode: on which target, by which address ("" for a call that was skipped), from which
+    lines; and the resource, if it is one that can be looked at, with what it should be like."""
+
+    target: str
+    address: str
+    site: tuple[str, ...]
+    resource: Resource | None = None
+    wanted: Attributes | None = None
+
+
 class Tally:
-    """What one task attempt has done; its branches count together. In check mode ``actions``
-    is what it would do, ``named`` are the resources that it named: target, address ("" for a call that was skipped)
-    and site."""
+    """What one task attempt has done; its branches count together. In check mode ``actions`` is what it would do, and
+    ``named`` are the resources that it named."""
 
     __slots__ = ("actions", "calls", "changed", "changes", "named", "warnings")
 
@@ -29,7 +40,7 @@ class Tally:
         self.warnings: list[str] = []
         self.calls: list[dict[str, object]] = []
         self.actions: list[dict[str, object]] = []
-        self.named: list[tuple[str, str, tuple[str, ...]]] = []
+        self.named: list[Named] = []
         self.changes: list[dict[str, object]] = []
 
 

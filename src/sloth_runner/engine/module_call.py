@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 
 from sloth_runner.engine.actions import action_of, foretold
-from sloth_runner.engine.context import Context
+from sloth_runner.engine.context import Context, Named
 from sloth_runner.engine.converge import Converging
 from sloth_runner.engine.drive import Desk, Drive, Skipped
 from sloth_runner.engine.job import About, Job
@@ -237,13 +237,16 @@ class ModuleCall:
         self._jobs.append(job)
         if self._rehearsal is not None and not self._quiet:
             self._context.tally.actions.append(action_of(job, self._call))
-            self._name(job.address)
+            self._name(job.address, job)
             if job.differing:
                 self._rehearsal.notified.extend(self._common.notify)
 
-    def _name(self, address: str) -> None:
+    def _name(self, address: str, job: Job | None = None) -> None:
         self._named = True
-        self._context.tally.named.append((self._common.target, address, self._owner.site(self._call)))
+        what = (None, None) if job is None else (job.want.resource, job.wanted)
+        self._context.tally.named.append(
+            Named(self._common.target, address, self._owner.site(self._call), *what)
+        )
 
     def _untold(self, error: SlothError, rehearsal: Rehearsal) -> SlothError:
         """An error in check mode: what would have been changed before might have prevented it."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sloth_runner.digests import blake
 from sloth_runner.engine import arguments as arg
-from sloth_runner.engine.context import Context
+from sloth_runner.engine.context import Context, Named
 from sloth_runner.engine.pump import Strand, Wait
 from sloth_runner.errors import BadArgument, Bug
 from sloth_runner.model import Call, Pairs, Site
@@ -126,7 +126,7 @@ class ModuleCalls:
             raw["delegate_to"] = agents[0]
         common = self._common(call.name, context, raw)
         if not common.when:
-            context.tally.named.append((common.target, "", self.site(call)))
+            context.tally.named.append(Named(common.target, "", self.site(call)))
             return {"changed": False, "skipped": True, "message": "skipped: when is false"}
         from sloth_runner.engine.module_call import ModuleCall
 

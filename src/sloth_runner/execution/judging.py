@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from sloth_runner.engine.recording import covered
+from sloth_runner.modules.places import Named, places
 from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.ledger_records import covered_line
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from sloth_runner.execution.checking import Checking
     from sloth_runner.execution.loading import Loading, RunOptions
     from sloth_runner.model import TaskDef
+    from sloth_runner.modules.base import Attributes, Resource
     from sloth_runner.state.ledger_records import Entry
 
 Site = tuple[str, ...]
@@ -30,6 +33,8 @@ class Evaluation:
         self._sent = set() if options.delegate_to else self._sent
         self._stand: dict[str, set[str]] = {}
         self._named: set[tuple[str, str]] = set()
+        self._wanted: dict[str, list[tuple[Resource, Attributes | None]]] = {}
+        self._places: dict[str, Named] = {}
         self._reached: dict[tuple[str, str], set[Site]] = {}
         self._unsure: dict[tuple[str, str], set[Site]] = {}
         self._finished: dict[tuple[str, str], bool] = {}
@@ -37,9 +42,11 @@ class Evaluation:
             self._finished[document["name"], document["agent"]] = document["status"] == "planned"
         for context in checking.contexts.values():
             instance = (context.task.name if context.task else "", context.agent)
-            for target, address, site in context.tally.named:
+            for target, address, site, resource, wanted in context.tally.named:
                 if address:
                     self._named.add((target, address))
+                    if resource is not None:
+                        self._wanted.setdefault(target, []).append((resource, wanted))
                     self._reached.setdefault(instance, set()).add(site)
                 else:
                     self._unsure.setdefault(instance, set()).add(site)
@@ -58,6 +65,28 @@ class Evaluation:
         if self._passed(task, entry.agent or agent, entry.site):
             return True, f"task {task!r} no longer names it"
         return False, f"not evaluated: task {task!r} did not come to it"
+
+    def otherwise(self, agent: str, entry: Entry) -> str | None:
+        """The address by which the file names what the entry is about, or a part or the whole of it; None: it does
+        not."""
+        mine = places(entry.kind, entry.id, entry.params, entry.wanted, gone=entry.before is None)
+        if not mine:
+            return None
+        if entry.salt:
+            return self._index(agent, entry.salt).meeting(mine)
+        if agent not in self._places:
+            self._places[agent] = self._index(agent, "")
+        return self._places[agent].meeting(mine)
+
+    def _index(self, agent: str, salt: str) -> Named:
+        """Where all is that the file names, as an entry with this salt would tell it."""
+        return Named(
+            (
+                one.address,
+                places(one.kind, one.id, one.params, None if wanted is None else covered(wanted, salt)),
+            )
+            for one, wanted in self._wanted.get(agent, ())
+        )
 
     def _passed(self, task: str, agent: str, site: Site) -> bool:
         """Whether the task came to the site, and to its end, where it named the resource before. If the file does not

@@ -113,6 +113,9 @@ class Pruning:
         kind = self._kinds.get(entry.kind)
         if entry.keep:
             return say(KEEP, f"{why}; but prevent_destroy (or prune = false) keeps it")
+        other = self._evaluation.otherwise(agent, entry)
+        if other is not None:
+            return say(KEEP, f"{why}; but the file names the same as {other}")
         others = [name for stack, name in self._stacks.items() if stack in entry.others]
         if others:
             return say(FORGET, f"{why}; but the stack {others[0]!r} names it too: it stays")

@@ -62,8 +62,7 @@ MODULES = (
                 "condition",
                 "conditions",
                 "true or false, a line for /bin/sh on the target that should succeed (it must change nothing, because"
-                " it runs in check mode, too), or, given by name, a list of these, all of which should hold; nil does not"
-                " hold",
+                " it runs in check mode, too), or (by name) a list of these that should all hold; nil does not hold",
             ),
             Arg("message", "line", "what the error says"),
         ),
