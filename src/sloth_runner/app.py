@@ -115,7 +115,11 @@ class App:
         """The same settings with another store, which ``label`` (an option) names; its user closes it."""
         from sloth_runner.config_file import Origin
 
-        origins = {**self.settings.origins, "state.store": Origin(label), "state.password_env": Origin(label)}
+        origins = {
+            **self.settings.origins,
+            "state.store": Origin(label),
+            "state.password_env": Origin(f"{label}-password-env"),
+        }
         return self._like(self.settings._replace(store=url, password_env=password_env, origins=origins))
 
     def _like(self, settings: Settings) -> App:

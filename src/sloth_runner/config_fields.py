@@ -15,6 +15,8 @@ _SIZES = {"b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 1000, "m
 AGENT_KEYS: Final = (
     "url", "groups", "tags", "values", "python", "password_env", "passphrase_env", "sudo_password_env",
 )  # fmt: skip
+SECONDS: Final = "seconds"
+BYTES: Final = "bytes"
 SECTIONS: Final = ("state", "run", "agents", "groups", "inventory")
 AGENT_SECTIONS: Final = ("agents", "groups")
 """What may stand in a file of agents alone."""
@@ -46,11 +48,13 @@ class Group(NamedTuple):
 
 
 class Field(NamedTuple):
-    """A setting. ``parse(raw, text)`` returns it or raises ValueError; ``text``: from a variable."""
+    """A setting. ``parse(raw, text)`` returns it or raises ValueError; ``text``: from a variable. ``unit``: SECONDS,
+    BYTES or none."""
 
     parse: Callable[[Any, bool], object]
     default: object
     help: str
+    unit: str = ""
 
 
 def parse_agent(name: str, raw: object, origin: Origin, check: Callable[[str], str]) -> Agent:
@@ -231,21 +235,21 @@ FIELDS: Final[Mapping[str, Field]] = {
     "state.store": Field(_store, "sqlite", "where state is kept"),
     "state.password_env": Field(_variable, None, "variable that holds the store's password or token"),
     "state.request_timeout": Field(
-        _positive_duration, 10.0, "seconds within which the store's server has to answer"
+        _positive_duration, 10.0, "how long the store's server may take to answer", SECONDS
     ),
     "state.shared_prefixes": Field(_prefixes, ("cluster:",), "keys and locks that all agents share"),
     "state.history.keep": Field(_whole(1, 100_000), 50, "revisions of a key that are always kept"),
     "state.history.days": Field(_days, 90.0, "days that others are kept"),
     "state.history.max": Field(_whole(1, 1_000_000), 1000, "revisions of a key at most"),
     "state.history.bytes": Field(
-        _size(0, "0"), 64 << 20, "bytes of a key's values at most, beyond those always kept"
+        _size(0, "0"), 64 << 20, "all values of a key at most, beyond those always kept", BYTES
     ),
     "run.jobs": Field(_whole(1, 1000), 1, "tasks at once"),
     "run.forks": Field(_whole(1, 10_000), 100, "machines of one task at once"),
-    "run.lock_timeout": Field(_duration, 0.0, "seconds to wait for the stack's lock"),
-    "run.timeout": Field(_positive_duration, None, "seconds that a run may take"),
+    "run.lock_timeout": Field(_duration, 0.0, "how long to wait for the stack's lock", SECONDS),
+    "run.timeout": Field(_positive_duration, None, "how long a run may take", SECONDS),
     "inventory.command": Field(_words, (), "command that prints agents as JSON"),
-    "run.lua_time": Field(_positive_duration, 10.0, "seconds of Lua without a call"),
-    "run.lua_memory": Field(_size(8 << 20, "8MiB"), 512 << 20, "bytes that Lua may use"),
+    "run.lua_time": Field(_positive_duration, 10.0, "how long Lua may run without a call", SECONDS),
+    "run.lua_memory": Field(_size(8 << 20, "8MiB"), 512 << 20, "memory that Lua may use", BYTES),
 }
 """By dotted name; the last part is the field of ``Settings``."""

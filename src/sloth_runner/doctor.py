@@ -223,10 +223,12 @@ def _namespace(app: App, store: Store, namespace: str, flags: str) -> Iterator[F
 
 
 def _lineage(store: Store, namespace: str) -> Finding:
-    entry = store.get(store_key(namespace, META, "lineage"))
-    if entry is None:
-        return Finding("lineage", namespace, OK, "none yet")
-    return Finding("lineage", namespace, OK, entry.value[:200].decode("utf-8", "backslashreplace"))
+    from sloth_runner.state.lineage import lineage_of
+
+    try:
+        return Finding("lineage", namespace, OK, lineage_of(store, namespace) or "none yet")
+    except SlothError as error:
+        return Finding("lineage", namespace, PROBLEM, error.message, tuple(error.next))
 
 
 def _heads(store: Store, namespace: str, now: float) -> Iterator[Finding]:

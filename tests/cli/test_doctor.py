@@ -13,8 +13,9 @@ import pytest
 from sloth_runner import processes
 from sloth_runner.app import App, settings_for
 from sloth_runner.engine.fitting import encode
-from sloth_runner.state import tags
-from sloth_runner.state.layout import META, RUN, SHARED, TAG, prefix_of, store_key
+from sloth_runner.state import lineage, tags
+from sloth_runner.state.layout import RUN, SHARED, TAG, prefix_of, store_key
+from sloth_runner.state.lineage import lineage_key
 from sloth_runner.state.locks import Held, Owner, acquire
 from sloth_runner.state.store import Change
 from tests.cli.kit import Cli
@@ -183,7 +184,7 @@ def test_history_and_lineage_are_told(cli: Cli) -> None:
     for _ in range(4):
         cli.ok("state", "increment", "busy")
     app = _app(cli)
-    app.store().commit([Change(store_key("local", META, "lineage"), b"0123abc")])
+    app.store().commit([Change(lineage_key("local"), lineage.encode("0123abc"))])
     app.close()
     settle(cli)
     rows = {row["check"]: row for row in json.loads(cli.ok("state", "doctor", "-o", "json"))["checks"]}

@@ -194,3 +194,23 @@ def test_nobody_goes_back_to_the_future(cli: Cli) -> None:
     cli.now -= 3600  # what a clock that is ahead has written is the past
     cli.ok("state", "rollback", "--to-time", "2026-09-21T14:13:20Z", "--yes")
     assert cli.ok("state", "get", "k") == "v\n"
+
+
+def test_an_error_says_what_to_do_where_it_is_known(cli: Cli) -> None:
+    bad = cli("agent", "add", "Web", "local://")
+    assert (bad.code, bad.err.split("]")[0]) == (64, "error[E-NAME")
+    cli.file("sloth.toml", '[agents]\nweb1 = "local://"\n')
+    assert "take it out there first" in cli("agent", "add", "web1", "local://").err
+    cli.ok("state", "set", "k", "v")
+    assert (
+        "it is there now; since when: sloth-runner state history k"
+        in cli("state", "show", "k", "--at", "2h").err
+    )
+    cli.file("all.json", cli.ok("state", "export", "--format", "json"))
+    assert "then say --format json" in cli("state", "import", "all.json").err
+    (cli.work / ".sloth").mkdir()
+    assert "did you mean" not in cli("run", "s.sloth").err
+    missing = cli(
+        "state", "migrate", "--to", "postgres://a@127.0.0.1:1/x", "--to-password-env", "NONE", "--dry-run"
+    )
+    assert "--to-password-env: the variable NONE" in missing.err

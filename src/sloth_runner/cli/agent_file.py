@@ -55,19 +55,24 @@ def add(shell: Shell, /, name: str, url: str, home: bool, **given: Any) -> None:
     agents.toml: that of the project, else the home folder's.
     """
     from sloth_runner.agents_file import added, write
+    from sloth_runner.config import AGENTS_FILE
     from sloth_runner.config_fields import parse_agent
     from sloth_runner.config_file import Origin
     from sloth_runner.state.layout import check_agent_name
     from sloth_runner.transports import check_agent
     from sloth_runner.values import load_values
 
+    check_agent_name(name, reserved=True)
     app = shell.app()
     known = app.settings.agents.get(name)
     if known is not None:
+        ours = Path(known.origin.file or "").name == AGENTS_FILE
         raise Duplicate(
             f"there is an agent {name!r} already: {known.url} ({known.origin.label})",
             unchanged=["nothing was written"],
-            next=[f"take it away first: sloth-runner agent remove {name}"],
+            next=[
+                f"take it away first: sloth-runner agent remove {name}" if ours else "take it out there first"
+            ],
         )
     table: dict[str, Any] = {"url": url}
     values = load_values((), given.pop("sets"), ())

@@ -7,6 +7,7 @@ import json
 from sloth_runner.cli.base import output_option, yes_option
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.words import command, option
+from sloth_runner.config_fields import BYTES, FIELDS, SECONDS
 from sloth_runner.durations import human
 
 
@@ -91,9 +92,10 @@ def _shown(name: str, value: object, people: bool) -> str:
     plain = _plain(value)
     if plain is None:
         return "none"
-    if people and name in ("run.lock_timeout", "run.timeout", "run.lua_time") and isinstance(plain, float):
-        return human(plain)
-    if people and name == "run.lua_memory" and isinstance(plain, int) and plain % (1 << 20) == 0:
+    unit = FIELDS[name].unit if people and name in FIELDS else ""
+    if unit == SECONDS and isinstance(plain, float):
+        return human(plain) if plain else "0s"
+    if unit == BYTES and isinstance(plain, int) and plain % (1 << 20) == 0:
         return f"{plain >> 20} MiB"
     if isinstance(plain, float) and plain.is_integer():
         return str(int(plain))

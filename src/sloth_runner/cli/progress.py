@@ -231,9 +231,10 @@ def summary(document: Document) -> str:
     return f"{before}{counts(figures)}{hook}; state: {writes}; {took(float(document['seconds']))}"
 
 
-def counts(figures: Document) -> str:
-    """``3 ok, 1 changed, 0 failed, 1 skipped``."""
-    return ", ".join(f"{figures[name]} {name}" for name in ("ok", "changed", "failed", "skipped"))
+def counts(figures: Document, *, brief: bool = False) -> str:
+    """``3 ok, 1 changed, 0 failed, 1 skipped``; ``brief``: without those of which there are none."""
+    names = [name for name in ("ok", "changed", "failed", "skipped") if figures[name] or not brief]
+    return ", ".join(f"{figures[name]} {name}" for name in names) or "none"
 
 
 def diff_line(line: str, color: bool) -> str:

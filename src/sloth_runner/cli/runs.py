@@ -96,9 +96,15 @@ def _cells(shell: Shell, row: Document) -> list[str]:
         _status(row),
         shell.moment(parse_moment(row["started"])),
         _took(shell, row["seconds"]),
-        progress.counts(row["summary"]) if row["status"] not in ("running", "died") else "-",
+        _tasks(shell, row),
         f"{by.get('user', '-')}@{by.get('host', '-')}",
     ]
+
+
+def _tasks(shell: Shell, row: Document) -> str:
+    if row["status"] in ("running", "died"):
+        return "-"
+    return progress.counts(row["summary"], brief=shell.human)
 
 
 def _status(row: Document) -> str:

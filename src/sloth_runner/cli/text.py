@@ -57,18 +57,23 @@ def styled(text: str, style: str, color: bool) -> str:
     return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if color and text else text
 
 
+NAME = 16
+"""Columns that a name has at least before it is cut."""
+
+
 def table(
     headers: Sequence[str], rows: Sequence[Sequence[str]], columns: int, flexible: Iterable[int], color: bool
 ) -> list[str]:
-    """The lines of a table that fits ``columns``: the ``flexible`` columns give way, the widest first; where that is
-    not enough, each row is shown as names and values below each other."""
+    """The lines of a table that fits ``columns``: the ``flexible`` columns give way, the widest first, and what names
+    a row (the first one) only down to ``NAME``; where that is not enough, each row is shown as names and values below
+    each other."""
     cells = [[pictures(cell) for cell in row] for row in rows]
     widths = [max(width(row[i]) for row in [list(headers), *cells]) for i in range(len(headers))]
     spare = columns - sum(widths) - 2 * (len(widths) - 1)
     can = [i for i in flexible if i < len(widths)]
     while spare < 0 and can:
         widest = max(can, key=lambda i: widths[i])
-        floor = max(6, width(headers[widest]))
+        floor = max(NAME if widest == 0 else 6, width(headers[widest]))
         if widths[widest] <= floor:
             can.remove(widest)
             continue

@@ -111,16 +111,18 @@ def missing(view: State, key: str, when: str = "") -> KeyMissing:
     namespace = view.home(key)
     known = [row.key for row in view.rows(limit=2000)]
     near = nearest(key, known)
-    steps = [f"did you mean {near!r}?"] if near else []
-    if not near and known:
-        steps.append("see what is there: sloth-runner state list" + flags(view.namespace))
-    return KeyMissing(
+    if key in known:
+        steps = [f"it is there now; since when: sloth-runner state history {key}{flags(view.namespace)}"]
+    elif near:
+        steps = [f"did you mean {near!r}?"]
+    else:
+        steps = ["see what is there: sloth-runner state list" + flags(view.namespace)] if known else []
+    what = (
         f"there was no key {key!r} in {namespace} {when}"
         if when
-        else f"there is no key {key!r} in {namespace}",
-        unchanged=["nothing was changed"],
-        next=steps,
+        else f"there is no key {key!r} in {namespace}"
     )
+    return KeyMissing(what, unchanged=["nothing was changed"], next=steps)
 
 
 def flags(namespace: str) -> str:

@@ -141,5 +141,5 @@ def _existing(file: Path) -> Path:
     if path.is_dir():
         raise FileMissing(f"{file} is a folder; a task file is needed")
     folder = path.parent
-    siblings = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    siblings = [p.name for p in folder.iterdir() if p.is_file()] if folder.is_dir() else []
     raise FileMissing(f"there is no file {file}", next=did_you_mean(path.name, siblings))

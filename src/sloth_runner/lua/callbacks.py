@@ -67,7 +67,7 @@ class Callbacks:
             self._seen = -1
             raise TimedOut(
                 f"Lua code ran for more than {self._host.limits.seconds:g} s without calling anything",
-                next=["is there an endless loop?"],
+                next=["is there an endless loop? if it only takes long: [run] lua_time"],
             )
         return ()
 

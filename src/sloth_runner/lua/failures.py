@@ -147,7 +147,7 @@ class Sources:
                 "instead of string.gsub with a function, loop over string.gmatch",
             ]
         if message == "not enough memory":
-            return ["handle less at a time, or raise the memory limit"]
+            return ["handle less at a time, or raise the limit: [run] lua_memory"]
         missing = re.search(_MISSING, message)
         if missing is None:
             return []

@@ -121,7 +121,7 @@ class Runtime:
     def _too_much(self) -> TaskFailed:
         error = TaskFailed(
             f"the task file needs more memory than its limit of {self.limits.memory >> 20} MiB",
-            next=["handle less at a time, or raise the memory limit"],
+            next=["handle less at a time, or raise the limit: [run] lua_memory"],
         )
         error.final = True
         return error

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 
+from sloth_runner.config_fields import BYTES, FIELDS, SECONDS
+from sloth_runner.config_fields import Field as Setting
 from sloth_runner.modules.described import Record
 from sloth_runner.reference import language
 from sloth_runner.reference.entries import Entry, Field, Page, common, pages
 from sloth_runner.reference.types import TYPES
 
+_SETTINGS = """\
+The setting `run.jobs` is `jobs` under `[run]` in a file, and SLOTH_RUNNER_RUN__JOBS as a variable. What an option
+says counts most, then variables, then `sloth.toml` (looked for from the task file's folder upward to the repository's
+root; without a task file from the working folder), then `config.toml` in the home folder (SLOTH_RUNNER_HOME,
+~/.sloth-runner). `sloth-runner config show` prints what holds, and who said it. Durations are seconds or text such as
+"30s" and "5m"; sizes are bytes or text such as "64MiB". `[state.encryption]` has a
+[page of its own](../encryption.md), `[agents]` and `[groups]` are on [that of agents](../agents.md)."""
 MARK = "<!-- Made by `sloth-runner types --docs DIR`: change the descriptions in the code instead. -->"
 
 
@@ -17,6 +27,7 @@ def files() -> dict[str, str]:
     found = pages()
     made = {f"{page.name}.md": _joined(_page(page)) for page in found}
     made["README.md"] = _joined(_index(found))
+    made["settings.md"] = _joined(_settings())
     return dict(sorted(made.items()))
 
 
@@ -25,7 +36,13 @@ def _joined(lines: Iterable[str]) -> str:
 
 
 def _index(found: Sequence[Page]) -> Iterator[str]:
-    yield from ("# Reference", "", "Everything that a task file may use beside Lua itself.", "")
+    yield from (
+        "# Reference",
+        "",
+        "Everything that a task file may use beside Lua itself, and the settings of the program.",
+        "",
+    )
+    yield "- **[settings](settings.md)**: what `sloth.toml` and variables may say"
     for page in found:
         names = ", ".join(f"[{entry.name}]({page.name}.md#{_anchor(entry.name)})" for entry in page.entries)
         others = ", ".join(f"`{variable.name}`" for variable in page.variables if "." not in variable.name)
@@ -55,6 +72,30 @@ def _index(found: Sequence[Page]) -> Iterator[str]:
     for kind, page in kinds:
         undo = "yes" if kind.undo else "no"
         yield f"| [{kind.name}]({page.name}.md) | {_cell(kind.doc)} | {undo} |"
+
+
+def _settings() -> Iterator[str]:
+    yield from (
+        "# Settings",
+        "",
+        *_SETTINGS.splitlines(),
+        "",
+        "| setting | default | what it is |",
+        "| --- | --- | --- |",
+    )
+    for name, field in FIELDS.items():
+        yield f"| `{name}` | {_default(field)} | {_cell(field.help)} |"
+
+
+def _default(field: Setting) -> str:
+    value = field.default
+    if value is None or value == ():
+        return ""
+    if field.unit == SECONDS:
+        return f'`"{value:g}s"`'
+    if field.unit == BYTES and isinstance(value, int):
+        return f'`"{value >> 20}MiB"`'
+    return f"`{value:g}`" if isinstance(value, float) else f"`{json.dumps(value)}`"
 
 
 def _page(page: Page) -> Iterator[str]:

@@ -277,7 +277,9 @@ def _object(line: bytes) -> dict[str, Any]:
         row: dict[str, Any] = _loads(line.decode().rstrip("\n"))
         canonical = isinstance(row, dict) and _dump(row) == line
     except (ValueError, RecursionError) as error:
-        raise damaged(f"a header can't be read: {error}") from error
+        problem = damaged(f"a header can't be read: {error}")
+        problem.next += ["or is it JSON, as state export --format json writes it? then say --format json"]
+        raise problem from error
     if not canonical:
         raise damaged("a header is not as this program writes it")
     return row

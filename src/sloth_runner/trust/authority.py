@@ -132,7 +132,10 @@ class Authority:
         raise AgentUnknown(
             f"the {role} {name!r} was revoked" if gone else f"no {role} called {name!r} is enrolled",
             unchanged=["nothing was asked of it"],
-            next=[*did_you_mean(name, known), f"enroll it: sloth-runner agent enroll ssh://HOST {name}"],
+            next=[
+                *did_you_mean(name, known),
+                *([f"enroll it: sloth-runner agent enroll ssh://HOST {name}"] if role == AGENT else []),
+            ],
         )
 
     def refuse_taken(self, name: str, role: str = AGENT) -> None:

@@ -78,7 +78,6 @@ def translated(error: Refused, where: str, *, committing: bool = False) -> Sloth
     if said is None:
         return StoreDown(
             f"{where} can't be reached: {error.reason}",
-            system=error.reason,
             unchanged=UNCHANGED,
             next=["see whether the server runs, and whether a firewall or a wrong port is in between"],
         )
