@@ -255,7 +255,7 @@ MODULES = (
         "Removes a file, a link (not what it leads to) or a folder.",
         positional="path",
         refused={"dest": "say path = …"},
-        returns=_RETURNS,
+        returns={"path": "what is not there"},
     ),
     Module(
         "file.link",
