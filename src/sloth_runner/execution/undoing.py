@@ -9,7 +9,6 @@ from __future__ import annotations
 from sloth_runner.engine.recording import covered
 from sloth_runner.modules.base import differing
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
-from sloth_runner.state.ledger_records import target_stamp
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes, Kind, Observed
@@ -40,7 +39,7 @@ def undoing(entry: Entry, now: Observed, kind: Kind) -> Undoing:
     theirs |= {key for key, value in ours.items() if seen.get(key) not in (value, before.get(key, value))}
     if _unknown(entry, ours, seen, kind):
         theirs.add("content")
-    if now.extra.get("real") != entry.extra.get("real") and not _same_file(entry, now):
+    if now.extra.get("real") != entry.extra.get("real"):  # a file that others moved there is theirs
         theirs.add(MOVED)
     if entry.before is None:
         return Undoing(None, frozenset(theirs))
@@ -70,11 +69,6 @@ def _unknown(entry: Entry, ours: Attributes, seen: Attributes, kind: Kind) -> bo
     if entry.before is None:
         return bool(seen["content"] != covered({"content": EMPTY}, entry.salt)["content"])
     return entry.before_content is not None and bool(seen["content"] != entry.before.get("content"))
-
-
-def _same_file(entry: Entry, now: Observed) -> bool:
-    stamp = target_stamp(entry)
-    return stamp is not None and now.known is not None and stamp[:2] == now.known[0][:2]
 
 
 def words(theirs: frozenset[str]) -> str:
