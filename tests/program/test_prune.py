@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import stat
 import tarfile
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from sloth_runner.state.layout import LOCAL
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_queries import entries
 from tests.program.kit import Home
+from tests.program.leftovers import prune, task, tree
 
 
 @pytest.fixture
@@ -24,30 +24,6 @@ def home(tmp_path: Path) -> Home:
     home = Home(tmp_path / "home")
     (home.cwd / "t").mkdir()
     return home
-
-
-def task(home: Home, *lines: str, name: str = "t", file: str = "site.sloth", more: str = "") -> None:
-    """A task file with one task of these lines; ROOT is the folder ``t``."""
-    body = "\n".join(lines)
-    text = f'task({{name = "{name}", run = function()\n{body}\nend}})\n{more}'
-    home.file(file, text.replace("ROOT", str(home.cwd / "t")))
-
-
-def tree(home: Home) -> dict[str, object]:
-    """All below ``t``: kind, mode, content."""
-    root = home.cwd / "t"
-    found: dict[str, object] = {}
-    for path in sorted(root.rglob("*")):
-        status = path.lstat()
-        what = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
-        found[str(path.relative_to(root))] = (stat.filemode(status.st_mode), what)
-    return found
-
-
-def prune(home: Home, *more: str) -> dict[str, str]:
-    """Prune; the actions by file name."""
-    document = home.run("prune", "site.sloth", "--yes", "-o", "json", *more).json
-    return {Path(row["address"]).name: row["action"] for row in document["resources"]}
 
 
 def test_a_link_that_a_file_took_the_place_of_is_put_back(home: Home) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from sloth_runner.engine.drive import Desk, Drive
+from sloth_runner.engine.drive import Desk, Drive, Skipped
 from sloth_runner.errors import Bug
 from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:
+    from sloth_runner.model import Outcome
+    from sloth_runner.modules.base import Predict
     from sloth_runner.ops import Op
     from sloth_runner.transport.base import Transport
     from sloth_runner.transport.loop import Loop
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
 def complete(transport: Transport, steps: Generator[Any, Any, Any], loop: Loop) -> Any:
     """Perform steps to their end; returns what they return. The loop is started only if something waits.
 
-    Raises what the steps raise; an OpError that they let pass as TaskFailed.
+    Raises what the steps raise; an OpError that they let pass as TaskFailed; Skipped where a rehearsal ends them.
     """
-    drive = Drive(steps, transport.at_once, Desk(_no, _no, _no, _no, _no, _no, _no))
+    drive = Drive(steps, transport.at_once, Desk(_no, _no, _no, _no, _no, _no, _skipped))
     op = drive.advance()
     if op is not None:
         first = op
@@ -32,6 +34,10 @@ def complete(transport: Transport, steps: Generator[Any, Any, Any], loop: Loop) 
 
         loop.run(wait())
     return drive.outcome
+
+
+def _skipped(prediction: Predict | None, skipped: Skipped) -> Outcome:
+    raise skipped
 
 
 def _no(*args: object) -> Any:

@@ -6,10 +6,11 @@ gone, or its site was reached and it was not named there. What could not be eval
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from sloth_runner.engine.drifting import MISSING, UNKNOWN, Found, look, look_all, watched
+from sloth_runner.engine.drifting import watched
 from sloth_runner.engine.records import list_stacks
+from sloth_runner.engine.rehearsal import Rehearsal
 from sloth_runner.engine.solo import complete
 from sloth_runner.engine.stacks import check_unmoved
 from sloth_runner.errors import Conflict, SlothError
@@ -17,8 +18,7 @@ from sloth_runner.execution.checking import Checking
 from sloth_runner.execution.judging import Evaluation
 from sloth_runner.execution.loading import Loading
 from sloth_runner.execution.stack_lock import RUN, StackLock
-from sloth_runner.execution.undoing import Undoing, undoing, words
-from sloth_runner.modules.base import Change, Observed, Resource, differing
+from sloth_runner.execution.trying import FORGET, KEEP, REMOVE, RESTORE, attempt
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.layout import SHARED
 from sloth_runner.state.ledger import Ledger
@@ -29,11 +29,9 @@ if TYPE_CHECKING:
     from sloth_runner.app import App
     from sloth_runner.execution.loading import RunOptions
     from sloth_runner.modules.base import Kind
-    from sloth_runner.transport.base import Transport
 
 Document = dict[str, Any]
 PRUNE = RUN._replace(holder="prune", undone="nothing was pruned")
-REMOVE, RESTORE, FORGET, KEEP = "remove", "restore", "forget", "keep"
 
 
 class Verdict(NamedTuple):
@@ -43,7 +41,6 @@ class Verdict(NamedTuple):
     entry: Entry
     action: str
     reason: str
-    found: Found | None = None
 
 
 class Pruning:
@@ -58,7 +55,7 @@ class Pruning:
         self._transports = app.transports()
         self._stacks: Mapping[str, str] = {}
         self._left: dict[str, dict[str, Entry]] = {}
-        self._edited: Collection[str] = ()
+        self._programs: set[str] = set()
         loading = Loading(app, options)
         try:
             with loading.mask.shielding():
@@ -84,7 +81,7 @@ class Pruning:
                 continue
             claims = (claimed(e, self.stack.id) for e in entries(store, agent))
             out += self._of_agent(agent, [entry for entry in claims if entry is not None])
-        out.sort(key=lambda v: (v.action == KEEP, -v.entry.order, v.entry.address))
+        out.sort(key=lambda v: (v.action == KEEP, _turn(v.entry)))
         return out
 
     def _of_agent(self, agent: str, mine: Sequence[Entry]) -> list[Verdict]:
@@ -93,64 +90,47 @@ class Pruning:
         kept = [Verdict(agent, e, KEEP, why) for e, take, why in judged if not take and why]
         if not taken:
             return kept
+        taken.sort(key=lambda one: _turn(one[0]))
         ledger = Ledger(self._app.store(), agent, tuple)
-        looked = [entry for entry, _ in taken if watched(entry)]
         try:
-            found = look_all(
-                self._kinds, self._transports.to(agent), looked, ledger.content, self._transports.loop,
-                whole=True,
-            )  # fmt: skip
+            way = Rehearsal(self._transports.to(agent))
+            programs: set[str] = set()
+            return kept + [self._verdict(agent, e, why, ledger, way, programs) for e, why in taken]
         except SlothError as error:
             return kept + [Verdict(agent, e, KEEP, f"can't be looked at: {error.message}") for e, _ in taken]
-        by_address = {one.entry.address: one for one in found}
-        self._edited = {str(entry.params["path"]) for entry, _ in taken if "path" in entry.params}
-        return kept + [self._verdict(agent, e, why, by_address.get(e.address), ledger) for e, why in taken]
 
-    def _verdict(self, agent: str, entry: Entry, why: str, found: Found | None, ledger: Ledger) -> Verdict:
+    def _verdict(
+        self, agent: str, entry: Entry, why: str, ledger: Ledger, way: Rehearsal, programs: set[str]
+    ) -> Verdict:
+        """What becomes of an entry, after those that come first have been tried. ``programs`` are the kinds of those
+        that programs undo: what the rehearsal shows of others of these kinds may be different by then."""
+
         def say(action: str, reason: str) -> Verdict:
-            return Verdict(agent, entry, action, reason, found)
+            return Verdict(agent, entry, action, f"{why}; {reason}")
 
         kind = self._kinds.get(entry.kind)
         if entry.keep:
-            return say(KEEP, f"{why}; but prevent_destroy (or prune = false) keeps it")
+            return say(KEEP, "but prevent_destroy (or prune = false) keeps it")
         other = self._evaluation.otherwise(agent, entry)
         if other is not None:
-            return say(KEEP, f"{why}; but the file names the same as {other}")
+            return say(KEEP, f"but the file names the same as {other}")
         others = [name for stack, name in self._stacks.items() if stack in entry.others]
         if others:
-            return say(FORGET, f"{why}; but the stack {others[0]!r} names it too: it stays")
-        if found is None:
-            return say(FORGET, f"{why}; a command has no inverse")
-        if kind is None or found.status == UNKNOWN:
-            return say(KEEP, f"{why}; but it can't be looked at: {found.reason}")
+            return say(FORGET, f"but the stack {others[0]!r} names it too: it stays")
+        if not watched(entry):
+            return say(FORGET, "a command has no inverse")
+        if kind is None:
+            return say(KEEP, f"but this version has no kind of resource {entry.kind!r}")
         if entry.applied is None or not kind.undo:
-            return say(FORGET, f"{why}; it has no inverse")
+            return say(FORGET, "it has no inverse")
         if not entry.touched:
-            return say(FORGET, f"{why}; it was so before, and never changed by us")
-        action, reason = self._inverse(entry, kind, found, ledger)
-        return say(action, f"{why}; {reason}")
-
-    def _inverse(self, entry: Entry, kind: Kind, found: Found, ledger: Ledger) -> tuple[str, str]:
-        """What undoes a change of ours, and the reason."""
-        now = found.observed or Observed(None)
-        undo = undoing(entry, now, kind)
-        if undo.theirs:
-            resumed = found.status == MISSING and ledger.intent(entry.address) is not None
-            if found.status == MISSING and entry.before is None and not resumed:
-                return FORGET, "it is gone already"
-            if entry.before is not None and not entry.salt and not differing(now.attributes, undo.wanted):
-                return FORGET, "it is as it was before already"
-            if not resumed and not self._waits(entry, undo):
-                return KEEP, f"but it was changed by others since ({words(undo.theirs)}): a conflict"
-        if entry.before is None:
-            return REMOVE, "we created it"
-        if not _can_restore(entry, undo, now, ledger):
-            return KEEP, "but what was there before was not kept: can't restore"
-        return RESTORE, "it existed before"
-
-    def _waits(self, entry: Entry, undo: Undoing) -> bool:
-        """Whether the content may be ours again by then: lines in it that are ours, too, go first."""
-        return undo.theirs == {"content"} and entry.id in self._edited
+            return say(FORGET, "it was so before, and never changed by us")
+        trial = attempt(entry, kind, ledger, way, self._transports.loop)
+        if trial.refusal and entry.kind not in programs:
+            return say(KEEP, f"but {trial.refusal}")
+        if trial.program:
+            programs.add(entry.kind)
+        return say(trial.action, f"but {trial.reason}" if trial.action == KEEP else trial.reason)
 
     def carry_out(self, verdicts: Sequence[Verdict]) -> list[tuple[Verdict, SlothError | None]]:
         """Do what the verdicts say, under the stack's lock; each, as it came out, with the error it met, if any. What
@@ -168,7 +148,7 @@ class Pruning:
                     ledgers[agent] = Ledger(self._app.store(), agent, lock.fences)
                     self._left[agent] = {e.address: e for e in entries(self._app.store(), agent)}
                 try:
-                    self._carry_out(verdict, ledgers[agent], self._transports.to(agent))
+                    self._carry_out(verdict, ledgers[agent])
                     done.append((verdict, None))
                 except Conflict as conflict:
                     why = f"{verdict.reason}; but {conflict.message}"
@@ -180,13 +160,13 @@ class Pruning:
                 sweep(self._app.store(), agent)
         return done
 
-    def _carry_out(self, verdict: Verdict, ledger: Ledger, transport: Transport) -> None:
+    def _carry_out(self, verdict: Verdict, ledger: Ledger) -> None:
         entry, left = verdict.entry, self._left[verdict.agent]
         current = left.get(entry.address)
         if current is None or claimed(current, self.stack.id) != entry._replace(extra=current.extra):
             raise Conflict("it was applied or forgotten since: look again", keys=[entry.address])
         if verdict.action in (REMOVE, RESTORE):
-            self._undo(current, ledger, transport)
+            self._undo(verdict.agent, current, ledger)
         rest = released(current, self.stack.id, self._stacks)
         if rest is None:
             del left[entry.address]
@@ -196,19 +176,21 @@ class Pruning:
             ledger.record(rest, {}, (), begun=False)
         ledger.flush()
 
-    def _undo(self, entry: Entry, ledger: Ledger, transport: Transport) -> None:
-        kind = self._kinds[entry.kind]
-        looks = [look(entry, whole=True)]
-        now: Observed = complete(transport, kind.observe(looks), self._transports.loop)[0]
-        resumed = now.attributes is None and ledger.intent(entry.address) is not None
-        undo = undoing(entry, now, kind)
-        if undo.theirs and not resumed:
-            raise Conflict(f"it was changed just now ({words(undo.theirs)})", keys=[entry.address])
+    def _undo(self, agent: str, entry: Entry, ledger: Ledger) -> None:
+        """Undo our work on a resource, if that is possible still. Raises Conflict if it is not."""
+        kind, transport, loop = self._kinds[entry.kind], self._transports.to(agent), self._transports.loop
+        trial = attempt(entry, kind, ledger, Rehearsal(transport), loop, meanwhile=agent in self._programs)
+        if trial.action == KEEP or trial.refusal:
+            raise Conflict(trial.refusal or trial.reason, keys=[entry.address])
+        if trial.change is None:  # it is undone already
+            return
+        if trial.program:
+            self._programs.add(agent)
         run = entry.by[3] or ""
         intent = Intent(entry.before, entry.extra, entry.before_content, True, (), self._app.clock(), run)
         ledger.begin({entry.address: intent}, {})
         try:
-            complete(transport, kind.converge([_change(entry, undo, now, ledger)]), self._transports.loop)
+            complete(transport, kind.converge([trial.change]), loop)
         except Conflict:
             ledger.withdraw(entry.address)
             raise
@@ -229,20 +211,9 @@ class Pruning:
             return
 
 
-def _can_restore(entry: Entry, undo: Undoing, now: Observed, ledger: Ledger) -> bool:
-    if entry.salt or not undo.wanted:
-        return False
-    if undo.wanted.get("content") in (None, (now.attributes or {}).get("content")):
-        return True
-    return entry.before_content is not None and ledger.content(entry.before_content) is not None
-
-
-def _change(entry: Entry, undo: Undoing, now: Observed, ledger: Ledger) -> Change:
-    content = ledger.content(entry.before_content) if entry.before_content is not None else None
-    resource = Resource(entry.kind, entry.id, entry.params)
-    options = {"undo": True, "replace": True}
-    left = differing(now.attributes, undo.wanted)
-    return Change(resource, now, undo.wanted, left, content, options, entry.extra)
+def _turn(entry: Entry) -> tuple[float, str]:
+    """By which resources are undone: the reverse of creation."""
+    return -entry.order, entry.address
 
 
 def prune_document(pruning: Pruning, verdicts: Sequence[tuple[Verdict, SlothError | None]]) -> Document:

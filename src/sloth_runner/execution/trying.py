@@ -1,0 +1,93 @@
+"""Why: what prune shows must be what it does then, so the code that does it is asked, in a rehearsal.
+
+A kind may refuse: there is work in a checkout, a key can't be changed alone, what was replaced was not kept. Before
+anything is done, such a refusal is no failure but a conflict: the resource is kept, and the kind's words say why.
+"""
+
+from __future__ import annotations
+
+from sloth_runner.engine.drifting import look
+from sloth_runner.engine.drive import Skipped
+from sloth_runner.engine.solo import complete
+from sloth_runner.errors import BadArgument, Conflict, TaskProblem, Unpredictable
+from sloth_runner.execution.undoing import Undoing, undoing, words
+from sloth_runner.modules.base import Change, Observed, Resource, differing
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from sloth_runner.engine.rehearsal import Rehearsal
+    from sloth_runner.modules.base import Kind
+    from sloth_runner.state.ledger import Ledger
+    from sloth_runner.state.ledger_records import Entry
+    from sloth_runner.transport.loop import Loop
+
+REMOVE, RESTORE, FORGET, KEEP = "remove", "restore", "forget", "keep"
+
+
+class Trial(NamedTuple):
+    """What becomes of a resource when it is undone, and why. ``change`` is what is done to it, if anything;
+    ``refusal`` why its kind does not do that; ``program``: a program has a part in it, whose effects on others no
+    rehearsal tells."""
+
+    action: str
+    reason: str
+    change: Change | None = None
+    refusal: str = ""
+    program: bool = False
+
+
+def attempt(
+    entry: Entry, kind: Kind, ledger: Ledger, way: Rehearsal, loop: Loop, *, meanwhile: bool = False
+) -> Trial:
+    """Undo our work on a resource, in a rehearsal. ``meanwhile``: programs of ours have run since it was seen as we
+    left it; if one undoes it as well, they may be who changed it. Raises Unreachable."""
+    try:
+        now: Observed = complete(way, kind.observe([look(entry, whole=True)]), loop)[0]
+    except TaskProblem as error:
+        return Trial(KEEP, f"it can't be looked at: {error.message}")
+    undo = undoing(entry, now, kind)
+    resumed = now.attributes is None and ledger.intent(entry.address) is not None
+    conflict = ""
+    if undo.theirs and not resumed:
+        if entry.before is None and now.attributes is None:
+            return Trial(FORGET, "it is gone already")
+        if entry.before is not None and not entry.salt and not differing(now.attributes, undo.wanted):
+            return Trial(FORGET, "it is as it was before already")
+        conflict = f"it was changed by others since ({words(undo.theirs)}): a conflict"
+    if conflict and not meanwhile:
+        return Trial(KEEP, conflict)
+    if entry.before is not None and not _can_restore(entry, undo, now, ledger):
+        return Trial(KEEP, "what was there before was not kept: can't restore")
+    change = _change(entry, undo, now, ledger)
+    action, reason = (REMOVE, "we created it") if entry.before is None else (RESTORE, "it existed before")
+    done = _rehearsed(Trial(action, reason, change), kind, way, loop)
+    return done if done.program or not conflict else Trial(KEEP, conflict)
+
+
+def _rehearsed(trial: Trial, kind: Kind, way: Rehearsal, loop: Loop) -> Trial:
+    assert trial.change is not None
+    try:
+        complete(way, kind.converge([trial.change._replace(dry=True)]), loop)
+    except Skipped:
+        return trial._replace(program=True)
+    except Unpredictable:  # by what was tried before: it is known only then
+        return trial
+    except (TaskProblem, BadArgument, Conflict) as error:
+        return trial._replace(refusal=error.message)
+    return trial
+
+
+def _can_restore(entry: Entry, undo: Undoing, now: Observed, ledger: Ledger) -> bool:
+    if entry.salt or not undo.wanted:
+        return False
+    if undo.wanted.get("content") in (None, (now.attributes or {}).get("content")):
+        return True
+    return entry.before_content is not None and ledger.content(entry.before_content) is not None
+
+
+def _change(entry: Entry, undo: Undoing, now: Observed, ledger: Ledger) -> Change:
+    content = ledger.content(entry.before_content) if entry.before_content is not None else None
+    resource = Resource(entry.kind, entry.id, entry.params)
+    options = {"undo": True, "replace": True}
+    left = differing(now.attributes, undo.wanted)
+    return Change(resource, now, undo.wanted, left, content, options, entry.extra)
