@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -119,3 +120,21 @@ def test_a_folder_of_an_archive_that_others_edited_is_kept_as_well(home: Home) -
     task(home)
     assert [row["action"] for row in tried_and_done(home)] == ["forget", "keep", "keep"]
     assert (home.cwd / "t" / "app" / "a").read_text() == "theirs"
+
+
+def test_a_folder_that_was_recorded_after_what_is_in_it_goes_with_it(home: Home) -> None:
+    made = (
+        'file.directory("ROOT/d")',
+        'file.directory("ROOT/d/sub")',
+        'file.write({dest = "ROOT/d/sub/f", content = "x"})',
+    )
+    task(home, *made)
+    home.run("run", "site.sloth")
+    shutil.rmtree(home.cwd / "t" / "d")
+    home.run("resource", "forget", f"file:{home.cwd}/t/d", "--yes")
+    home.run("resource", "forget", f"file:{home.cwd}/t/d/sub", "--yes")
+    home.run("run", "site.sloth")
+    task(home)
+    rows = [(Path(row["address"]).name, row["action"]) for row in tried_and_done(home)]
+    assert rows == [("f", "remove"), ("sub", "remove"), ("d", "remove")]
+    assert tree(home) == {}

@@ -6,6 +6,7 @@ gone, or its site was reached and it was not named there. What could not be eval
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 
 from sloth_runner.engine.drifting import watched
@@ -35,12 +36,14 @@ PRUNE = RUN._replace(holder="prune", undone="nothing was pruned")
 
 
 class Verdict(NamedTuple):
-    """What becomes of an entry: its ``action``, and why."""
+    """What becomes of an entry: its ``action``, and why. ``made`` is when it counts as made: it is undone after all
+    that were made later."""
 
     agent: str
     entry: Entry
     action: str
     reason: str
+    made: float = 0.0
 
 
 class Pruning:
@@ -81,7 +84,8 @@ class Pruning:
                 continue
             claims = (claimed(e, self.stack.id) for e in entries(store, agent))
             out += self._of_agent(agent, [entry for entry in claims if entry is not None])
-        out.sort(key=lambda v: (v.action == KEEP, _turn(v.entry)))
+        out.sort(key=lambda v: (v.made, v.entry.id), reverse=True)
+        out.sort(key=lambda v: v.action == KEEP)
         return out
 
     def _of_agent(self, agent: str, mine: Sequence[Entry]) -> list[Verdict]:
@@ -90,14 +94,16 @@ class Pruning:
         kept = [Verdict(agent, e, KEEP, why) for e, take, why in judged if not take and why]
         if not taken:
             return kept
-        taken.sort(key=lambda one: _turn(one[0]))
+        made = _made([entry for entry, _ in taken])
+        taken.sort(key=lambda one: (made[one[0].address], one[0].id), reverse=True)
         ledger = Ledger(self._app.store(), agent, tuple)
         try:
             way = Rehearsal(self._transports.to(agent))
             programs: set[str] = set()
-            return kept + [self._verdict(agent, e, why, ledger, way, programs) for e, why in taken]
+            found = [self._verdict(agent, e, why, ledger, way, programs) for e, why in taken]
         except SlothError as error:
             return kept + [Verdict(agent, e, KEEP, f"can't be looked at: {error.message}") for e, _ in taken]
+        return kept + [one._replace(made=made[one.entry.address]) for one in found]
 
     def _verdict(
         self, agent: str, entry: Entry, why: str, ledger: Ledger, way: Rehearsal, programs: set[str]
@@ -211,9 +217,18 @@ class Pruning:
             return
 
 
-def _turn(entry: Entry) -> tuple[float, str]:
-    """By which resources are undone: the reverse of creation."""
-    return -entry.order, entry.address
+def _made(taken: Sequence[Entry]) -> dict[str, float]:
+    """When each counts as made, by address: a folder no later than what is in it, even if a run that was killed, or a
+    folder that was made anew, had them recorded the other way round."""
+    made = {entry.address: entry.order for entry in taken}
+    for entry in taken:
+        above = posixpath.dirname(entry.id)
+        while len(above) > 1:
+            folder = f"file:{above}"
+            if folder in made:
+                made[folder] = min(made[folder], entry.order)
+            above = posixpath.dirname(above)
+    return made
 
 
 def prune_document(pruning: Pruning, verdicts: Sequence[tuple[Verdict, SlothError | None]]) -> Document:
