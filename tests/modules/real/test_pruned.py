@@ -1,0 +1,89 @@
+"""Why: programs that undo one account change others as well; prune must not take its own work for that of others, and
+must not say that it brought back what nobody knows any more."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scratch import PROJECT, Scratch, scratch_or_skip
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Scratch]:
+    """An untouched machine."""
+    with scratch_or_skip(tmp_path) as scratch:
+        scratch.run("mkdir", "/run/home")
+        yield scratch
+
+
+def sloth(machine: Scratch, *argv: str) -> Any:
+    """What the program says, as JSON."""
+    env = ["env", f"PYTHONPATH={PROJECT / 'src'}", "HOME=/run/home", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+    return json.loads(machine.run(*env, sys.executable, "-m", "sloth_runner", *argv, "-o", "json"))
+
+
+def put(machine: Scratch, *lines: str) -> None:
+    text = "\n".join(lines)
+    machine.run(
+        "sh", "-c", "cat >/run/home/site.sloth", stdin=f'task({{name = "t", run = function()\n{text}\nend}})'
+    )
+
+
+def pruned(machine: Scratch, *lines: str, meanwhile: str = "true") -> list[tuple[str, str, str]]:
+    """Apply lines, run a command, then prune all: address, action and reason of each; ``--check`` must have told the
+    same."""
+    put(machine, *lines)
+    sloth(machine, "run", "/run/home/site.sloth")
+    machine.run("sh", "-c", meanwhile)
+    put(machine)
+    told = sloth(machine, "prune", "/run/home/site.sloth", "--check")["resources"]
+    done = sloth(machine, "prune", "/run/home/site.sloth", "--yes")["resources"]
+    assert told == done
+    return [(row["address"], row["action"], row["reason"]) for row in done]
+
+
+def left(machine: Scratch) -> list[str]:
+    """What a further prune finds."""
+    return [row["address"] for row in sloth(machine, "prune", "/run/home/site.sloth", "--yes")["resources"]]
+
+
+def test_a_group_that_goes_with_its_user_is_no_conflict(machine: Scratch) -> None:
+    before = machine.run("cat", "/etc/passwd", "/etc/group")
+    rows = pruned(
+        machine,
+        'group("app")',
+        'user({name = "app", group = "app", home = "/srv/app", create_home = false})',
+    )
+    assert [row[:2] for row in rows] == [("user:app", "remove"), ("group:app", "remove")]
+    assert machine.run("cat", "/etc/passwd", "/etc/group") == before
+    assert left(machine) == []
+
+
+def test_a_group_whose_members_went_before_it_is_no_conflict(machine: Scratch) -> None:
+    before = machine.run("cat", "/etc/passwd", "/etc/group")
+    rows = pruned(
+        machine,
+        'group({name = "webteam", gid = 4321})',
+        'user({name = "a1", groups = {"webteam"}, append = true, create_home = false})',
+        'group({name = "webteam", gid = 4321, members = {"a1"}})',
+    )
+    assert {row[1] for row in rows} == {"remove"}
+    assert machine.run("cat", "/etc/passwd", "/etc/group") == before
+    assert left(machine) == []
+
+
+def test_a_group_whose_members_others_changed_is_kept_whatever_goes_before_it(machine: Scratch) -> None:
+    rows = pruned(
+        machine,
+        'group({name = "webteam", members = {"games"}})',
+        'user({name = "a1", create_home = false})',
+        meanwhile="gpasswd -a mail webteam",
+    )
+    assert [row[:2] for row in rows] == [("user:a1", "remove"), ("group:webteam", "keep")]
+    assert "changed by others since (members)" in rows[1][2]
