@@ -69,7 +69,8 @@ class Converging:
         if known is None:
             known = yield self._ledger.asking(addresses)
         pairs = zip(request.wants, known, strict=True)
-        jobs = [Job(want, entry, intent, self._about.sensitive) for want, (entry, intent) in pairs]
+        sensitive = self._about.sensitive
+        jobs = [Job(want, entry, intent, sensitive, kind.marks) for want, (entry, intent) in pairs]
         yield from self._observe(kind, jobs)
         todo = []
         for job in jobs:

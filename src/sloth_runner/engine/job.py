@@ -35,12 +35,20 @@ class Job:
     """One resource on its way through an Ensure."""
 
     __slots__ = (
-        "content", "diff", "differing", "drifted", "entry", "intent", "note", "observed", "old", "sensitive",
-        "source", "want", "wanted",
+        "content", "diff", "differing", "drifted", "entry", "intent", "marks", "note", "observed", "old",
+        "sensitive", "source", "want", "wanted",
     )  # fmt: skip
 
-    def __init__(self, want: Want, entry: Entry | None, intent: Intent | None, sensitive: bool) -> None:
+    def __init__(
+        self,
+        want: Want,
+        entry: Entry | None,
+        intent: Intent | None,
+        sensitive: bool,
+        marks: frozenset[str] = frozenset(),
+    ) -> None:
         self.want = want
+        self.marks = marks
         self.sensitive = sensitive
         self.entry = entry
         self.intent = intent

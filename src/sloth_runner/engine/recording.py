@@ -90,12 +90,14 @@ class Recording:
     def _entry(self, job: Job, observed: Observed, salt: str, *, touched: bool) -> Entry:
         about, entry, intent, want = self._about, job.entry, job.intent, job.want
         wanted = None if job.wanted is None else covered(job.wanted, salt)
-        applied = wanted
         before, extra, kept, salted = _before(entry, intent, job.observed)
         if salt and not salted:
             before, kept = None if before is None else covered(before, salt), None
         elif salted and not salt:
             before = None if before is None else {}
+        applied = (
+            None if wanted is None else {**wanted, **_marks(job, observed, before, salt, touched=touched)}
+        )
         now, by = self._clock(), about.by
         applied_at = now
         if entry is not None and not touched:  # who applied it last stays; which task names it may be new
@@ -133,8 +135,14 @@ class Recording:
         return found
 
     def confirm(self, job: Job) -> None:
-        """It is as wanted: adopt it, or note what is new about who wants it."""
-        if job.entry is None or job.intent is not None or self._news(job, job.entry):
+        """It is as wanted: adopt it, also in the place of what was ours, or note what is new about who wants it."""
+        if job.entry is not None and job.intent is None and job.drifted & job.marks:
+            before = covered(job.observed.attributes or {}, job.entry.salt)
+            job.entry = job.entry._replace(
+                applied=None, before=before, extra=job.observed.extra, touched=False
+            )
+            self.record(job, job.observed, touched=False)
+        elif job.entry is None or job.intent is not None or self._news(job, job.entry):
             self.record(job, job.observed, touched=False)
 
     def _news(self, job: Job, entry: Entry) -> bool:
@@ -202,6 +210,26 @@ def _before(
     if entry is not None:
         return entry.before, entry.extra, entry.before_content, bool(entry.salt)
     return observed.attributes, observed.extra, None, False
+
+
+def _marks(
+    job: Job, observed: Observed, before: Attributes | None, salt: str, *, touched: bool
+) -> Attributes:
+    """The marks of what we made: as they are now if we have just made it, or a run that was killed, else as known."""
+    if not job.marks:
+        return {}
+    had = covered(job.observed.attributes or {}, salt)
+    known = (job.entry.applied if job.entry is not None else None) or {}
+    if job.entry is not None and not job.entry.salt:
+        known = covered(known, salt)
+    marks = {}
+    for name, value in covered(observed.attributes or {}, salt).items():
+        made = job.intent is not None and (not touched or value != had.get(name) or name not in known)
+        if name in job.marks and made and value != (before or {}).get(name):
+            marks[name] = value
+        elif name in job.marks and name in known:
+            marks[name] = known[name] if name in job.drifted else value
+    return marks
 
 
 def _left(

@@ -180,6 +180,7 @@ class Kind(NamedTuple):
     show differences and to bring it back (None: it is too large or there is none). ``undo`` says whether what was
     before can be brought back; ``doc`` names the attributes. ``apart`` are attributes that can be put back without
     the others, those together that say one thing: what we never set among them is left alone when work is undone.
+    ``marks`` are attributes that nobody asks for, by which what we made is told from what others put in its place.
     """
 
     name: str
@@ -189,6 +190,7 @@ class Kind(NamedTuple):
     content: Callable[[Resource], Generator[Any, Any, bytes | None]] | None = None
     undo: bool = True
     apart: tuple[frozenset[str], ...] = ()
+    marks: frozenset[str] = frozenset()
 
 
 class Context(NamedTuple):

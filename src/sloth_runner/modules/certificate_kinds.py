@@ -308,6 +308,7 @@ KINDS = (
         "a private key: type, bits or curve, mode, owner, group, public (digest of its public half); not brought"
         " back",
         *one_by_one(_observe_key, _converge_key),
+        marks=frozenset({"public"}),
     ),
     Kind(
         "certificate.csr",
