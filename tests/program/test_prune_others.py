@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,3 +112,135 @@ def test_a_key_of_others_stays_theirs_when_a_run_corrects_its_mode(home: Home) -
     task(home)
     assert [action for action, _ in prune(home)] == ["keep"]
     assert path.read_bytes() == theirs
+
+
+IDENTITY = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+
+
+def git(folder: Path, *words: str) -> None:
+    subprocess.run(["git", "-C", folder, *IDENTITY, *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def checkout(home: Home) -> Path:
+    """A working copy that a run has made, and that no file names any more."""
+    origin = home.folder / "origin"
+    subprocess.run(["git", "init", "-q", "-b", "main", origin], check=True)
+    (origin / "text").write_text("one\n")
+    (origin / ".gitignore").write_text("*.log\n")
+    git(origin, "add", ".")
+    git(origin, "commit", "-qm", "one")
+    git(origin, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(origin), "sub")
+    git(origin, "commit", "-qm", "two")
+    task(home, f'git({{repo = "{origin}", dest = "ROOT/a/g"}})')
+    home.run("run", "site.sloth")
+    task(home)
+    return home.cwd / "t" / "a" / "g"
+
+
+def ignored(place: Path) -> None:
+    with (place / ".git" / "info" / "exclude").open("a") as file:
+        file.write(".env\n")
+    (place / ".env").write_text("theirs")
+
+
+def unwatched(place: Path) -> None:
+    git(place, "update-index", "--assume-unchanged", "text")
+    (place / "text").write_text("theirs")
+
+
+def skipped(place: Path) -> None:
+    git(place, "update-index", "--skip-worktree", "text")
+    (place / "text").write_text("theirs")
+
+
+def linked(place: Path) -> None:
+    git(place, "worktree", "add", "-q", "-b", "w", "../../linked")
+
+
+def stashed(place: Path) -> None:
+    (place / "text").write_text("theirs")
+    git(place, "stash")
+
+
+def committed(place: Path) -> None:
+    git(place, "switch", "-qc", "theirs")
+    git(place, "commit", "-q", "--allow-empty", "-m", "theirs")
+    git(place, "switch", "-q", "main")
+
+
+def in_a_submodule(place: Path) -> None:
+    git(place, "-c", "protocol.file.allow=always", "submodule", "update", "-q", "--init")
+    (place / "sub" / "x.log").write_text("theirs")
+
+
+WORK = [
+    (lambda place: (place / "x.log").write_text("theirs"), "files that git ignores"),
+    (ignored, "files that git ignores"),
+    (in_a_submodule, "files that git ignores in submodules"),
+    (unwatched, "files whose changes git does not look for"),
+    (skipped, "files whose changes git does not look for"),
+    (linked, "other working copies that belong to it"),
+    (lambda place: (place / "text").write_text("theirs"), "changed files"),
+    (lambda place: (place / "new").write_text("theirs"), "files that git does not know"),
+    (stashed, "work that no server has (a stash)"),
+    (committed, "work that no server has"),
+]
+
+
+@pytest.mark.parametrize(("doing", "what"), WORK)
+def test_a_working_copy_in_which_others_have_work_stays(
+    home: Home, checkout: Path, doing: Callable[[Path], object], what: str
+) -> None:
+    doing(checkout)
+    before = sorted(path.name for path in checkout.iterdir())
+    ((action, reason),) = prune(home)
+    assert action == "keep" and f"it has {what}" in reason
+    assert sorted(path.name for path in checkout.iterdir()) == before
+
+
+def test_a_working_copy_without_work_of_others_goes(home: Home, checkout: Path) -> None:
+    (checkout / "empty").mkdir()
+    git(checkout, "worktree", "add", "-q", "-b", "w", "../linked")
+    subprocess.run(["rm", "-r", checkout.parent / "linked"], check=True)
+    assert [action for action, _ in prune(home)] == ["remove"]
+    assert list((home.cwd / "t").iterdir()) == []
+
+
+def wheel_in(folder: Path) -> None:
+    """A package that also brings a file outside of the library."""
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "tiny-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tiny.py", "")
+        wheel.writestr("tiny-1.0.data/data/share/tiny/text", "")
+        wheel.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        wheel.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr("tiny-1.0.dist-info/RECORD", "")
+
+
+def test_an_environment_stays_as_long_as_others_have_something_in_it(home: Home) -> None:
+    wheel_in(home.folder / "wheels")
+    how = f'no_index = true, python = "{sys.executable}", find_links = "{home.folder}/wheels"'
+    task(home, f'pip({{name = "tiny", virtualenv = "ROOT/a/env", {how}}})')
+    home.run("run", "site.sloth")
+    place = home.cwd / "t" / "a" / "env"
+    subprocess.run([place / "bin" / "python", "-c", "import tiny"], check=True)
+    task(home)
+    (place / "data").symlink_to("/tmp")
+    ((_, reason), (package, _)) = sorted(prune(home))
+    assert package == "remove" and "others have put data into it" in reason
+    (place / "data").unlink()
+    for where in (".env", "data/db.sqlite", "bin/deploy", "lib/notes", "share/more"):
+        (place / where).parent.mkdir(exist_ok=True)
+        (place / where).write_text("theirs")
+        ((action, reason),) = prune(home)
+        assert action == "keep" and f"others have put {where} into it" in reason
+        assert (place / where).read_text() == "theirs" and (place / "pyvenv.cfg").exists()
+        (place / where).unlink()
+    python = place / "bin" / "python"
+    target = python.readlink()
+    python.unlink()
+    assert [action for action, _ in prune(home)] == ["keep"]
+    python.symlink_to(target)
+    assert [action for action, _ in prune(home)] == ["remove"]
+    assert list((home.cwd / "t").iterdir()) == []

@@ -26,6 +26,7 @@ from sloth_runner.modules.base import (
     Want,
     one_by_one,
 )
+from sloth_runner.modules.pip_theirs import keep_theirs
 from sloth_runner.modules.system.steps import missing_above, remove_empty
 from sloth_runner.ops import ABSENT, FILE, FOLDER, Exec, List, MakeDir, OpError, Remove, Stat
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
@@ -314,6 +315,7 @@ def _observe_virtualenv(look: Look) -> Generator[Any, Any, Observed]:
 def _converge_virtualenv(change: Change) -> Generator[Any, Any, str]:
     path = change.resource.id
     if change.wanted is None:
+        yield from keep_theirs(change)
         yield Remove(path, True)
         folder = change.extra.get("folder")
         if folder is not None:

@@ -85,7 +85,11 @@ MODULES = (
             ),
             Arg("clean", "boolean", "remove files that git does not know and does not ignore", default=False),
             Arg("key_file", "path", "the ssh key on the target to use, and no other"),
-            Arg("state", "present or absent", '"absent": no folder; one with work in it is kept', default="present"),
+            Arg(
+                "state", "present or absent",
+                '"absent": no folder; one with work in it is kept (what git ignores does not count)',
+                default="present",
+            ),
         ),
         "Keeps a working copy of a git repository at a version, without destroying work that is only there.",
         refused={

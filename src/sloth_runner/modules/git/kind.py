@@ -9,9 +9,10 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Generator, Mapping
 
-from sloth_runner.errors import TaskFailed
+from sloth_runner.errors import Conflict, TaskFailed
 from sloth_runner.modules.base import Change, Kind, Look, Observed, one_by_one
 from sloth_runner.modules.git.commands import How, Revision, act, ask, complaint
+from sloth_runner.modules.git.work import own_commit, work
 from sloth_runner.modules.system.steps import missing_above, remove_empty
 from sloth_runner.ops import ABSENT, FOLDER, List, MakeDir, Remove, Stat
 from sloth_runner.plain import TYPE_CHECKING, Any
@@ -136,24 +137,13 @@ def _refuse_loss(
             dest, ("rev-parse", "--verify", "--quiet", f"refs/heads/{revision.branch}"), how
         )
         tips += [f"refs/heads/{revision.branch}"] if tip.exit_code == 0 else []
-    own = yield from _own_commit(dest, tips, how)
+    own = yield from own_commit(dest, tips, how)
     if own:
         raise TaskFailed(
             f"{dest} has commits that no server has, {own[:12]} among them",
             unchanged=[dest],
             next=["push them, or put a branch on them elsewhere", "force = true leaves them behind"],
         )
-
-
-def _own_commit(dest: str, tips: list[str], how: How) -> Generator[Any, Any, str]:
-    """A commit below ``tips`` that came from no server ("" if there is none)."""
-    if not tips:
-        return ""
-    known = ("--not", "--remotes", "--tags", "--glob=refs/sloth-runner/*")
-    ran: Ran = yield from ask(dest, ("rev-list", "--max-count=1", *tips, *known), how)
-    if ran.exit_code:
-        raise complaint("rev-list", ran, how, dest)
-    return ran.stdout.decode().strip()
 
 
 def _remote(dest: str, before: str, wanted: str | None, how: How) -> Generator[Any, Any, None]:
@@ -232,27 +222,20 @@ def _tidy(change: Change, moves: bool, how: How) -> Generator[Any, Any, None]:
 
 
 def _remove(change: Change) -> Generator[Any, Any, None]:
-    dest, seen = change.resource.id, change.observed.attributes or {}
+    """What git ignores goes with a working copy that shall be absent; but nobody has said so when it is undone."""
+    dest, undo = change.resource.id, bool(change.options.get("undo"))
     how: How = change.options.get("how") or How(change.resource.params.get("user"))
-    if not change.options.get("force"):
-        if seen.get("modified") or seen.get("untracked"):
-            what = "changed files" if seen.get("modified") else "files that git does not know"
-            raise TaskFailed(
-                f"{dest} has {what}, and is kept",
-                unchanged=[dest],
-                next=["force = true removes it with them"],
-            )
-        stash: Ran = yield from ask(dest, ("rev-parse", "--verify", "--quiet", "refs/stash"), how)
-        tips = ["--branches", *(["HEAD"] if seen.get("commit") else [])]
-        own = "a stash" if stash.exit_code == 0 else (yield from _own_commit(dest, tips, how))
-        if own:
-            raise TaskFailed(
-                f"{dest} has work that no server has ({own[:12]}), and is kept",
-                unchanged=[dest],
-                next=["push it", "force = true removes it"],
-            )
+    what = "" if change.options.get("force") else (yield from work(dest, how, ignored=undo))
+    if what and undo:
+        raise Conflict(f"it has {what}", keys=[change.resource.address])
+    if what:
+        raise TaskFailed(
+            f"{dest} has {what}, and is kept",
+            unchanged=[dest],
+            next=[*(["push it"] if "no server" in what else []), "force = true removes it with them"],
+        )
     yield Remove(dest, True)
-    if change.options.get("undo"):
+    if undo:
         folder = change.extra.get("folder")
         if folder is not None:
             yield MakeDir(dest, folder[0], str(folder[1]), str(folder[2]))
