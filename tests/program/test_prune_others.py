@@ -1,4 +1,5 @@
-"""Why: what others have put in the place of what we made, or into it, is theirs: prune leaves it alone."""
+"""Why: what others have put in the place of what we made, or into it, is theirs and stays; what is ours is found again
+although its call has changed since."""
 
 from __future__ import annotations
 
@@ -243,4 +244,19 @@ def test_an_environment_stays_as_long_as_others_have_something_in_it(home: Home)
     assert [action for action, _ in prune(home)] == ["keep"]
     python.symlink_to(target)
     assert [action for action, _ in prune(home)] == ["remove"]
+    assert list((home.cwd / "t").iterdir()) == []
+
+
+def test_a_setting_that_was_written_down_elsewhere_before_is_taken_out_there(home: Home) -> None:
+    value = Path("/proc/sys/net/ipv4/ip_forward").read_text().strip()
+    line = f'sysctl({{name = "net.ipv4.ip_forward", value = {value}, file = "ROOT/%s.conf"}})'
+    task(home, line % "a")
+    home.run("run", "site.sloth")
+    task(home, line % "b")
+    ((call,),) = [one["calls"] for one in home.run("run", "site.sloth", "-o", "json").json["tasks"]]
+    assert call["message"] == f"created sysctl.line {home.cwd}/t/b.conf#net.ipv4.ip_forward"
+    assert [action for action, _ in prune(home)] == ["remove"]
+    assert [path.name for path in (home.cwd / "t").iterdir()] == ["b.conf"]
+    task(home)
+    assert sorted(action for action, _ in prune(home)) == ["forget", "remove"]
     assert list((home.cwd / "t").iterdir()) == []

@@ -67,7 +67,7 @@ FAMILIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("ssh_key.authorized", "ssh_key.known_host"),
         ("ssh_key.authorized", "ssh_key.authorized_all", "ssh_key.known_host"),
     ),
-    "system.sysctl": (("sysctl",), ("sysctl",)),
+    "system.sysctl": (("sysctl",), ("sysctl", "sysctl.line")),
     "system.mount": (("mount",), ("mount",)),
     "http": (("http.request", "http.download"), ()),
     "wait_for": (("wait_for",), ()),

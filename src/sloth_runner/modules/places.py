@@ -118,7 +118,7 @@ _RULES: Mapping[str, _Rule] = {
     "systemd.unit": lambda name, params, wanted, gone: (Place(name),),
     "sudoers": lambda name, params, wanted, gone: (Place(f"/etc/sudoers.d/{name}"),),
     "cron": _cron,
-    "sysctl": lambda name, params, wanted, gone: (Place(params["file"], name),),
+    "sysctl.line": lambda name, params, wanted, gone: (Place(params["file"], params["name"]),),
     "hosts": lambda name, params, wanted, gone: (Place("/etc/hosts", name),),
     "hostname": lambda name, params, wanted, gone: (Place("/etc/hostname"),),
     "timezone": lambda name, params, wanted, gone: (Place("/etc/timezone"),),

@@ -37,24 +37,27 @@ FILE = "/etc/sysctl.d/90-sloth-runner.conf"
 
 
 def sysctl(args: Mapping[str, Any], context: Context) -> Steps:
-    """A setting, now and after a start."""
+    """A setting, now and after a start. The kernel first: what it refuses is not written down."""
     from sloth_runner.modules.base import ensure
 
     yield from alone(context, "sysctl")
     name, value = _dotted(args["name"]), args["value"]
-    resource = Resource("sysctl", name, {"file": args["file"]})
+    line = Resource("sysctl.line", f"{args['file']}#{name}", {"file": args["file"], "name": name})
     if args["state"] == "absent":
         if value is not None:
             raise BadArgument(
                 "sysctl: absent takes the setting out of the file; what it was before is not known"
             )
-        return (yield from ensure(Want(resource, {"persistent": ""})))
+        return (yield from ensure(Want(line, None)))
     if value is None:
         raise BadArgument("sysctl needs value")
-    wanted = {"value": value}
-    if args["persistent"]:
-        wanted["persistent"] = value
-    return (yield from ensure(Want(resource, wanted, None, {"sensitive": context.sensitive})))
+    options = {"sensitive": context.sensitive}
+    now = yield from ensure(Want(Resource("sysctl", name), {"value": value}, None, options))
+    if not args["persistent"]:
+        return now
+    then = yield from ensure(Want(line, {"value": value}))
+    message = "; ".join(filter(None, (now.message, then.message)))
+    return now._replace(changed=now.changed or then.changed, message=message)
 
 
 def _dotted(name: str) -> str:
@@ -69,22 +72,27 @@ def _path(name: str) -> str:
 
 def _observe(look: Look) -> Generator[Any, Any, Observed]:
     """``value`` is missing where the kernel has no such setting; what can only be written counts as having none."""
-    name, file = look.resource.id, look.resource.params["file"]
-    persistent = ""
-    for line in (yield from lines_of(file)):
-        key, _, value = line.partition("=")
-        if not line.lstrip().startswith(("#", ";")) and _dotted_or_none(key) == name:
-            persistent = " ".join(value.split())
-    attributes: dict[str, Any] = {"persistent": persistent}
     try:
-        text = yield from text_of(_path(name))
+        text = yield from text_of(_path(look.resource.id))
     except OpError as error:
         if error.kind not in ("denied", "system", "folder", "not-file"):
             raise
         text = None
-    if text is not None:
-        attributes["value"] = " ".join(text.split())
-    return Observed(attributes, {"missing": (yield from missing_above(file))})
+    return Observed({} if text is None else {"value": " ".join(text.split())})
+
+
+def _observe_line(look: Look) -> Generator[Any, Any, Observed]:
+    """The last line of the file that is about the setting counts."""
+    file, name = look.resource.params["file"], look.resource.params["name"]
+    found = None
+    for line in (yield from lines_of(file)):
+        if _is_about(line, name):
+            found = {"value": " ".join(line.partition("=")[2].split())}
+    return Observed(found, {"missing": (yield from missing_above(file))})
+
+
+def _is_about(line: str, name: str) -> bool:
+    return not line.lstrip().startswith(("#", ";")) and _dotted_or_none(line.partition("=")[0]) == name
 
 
 def _dotted_or_none(key: str) -> str | None:
@@ -93,46 +101,43 @@ def _dotted_or_none(key: str) -> str | None:
 
 
 def _converge(change: Change) -> Generator[Any, Any, str]:
-    """The kernel first: what it refuses is not written down."""
     name, wanted, before = change.resource.id, change.wanted or {}, change.observed.attributes or {}
     subject = f"sysctl {name}"
-    if "value" in wanted and wanted["value"] != before.get("value"):
-        if "value" not in before:
-            raise TaskFailed(
-                f"{subject}: this kernel has no such setting, or it can't be read", unchanged=[subject],
-                next=["check its spelling", "load the kernel module that brings it first"],
-            )  # fmt: skip
-        advice = ["in a container most settings are the host's: set it there"]
-        argv = ["sysctl", "-q", "-w", f"{name}={wanted['value']}"]
-        yield from act(subject, argv, advice=advice, sensitive=bool(change.options.get("sensitive")))
-    if "persistent" in wanted and wanted["persistent"] != before.get("persistent", ""):
-        yield from _persist(change, name, str(wanted["persistent"]))
+    if "value" not in before:
+        raise TaskFailed(
+            f"{subject}: this kernel has no such setting, or it can't be read", unchanged=[subject],
+            next=["check its spelling", "load the kernel module that brings it first"],
+        )  # fmt: skip
+    advice = ["in a container most settings are the host's: set it there"]
+    argv = ["sysctl", "-q", "-w", f"{name}={wanted['value']}"]
+    yield from act(subject, argv, advice=advice, sensitive=bool(change.options.get("sensitive")))
     return ""
 
 
-def _persist(change: Change, name: str, value: str) -> Generator[Any, Any, None]:
-    file = change.resource.params["file"]
-    lines = []
-    for line in (yield from lines_of(file)):
-        comment = line.lstrip().startswith(("#", ";"))
-        if comment or _dotted_or_none(line.partition("=")[0]) != name:
-            lines.append(line)
-    if value:
-        lines.append(f"{name} = {value}")
+def _converge_line(change: Change) -> Generator[Any, Any, str]:
+    file, name = change.resource.params["file"], change.resource.params["name"]
+    lines = [line for line in (yield from lines_of(file)) if not _is_about(line, name)]
+    if change.wanted is not None:
+        lines.append(f"{name} = {change.wanted['value']}")
     if not lines:
         yield Remove(file)
         if change.options.get("undo"):
             yield from remove_empty(change.extra.get("missing") or [])
-        return
+        return ""
     yield from make_folders((yield from missing_above(file)))
     there = yield from text_of(file)
     yield from put_lines(file, lines, None if there is not None else 0o644)
+    return ""
 
 
 KINDS = (
-    Kind("sysctl", "value: what the kernel has; persistent: what the file says (\"\": nothing)",
-         *one_by_one(_observe, _converge)),
-)  # fmt: skip
+    Kind("sysctl", "value: what the kernel has", *one_by_one(_observe, _converge)),
+    Kind(
+        "sysctl.line",
+        "value: what a file says for the next start",
+        *one_by_one(_observe_line, _converge_line),
+    ),
+)
 MODULES = (
     Module(
         "sysctl",
