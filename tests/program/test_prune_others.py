@@ -1,4 +1,4 @@
-"""Why: what others have put in the place of what we made, or into it, is theirs and stays; what is ours is found again
+"""Why: what others have put in the place of what we made, or into it, is theirs and stays; what is ours is found again,
 although its call has changed since."""
 
 from __future__ import annotations
