@@ -1,10 +1,11 @@
-"""Why: what others have put in the place of what we made, or into it, is theirs and stays; what is ours is found again,
-although its call has changed since."""
+"""Why: what others have put in the place of what we made, or into it, stays; what is ours is found again."""
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -260,3 +261,64 @@ def test_a_setting_that_was_written_down_elsewhere_before_is_taken_out_there(hom
     task(home)
     assert sorted(action for action, _ in prune(home)) == ["forget", "remove"]
     assert list((home.cwd / "t").iterdir()) == []
+
+
+def archived(home: Home, files: dict[str, str]) -> None:
+    """The archive ``rel.tar``, beside the task file."""
+    with tarfile.open(home.cwd / "rel.tar", "w") as tar:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+
+
+def upgraded(home: Home) -> Path:
+    """A folder into which two archives of one name were unpacked, one after the other."""
+    task(home, 'archive({src = "rel.tar", dest = "ROOT/app"})')
+    archived(home, {"d/a": "one", "d/b": "b", "e/f": "f"})
+    home.run("run", "site.sloth")
+    archived(home, {"d/a": "two", "d/c": "c"})
+    return home.cwd / "t" / "app"
+
+
+def test_an_archive_that_was_upgraded_goes_with_all_that_it_ever_brought(home: Home) -> None:
+    upgraded(home)
+    plan = home.run("plan", "site.sloth", "-o", "json").json
+    assert {one["reason"] for one in plan["tasks"][0]["actions"]} == {"the file changed", None}
+    ((call,),) = [one["calls"] for one in home.run("run", "site.sloth", "-o", "json").json["tasks"]]
+    assert "by others" not in call["message"]
+    assert drifted(home) == []
+    archived(home, {"d/a": "three"})
+    home.run("run", "site.sloth")
+    assert home.run("run", "site.sloth", "-o", "json").json["summary"]["changed"] == 0
+    task(home)
+    assert [action for action, _ in prune(home) if action not in ("remove", "forget")] == []
+    assert list((home.cwd / "t").iterdir()) == []
+
+
+def test_what_others_changed_of_an_earlier_archive_stays(home: Home) -> None:
+    place = upgraded(home)
+    home.run("run", "site.sloth")
+    (place / "d" / "b").write_text("theirs")
+    task(home)
+    assert "keep" in [action for action, _ in prune(home)]
+    assert sorted(str(one.relative_to(place)) for one in place.rglob("*")) == ["d", "d/b"]
+
+
+def test_an_archive_of_which_others_changed_something_is_told_so_when_it_is_upgraded(home: Home) -> None:
+    place = upgraded(home)
+    (place / "d" / "a").write_text("theirs")
+    plan = home.run("plan", "site.sloth", "-o", "json").json
+    assert "(conflict)" in str([one["reason"] for one in plan["tasks"][0]["actions"]])
+
+
+def test_what_was_there_before_an_archive_brought_anything_is_not_taken_with_it(home: Home) -> None:
+    task(home, 'archive({src = "rel.tar", dest = "ROOT"})')
+    archived(home, {"a": "a"})
+    (home.cwd / "t" / "a").write_text("a")
+    home.run("run", "site.sloth")
+    archived(home, {"b": "b"})
+    home.run("run", "site.sloth")
+    task(home)
+    assert "remove" in [action for action, _ in prune(home)]
+    assert [path.name for path in (home.cwd / "t").iterdir()] == ["a"]

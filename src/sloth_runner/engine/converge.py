@@ -14,9 +14,19 @@ from sloth_runner.engine.job import About, Job, attribute_lines, converged
 from sloth_runner.engine.lines import Durable
 from sloth_runner.engine.recording import Recording, covered
 from sloth_runner.errors import TaskFailed
-from sloth_runner.modules.base import Change, Converged, Follow, Look, Observed, Source, Told, differing
+from sloth_runner.modules.base import (
+    Change,
+    Converged,
+    Follow,
+    Look,
+    Observed,
+    Resource,
+    Source,
+    Told,
+    differing,
+)
 from sloth_runner.modules.difference import HIDDEN, difference, sizes
-from sloth_runner.ops import Batch
+from sloth_runner.ops import Batch, OpError
 from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_records import (
@@ -76,6 +86,7 @@ class Converging:
         for job in jobs:
             self._compare(job)
             if job.differing:
+                yield from self._compare_as_recorded(kind, job)
                 todo.append(job)
         if todo:
             yield from self._change(kind, todo)
@@ -110,13 +121,21 @@ class Converging:
         if want.wanted is not None and want.content is not None:
             job.wanted = {**want.wanted, "content": self._digest(job, want.content)}
         job.differing = differing(job.observed.attributes, job.wanted)
-        if entry is not None and entry.applied is not None and job.observed.attributes is not None:
-            seen = covered(job.observed.attributes, entry.salt)
-            job.drifted = frozenset(
-                key for key, value in entry.applied.items() if key in seen and seen[key] != value
-            )
-        elif entry is not None and (entry.applied is None) is not (job.observed.attributes is None):
-            job.drifted = frozenset({"present"})
+        if entry is not None and entry.params == want.resource.params:
+            job.drifted = _drifted(entry, job.observed)
+
+    def _compare_as_recorded(self, kind: Kind, job: Job) -> Generator[Any, Any, None]:
+        """Where the file now says otherwise how to look at a resource, a look by what the ledger says shows whether
+        others have changed it. If that is not possible any more, nothing is said of it."""
+        entry = job.entry
+        if entry is None or entry.params == job.want.resource.params:
+            return
+        look = Look(Resource(entry.kind, entry.id, entry.params), frozenset(entry.applied or ()))
+        try:
+            (observed,) = yield from kind.observe([look])
+        except (OpError, TaskFailed):
+            return
+        job.drifted = _drifted(entry, observed)
 
     def _digest(self, job: Job, content: bytes | Source) -> str:
         """The digest of the wanted content; a source that did not change since is not read."""
@@ -235,6 +254,15 @@ class Converging:
                 changed=[job.address],
                 next=["something else changes it at once, or its new state needs time: run again"],
             )
+
+
+def _drifted(entry: Entry, observed: Observed) -> frozenset[str]:
+    """The attributes that are no longer as they were applied."""
+    if entry.applied is None or observed.attributes is None:
+        there = observed.attributes is not None
+        return frozenset({"present"}) if there is (entry.applied is None) else frozenset()
+    seen = covered(observed.attributes, entry.salt)
+    return frozenset(key for key, value in entry.applied.items() if key in seen and seen[key] != value)
 
 
 def _first(kind: Kind, looks: Sequence[Look]) -> tuple[Op, ...]:

@@ -2,7 +2,8 @@
 
 Kind "archive" (``folder#archive``) is what one archive put into a folder. Attributes: ``content``, the SHA-256 over
 all that is there of it (path, kind, mode, content), and ``differing``, the paths that are missing or not as unpacked.
-What is in the folder beside that is left alone. Undone, it goes again if nothing of it was there before.
+What is in the folder beside that is left alone, also what another archive of the same name had put there (param
+``former``). Undone, all of it goes again, if nothing was there before.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ Entries = Sequence[Sequence[str]]
 """Path, kind, mode ("" for any) and SHA-256 or target of each thing in an archive."""
 
 PART = 2000
-"""Things of an archive that are one resource; a larger archive is several."""
+"""Things of an archive that are one resource; a larger archive is several. So many former ones are known."""
 REMEMBERED = 5000
 """Up to so many things are remembered, so that the archive need not be read at each look."""
 NAMED = 10
@@ -61,30 +62,45 @@ def archive(args: Mapping[str, Any], context: Context) -> Steps:
     )  # fmt: skip
     name, meaning = f"listing:{dest}#{args['src']}", f"{digest} {args['strip']}"
     memory: Mapping[str, Any] | None = yield Recall(name)
-    if memory is not None and memory["of"] == meaning:
-        entries: list[list[str]] = memory["entries"]
-    else:
+    known: Mapping[str, Any] = {"of": "", "entries": [], "former": [], **(memory or {})}
+    entries: list[list[str]] = known["entries"]
+    former: list[list[str]] = known["former"]
+    if known["of"] != meaning:
         unpacked: Unpacked = yield op._replace(look=True)
+        former = _former([*former, *entries], unpacked.entries)
         entries = [list(entry) for entry in unpacked.entries]
     folder = Want(Resource("file", dest), attributes(FOLDER, {**args, "mode": None}))
     done: tuple[Converged, ...] = yield Ensure((folder,))  # not for an archive that is refused
-    wants = _wants(dest, args, entries, op)
+    wants = _wants(dest, args, entries, former, op)
     if wants:
         done = (*done, *(yield Ensure(wants)))
     remember: tuple[str, Mapping[str, Value]] | None = None
-    if len(entries) <= REMEMBERED:
-        remember = (name, {"of": meaning, "entries": [list(entry) for entry in entries]})
+    if len(entries) + len(former) <= REMEMBERED:
+        remember = (
+            name,
+            {"of": meaning, "entries": [list(e) for e in entries], "former": [list(e) for e in former]},
+        )
     changed = [one for one in done if one.action != "none"]
     message = "; ".join(one.message for one in changed)
     return Outcome(bool(changed), message, {"path": dest, "entries": len(entries)}, None, remember)
 
 
-def _wants(dest: str, args: Mapping[str, Any], entries: Entries, op: Unpack) -> tuple[Want, ...]:
+def _former(earlier: Entries, entries: Entries) -> list[list[str]]:
+    """What earlier archives had, and this one has not; of each path what it was last."""
+    now = {entry[0] for entry in entries}
+    return [list(entry) for path, entry in {e[0]: e for e in earlier}.items() if path not in now][-PART:]
+
+
+def _wants(
+    dest: str, args: Mapping[str, Any], entries: Entries, former: Entries, op: Unpack
+) -> tuple[Want, ...]:
     wants = []
     for start in range(0, len(entries), PART):
         part = [list(entry) for entry in entries[start : start + PART]]
         number = f" part {start // PART + 1}" if start else ""
         params: dict[str, Any] = {"path": dest, "entries": part}
+        if former and not start:
+            params["former"] = former
         params.update({key: args[key] for key in ("owner", "group") if args[key] is not None})
         wanted = {"content": _digest([_row(entry) for entry in part]), "differing": []}
         wants.append(
@@ -104,25 +120,33 @@ def _digest(rows: Sequence[object]) -> str:
 
 
 def observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
-    """All that archives put there, in one look."""
-    ops = []
+    """All that archives put there, in one look; a whole one tells what is there of former ones (``theirs``), because
+    that is not ours if we never changed anything."""
+    ops: list[Stat] = []
     for look in looks:
-        names = "owner" in look.resource.params or "group" in look.resource.params
-        path = str(look.resource.params["path"])
-        entries: Entries = look.resource.params["entries"]
-        ops += [Stat(posixpath.join(path, e[0]), digest=e[1] == FILE, names=names) for e in entries]
+        ops += _stats(look.resource.params, "entries")
+        ops += _stats(look.resource.params, "former") if look.keys is None else ()
     found = iter((yield Batch(tuple(ops))))
     return [_observed(look, found) for look in looks]
+
+
+def _stats(params: Mapping[str, Any], which: str) -> list[Stat]:
+    names = "owner" in params or "group" in params
+    path, entries = str(params["path"]), params.get(which, ())
+    return [Stat(posixpath.join(path, e[0]), digest=e[1] == FILE, names=names) for e in entries]
 
 
 def _observed(look: Look, found: Any) -> Observed:
     params = look.resource.params
     rows = [_seen(entry, next(found), params) for entry in params["entries"]]
+    former = params.get("former", ()) if look.keys is None else ()
+    theirs = [entry[0] for entry in former if next(found).kind != ABSENT]
+    extra = {"theirs": theirs} if theirs else {}
     if all(row[1] == ABSENT for row in rows):
-        return Observed(None)
+        return Observed(None, extra)
     pairs = zip(rows, params["entries"], strict=True)
     differing = [entry[0] for row, entry in pairs if row != _row(entry)]
-    return Observed({"content": _digest(rows), "differing": differing})
+    return Observed({"content": _digest(rows), "differing": differing}, extra)
 
 
 def _seen(entry: Sequence[str], found: Found, params: Mapping[str, Any]) -> list[object]:
@@ -159,11 +183,18 @@ def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
 
 
 def _take_away(change: Change) -> Generator[Any, Any, None]:
-    """Remove files and links, and the folders that are empty then."""
-    path = str(change.resource.params["path"])
-    for entry in reversed(change.resource.params["entries"]):
+    """Remove files and links, and the folders that are empty then; of former ones those that are as they were."""
+    params = change.resource.params
+    found: Sequence[Found] = yield Batch(tuple(_stats(params, "former")))
+    former = [
+        entry
+        for entry, one in zip(params.get("former", ()), found, strict=True)
+        if entry[0] not in change.extra.get("theirs", ())
+        and (one.kind == FOLDER if entry[1] == FOLDER else _seen(entry, one, params) == _row(entry))
+    ]
+    for entry in sorted([*params["entries"], *former], reverse=True):
         try:
-            yield Remove(posixpath.join(path, entry[0]))
+            yield Remove(posixpath.join(str(params["path"]), entry[0]))
         except OpError as error:
             if entry[1] != FOLDER or error.kind not in ("not-empty", "mount"):
                 raise
@@ -199,7 +230,16 @@ def _verify(args: Mapping[str, Any], digest: str) -> None:
         )
 
 
-KINDS = (Kind("archive", "what an archive put into a folder: content, differing", observe, converge),)
+KINDS = (
+    Kind(
+        "archive",
+        "what an archive put into a folder: content, differing",
+        observe,
+        converge,
+        undone="prune takes it away if nothing of it was there before (else all of it stays, since what was there is"
+        " not kept), and what earlier archives of the same src have left, unless they held more than 5,000 things",
+    ),
+)
 MODULES = (
     Module(
         "archive",

@@ -178,8 +178,9 @@ class Kind(NamedTuple):
     ``observe`` looks at resources, all at once, and changes nothing. ``converge`` makes changes and returns a note
     for each ("" for none), or a Told. Both are generators of operations. ``content`` reads a resource's content, to
     show differences and to bring it back (None: it is too large or there is none). ``undo`` says whether what was
-    before can be brought back; ``doc`` names the attributes. ``apart`` are attributes that can be put back without
-    the others, those together that say one thing: what we never set among them is left alone when work is undone.
+    before can be brought back, ``undone`` what prune does if it is more or less than that; ``doc`` names the
+    attributes. ``apart`` are attributes that can be put back without the others, those together that say one thing:
+    what we never set among them is left alone when work is undone.
     ``marks`` are attributes that nobody asks for, by which what we made is told from what others put in its place.
     """
 
@@ -191,6 +192,7 @@ class Kind(NamedTuple):
     undo: bool = True
     apart: tuple[frozenset[str], ...] = ()
     marks: frozenset[str] = frozenset()
+    undone: str = ""
 
 
 class Context(NamedTuple):

@@ -116,7 +116,7 @@ def _page(page: Page) -> Iterator[str]:
             if kind.undo
             else "what was before can't be brought back"
         )
-        yield from (f"- `{kind.name}`: {kind.doc}; {undo}.", "")
+        yield from (f"- `{kind.name}`: {kind.doc}; {kind.undone or undo}.", "")
 
 
 def _entry(entry: Entry) -> Iterator[str]:
