@@ -390,17 +390,17 @@ def mutates(op: object) -> bool:
 
 
 def mutation(op: object, result: object) -> list[str]:
-    """What was changed by an operation that ended with ``result``, in words; none for one that only looks."""
+    """What was changed by an operation that ended with ``result``, in words; none for one that only looks, and none
+    for a program or a request that failed: what it did before that is not known (see ``attempt``)."""
     if isinstance(op, (Stat, Read)):  # most are
         return []
     if isinstance(op, Batch):
-        results = result if isinstance(result, tuple) else ()
-        pairs = zip(op.ops, results)  # noqa: B905 - results end where the Batch failed; strict is not in 3.8
-        return [text for inner, got in pairs for text in mutation(inner, got)]
+        return [text for inner, got in _each(op, result) for text in mutation(inner, got)]
     if isinstance(op, Exec):
-        return [f"ran {op.label}"] if op.mutating else []
+        return [f"ran {op.label}"] if op.mutating and _succeeded(result) else []
     if isinstance(op, Fetch):
-        return _requested(op, result)
+        words = f"sent {op.label}" if op.into is None else f"wrote {op.into}"
+        return [words] if op.mutating and _succeeded(result) else []
     if (isinstance(result, Done) and not result.changed) or (isinstance(op, (Write, Remove)) and op.passing):
         return []
     if isinstance(op, Unpack):
@@ -419,10 +419,24 @@ def mutation(op: object, result: object) -> list[str]:
     return [f"removed {op.path}"] if isinstance(op, Remove) else []
 
 
-def _requested(op: Fetch, result: object) -> list[str]:
-    if not op.mutating:
+def attempt(op: object, result: object) -> list[str]:
+    """Programs and requests that may have changed something, though they failed or (``result`` None) did not come to
+    their end, in words."""
+    if isinstance(op, Batch):
+        return [text for inner, got in _each(op, result) for text in attempt(inner, got)]
+    if not isinstance(op, (Exec, Fetch)) or not op.mutating or _succeeded(result):
         return []
-    if op.into is None:
-        return [f"sent {op.label}"]
-    done = not isinstance(result, Fetched) or 200 <= result.status < 300
-    return [f"wrote {op.into}"] if done else []
+    if isinstance(op, Fetch) and op.into is not None and result is not None:
+        return []  # the answer was no success, so nothing was written
+    return [f"perhaps something, by {op.label}, which did not succeed"]
+
+
+def _each(op: Batch, result: object) -> list[tuple[Op, object]]:
+    """The operations that were done, with their results, which end where the Batch failed."""
+    return list(zip(op.ops, result if isinstance(result, tuple) else ()))  # noqa: B905 - strict is not in 3.8
+
+
+def _succeeded(result: object) -> bool:
+    if isinstance(result, Ran):
+        return result.exit_code == 0
+    return isinstance(result, Fetched) and result.status < 300

@@ -162,6 +162,37 @@ def test_a_task_that_takes_too_long_is_ended_and_its_lock_is_free(home: Home) ->
     assert home.run("lock", "list").out == ""
 
 
+FAILING = {
+    "a program that ran and failed": ('cmd({command = "exit 3"', False, ["perhaps something, by `exit 3`"]),
+    "a program that was stopped": ('cmd({command = "sleep 30", timeout = 0.1', False, ["perhaps something, by"]),
+    "a program that is not there": ('cmd({argv = {"no-such-program"}', False, []),
+    "a program that succeeded, judged a failure": ('cmd({command = "true", failed_when = true', True, ["ran `true`"]),
+    "a request that reached nobody": (
+        'http.request({url = "http://127.0.0.1:1/", method = "POST"', False, ["perhaps something, by POST"]
+    ),
+    "a folder that was made, and no file in it": (
+        'file.write({dest = "ROOT/x", content = "", owner = "nobody-of-here"', True, ["made the folder"]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FAILING)
+def test_a_failed_call_counts_as_a_change_only_if_something_is_known_to_have_changed(
+    home: Home, what: str
+) -> None:
+    call, changed, told = FAILING[what]
+    first, second = (call.replace("ROOT", str(home.cwd / folder)) for folder in ("first", "second"))
+    body = f"local r = {first}, ignore_errors = true}}) print(r.changed, r.failed)"
+    home.file("t.sloth", f'task({{name = "t", run = function() {body} end}})')
+    document = home.run("run", "t.sloth", "-o", "json").json["tasks"][0]
+    assert document["status"] == ("changed" if changed else "ok")
+    assert [one["changed"] for one in document["calls"]] == [changed]
+    home.file("t.sloth", f'task({{name = "t", run = function() {second}}}) end}})')
+    error = home.run("run", "t.sloth", "-o", "json", code=1).json["tasks"][0]["error"]
+    assert len(error["changed"]) == len(told), error
+    assert all(map(str.startswith, error["changed"], told)), error
+
+
 def test_what_was_changed_before_a_run_goes_on_is_named(home: Home) -> None:
     text = """
     require("lib")

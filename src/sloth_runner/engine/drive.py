@@ -8,7 +8,7 @@ from sloth_runner.engine.lines import Durable
 from sloth_runner.errors import SlothError, TaskFailed
 from sloth_runner.model import Outcome
 from sloth_runner.modules.base import Deliver, Ensure, Follow, Predict, Recall, Source, SourceTree
-from sloth_runner.ops import Batch, Exec, Fetch, OpError, mutation
+from sloth_runner.ops import Batch, Exec, Fetch, OpError, attempt, mutation
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.asking import Ask
 from sloth_runner.transport.base import discard
@@ -49,7 +49,7 @@ class Drive:
     """One module call on its way.
 
     ``at_once`` performs what needs no waiting (None: it needs some). ``outcome`` is set at the end; ``mutations``
-    says in words what has been changed so far, also when it failed or was stopped.
+    says in words what has been changed so far, also when it failed or was stopped; ``attempts``, what may have been.
     """
 
     def __init__(self, steps: Steps, at_once: Callable[[Op], Result | None], desk: Desk) -> None:
@@ -60,6 +60,7 @@ class Drive:
         self._prediction: Predict | None = None
         self.outcome: Outcome | None = None
         self.mutations: list[str] = []
+        self.attempts: list[str] = []
 
     def advance(self, result: object = None) -> Op | None:
         """Go on (with the result of the operation that was waited for) up to the next one that needs waiting;
@@ -180,13 +181,16 @@ class Drive:
 
     def _changed(self, step: object, result: object) -> None:
         self.mutations.extend(mutation(step, result))
+        self.attempts.extend(attempt(step, result))
 
     def _failed(self, step: object, error: BaseException | None) -> None:
         """What a failed operation may have changed: a program that was stopped, a removal half done."""
         if isinstance(error, OpError):
             if isinstance(step, Batch):
                 self._changed(step, error.results)
-            if error.partial:
+            if isinstance(step, Fetch) and error.partial:
+                self._changed(step, None)
+            elif error.partial:
                 self.mutations.append(f"changed a part of {getattr(step, 'path', error.path)}")
         elif isinstance(step, Exec | Fetch) and not isinstance(error, Skipped):
             self._changed(step, None)

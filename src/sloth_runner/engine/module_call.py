@@ -193,15 +193,15 @@ class ModuleCall:
                 raise error
         error.operation = error.operation or self._call.name
         error.target = error.target or self._common.target
-        if self._drive.mutations:
-            error.changed.extend(self._drive.mutations)
-            self._context.tally.changed += 1
-        self._report(bool(self._drive.mutations), error.message, None)
+        changed = bool(self._drive.mutations)
+        error.changed.extend((*self._drive.mutations, *self._drive.attempts))
+        self._context.tally.changed += changed
+        self._report(changed, error.message, None)
         if not self._common.ignore_errors:
             raise error
         self._context.note("warn", f"{self._call.name} failed (ignored): {error.message}", self._call.site)
         return {
-            "changed": bool(self._drive.mutations),
+            "changed": changed,
             "failed": True,
             "message": error.message,
             "code": error.code,
