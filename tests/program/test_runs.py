@@ -162,6 +162,26 @@ def test_a_task_that_takes_too_long_is_ended_and_its_lock_is_free(home: Home) ->
     assert home.run("lock", "list").out == ""
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        'task({name = "t", run = function() SECRET end})',
+        "SECRET",
+        'task({name = "t", run = function() SECRET + + end})',
+        'task({name = "t", run = function() end}) workflow({on_complete = function() SECRET end})',
+    ],
+)
+def test_the_line_of_a_sensitive_call_is_not_shown_with_what_is_wrong_in_it(home: Home, line: str) -> None:
+    call = 'file.line({path = "/missing", line = "c4n4ry-s3cr3t", regexp = "^c4", sensitive = true})'
+    home.file("site.sloth", line.replace("SECRET", call))
+    out = ""
+    for command in ("validate", "plan", "run", "prune --yes"):
+        for more in ([], ["-o", "json"]):
+            said = home.run(*command.split(), "site.sloth", *more, code=None)
+            out += said.out + said.err
+    assert "site.sloth" in out and "c4n4ry-s3cr3t" not in out
+
+
 FAILING = {
     "a program that ran and failed": ('cmd({command = "exit 3"', False, ["perhaps something, by `exit 3`"]),
     "a program that was stopped": ('cmd({command = "sleep 30", timeout = 0.1', False, ["perhaps something, by"]),

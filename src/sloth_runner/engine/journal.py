@@ -17,7 +17,6 @@ from sloth_runner.model import By, Event
 from sloth_runner.moments import iso
 from sloth_runner.plain import Any, NamedTuple
 from sloth_runner.state.batch import Fence
-from sloth_runner.state.ledger_records import holds_secrets
 from sloth_runner.state.store import Store
 from sloth_runner.state.value import encode
 
@@ -106,10 +105,6 @@ class Journal:
         error = ended.error.document() if ended.error else None
         if error is not None and ended.error is not None:
             error["target"] = error["target"] or instance.agent
-            if holds_secrets(
-                str(error["source"] or "")
-            ):  # what a call that has not begun hides is not known yet
-                error["source"] = error["column"] = None
         changes = context.tally.changes
         _, started = self._open.pop(instance.id, (instance, None))
         self._news += 1

@@ -18,6 +18,7 @@ from sloth_runner.errors import (
 )
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
+from sloth_runner.state.ledger_records import holds_secrets
 
 if TYPE_CHECKING:
     from sloth_runner.model import Site
@@ -76,9 +77,11 @@ class Sources:
         return lines[line - 1].rstrip("\r") if line and 0 < line <= len(lines) else None
 
     def place(self, error: SlothError, file: str | None, line: int | None, *words: str | None) -> None:
-        """Fill in where an error stands, with a caret at the first of ``words`` that its line holds."""
+        """Fill in where an error stands, with a caret at the first of ``words`` that its line holds. A line that may
+        hold a secret is not shown: what a call that has not begun hides is not known yet."""
         error.file, error.line = file, line
-        error.source = self.line(file, line)
+        source = self.line(file, line)
+        error.source = None if source is None or holds_secrets(source) else source
         error.column = None if error.source is None else column(error.source, *words)
 
     def field_line(self, site: Site, field: str) -> int:
