@@ -99,11 +99,11 @@ class Job:
 
 
 def converged(job: Job) -> Converged:
-    action = job.action
+    action, before = job.action, job.observed.attributes
     if action == "none":
-        return Converged(job.want.resource, action, content=job.content)
+        return Converged(job.want.resource, action, content=job.content, before=before)
     message = _message(job, action)
-    return Converged(job.want.resource, action, message, job.diff, job.content)
+    return Converged(job.want.resource, action, message, job.diff, job.content, before)
 
 
 def _message(job: Job, action: str) -> str:

@@ -163,13 +163,14 @@ class Told(NamedTuple):
 
 class Converged(NamedTuple):
     """How a resource was met and left. ``action`` is create, update, delete or none; ``content`` the wanted content
-    where it had to be read."""
+    where it had to be read; ``before`` the attributes that it was met with (None: it was not there)."""
 
     resource: Resource
     action: str
     message: str = ""
     diff: str | None = None
     content: bytes | None = None
+    before: Attributes | None = None
 
 
 class Kind(NamedTuple):

@@ -34,11 +34,13 @@ def copy(args: Mapping[str, Any], context: Context, entries: Sequence[SourceEntr
         yield from _refuse_inside(posixpath.join(context.folder, args["src"]), dest)
     wants = [_want(args, dest, entry) for entry in entries]
     done: tuple[Converged, ...] = yield Ensure(tuple(wants))
+    extra: Sequence[str] = ()
     if args["purge"]:
         names = sorted(entry.path for entry in entries if entry.path)
         purge = Want(Resource("file.purge", dest, {"keep": names}), {"extra": []})
-        done = (*done, *(yield Ensure((purge,))))
-    return _outcome(dest, done)
+        purged: tuple[Converged, ...] = yield Ensure((purge,))
+        extra = (purged[0].before or {}).get("extra", ())
+    return _outcome(dest, done, extra)
 
 
 def _refuse_inside(src: str, dest: str) -> Generator[Any, Any, None]:
@@ -85,15 +87,10 @@ def beside(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
 
 def purge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
     """Remove what is found beside; folders with all that is in them."""
-    notes = []
     for change in changes:
-        names = (change.observed.attributes or {}).get("extra", [])
-        for name in names:
+        for name in (change.observed.attributes or {}).get("extra", []):
             yield Remove(posixpath.join(change.resource.id, name), recursive=True)
-        notes.append(
-            f"removed {', '.join(names)}" if len(names) <= NAMED else f"removed {len(names):,} things"
-        )
-    return notes
+    return [""] * len(changes)
 
 
 def below(folder: str) -> Generator[Any, Any, tuple[tuple[str, str], ...]]:
@@ -125,21 +122,31 @@ def set_all(args: Mapping[str, Any], context: Context) -> Steps:
     return _outcome(path, done)
 
 
-def _outcome(path: str, done: Sequence[Converged]) -> Outcome:
+def _outcome(path: str, done: Sequence[Converged], removed: Sequence[str] = ()) -> Outcome:
+    """What became of a folder; ``removed`` are the names in it that were taken away."""
     changed = [one for one in done if one.action != "none"]
     messages = [one.message for one in changed]
     if len(changed) > NAMED:
-        verbs = {"create": "created", "update": "changed", "delete": "removed"}
+        verbs = {"create": "created", "update": "changed"}
         counts = [(verb, sum(one.action == action for one in changed)) for action, verb in verbs.items()]
         messages = [f"{path}: " + ", ".join(f"{verb} {count:,}" for verb, count in counts if count)]
+    if removed:
+        more = f" and {len(removed) - NAMED:,} more" if len(removed) > NAMED else ""
+        messages.append(f"removed from {path}: {', '.join(removed[:NAMED])}{more}")
     rendered = [one.resource.id for one in done if one.content is not None and b"{{" in one.content]
-    fields: dict[str, object] = {"path": path, "changed_paths": [one.resource.id for one in changed]}
+    gone = [posixpath.join(path, name) for name in removed]
+    fields: dict[str, object] = {
+        "path": path,
+        "changed_paths": [*(one.resource.id for one in changed), *gone],
+    }
     if rendered:
         warning = f"{rendered[0]} holds '{{{{': file.copy does not render; file.template does"
         fields["warnings"] = [warning]
         messages.append(warning)
-    diff = "\n".join([one.diff for one in changed if one.diff])
-    return Outcome(bool(changed), "; ".join(filter(None, messages)), fields, _capped(diff))
+    diffs = [one.diff for one in changed if one.diff] + [f"--- {name}\n+++ /dev/null" for name in gone]
+    return Outcome(
+        bool(changed or gone), "; ".join(filter(None, messages)), fields, _capped("\n".join(diffs))
+    )
 
 
 def _capped(diff: str) -> str | None:
