@@ -120,6 +120,24 @@ def test_a_folder_made_for_two_files_goes_with_the_last_of_them(home: Home) -> N
     assert tree(home) == {}
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        'file.line({path = "ROOT/made/deep/f", line = "a", create = true})',
+        'file.block({path = "ROOT/made/deep/f", block = "a", create = true})',
+        'file.set_key({path = "ROOT/made/deep/f.ini", key = "a.b", value = "c", create = true})',
+    ],
+)
+def test_folders_made_for_a_part_of_a_file_go_with_it(home: Home, call: str) -> None:
+    task(home, call)
+    assert home.run("plan", "site.sloth", "-o", "json").json["summary"]["create"] == 1
+    home.run("run", "site.sloth")
+    assert "made/deep" in tree(home)
+    task(home)
+    assert list(prune(home).values()) == ["remove"]
+    assert tree(home) == {}
+
+
 SECRET = "pl41n-c4n4ry"
 
 

@@ -214,7 +214,12 @@ KINDS = (
 )
 
 _PATH = Arg("path", "file path", "the file's absolute path on the target", required=True)
-_CREATE = Arg("create", "boolean", "make the file (0644) if there is none", default=False)
+_CREATE = Arg(
+    "create",
+    "boolean",
+    "make the file (0644), and folders above it that are missing (0755), if there is none",
+    default=False,
+)
 _STATE = Arg("state", "state", '"present", or "absent": take it away', default="present")
 _PLACE = (
     Arg(

@@ -15,7 +15,13 @@ from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Told
 from sloth_runner.modules.difference import difference
 from sloth_runner.modules.files import guard
-from sloth_runner.modules.files.kind import real_folder
+from sloth_runner.modules.files.kind import (
+    folders_above,
+    make_above,
+    real_folder,
+    refuse_blocked,
+    remove_made,
+)
 from sloth_runner.ops import ABSENT, FILE, FOLDER, LINK, Batch, OpError, Read, Remove, Stat
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,7 +53,15 @@ def kind(editor: Editor) -> Kind:
     def observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
         texts = yield from _texts(sorted({str(look.resource.params["path"]) for look in looks}))
         folders = yield from _folders(looks)
-        return [_observed(editor, look, texts[str(look.resource.params["path"])], folders) for look in looks]
+        known: dict[str, dict[str, Any]] = {}
+        above = {}
+        for path, text in texts.items():
+            above[path] = {} if text is not None else (yield from folders_above(path, known, folders))
+        out = []
+        for look in looks:
+            path = str(look.resource.params["path"])
+            out.append(_observed(editor, look, texts[path], {**real_folder(look, folders), **above[path]}))
+        return out
 
     def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[Told]]:
         notes = []
@@ -67,10 +81,11 @@ def _folders(looks: Sequence[Look]) -> Generator[Any, Any, Mapping[str, Found]]:
     return dict(zip(paths, found, strict=True))
 
 
-def _observed(editor: Editor, look: Look, text: str | None, folders: Mapping[str, Found]) -> Observed:
-    """``extra["file"]`` says that there was no file, or nothing in it: undone, it is to be so again."""
+def _observed(editor: Editor, look: Look, text: str | None, more: Mapping[str, Any]) -> Observed:
+    """``extra["file"]`` says that there was no file, or nothing in it: undone, it is to be so again. ``more`` is what
+    is to be known of the folders above."""
     attributes, extra = editor.read(text or "", look.resource.params)
-    extra.update(real_folder(look, folders))
+    extra.update(more)
     if not text:
         extra["file"] = "missing" if text is None else "empty"
     return Observed(attributes, extra)
@@ -128,17 +143,21 @@ def _change(editor: Editor, change: Change) -> Generator[Any, Any, Told]:
             unchanged=[path],
             next=["create = true makes it", "file.directory and file.write make what is above and in it"],
         )
+    else:
+        refuse_blocked(change, path)
     text = editor.edit((old or b"").decode("utf-8", "surrogateescape"), change)
     new = text.encode("utf-8", "surrogateescape")
     if not new and change.wanted is None and change.extra.get("file") == "missing":
         yield Remove(path)
+        yield from remove_made(change.extra)
         return Told(f"removed {path}, which had been made for it", difference(path, old, None))
     if new == old:
         return Told("", "")
-    attributes = None
-    if old is not None:
+    attributes, made = None, ""
+    if old is None:
+        above = yield from make_above(change)
+        made = "; ".join(filter(None, (above, f"made {path}")))
+    else:
         attributes = {"type": FILE, "mode": f"{found.mode:04o}", "uid": found.uid, "gid": found.gid}
     note = yield from guard.put(path, new, attributes, change.options, dry=change.dry)
-    return Told(
-        "; ".join(filter(None, (f"made {path}" if old is None else "", note))), difference(path, old, new)
-    )
+    return Told("; ".join(filter(None, (made, note))), difference(path, old, new))

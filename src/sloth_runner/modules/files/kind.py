@@ -59,7 +59,9 @@ def observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
     for look, found in zip(looks, results, strict=False):
         extra: dict[str, Any] = real_folder(look, folders)
         if found.kind == ABSENT:
-            out.append(Observed(None, {**extra, **(yield from _above(look.resource.id, above, folders))}))
+            out.append(
+                Observed(None, {**extra, **(yield from folders_above(look.resource.id, above, folders))})
+            )
         else:
             out.append(_observed(found, extra))
     return out
@@ -87,7 +89,7 @@ def _observed(found: Found, extra: Attributes) -> Observed:
     return Observed(attributes, extra, known)
 
 
-def _above(
+def folders_above(
     path: str, known: dict[str, dict[str, Any]], folders: Mapping[str, Found]
 ) -> Generator[Any, Any, dict[str, Any]]:
     """What is to be known of the folders above a path, for ``extra``: those that are ``missing``; or why nothing can
@@ -126,14 +128,19 @@ def _why_no_folder(path: str, end: Found, own: Found) -> str:
 def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
     """Make, change or remove each."""
     for change in changes:
-        blocked = change.observed.extra.get("blocked")
-        if blocked and change.wanted is not None:
-            path = change.resource.id
-            raise TaskFailed(f"{blocked}, so {path} can't be in it", unchanged=[path])
+        if change.wanted is not None:
+            refuse_blocked(change, change.resource.id)
     notes = []
     for change in changes:
         notes.append((yield from (_remove(change) if change.wanted is None else _put(change, change.wanted))))
     return notes
+
+
+def refuse_blocked(change: Change, path: str) -> None:
+    """Raise TaskFailed if no folder can be where ``path`` is to be put."""
+    blocked = change.observed.extra.get("blocked")
+    if blocked:
+        raise TaskFailed(f"{blocked}, so {path} can't be in it", unchanged=[path])
 
 
 def _remove(change: Change) -> Generator[Any, Any, str]:
@@ -151,11 +158,11 @@ def _remove(change: Change) -> Generator[Any, Any, str]:
             next=["recursive = true removes it with all that is in it"],
         ) from error
     if change.options.get("undo"):
-        yield from _remove_made(change.extra)
+        yield from remove_made(change.extra)
     return ""
 
 
-def _remove_made(extra: Attributes) -> Generator[Any, Any, None]:
+def remove_made(extra: Attributes) -> Generator[Any, Any, None]:
     """Folders that were made for it go too, the deepest first, as long as they are empty."""
     made = extra.get("missing")
     for folder in reversed(made if isinstance(made, list) else []):
@@ -174,9 +181,7 @@ def _put(change: Change, wanted: Attributes) -> Generator[Any, Any, str]:
     path, before = change.resource.id, change.observed.attributes
     if before is not None and before["type"] != wanted["type"] and not _may_replace(change, before, wanted):
         raise _in_the_way(change, before, str(wanted["type"]))
-    made: list[str] = []
-    if before is None:
-        made = yield from _make_above(change)
+    above = (yield from make_above(change)) if before is None else ""
     owner, group = _owners(wanted)
     mode = int(str(wanted["mode"]), 8) if "mode" in wanted else None
     note = ""
@@ -195,7 +200,6 @@ def _put(change: Change, wanted: Attributes) -> Generator[Any, Any, str]:
         if mode is None and before is not None and before["type"] == FILE:
             mode = int(str(before["mode"]), 8)
         note = yield from put(path, content, before, change.options, (mode, owner, group), dry=change.dry)
-    above = f"made the folders above it: {', '.join(made)} (0755)" if made else ""
     return "; ".join(filter(None, (above, note)))
 
 
@@ -232,14 +236,15 @@ def _fetch(
         )
 
 
-def _make_above(change: Change) -> Generator[Any, Any, list[str]]:
+def make_above(change: Change) -> Generator[Any, Any, str]:
+    """Make the folders above it that are missing; a note of them."""
     missing = change.observed.extra.get("missing")
     made = []
     for folder in missing if isinstance(missing, list) else []:
         done: Done = yield MakeDir(str(folder), 0o755)
         if done.changed:
             made.append(str(folder))
-    return made
+    return f"made the folders above it: {', '.join(made)} (0755)" if made else ""
 
 
 def _owners(wanted: Attributes) -> tuple[str | None, str | None]:
