@@ -128,7 +128,8 @@ def _tidied(form: Format, text: str, key: list[str], change: Change) -> str:
 
 
 def _check(form: Format, old: str, new: str, key: Sequence[str], value: tuple[Any, ...]) -> None:
-    """The new text must mean what the old one meant, but for that key."""
+    """The new text must mean what the old one meant, but for that key. Where others refer to it (anchors of YAML),
+    the new one may mean nothing at all."""
     expected = target = unshared(form.values(old))
     for name in key[:-1]:
         target = target.setdefault(name, {})
@@ -136,8 +137,13 @@ def _check(form: Format, old: str, new: str, key: Sequence[str], value: tuple[An
         target[key[-1]] = unshared(value[0])
     else:
         del target[key[-1]]
-    if canonical(form.values(new)) != canonical(expected):
-        raise Unfit("this key can't be changed without changing more than it")
+    more = Unfit("this key can't be changed without changing more than it")
+    try:
+        made = form.values(new)
+    except Unfit:
+        raise more from None
+    if canonical(made) != canonical(expected):
+        raise more
 
 
 def unshared(value: Any) -> Any:

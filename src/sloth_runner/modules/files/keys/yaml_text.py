@@ -38,14 +38,32 @@ def is_empty(text: str) -> bool:
 
 
 def _root(text: str) -> Any:
-    import yaml
-
     values(text)
-    loader = yaml.SafeLoader(text)
+    loader = _loader(text)
     try:
         return loader.get_single_node()
     finally:
         loader.dispose()
+
+
+def _loader(text: str) -> Any:
+    """A loader whose nodes say where they stand, aliases too: PyYAML says where that stands which they refer to."""
+    from copy import copy
+
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if not self.check_event(yaml.AliasEvent):
+                return super().compose_node(parent, index)
+            here = self.peek_event()  # type: ignore[no-untyped-call]
+            node: Any = copy(super().compose_node(parent, index))
+            node.start_mark, node.end_mark = here.start_mark, here.end_mark
+            if isinstance(node, yaml.CollectionNode):
+                node.flow_style = True  # its end is its own, not that of what it refers to
+            return node
+
+    return Loader(text)
 
 
 def _walk(text: str, key: Sequence[str]) -> list[_Step]:
