@@ -35,7 +35,7 @@ FILE, FOLDER, LINK, OTHER, ABSENT = "file", "folder", "link", "other", "absent"
 class OpError(Exception):
     """An operation could not be done. Unless ``partial`` says so, it changed nothing.
 
-    ``kind`` is one of ``missing``, ``denied``, ``exists``, ``folder``, ``not-folder``, ``not-empty``,
+    ``kind`` is one of ``missing``, ``denied``, ``read-only``, ``exists``, ``folder``, ``not-folder``, ``not-empty``,
     ``not-file``, ``link``, ``mount``, ``bad-path``, ``no-user``, ``no-group``, ``too-large``, ``too-deep``,
     ``not-found`` (a program), ``system``; of requests ``unreachable``, ``certificate``, ``timeout``, ``protocol``,
     ``checksum``, ``stopped``; ``path`` is what it was about; ``reason`` says why, in words.

@@ -11,7 +11,7 @@ _KINDS = {
     errno.ENOENT: ("missing", "there is no such file or folder"),
     errno.EACCES: ("denied", "permission denied"),
     errno.EPERM: ("denied", "the system does not permit it"),
-    errno.EROFS: ("denied", "is on a read-only file system"),
+    errno.EROFS: ("read-only", "is on a read-only file system"),
     errno.EEXIST: ("exists", "is there already"),
     errno.EISDIR: ("folder", "is a folder"),
     errno.ENOTDIR: ("not-folder", "a part of the path is no folder"),

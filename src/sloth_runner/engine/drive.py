@@ -213,6 +213,7 @@ def _told(failure: Exception) -> Exception:
         return failure
     words = {
         "denied": ["run sloth-runner as a user who may do this, or give the path to one who may"],
+        "read-only": ["mount the file system for writing, or name a path on another one"],
         "no-user": ["make the user first, or check its spelling"],
         "no-group": ["make the group first, or check its spelling"],
         "mount": ["unmount it first"],

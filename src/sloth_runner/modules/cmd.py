@@ -292,11 +292,14 @@ def _fields(ran: Ran) -> dict[str, object]:
 
 
 def _failure(main: Exec, ran: Ran, context: Context) -> CommandFailed:
+    from sloth_runner.modules.complaints import headline
+
     how = f"was killed by {ran.signal}" if ran.signal else f"ended with exit status {ran.exit_code}"
-    said = (ran.stderr.strip() or ran.stdout.strip()).decode("utf-8", "replace").splitlines()[-5:]
+    said = (ran.stderr.strip() or ran.stdout.strip()).decode("utf-8", "replace").splitlines()
     if context.sensitive:
         said = []
-    last = f": {said[-1].strip()}" if said else ""
+    last = f": {headline(said)}" if said else ""
+    said = said[-5:]
     return CommandFailed(
         f"{main.label} {how}{last}",
         system="\n".join(said) or None,

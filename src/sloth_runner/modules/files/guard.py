@@ -131,12 +131,14 @@ def _validate(
 
 
 def _invalid(path: str, beside: str, label: str, ran: Ran, sensitive: bool) -> TaskFailed:
+    from sloth_runner.modules.complaints import headline
+
     output = (ran.stderr.strip() or ran.stdout.strip()).decode("utf-8", "replace").replace(beside, path)
-    said = [] if sensitive else output.splitlines()[-5:]
+    said = [] if sensitive else output.splitlines()
     how = f"was killed by {ran.signal}" if ran.signal else f"ended with exit status {ran.exit_code}"
     return TaskFailed(
-        f"{label} {how}" + (f": {said[-1].strip()}" if said else ""),
-        system="\n".join(said) or None,
+        f"{label} {how}" + (f": {headline(said)}" if said else ""),
+        system="\n".join(said[-5:]) or None,
         unchanged=[path],
         next=["correct the new content: it was checked before it would have taken the file's place"],
     )

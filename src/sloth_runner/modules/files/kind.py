@@ -172,7 +172,7 @@ def remove_made(extra: Attributes) -> Generator[Any, Any, None]:
         try:
             yield Remove(str(folder))
         except OpError as error:
-            if error.kind not in ("not-empty", "not-folder", "denied", "mount"):
+            if error.kind not in ("not-empty", "not-folder", "denied", "read-only", "mount"):
                 raise
             return
 
@@ -180,7 +180,7 @@ def remove_made(extra: Attributes) -> Generator[Any, Any, None]:
 def _put(change: Change, wanted: Attributes) -> Generator[Any, Any, str]:
     path, before = change.resource.id, change.observed.attributes
     if before is not None and before["type"] != wanted["type"] and not _may_replace(change, before, wanted):
-        raise _in_the_way(change, before, str(wanted["type"]))
+        raise _in_the_way(change, before, wanted)
     above = (yield from make_above(change)) if before is None else ""
     owner, group = _owners(wanted)
     mode = int(str(wanted["mode"]), 8) if "mode" in wanted else None
@@ -253,8 +253,10 @@ def _owners(wanted: Attributes) -> tuple[str | None, str | None]:
     return None if owner is None else str(owner), None if group is None else str(group)
 
 
-def _in_the_way(change: Change, before: Attributes, wanted: str) -> TaskFailed:
-    path, name = change.resource.id, str(change.options.get("name", "…"))
+def _in_the_way(change: Change, before: Attributes, wanted: Attributes) -> TaskFailed:
+    path, kind = change.resource.id, str(wanted["type"])
+    name = posixpath.basename(str(wanted.get("target", ""))) or str(change.options.get("name", "…"))
+    argument = "path" if kind == LINK or change.options.get("touch") else "dest"
     words = {
         FILE: "a file",
         FOLDER: "a folder",
@@ -263,13 +265,13 @@ def _in_the_way(change: Change, before: Attributes, wanted: str) -> TaskFailed:
     advice = {
         LINK: ["follow = true acts on what the link leads to"],
         FILE: [f'remove it first, if it need not stay: file.absent("{path}")'],
-        FOLDER: [f'name the file in it: dest = "{posixpath.join(path, name)}"'],
+        FOLDER: [f'name the {kind} in it: {argument} = "{posixpath.join(path, name)}"'],
     }
     have = str(before["type"])
-    if (have, wanted) == (FILE, LINK):
+    if (have, kind) == (FILE, LINK):
         advice[FILE] = ["replace = true puts the link in its place"]
     return TaskFailed(
-        f"{path} is {words.get(have, 'a device, a pipe or a socket')}, not a {wanted}",
+        f"{path} is {words.get(have, 'a device, a pipe or a socket')}, not a {kind}",
         unchanged=[path],
         next=advice.get(have, []),
     )

@@ -95,7 +95,7 @@ def remove_empty(folders: Sequence[str]) -> Generator[Any, Any, None]:
         try:
             removed: Done = yield Remove(folder)
         except OpError as error:
-            if error.kind not in ("not-empty", "not-folder", "denied", "mount"):
+            if error.kind not in ("not-empty", "not-folder", "denied", "read-only", "mount"):
                 raise
             return
         del removed
@@ -183,12 +183,14 @@ def failure(
     sensitive: bool = False,
 ) -> TaskFailed:
     """The error for a program that failed, in its own words."""
-    said = (ran.stderr.strip() or ran.stdout.strip()).decode("utf-8", "replace").splitlines()[-5:]
+    from sloth_runner.modules.complaints import headline
+
+    said = (ran.stderr.strip() or ran.stdout.strip()).decode("utf-8", "replace").splitlines()
     if sensitive:
         said = []
     how = f"was killed by {ran.signal}" if ran.signal else f"ended with exit status {ran.exit_code}"
-    last = f": {said[-1].strip()}" if said else ""
+    last = f": {headline(said)}" if said else ""
     return TaskFailed(
-        f"{subject}: {label} {how}{last}", operation=label, system="\n".join(said) or None, unchanged=[subject],
+        f"{subject}: {label} {how}{last}", operation=label, system="\n".join(said[-5:]) or None, unchanged=[subject],
         next=advice,
     )  # fmt: skip

@@ -1,0 +1,25 @@
+"""Why: of what a program says, the line that tells what went wrong heads the error, wherever it stands."""
+
+from __future__ import annotations
+
+import pytest
+
+from sloth_runner.modules.complaints import headline
+
+SAID = {
+    "the last line": (["reading", "no such user"], "no such user"),
+    "a quoted line with a mark (visudo)": (["stdin:2:4: error", "xx = = y", "   ^"], "stdin:2:4: error"),
+    "several of them": (["stdin:1:5: no", "a b c", "    ^", "stdin:2:4: no", "d", "~~^"], "stdin:2:4: no"),
+    "a line that goes on (mount)": (["mount: no device.", "       dmesg(1) may tell"], "mount: no device."),
+    "a traceback": (["Traceback:", '  File "x"', "ValueError: it"], "ValueError: it"),
+    "a colon, and then what it is about": (["E: Broken:", "  one, two", "", "  three"], "E: Broken: one, two"),
+    "nothing else": (["  all of it", "\tis further in"], "is further in"),
+    "a mark alone": (["^"], "^"),
+    "nothing": ([], ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_what_heads_an_error(what: str) -> None:
+    lines, expected = SAID[what]
+    assert headline(lines) == expected
