@@ -58,10 +58,19 @@ def attempt(
         return Trial(KEEP, conflict)
     if entry.before is not None and not _can_restore(entry, undo, now, ledger):
         return Trial(KEEP, "what was there before was not kept: can't restore")
+    names = ", ".join(sorted(undo.lost))
+    if undo.lost and not differing(now.attributes, undo.wanted):
+        return Trial(KEEP, f"what was there before was not kept: can't restore its {names}")
     change = _change(entry, undo, now, ledger)
-    action, reason = (REMOVE, "we created it") if entry.before is None else (RESTORE, "it existed before")
-    done = _rehearsed(Trial(action, reason, change), kind, way, loop)
+    done = _rehearsed(_inverse(entry, change, names), kind, way, loop)
     return done if done.program or not conflict else Trial(KEEP, conflict)
+
+
+def _inverse(entry: Entry, change: Change, lost: str) -> Trial:
+    if entry.before is None:
+        return Trial(REMOVE, "we created it", change)
+    partly = f"; its {lost} stays as it is: the one before was not kept" if lost else ""
+    return Trial(RESTORE, f"it existed before{partly}", change)
 
 
 def _rehearsed(trial: Trial, kind: Kind, way: Rehearsal, loop: Loop) -> Trial:

@@ -21,10 +21,12 @@ MOVED = "folder"
 
 
 class Undoing(NamedTuple):
-    """What a resource is to be again (None: absent), and the attributes that others have changed since our writes."""
+    """What a resource is to be again (None: absent), the attributes that others have changed since our writes, and
+    those of ours whose earlier values nobody knows any more."""
 
     wanted: Attributes | None
     theirs: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
 
 
 def undoing(entry: Entry, now: Observed, kind: Kind) -> Undoing:
@@ -46,7 +48,9 @@ def undoing(entry: Entry, now: Observed, kind: Kind) -> Undoing:
     wanted = entry.before
     if wanted.get("type") == there.get("type"):  # else it has other attributes
         wanted = {key: value for key, value in wanted.items() if key in there and _is_ours(key, ours, kind)}
-    return Undoing(wanted, frozenset(theirs))
+    lost = kind.lost(wanted) & differing(there, wanted)
+    wanted = {key: value for key, value in wanted.items() if key not in lost}
+    return Undoing(wanted, frozenset(theirs), lost.intersection(ours))
 
 
 def _ours(entry: Entry, kind: Kind) -> Attributes:

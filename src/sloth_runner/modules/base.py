@@ -173,6 +173,10 @@ class Converged(NamedTuple):
     before: Attributes | None = None
 
 
+def _nothing(before: Attributes) -> frozenset[str]:
+    return frozenset()
+
+
 class Kind(NamedTuple):
     """A kind of resource.
 
@@ -183,6 +187,7 @@ class Kind(NamedTuple):
     attributes. ``apart`` are attributes that can be put back without the others, those together that say one thing:
     what we never set among them is left alone when work is undone.
     ``marks`` are attributes that nobody asks for, by which what we made is told from what others put in its place.
+    ``lost`` names what of earlier attributes can't be brought back, because they hold only a mark of it.
     """
 
     name: str
@@ -194,6 +199,7 @@ class Kind(NamedTuple):
     apart: tuple[frozenset[str], ...] = ()
     marks: frozenset[str] = frozenset()
     undone: str = ""
+    lost: Callable[[Attributes], frozenset[str]] = _nothing
 
 
 class Context(NamedTuple):

@@ -78,6 +78,43 @@ def test_a_group_whose_members_went_before_it_is_no_conflict(machine: Scratch) -
     assert left(machine) == []
 
 
+PASSWORD = (
+    "$6$saltsalt$qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2/jctKu9YterLp8wwnSq.qc.eoxqOmSuNp2xS0ktL3nh/"
+)
+
+
+def olduser(machine: Scratch, password: str) -> None:
+    machine.run("useradd", "--no-create-home", "--shell", "/bin/sh", "olduser")
+    machine.run("chpasswd", "--encrypted", stdin=f"olduser:{password}\n")
+
+
+def test_a_password_that_is_not_known_any_more_is_not_said_to_be_restored(machine: Scratch) -> None:
+    olduser(machine, PASSWORD)
+    (row,) = pruned(machine, f'user({{name = "olduser", password = "{PASSWORD[:-1]}0"}})')
+    assert row[1] == "keep"
+    assert "can't restore its password" in row[2]
+    assert left(machine) == ["user:olduser"]
+
+
+def test_what_was_changed_beside_a_password_is_restored(machine: Scratch) -> None:
+    olduser(machine, PASSWORD)
+    (row,) = pruned(
+        machine, f'user({{name = "olduser", password = "{PASSWORD[:-1]}0", shell = "/bin/bash"}})'
+    )
+    assert row[1] == "restore"
+    assert "its password stays as it is" in row[2]
+    assert machine.run("getent", "passwd", "olduser").endswith(":/bin/sh\n")
+    assert left(machine) == []
+
+
+def test_that_there_was_no_password_is_restored(machine: Scratch) -> None:
+    olduser(machine, "*")
+    before = machine.run("cat", "/etc/shadow")
+    (row,) = pruned(machine, f'user({{name = "olduser", password = "{PASSWORD}"}})')
+    assert row[1] == "restore"
+    assert machine.run("cat", "/etc/shadow") == before
+
+
 def test_a_group_whose_members_others_changed_is_kept_whatever_goes_before_it(machine: Scratch) -> None:
     rows = pruned(
         machine,

@@ -140,6 +140,12 @@ def _identified(change: Change, wanted: Attributes, had: Mapping[str, Any]) -> t
     return [], ""
 
 
+def _lost(before: Attributes) -> frozenset[str]:
+    """How somebody logged in can be said again only if the system vouched for them."""
+    login = {"auth", "password"} if before.get("auth") != "unix_socket" else set()
+    return frozenset(login | ({"tls"} if before.get("tls") == "specified" else set()))
+
+
 def _observe_database(look: Look) -> Generator[Any, Any, Observed]:
     text = yield from sql(
         look.resource.address,
@@ -246,6 +252,7 @@ KINDS = (
         "auth (password, unix_socket …), password (a mark of what the server keeps; not brought back), locked, tls,"
         " max_connections",
         *one_by_one(_observe_user, _converge_user),
+        lost=_lost,
     ),
     Kind(
         "mysql.database",

@@ -160,6 +160,10 @@ def _role(change: Change, wanted: Attributes, name: str) -> tuple[list[str], str
     return sql, note
 
 
+def _lost(before: Attributes) -> frozenset[str]:
+    return frozenset() if before.get("password") in (None, NO_PASSWORD) else frozenset({"password"})
+
+
 def _observe_databases(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
     found = yield from _named(
         looks,
@@ -304,6 +308,7 @@ KINDS = (
         " valid_until (UTC, or never), member_of, password (a mark of what the server keeps; not brought back)",
         _observe_users,
         _converge_users,
+        lost=_lost,
     ),
     Kind(
         "postgresql.database",

@@ -190,6 +190,10 @@ def _put_user(change: Change, wanted: Attributes) -> Generator[Any, Any, str]:
     return note
 
 
+def _lost(before: Attributes) -> frozenset[str]:
+    return frozenset() if before.get("password") in (None, NO_PASSWORD) else frozenset({"password"})
+
+
 def _flags(change: Change, wanted: Attributes) -> list[str]:
     """The options of useradd and usermod for what differs."""
     before = change.observed.attributes or {}
@@ -297,6 +301,7 @@ KINDS = (
         " or never), password (the digest of its hash; not brought back)",
         _observe_users,
         _converge_users,
+        lost=_lost,
     ),
     Kind("group", "gid and members", _observe_groups, _converge_groups),
     Kind(
