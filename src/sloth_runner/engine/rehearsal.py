@@ -245,7 +245,8 @@ class Rehearsal:
     def _needed(self, op: Op) -> Op | None:
         """What has to be known of the machine to answer ``op``; None if nothing."""
         if isinstance(op, Write | MakeDir | MakeLink | SetAttrs | SetTimes | Remove):
-            return None if self._picture.covered(op.path) is not None else Stat(op.path, digest=True)
+            stays = isinstance(op, SetAttrs | SetTimes)
+            return None if self._picture.covered(op.path) is not None else Stat(op.path, digest=stays)
         if isinstance(op, Glob):
             return op
         if isinstance(op, List):

@@ -108,8 +108,8 @@ class Pruning:
     def _verdict(
         self, agent: str, entry: Entry, why: str, ledger: Ledger, way: Rehearsal, programs: set[str]
     ) -> Verdict:
-        """What becomes of an entry, after those that come first have been tried. ``programs`` are the kinds of those
-        that programs undo: what the rehearsal shows of others of these kinds may be different by then."""
+        """What becomes of an entry, after those that come first have been tried; ``programs`` are the kinds of those
+        that programs undo."""
 
         def say(action: str, reason: str) -> Verdict:
             return Verdict(agent, entry, action, f"{why}; {reason}")
@@ -131,9 +131,7 @@ class Pruning:
             return say(FORGET, "it has no inverse")
         if not entry.touched:
             return say(FORGET, "it was so before, and never changed by us")
-        trial = attempt(entry, kind, ledger, way, self._transports.loop)
-        if trial.refusal and entry.kind not in programs:
-            return say(KEEP, f"but {trial.refusal}")
+        trial = attempt(entry, kind, ledger, way, self._transports.loop, programs=programs)
         if trial.program:
             programs.add(entry.kind)
         return say(trial.action, f"but {trial.reason}" if trial.action == KEEP else trial.reason)
@@ -186,8 +184,8 @@ class Pruning:
         """Undo our work on a resource, if that is possible still. Raises Conflict if it is not."""
         kind, transport, loop = self._kinds[entry.kind], self._transports.to(agent), self._transports.loop
         trial = attempt(entry, kind, ledger, Rehearsal(transport), loop, meanwhile=agent in self._programs)
-        if trial.action == KEEP or trial.refusal:
-            raise Conflict(trial.refusal or trial.reason, keys=[entry.address])
+        if trial.action == KEEP:
+            raise Conflict(trial.reason, keys=[entry.address])
         if trial.change is None:  # it is undone already
             return
         if trial.program:

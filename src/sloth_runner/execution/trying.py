@@ -15,6 +15,8 @@ from sloth_runner.modules.base import Change, Observed, Resource, differing
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sloth_runner.engine.rehearsal import Rehearsal
     from sloth_runner.modules.base import Kind
     from sloth_runner.state.ledger import Ledger
@@ -26,21 +28,29 @@ REMOVE, RESTORE, FORGET, KEEP = "remove", "restore", "forget", "keep"
 
 class Trial(NamedTuple):
     """What becomes of a resource when it is undone, and why. ``change`` is what is done to it, if anything;
-    ``refusal`` why its kind does not do that; ``program``: a program has a part in it, whose effects on others no
-    rehearsal tells."""
+    ``program``: a program has a part in it, whose effects on others no rehearsal tells."""
 
     action: str
     reason: str
     change: Change | None = None
-    refusal: str = ""
     program: bool = False
 
 
 def attempt(
-    entry: Entry, kind: Kind, ledger: Ledger, way: Rehearsal, loop: Loop, *, meanwhile: bool = False
+    entry: Entry,
+    kind: Kind,
+    ledger: Ledger,
+    way: Rehearsal,
+    loop: Loop,
+    *,
+    programs: Collection[str] = (),
+    meanwhile: bool = False,
 ) -> Trial:
-    """Undo our work on a resource, in a rehearsal. ``meanwhile``: programs of ours have run since it was seen as we
-    left it; if one undoes it as well, they may be who changed it. Raises Unreachable."""
+    """Undo our work on a resource, in a rehearsal. Raises Unreachable.
+
+    ``programs`` are the kinds of resources that programs would undo before: by then others of these kinds may be
+    different, and more folders empty. ``meanwhile``: such programs have run since this one was seen as we left it; if
+    a program undoes it as well, they may be who changed it."""
     try:
         now: Observed = complete(way, kind.observe([look(entry, whole=True)]), loop)[0]
     except TaskProblem as error:
@@ -62,7 +72,7 @@ def attempt(
     if undo.lost and not differing(now.attributes, undo.wanted):
         return Trial(KEEP, f"what was there before was not kept: can't restore its {names}")
     change = _change(entry, undo, now, ledger)
-    done = _rehearsed(_inverse(entry, change, names), kind, way, loop)
+    done = _rehearsed(_inverse(entry, change, names), kind, way, loop, programs)
     return done if done.program or not conflict else Trial(KEEP, conflict)
 
 
@@ -73,7 +83,7 @@ def _inverse(entry: Entry, change: Change, lost: str) -> Trial:
     return Trial(RESTORE, f"it existed before{partly}", change)
 
 
-def _rehearsed(trial: Trial, kind: Kind, way: Rehearsal, loop: Loop) -> Trial:
+def _rehearsed(trial: Trial, kind: Kind, way: Rehearsal, loop: Loop, programs: Collection[str]) -> Trial:
     assert trial.change is not None
     try:
         complete(way, kind.converge([trial.change._replace(dry=True)]), loop)
@@ -82,7 +92,11 @@ def _rehearsed(trial: Trial, kind: Kind, way: Rehearsal, loop: Loop) -> Trial:
     except Unpredictable:  # by what was tried before: it is known only then
         return trial
     except (TaskProblem, BadArgument, Conflict) as error:
-        return trial._replace(refusal=error.message)
+        in_use = (
+            isinstance(error, Conflict) and kind.name == "file"
+        )  # a folder, which a program may empty first
+        unsure = kind.name in programs or (in_use and programs)
+        return trial if unsure else Trial(KEEP, error.message)
     return trial
 
 

@@ -78,6 +78,30 @@ def test_a_group_whose_members_went_before_it_is_no_conflict(machine: Scratch) -
     assert left(machine) == []
 
 
+def test_a_folder_that_a_program_empties_first_goes_as_well(machine: Scratch) -> None:
+    rows = pruned(
+        machine,
+        'file.directory("/srv/d")',
+        'mount({path = "/srv/d/data", src = "tmpfs", fstype = "tmpfs", options = "size=1m"})',
+    )
+    assert [row[:2] for row in rows] == [("mount:/srv/d/data", "remove"), ("file:/srv/d", "remove")]
+    assert machine.run("ls", "/srv") == ""
+    assert left(machine) == []
+
+
+def test_a_folder_that_a_program_does_not_empty_is_kept_then(machine: Scratch) -> None:
+    put(machine, 'file.directory("/srv/d")', 'user({name = "a1", create_home = false})')
+    sloth(machine, "run", "/run/home/site.sloth")
+    machine.run("touch", "/srv/d/theirs")
+    put(machine)
+    rows = sloth(machine, "prune", "/run/home/site.sloth", "--yes")["resources"]
+    assert [(row["address"], row["action"], row["error"]) for row in rows] == [
+        ("user:a1", "remove", None),
+        ("file:/srv/d", "keep", None),
+    ]
+    assert machine.run("ls", "/srv/d") == "theirs\n"
+
+
 PASSWORD = (
     "$6$saltsalt$qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2/jctKu9YterLp8wwnSq.qc.eoxqOmSuNp2xS0ktL3nh/"
 )
