@@ -54,8 +54,8 @@ def origin(home: Home) -> Path:
 @pytest.mark.parametrize(
     ("work", "why"),
     [
-        ("echo more >> app/f", "has changed files, and is kept"),
-        ("echo mine > app/new", "has files that git does not know, and is kept"),
+        ("echo more >> app/f", "has changed files"),
+        ("echo mine > app/new", "has files that git does not know"),
         (
             "git -C app checkout -q -b own; git -C app COMMIT; git -C app checkout -q main",
             "work that no server has",
