@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.program.kit import Home
+from tests.program.leftovers import task, tried_and_done
 
 
 @pytest.fixture
@@ -23,17 +24,9 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
-def task(home: Home, *lines: str) -> None:
-    """A task file with one task of these lines; ROOT is the folder ``t``."""
-    body = "\n".join(lines)
-    text = f'task({{name = "t", run = function()\n{body}\nend}})\n'
-    home.file("site.sloth", text.replace("ROOT", str(home.cwd / "t")))
-
-
 def prune(home: Home) -> list[tuple[str, str]]:
     """Prune; actions and reasons."""
-    document = home.run("prune", "site.sloth", "--yes", "-o", "json").json
-    return [(row["action"], row["reason"]) for row in document["resources"]]
+    return [(row["action"], row["reason"]) for row in tried_and_done(home)]
 
 
 def drifted(home: Home) -> list[str]:
