@@ -167,7 +167,11 @@ class Converging:
         yield Durable(self._line)
         looks = [Look(job.want.resource, _keys(job)) for job in todo]
         yield Follow(_first(kind, looks))
-        notes = yield from kind.converge(changes)
+        try:
+            notes = yield from kind.converge(changes)
+        except (OpError, TaskFailed):
+            yield from self._record_done(kind, todo, looks)
+            raise
         after = yield from kind.observe(looks)
         yield Follow()
         for job, note, observed in zip(todo, notes, after, strict=True):
@@ -176,6 +180,19 @@ class Converging:
             inside = yield from self._inside(kind, job)
             self._recording.record(job, observed, touched=True)
             self._drop(inside)
+
+    def _record_done(
+        self, kind: Kind, todo: Sequence[Job], looks: Sequence[Look]
+    ) -> Generator[Any, Any, None]:
+        """What is as wanted although the call has failed is ours: it must not be forgotten."""
+        yield Follow()
+        try:
+            after = yield from kind.observe(looks)
+        except (OpError, TaskFailed):
+            return
+        for job, observed in zip(todo, after, strict=True):
+            if not differing(observed.attributes, job.wanted):
+                self._recording.record(job, observed, touched=True)
 
     def _inside(self, kind: Kind, job: Job) -> Generator[Any, Any, list[Entry]]:
         """What this stack had in a folder that is gone, which is gone too; others will miss theirs."""

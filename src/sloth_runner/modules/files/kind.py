@@ -126,10 +126,11 @@ def _why_no_folder(path: str, end: Found, own: Found) -> str:
 
 
 def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
-    """Make, change or remove each."""
+    """Make, change or remove each, if nothing stands in the way of any."""
     for change in changes:
         if change.wanted is not None:
             refuse_blocked(change, change.resource.id)
+            _refuse_other(change, change.wanted)
     notes = []
     for change in changes:
         notes.append((yield from (_remove(change) if change.wanted is None else _put(change, change.wanted))))
@@ -141,6 +142,13 @@ def refuse_blocked(change: Change, path: str) -> None:
     blocked = change.observed.extra.get("blocked")
     if blocked:
         raise TaskFailed(f"{blocked}, so {path} can't be in it", unchanged=[path])
+
+
+def _refuse_other(change: Change, wanted: Attributes) -> None:
+    """Raise TaskFailed if what is there is of another type, and can't give way."""
+    before = change.observed.attributes
+    if before is not None and before["type"] != wanted["type"] and not _may_replace(change, before, wanted):
+        raise _in_the_way(change, before, wanted)
 
 
 def _remove(change: Change) -> Generator[Any, Any, str]:
@@ -179,8 +187,6 @@ def remove_made(extra: Attributes) -> Generator[Any, Any, None]:
 
 def _put(change: Change, wanted: Attributes) -> Generator[Any, Any, str]:
     path, before = change.resource.id, change.observed.attributes
-    if before is not None and before["type"] != wanted["type"] and not _may_replace(change, before, wanted):
-        raise _in_the_way(change, before, wanted)
     above = (yield from make_above(change)) if before is None else ""
     owner, group = _owners(wanted)
     mode = int(str(wanted["mode"]), 8) if "mode" in wanted else None
@@ -262,9 +268,10 @@ def _in_the_way(change: Change, before: Attributes, wanted: Attributes) -> TaskF
         FOLDER: "a folder",
         LINK: f"a symbolic link to {before.get('target')}",
     }
+    away = f'remove it first, if it need not stay: file.absent("{path}")'
     advice = {
-        LINK: ["follow = true acts on what the link leads to"],
-        FILE: [f'remove it first, if it need not stay: file.absent("{path}")'],
+        LINK: [away if change.options.get("inside") else "follow = true acts on what the link leads to"],
+        FILE: [away],
         FOLDER: [f'name the {kind} in it: {argument} = "{posixpath.join(path, name)}"'],
     }
     have = str(before["type"])

@@ -59,18 +59,20 @@ def _refuse_inside(src: str, dest: str) -> Generator[Any, Any, None]:
 def _want(args: Mapping[str, Any], dest: str, entry: SourceEntry) -> Want:
     source = posixpath.join(args["src"], entry.path) if entry.path else args["src"]
     resource = Resource("file", posixpath.join(dest, entry.path) if entry.path else dest)
+    options: dict[str, Any] = {"inside": True} if entry.path else {}
     if entry.kind == FOLDER:
         mode = entry.mode if args["mode"] == "source" and args["dir_mode"] is None else args["dir_mode"]
-        return Want(resource, attributes(FOLDER, {**args, "mode": mode}))
+        return Want(resource, attributes(FOLDER, {**args, "mode": mode}), None, options)
     if entry.kind == LINK:
-        return Want(resource, {**attributes(LINK, {**args, "mode": None}), "target": entry.target})
+        link = {**attributes(LINK, {**args, "mode": None}), "target": entry.target}
+        return Want(resource, link, None, options)
     if entry.kind != FILE:
         raise BadArgument(
             f"{source} is a device, a pipe or a socket, which file.copy doesn't copy",
             unchanged=["nothing was changed"],
         )
     mode = entry.mode if args["mode"] == "source" else args["mode"]
-    options = {"backup": True} if args["backup"] else {}
+    options.update({"backup": True} if args["backup"] else {})
     return Want(resource, attributes(FILE, {**args, "mode": mode}), Source(source), options)
 
 
