@@ -99,6 +99,34 @@ def test_zip(box: Path, method: int) -> None:
     assert unpack(box, packed, look=True).differing == ()
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("pack", [tar, zipped])
+def test_of_two_things_of_one_name_the_later_counts(box: Path, pack: Callable[..., bytes]) -> None:
+    packed = pack(
+        {"name": "a", "content": "old"},
+        {"name": "b", "link": "a"},
+        {"name": "./a", "content": "new", "mode": 0o600},
+        {"name": "b", "content": "b"},
+        {"name": "c", "content": "c"},
+        {"name": "c", "link": "a"},
+    )
+    assert unpack(box, packed).differing == ("a", "b", "c")
+    assert read_tree(box) == {"a": {"content": "new", "mode": "0600"}, "b": "b", "c": {"link": "a"}}
+    assert unpack(box, packed).differing == ()
+
+
+def test_hard_links_are_those_of_the_later_file(box: Path) -> None:
+    pair = [{"name": "a", "content": "old"}, {"name": "b", "hard": "a"}]
+    unpack(box, tar(*pair, {"name": "a", "content": "new"}, *pair[1:], {"name": "a", "hard": "a"}))
+    assert read_tree(box) == {"a": "new", "b": "new"}
+
+
+@pytest.mark.parametrize("how", PACKED)
+def test_an_empty_tar(box: Path, how: str) -> None:
+    assert unpack(box, PACKED[how](tar())).entries == ()
+    assert read_tree(box) == {}
+
+
 def test_only_what_differs_is_written(box: Path) -> None:
     unpack(box, tar(*GOOD))
     (box / "app/data").write_bytes(b"edited")
@@ -145,10 +173,13 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         tar({"name": "a/x", "content": "x"}, {"name": "a", "link": "b"}),
         "holds 'a' twice",
     ),
-    "a name twice": (tar({"name": "a", "content": "x"}, {"name": "./a", "content": "y"}), "twice"),
-    "a link, then a file of its name": (
-        tar({"name": "a", "link": "b"}, {"name": "a", "content": "y"}),
-        "twice",
+    "a folder in the place of a file": (
+        tar({"name": "a", "content": "x"}, {"name": "a", "folder": 0o755}),
+        "holds 'a' twice",
+    ),
+    "a hard link to what is another file later": (
+        tar({"name": "a", "content": "x"}, {"name": "b", "hard": "a"}, {"name": "a", "content": "y"}),
+        "'b', a hard link to the first of two things called 'a'",
     ),
     "a name twice, in zip": (zipped({"name": "a", "content": "x"}, {"name": "b/../a"}), "leads outside"),
     "a hard link outside": (tar({"name": "a", "hard": "../outside/precious"}), "leads outside"),

@@ -110,7 +110,8 @@ def _decompressor(start: bytes, budget: Budget) -> Callable[[], Any] | None:
         return lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY)
     if start.startswith(b"\x28\xb5\x2f\xfd"):
         raise OpError("system", budget.name, "is compressed by zstd, which is not unpacked")
-    if start[257:262] != b"ustar":
+    empty = len(start) == 512 and not start.strip(b"\0")
+    if start[257:262] != b"ustar" and not empty:
         raise OpError("system", budget.name, "is neither tar (plain, gzip, bzip2, xz) nor zip")
     return None
 

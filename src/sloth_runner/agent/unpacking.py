@@ -35,7 +35,8 @@ CHUNK = 1 << 20
 
 class Entry(NamedTuple):
     """One thing to be unpacked. ``detail`` is the SHA-256 of a file, or a link's target; ``source`` the name of the
-    file that a hard link is one with; ``implied``: the archive does not name this folder itself."""
+    file that a hard link is one with; ``implied``: the archive does not name this folder itself. ``number`` is its
+    place in the archive."""
 
     path: str
     kind: str
@@ -43,6 +44,7 @@ class Entry(NamedTuple):
     detail: str = ""
     source: str = ""
     implied: bool = False
+    number: int = 0
 
 
 def unpack(op: Unpack) -> Unpacked:
@@ -107,7 +109,7 @@ def _survey(op: Unpack, name: str, found: Iterable[Member]) -> list[Entry]:
             raise OpError("not-file", name, f"holds {member.name!r}, which is neither file, folder nor link")
         if not path:
             continue
-        entry = Entry(path, member.kind, member.mode & KEPT)
+        entry = Entry(path, member.kind, member.mode & KEPT, number=count)
         if member.kind == FILE:
             total = hashlib.sha256()
             for piece in member.pieces():
@@ -120,6 +122,10 @@ def _survey(op: Unpack, name: str, found: Iterable[Member]) -> list[Entry]:
         else:
             entry = _hard(entries, name, entry, _path(name, member.target, op.strip), member)
         _add(entries, name, entry)
+    for entry in entries.values():
+        if entry.source and entries[entry.source].detail != entry.detail:
+            what = f"{entry.path!r}, a hard link to the first of two things called {entry.source!r}"
+            raise OpError("link", name, f"holds {what}")
     return sorted(entries.values())
 
 
@@ -161,18 +167,21 @@ def _hard(entries: dict[str, Entry], name: str, entry: Entry, target: str, membe
             name,
             f"holds {member.name!r}, a hard link to {member.target!r}, which is no file before it",
         )
+    if target == entry.path:
+        return first
     return entry._replace(kind=FILE, mode=first.mode, detail=first.detail, source=first.source or target)
 
 
 def _add(entries: dict[str, Entry], name: str, entry: Entry) -> None:
-    """Note an entry, and the folders above it. Raises OpError if there is another one of that name."""
+    """Note an entry, and the folders above it. Of two of one name the later counts, as tar has it; but a folder takes
+    no other thing's place, and none takes a folder's. Raises OpError for that."""
     above = ""
     for part in entry.path.split("/")[:-1]:
         above = f"{above}/{part}" if above else part
         if entries.setdefault(above, Entry(above, FOLDER, 0o755, implied=True)).kind != FOLDER:
             raise OpError("bad-path", name, f"holds {entry.path!r} below {above!r}, which is no folder")
     before = entries.get(entry.path)
-    if before is not None and not (before.kind == entry.kind == FOLDER):
+    if before is not None and (before.kind == FOLDER) is not (entry.kind == FOLDER):
         raise OpError("bad-path", name, f"holds {entry.path!r} twice")
     entries[entry.path] = entry
 
@@ -276,9 +285,9 @@ class _Writing:
     def _files(self, due: dict[str, Entry]) -> None:
         op, name = self._op, self._op.source or "the archive"
         with _opened(op) as (file, size):
-            for member in members(file, Budget(name, size, op.size, op.ratio)):
+            for count, member in enumerate(members(file, Budget(name, size, op.size, op.ratio)), 1):
                 entry = due.get(_path(name, member.name, op.strip))
-                if entry is not None and member.kind == FILE:
+                if entry is not None and entry.number == count:
                     self._write(entry, member.pieces())
 
     def _write(self, entry: Entry, pieces: Iterable[bytes]) -> None:
