@@ -90,8 +90,10 @@ def _words(line: str) -> list[str]:
 
 def _observe_hosts(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
     """The address that a look-up finds: of the first line of that family with the name. A name with several lines
-    has them all shown, so that they are seen to differ from one."""
-    lines = [_words(line) for line in (yield from lines_of(HOSTS))]
+    has them all shown, so that they are seen to differ from one. Lines with a comment that it has for itself are
+    known, by address, so that they can come back."""
+    texts = yield from lines_of(HOSTS)
+    lines = [_words(text) for text in texts]
     found = []
     for look in looks:
         name, family = look.resource.params["name"], look.resource.params["family"]
@@ -99,7 +101,12 @@ def _observe_hosts(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observ
             words[0] for words in lines
             if words and _family(words[0]) == family and name in [word.lower() for word in words[1:]]
         ]  # fmt: skip
-        found.append(Observed({"ip": " ".join(dict.fromkeys(here))} if here else None))
+        own = {
+            words[0]: text for words, text in zip(lines, texts, strict=True)
+            if len(words) == 2 and words[1].lower() == name and "#" in text
+        }  # fmt: skip
+        extra = {"lines": own} if own else {}
+        found.append(Observed({"ip": " ".join(dict.fromkeys(here))} if here else None, extra))
     return found
 
 
@@ -110,8 +117,9 @@ def _converge_hosts(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[s
         name, family = change.resource.params["name"], change.resource.params["family"]
         addresses = [] if change.wanted is None else change.wanted["ip"].split()
         lines = [new for line in lines if (new := _without(line, name, family, addresses)) is not None]
+        own = change.extra.get("lines", {}) if change.options.get("undo") else {}
         for address in addresses:
-            _add(lines, address, name)
+            _add(lines, address, name, own.get(address, f"{address}\t{name}"))
     there = yield from text_of(HOSTS)
     yield from put_lines(HOSTS, lines, None if there is not None else 0o644)
     return [""] * len(changes)
@@ -131,7 +139,7 @@ def _without(line: str, name: str, family: int, kept: Sequence[str]) -> str | No
     return f"{left[0]}\t{' '.join(left[1:])}" + (f" #{comment[2]}" if comment[1] else "")
 
 
-def _add(lines: list[str], address: str, name: str) -> None:
+def _add(lines: list[str], address: str, name: str, own: str) -> None:
     """Behind the other names of that address, or on a line of its own."""
     for number, line in enumerate(lines):
         words = _words(line)
@@ -140,7 +148,7 @@ def _add(lines: list[str], address: str, name: str) -> None:
                 text, mark, comment = line.partition("#")
                 lines[number] = f"{text.rstrip()} {name}" + (f" {mark}{comment}" if mark else "")
             return
-    lines.append(f"{address}\t{name}")
+    lines.append(own)
 
 
 def timezone(args: Mapping[str, Any], context: Context) -> Steps:
