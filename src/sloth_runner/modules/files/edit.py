@@ -170,6 +170,12 @@ def _ensure(
     resource: Resource, wanted: Attributes | None, args: Mapping[str, Any], context: Context
 ) -> Steps:
     path = str(resource.params["path"])
+    if args.get("insert_after") is not None and args.get("insert_before") is not None:
+        raise BadArgument(
+            f"{resource.kind}: insert_after and insert_before are two places for the same",
+            unchanged=NOTHING,
+            next=["give one of them"],
+        )
     names = ("create", "insert_after", "insert_before", "first_match")
     options = {name: args[name] for name in names if args.get(name)}
     beside = yield from guard.kept(path, args)
