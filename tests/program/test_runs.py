@@ -141,13 +141,41 @@ def test_what_on_complete_raises_is_shown_with_its_place(home: Home) -> None:
 def test_a_selection_that_leaves_nothing_is_refused(home: Home) -> None:
     home.file("t.sloth", 'task({name="a", tags={"x"}, run=function() state.set("a", 1) end})')
     for verb in ("run", "plan"):
-        for options in (("--task", "a"), ("--tags", "x"), ()):
+        for options in (("--tags", "x"), ()):
             said = home.run(verb, "t.sloth", *options, "--skip-tags", "x", code=64)
             assert "error[E-USAGE]: --skip-tags leaves none of the tasks" in said.err
             assert "nothing was run" in said.err
     assert home.run("runs", "list").out == ""
     home.file("empty.sloth", "")
     home.run("run", "empty.sloth")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ("--task a --task c --skip-tags x", "--skip-tags leaves out the task 'a', which --task names"),
+        ("--task a --skip-tags x", "--skip-tags leaves out the task 'a', which --task names"),
+        ("--task b --limit here", "--limit leaves out the task 'b', which --task names"),
+        ("--task c --task b --limit here", "--limit leaves out the task 'b', which --task names"),
+        ("--tags y --limit here", "--limit leaves none of the tasks that were chosen"),
+        ("--task b --delegate-to here,!here", "delegate_to leaves out the task 'b', which --task names"),
+    ],
+)
+def test_a_task_that_was_asked_for_is_never_left_out_silently(home: Home, options: str, why: str) -> None:
+    home.file("sloth.toml", '[agents]\nhere = "local://"')
+    home.file(
+        "t.sloth",
+        """
+        task({name="a", tags="x", delegate_to="here", run=function() state.set("a", 1) end})
+        task({name="b", tags="y", depends_on="a", run=function() end})
+        task({name="c", delegate_to="here", run=function() end})
+        """,
+    )
+    for verb in ("run", "plan"):
+        said = home.run(verb, "t.sloth", *options.split(), code=64)
+        assert f"error[E-USAGE]: {why}" in said.err
+        assert "unchanged: nothing was run" in said.err
+    assert "1 ok" in home.run("run", "t.sloth", "--task", "b", "--skip-tags", "x").out
 
 
 def test_a_task_that_takes_too_long_is_ended_and_its_lock_is_free(home: Home) -> None:

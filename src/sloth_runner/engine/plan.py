@@ -47,12 +47,14 @@ class Plan(NamedTuple):
 def make_plan(program: Program, selection: Selection, resolve: Callable[[TaskDef], Sequence[str]]) -> Plan:
     """Check the graph, select, order, and spread each task over the agents that ``resolve`` gives it.
 
-    Raises BadDependency, Cycle, and UsageError for a selection that names nothing.
+    Raises BadDependency, Cycle, and UsageError for a selection that names nothing or leaves out what it names.
     """
     tasks = {task.name: task for task in program.tasks}
     _check_dependencies(tasks)
     _check_cycles(tasks)
-    chosen = _select(tasks, selection)
+    asked = _asked(tasks, selection)
+    chosen = _with_needs(tasks, asked, selection.skip_tags)
+    _check_left("--skip-tags", selection, asked, chosen)
     instances = [
         Instance(task, agent)
         for task in _order([tasks[name] for name in tasks if name in chosen])
@@ -65,6 +67,9 @@ def make_plan(program: Program, selection: Selection, resolve: Callable[[TaskDef
             known = {agent for task in program.tasks for agent in resolve(task)}
             name = min(unmatched)
             raise UsageError(f"--limit: no task here runs on {name!r}", next=did_you_mean(name, known))
+    if any(selection):
+        flag = "--limit" if selection.limit else "delegate_to"
+        _check_left(flag, selection, asked, {instance.task.name for instance in instances})
     needs = {name: tuple(d for d in tasks[name].depends_on if d in chosen) for name in chosen}
     return Plan(tuple(instances), needs)
 
@@ -108,7 +113,8 @@ def _check_cycles(tasks: dict[str, TaskDef]) -> None:
                 trail.append((following, iter(tasks[following].depends_on)))
 
 
-def _select(tasks: dict[str, TaskDef], selection: Selection) -> set[str]:
+def _asked(tasks: dict[str, TaskDef], selection: Selection) -> list[str]:
+    """The tasks that the user means; what they need is not among them."""
     all_tags = {tag for task in tasks.values() for tag in task.tags}
     for name in selection.tasks:
         if name not in tasks:
@@ -118,29 +124,41 @@ def _select(tasks: dict[str, TaskDef], selection: Selection) -> set[str]:
     for tag in (*selection.tags, *selection.skip_tags):
         if tag not in all_tags:
             raise UsageError(f"no task in this file has the tag {tag!r}", next=did_you_mean(tag, all_tags))
-    if selection.tasks or selection.tags:
-        wanted = [
-            name
-            for name, task in tasks.items()
-            if name in selection.tasks or set(task.tags) & set(selection.tags)
-        ]
-    else:
-        wanted = list(tasks)
-    skipped = {name for name, task in tasks.items() if set(task.tags) & set(selection.skip_tags)}
-    chosen: set[str] = set()
+    if not selection.tasks and not selection.tags:
+        return list(tasks)
+    return [
+        name
+        for name, task in tasks.items()
+        if name in selection.tasks or set(task.tags) & set(selection.tags)
+    ]
+
+
+def _with_needs(tasks: dict[str, TaskDef], asked: list[str], skip_tags: tuple[str, ...]) -> set[str]:
+    """The tasks asked for and what they need, without those that have a tag to skip."""
+    wanted, chosen = list(asked), set[str]()
     while wanted:
         name = wanted.pop()
-        if name not in chosen and name not in skipped:
+        if name not in chosen and not set(tasks[name].tags) & set(skip_tags):
             chosen.add(name)
             wanted.extend(tasks[name].depends_on)
-    if skipped and not chosen:
-        which = "that were chosen" if selection.tasks or selection.tags else "of this file"
-        raise UsageError(
-            f"--skip-tags leaves none of the tasks {which}",
-            unchanged=["nothing was run"],
-            next=["see the tasks and their tags: sloth-runner list FILE"],
-        )
     return chosen
+
+
+def _check_left(flag: str, selection: Selection, asked: list[str], left: set[str]) -> None:
+    """Raises UsageError if ``flag`` leaves out a task that --task names, or all that were asked for: to run only what
+    they need is not what was meant."""
+    missing = [name for name in asked if name not in left]
+    if missing and selection.tasks:
+        what = f"out the task {missing[0]!r}, which --task names"
+    elif missing and len(missing) == len(asked):
+        what = f"none of the tasks {'that were chosen' if selection.tags else 'of this file'}"
+    else:
+        return
+    raise UsageError(
+        f"{flag} leaves {what}",
+        unchanged=["nothing was run"],
+        next=["see the tasks, their tags and where they run: sloth-runner list FILE"],
+    )
 
 
 def _order(tasks: list[TaskDef]) -> list[TaskDef]:
