@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from sloth_runner.config_fields import Agent
 from sloth_runner.config_file import Origin
-from sloth_runner.errors import AgentUnknown, BadConfig
+from sloth_runner.errors import AgentUnknown, BadConfig, UsageError
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.layout import LOCAL, check_agent_name
@@ -98,10 +98,13 @@ class Inventory:
         return [name for name in found if name not in gone]
 
     def limit(self, names: Sequence[str]) -> tuple[str, ...]:
-        """What ``--limit`` says, groups and patterns as the agents they mean; a plain name need not be an agent's."""
-        if all(_plain(name) for name in names):
-            return tuple(names)
-        return tuple(dict.fromkeys([*filter(_plain, names), *self.expand(n for n in names if not _plain(n))]))
+        """What ``--limit`` says, groups and patterns as the agents they mean; a plain name need not be an agent's,
+        where nothing is taken away. Raises AgentUnknown, and UsageError where nothing is left."""
+        loose = [] if any(name.startswith("!") for name in names) else list(filter(_plain, names))
+        found = tuple(dict.fromkeys([*loose, *self.expand(name for name in names if name not in loose)]))
+        if names and not found:
+            raise UsageError(f"--limit leaves no agent: {','.join(names)!r}", unchanged=["nothing was run"])
+        return found
 
     def values(self, name: str) -> dict[str, Any]:
         """The ``values`` that configuration gives an agent: of its groups in order, then its own."""

@@ -135,6 +135,9 @@ def test_groups_tags_and_patterns_choose(cli: Cli) -> None:
     assert on("--delegate-to", "@canary,d1") == ["w1", "d1"]
     assert on("--delegate-to", "*,!@canary") == ["d1", "w2"]
     assert on("--delegate-to", "*", "--limit", "@web") == ["w1", "w2"]
+    assert on("--delegate-to", "*", "--limit", "w1,w2,!w1") == ["w2"]
+    nothing = cli("run", "t.sloth", "--delegate-to", "*", "--limit", "@web,!w*")
+    assert nothing.code == 64 and "--limit leaves no agent: '@web,!w*'" in nothing.err
 
 
 def test_a_command_may_list_agents_once_it_is_trusted(cli: Cli) -> None:
