@@ -142,6 +142,20 @@ def test_two_moments_are_compared(filled: Cli) -> None:
         assert filled("state", "diff", *wrong).code == 64
 
 
+@pytest.mark.parametrize("where", [(), ("--agent", "web1"), ("--shared",)])
+def test_a_shared_prefix_is_compared_where_its_keys_are(filled: Cli, where: tuple[str, ...]) -> None:
+    filled.file("sloth.toml", "[agents]\nweb1 = 'local://'\n")
+    filled.ok("state", "set", "cluster:d", "1", "--sensitive")
+    filled.ok("state", "set", "below", "1")
+    argv = ("diff", "--from-time", "1s", "--prefix", "cluster:", *where)
+    document = _json(filled, *argv)
+    assert document["namespace"] == "_shared"
+    rows = [(row["key"], row["change"], row["new"]) for row in document["changes"]]
+    assert rows == [("cluster:d", "added", None)]
+    assert _json(filled, *argv, "--reveal")["changes"][0]["new"] == "1"
+    assert "shown to" in filled("state", "history", "cluster:d").err
+
+
 def test_what_is_compacted_is_named(cli: Cli) -> None:
     cli.file("sloth.toml", "[state.history]\nkeep = 1\nmax = 2\n")
     cli.ok("state", "set", "calm", "1")

@@ -98,6 +98,20 @@ def test_json_leaves_shared_keys_to_the_shared_namespace(cli: Cli) -> None:
     assert cli.ok("state", "get", "cluster:x") == "2\n"
 
 
+def test_a_shared_prefix_is_exported_from_where_its_keys_are(cli: Cli, other: Cli) -> None:
+    cli.ok("state", "set", "cluster:x", "1", "--json")
+    cli.file("sloth.toml", "[agents]\nweb1 = 'local://'\n")
+    assert "exported 1 key of _shared" in cli.ok(
+        "state", "export", "--prefix", "cluster:", "-f", "shared.jsonl"
+    )
+    for where in ((), ("--agent", "web1"), ("--shared",)):
+        given = ("state", "export", "--prefix", "cluster:", *where)
+        assert json.loads(cli.ok(*given, "--format", "json")) == {"cluster:x": 1}
+    file = other.file("shared.jsonl", (cli.work / "shared.jsonl").read_text())
+    other.ok("state", "import", str(file), "--yes")
+    assert _values(other) == {"_shared cluster:x": 1}
+
+
 def test_what_would_be_lost_is_shown_and_a_backup_kept(filled: Cli) -> None:
     filled.ok("state", "export", "-f", "old.jsonl")
     filled.now += 60

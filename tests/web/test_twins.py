@@ -88,10 +88,11 @@ def test_drift_is_what_the_command_finds(ui: Ui) -> None:
     assert "changed by hand" in ui.get("/drift").text
 
 
-def test_two_moments_are_compared_as_the_command_does(ui: Ui) -> None:
+@pytest.mark.parametrize("prefix", ["", "cluster:"])
+def test_two_moments_are_compared_as_the_command_does(ui: Ui, prefix: str) -> None:
     moments = {"from": "2026-01-01", "to": ui.get("/api/v1/stats").json["newest"]}
-    reply = ui.get("/api/v1/compare", **moments)
-    argv = ("state", "diff", "--from-time", moments["from"], "--to-time", moments["to"])
+    reply = ui.get("/api/v1/compare", prefix=prefix, **moments)
+    argv = ("state", "diff", "--from-time", moments["from"], "--to-time", moments["to"], "--prefix", prefix)
     assert reply.text == ui.home.run(*argv, "-o", "json").out
     assert {row["change"] for row in reply.json["changes"]} == {"added"}
 

@@ -73,7 +73,7 @@ def export(
             raise UsageError("--format json takes no --with-history", unchanged=[NOTHING])
         where = one_namespace(where, "one JSON object holds one namespace")
     check_prefix(prefix)
-    asked = Asked(_namespaces(shell, where), with_history, prefix, path, keys, reveal)
+    asked = Asked(_namespaces(shell, where, prefix), with_history, prefix, path, keys, reveal)
     if form == "json":
         _export_object(shell, asked)
     else:
@@ -97,10 +97,10 @@ def _check(shell: Shell, path: Path | None, keys: Keys | None, plaintext: bool) 
         )
 
 
-def _namespaces(shell: Shell, where: Where) -> list[str]:
+def _namespaces(shell: Shell, where: Where, prefix: str) -> list[str]:
     app = shell.app()
     if not where.all_agents:
-        return [shell.view(where).namespace]
+        return [shell.view(where).home(prefix)]
     known = set(app.known_agents())
     found = [name for name in app.namespaces() if name == SHARED or name in known]
     if not found:

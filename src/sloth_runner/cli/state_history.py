@@ -179,4 +179,5 @@ def diff(
     end = shell.world.clock() if to_time is None else moment(shell, "--to-time", to_time)
     if end < begin:
         raise UsageError("--to-time lies before --from-time")
+    view = view.below(prefix or "")
     print_between(shell, view, (begin, end), prefix or "", limit, after or "", reveal=reveal)

@@ -255,6 +255,10 @@ class State:
         """The same API on the shared namespace, whole keys."""
         return self._view(SHARED)
 
+    def below(self, prefix: str) -> State:
+        """The same API on the namespace that keys with this prefix lie in: of a shared one, the shared namespace."""
+        return self if self.home(prefix) == self.namespace else self.shared
+
     def under(self, fences: tuple[Fence, ...]) -> State:
         """The same view, its writes made under these locks."""
         return self._view(self.namespace, fences)

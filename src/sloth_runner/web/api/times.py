@@ -33,11 +33,11 @@ def timeline(app: App, house: House, given: Given) -> Answer:
 
 def compare_moments(app: App, house: House, given: Given) -> Answer:
     """``state diff --from-time --to-time``."""
-    view = keys.view_of(app, given["namespace"])
+    prefix = given["prefix"]
+    view = keys.view_of(app, given["namespace"]).below(prefix)
     begin, end = given["from"], given["to"] if given["to"] is not None else app.clock()
     if end < begin:
         raise UsageError("to lies before from")
-    prefix = given["prefix"]
     found = differences.between(view.writer.store, view.namespace, begin, end, prefix, given["after"])
     part, cursor = differences.page(found, given["limit"])
     body = differences.differences(app, view, (begin, end), prefix, part, cursor, reveal=False)
