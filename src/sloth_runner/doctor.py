@@ -301,20 +301,22 @@ def _runs(app: App, store: Store) -> Iterator[Finding]:
     from sloth_runner.engine import records
 
     left = 0
+    stacks = {row["id"] for row in records.list_stacks(store)}
     for row in records.list_runs(store):
         if row["status"] != "running":
             continue
         if processes.is_gone(row["process"], app.settings.host):
             left += 1
+            steps = [f"see how far it came: sloth-runner runs show {row['run']}"]
+            if row["stack_id"] in stacks:
+                again = f"sloth-runner run -f {row['file']} {row['stack']} --resume {row['run']}"
+                steps.append(f"go on from there: {again}")
             yield Finding(
                 "runs",
                 None,
                 NOTE,
                 f"the run {row['run']} of {row['stack']} never ended: its process {row['process'][2]} is gone",
-                (
-                    f"see how far it came: sloth-runner runs show {row['run']}",
-                    f"go on from there: sloth-runner run -f {row['file']} {row['stack']} --resume {row['run']}",
-                ),
+                tuple(steps),
             )
     if not left:
         yield Finding("runs", None, OK, "none was left by a dead process")

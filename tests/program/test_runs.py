@@ -68,6 +68,48 @@ def test_a_run_goes_on_where_it_stopped(home: Home) -> None:
     assert home.value("seen") == "7"
 
 
+def test_runs_belong_to_the_stack_that_they_were_of_whatever_its_name(home: Home) -> None:
+    text = 'task({name="a", run=function() state.increment("a") end})'
+    home.file("r1.sloth", text)
+    (home.cwd / "other").mkdir()
+    home.file("other/r1.sloth", text)
+
+    def run(*words: str) -> str:
+        return str(home.run("run", *words, "-o", "json").json["run"])
+
+    def stacks(*words: str) -> dict[str, str]:
+        rows = home.run("runs", "list", *words, "-o", "json").json["runs"]
+        return {row["run"]: row["stack"] for row in rows}
+
+    def counts() -> dict[str, tuple[int, str]]:
+        rows = home.run("stack", "list", "-o", "json").json["stacks"]
+        return {row["stack"]: (row["runs"], row["last_run"]) for row in rows}
+
+    first = run("r1.sloth")
+    home.run("stack", "rename", "r1", "old")
+    second = run("other/r1.sloth")
+    assert home.run("runs", "show", first, "-o", "json").json["stack"] == "old"
+    said = home.run("run", "other/r1.sloth", "--resume", first, code=64)
+    assert "was of the stack 'old', this is 'r1'" in said.err
+    third = run("-f", "r1.sloth", "old", "--resume", first)
+    assert home.value("a") == "2"
+    assert stacks() == {first: "old", second: "r1", third: "old"}
+    home.run("stack", "forget", "old", "--yes")
+    assert stacks() == {first: "old", second: "r1", third: "old"}
+    assert stacks("--stack", "r1") == {second: "r1"}
+    assert set(stacks("--stack", "old")) == {first, third}
+    assert counts() == {"r1": (1, second)}
+    said = home.run("run", "other/r1.sloth", "--resume", first, code=64)
+    assert "was of the stack 'old', this is 'r1'" in said.err
+    fourth = run("-f", "r1.sloth", "old")
+    assert counts() == {"old": (1, fourth), "r1": (1, second)}
+    assert stacks("--stack", "old") == {fourth: "old"}
+    said = home.run("run", "-f", "r1.sloth", "old", "--resume", first, code=64)
+    assert "was of the stack 'old', which was forgotten since" in said.err
+    assert "unchanged: nothing was run" in said.err
+    assert home.value("a") == "3"
+
+
 def test_a_failing_task_is_tried_again_and_its_hooks_are_called(home: Home) -> None:
     text = """
     task({name="shaky", retries=2, retry_delay=0.01,

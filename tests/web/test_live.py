@@ -154,7 +154,7 @@ def test_a_run_whose_process_is_gone_has_died(ui: Ui) -> None:
     document = records.show_run(app.store(), run)
     head = {name: item for name, item in document.items() if name != "tasks"}
     process = [app.settings.host, "another boot", 1, 1]
-    left = {**head, "status": "running", "exit_code": None, "process": process, "stack_id": None}
+    left = {**head, "status": "running", "exit_code": None, "process": process}
     records.write(app.store(), [(records.run_key(run), left)])
     app.close()
     assert ui.get("/api/v1/run", run=run).json["status"] == "died"

@@ -82,14 +82,14 @@ def stacks(app: App) -> list[Document]:
     """Each stack with its file, its last run and how many there are."""
     runs: dict[str, list[Document]] = {}
     for head in records.list_runs(app.store()):
-        runs.setdefault(str(head["stack"]), []).append(head)
+        runs.setdefault(str(head["stack_id"]), []).append(head)
     return [
         {
             "stack": row["stack"],
             "file": row["file"],
-            "last_run": runs[row["stack"]][0]["run"] if row["stack"] in runs else None,
-            "last_status": _settled(app, runs[row["stack"]][0])["status"] if row["stack"] in runs else None,
-            "runs": len(runs.get(row["stack"], ())),
+            "last_run": runs[row["id"]][0]["run"] if row["id"] in runs else None,
+            "last_status": _settled(app, runs[row["id"]][0])["status"] if row["id"] in runs else None,
+            "runs": len(runs.get(row["id"], ())),
         }
         for row in records.list_stacks(app.store())
     ]

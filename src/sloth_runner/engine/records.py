@@ -77,12 +77,13 @@ def write(store: Store, rows: Sequence[tuple[str, Document | None]], fences: Seq
 
 
 def list_runs(store: Store, *, stack: str | None = None, limit: int | None = None) -> list[Document]:
-    """The heads of runs, newest first."""
-    names = {row["id"]: row["stack"] for row in list_stacks(store)}
+    """The heads of runs, newest first; of one ``stack``, or of forgotten ones of that name, if there is none now."""
+    names = _stack_names(store)
+    there = stack in names.values()
     found: list[Document] = []
     for head in _heads(store):
-        head["stack"] = names.get(head.pop("stack_id", None), head["stack"])
-        if stack is None or head["stack"] == stack:
+        head["stack"] = names.get(head["stack_id"], head["stack"])
+        if stack is None or (head["stack"] == stack and there == (head["stack_id"] in names)):
             found.append(head)
             if limit is not None and len(found) >= limit:
                 break
@@ -108,7 +109,7 @@ def show_run(store: Store, run: str) -> Document:
             next=[*did_you_mean(run, known), "see them all: sloth-runner runs list"],
         )
     document: Document = json.loads(entry.value)
-    document.pop("stack_id", None)
+    document["stack"] = _stack_names(store).get(document["stack_id"], document["stack"])
     document["tasks"] = [json.loads(row.value) for row in store.scan(revisions_of(SHARED, RUN_TASK, run))]
     document["tasks"] += _under_way(store, run, document["tasks"])
     return document
@@ -198,10 +199,19 @@ def rename_stack(store: Store, old: str, new: str, fences: Sequence[Fence]) -> N
 
 
 def forget_stack(store: Store, name: str, fences: Sequence[Fence]) -> None:
-    """Forget a stack's name; the records of its runs stay. ``fences``: its lock. Raises BadStack, Conflict."""
-    _, rev = known_stack(store, name, "nothing was forgotten")
-    change = Change(store_key(SHARED, STACK, name), None, rev)
-    settle(store, [change, *(check for fence in fences for check in fence.checks)])
+    """Forget a stack; the records of its runs stay, and keep the name that it had. ``fences``: its lock. Raises
+    BadStack, Conflict."""
+    document, rev = known_stack(store, name, "nothing was forgotten")
+    checks = [check for fence in fences for check in fence.checks]
+    changes: list[Change | Check] = []
+    for entry in store.scan(prefix_of(SHARED, RUN)):
+        head: Document = json.loads(entry.value)
+        if head["stack_id"] == document["id"] and head["stack"] != name:
+            head["stack"] = name
+            changes.append(Change(entry.key, fitted(head, store.traits.max_value), entry.rev))
+    changes.append(Change(store_key(SHARED, STACK, name), None, rev))
+    for part in parts(changes, store.traits, beside=len(checks)):
+        settle(store, [*part, *checks])
 
 
 def cut_calls(calls: list[Document]) -> list[Document]:
@@ -215,6 +225,11 @@ def cut_calls(calls: list[Document]) -> list[Document]:
                 continue
         kept.append(call)
     return kept
+
+
+def _stack_names(store: Store) -> dict[str, str]:
+    """The names of stacks by their ids: a run's head has the name that its stack had then."""
+    return {row["id"]: row["stack"] for row in list_stacks(store)}
 
 
 def _under_way(store: Store, run: str, ended: list[Document]) -> list[Document]:

@@ -289,10 +289,13 @@ class Execution:
         before = self.resumed
         if before is None:
             return {}
-        if before["stack"] != self.stack.name:
+        if before["stack_id"] != self.stack.id:
+            same = before["stack"] == self.stack.name
+            this = "which was forgotten since" if same else f"this is {self.stack.name!r}"
             raise UsageError(
-                f"run {before['run']} was of the stack {before['stack']!r}, this is {self.stack.name!r}",
+                f"run {before['run']} was of the stack {before['stack']!r}, {this}",
                 unchanged=["nothing was run"],
+                next=["run all of it: without --resume", "see which runs there are: sloth-runner runs list"],
             )
         return {
             f"{task['name']}@{task['agent']}": task
