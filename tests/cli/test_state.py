@@ -275,3 +275,16 @@ def test_completion_knows_keys_and_agents(filled: Cli) -> None:
     assert answers("zsh", "sloth-runner state list --agent l", "4")[1] == "local"
     for shell in ("bash", "zsh", "fish"):
         assert "_SLOTH_RUNNER_COMPLETE" in filled.ok("completion", shell)
+
+
+@pytest.mark.parametrize(
+    "words", ["state stats", "state list", "runs list", "lock list", "stack list", "drift", "state set a 1"]
+)
+def test_a_home_that_is_a_file_is_no_empty_state(cli: Cli, words: str) -> None:
+    cli.home.write_text("x")
+    result = cli(*words.split())
+    assert (
+        result.code == 6
+        and "error[E-STORE-DOWN]" in result.err
+        and "choose another SLOTH_RUNNER_HOME" in result.err
+    )

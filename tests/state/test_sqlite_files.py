@@ -14,7 +14,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sloth_runner.errors import BadName, Busy, Conflict, Corrupt, Foreign, SlothError
+from sloth_runner.errors import BadName, Busy, Conflict, Corrupt, Foreign, SlothError, StoreDown
 from sloth_runner.state.backends.sqlite import SQLiteStore
 from sloth_runner.state.backends.turn import Turn
 from sloth_runner.state.layout import store_key
@@ -60,6 +60,40 @@ def test_reading_makes_nothing(tmp_path: Path) -> None:
     assert store.file_bytes("local") == 0
     store.close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("at", ["home", "home/state"])
+def test_a_file_where_the_folder_should_be_is_not_an_empty_state(tmp_path: Path, at: str) -> None:
+    (tmp_path / at).parent.mkdir(exist_ok=True)
+    (tmp_path / at).write_text("x")
+    store = SQLiteStore(tmp_path / "home" / "state")
+
+    def snapshot() -> None:
+        assert store.traits.snapshot is not None
+        with store.traits.snapshot("local"):
+            raise AssertionError
+
+    def watch() -> None:
+        assert store.traits.watch is not None
+        with store.traits.watch(""):
+            raise AssertionError
+
+    for action in (
+        lambda: store.get(KEY),
+        lambda: list(store.scan()),
+        lambda: list(store.scan(KEY)),
+        store.namespaces,
+        lambda: store.file_bytes("local"),
+        lambda: store.integrity("local"),
+        snapshot,
+        watch,
+        lambda: store.commit([Change(KEY, b"1")]),
+    ):
+        with pytest.raises(StoreDown, match="can't be used") as caught:
+            action()
+        assert "choose another SLOTH_RUNNER_HOME" in caught.value.next[0]
+    store.close()
+    assert (tmp_path / at).read_text() == "x"
 
 
 def test_everything_is_private(tmp_path: Path) -> None:

@@ -144,19 +144,16 @@ class SQLiteStore:
         """The namespaces that have a file, in order."""
         try:
             found = [entry.name[:-3] for entry in os.scandir(self.folder) if entry.name.endswith(".db")]
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return []
+        except OSError as error:
+            raise sqlite_file.unreachable(self.folder, error) from error
         return sorted(name for name in found if name in _OWN or is_agent_name(name))
 
     def file_bytes(self, namespace: str) -> int:
         """Bytes on disk of a namespace, its write-ahead log included."""
-        total = 0
-        for suffix in (".db", ".db-wal"):
-            try:
-                total += (self.folder / f"{namespace}{suffix}").stat().st_size
-            except FileNotFoundError:
-                continue
-        return total
+        paths = [self.folder / f"{namespace}{suffix}" for suffix in (".db", ".db-wal")]
+        return sum(sqlite_file.size_of(path) or 0 for path in paths)
 
     def integrity(self, namespace: str) -> list[str]:
         """What SQLite finds wrong in a namespace's file; empty when all is well."""
@@ -365,12 +362,7 @@ class SQLiteStore:
         if file is not None:
             return file
         path = self._path(namespace)
-        try:
-            if not os.path.lexists(path) or path.stat().st_size == 0:
-                return None
-        except OSError as error:
-            raise sqlite_file.unreachable(path, error) from error
-        return self._open(namespace, create=False)
+        return self._open(namespace, create=False) if sqlite_file.size_of(path) else None
 
     def _file(self, namespace: str) -> apsw.Connection:
         """The open file, made if there is none."""

@@ -167,7 +167,7 @@ class SQLiteBulk(SQLiteReader):
 @contextmanager
 def snapshot(namespace: str, path: Path, patience: float, clock: LeaseClock) -> Iterator[Reader]:
     """See Traits. A namespace without a file has no entries, and gets no file."""
-    if not path.exists() or path.stat().st_size == 0:
+    if not sqlite_file.size_of(path):
         yield SQLiteReader(namespace, path, None, clock)
         return
     file = sqlite_file.open_file(path, patience, create=False)

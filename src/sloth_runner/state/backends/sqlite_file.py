@@ -81,6 +81,16 @@ def make_folder(folder: Path) -> None:
         raise unreachable(folder, error) from error
 
 
+def size_of(path: Path) -> int | None:
+    """Bytes of a file; None if there is none. A folder that can't be looked into is not an empty one: StoreDown."""
+    try:
+        return os.lstat(path).st_size
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise unreachable(path, error) from error
+
+
 def open_file(path: Path, patience: float, *, create: bool) -> apsw.Connection:
     """Open (or make) one database file and prove that it is ours, sound, private and durable.
 
@@ -170,11 +180,14 @@ def _is_full(error: apsw.Error, folder: Path) -> bool:
 def unreachable(path: Path, error: Exception) -> StoreDown:
     """The state can't be read or written at all."""
     why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    step = "check owner and mode of the folder, and whether its file system is mounted read-only"
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        step = "a file stands where a folder is needed: move it away, or choose another SLOTH_RUNNER_HOME"
     return StoreDown(
         f"the state in {path} can't be used: {why}",
         system=f"{type(error).__name__}: {error}",
         unchanged=["nothing was changed"],
-        next=["check owner and mode of the folder, and whether its file system is mounted read-only"],
+        next=[step],
     )
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ def watch(
     def paths() -> list[Path]:
         names = [namespace_of(prefix)] if SEP in prefix else namespaces()
         found = [path_of(name) for name in names if SEP in prefix or (name + SEP).startswith(prefix)]
-        return [path for path in found if os.path.lexists(path) and path.stat().st_size > 0]
+        return [path for path in found if sqlite_file.size_of(path)]
 
     bell = _Bell(paths, patience)
     try:
