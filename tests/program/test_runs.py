@@ -156,6 +156,9 @@ def test_only_what_is_selected_runs(home: Home) -> None:
     assert ran("--skip-tags", "x") == ["b"]
     assert ran("--task", "b") == ["b"]
     assert "did you mean" in home.run("run", "t.sloth", "--task", "bb", code=64).err
+    for verb in ("run", "plan"):
+        said = home.run(verb, "t.sloth", "--task", "a", "--tags", "y", code=64)
+        assert "--task and --tags exclude each other" in said.err and "nothing was run" in said.err
 
 
 def test_what_on_complete_raises_is_shown_with_its_place(home: Home) -> None:

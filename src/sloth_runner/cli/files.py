@@ -50,8 +50,19 @@ def selection_options(function: F) -> F:
         option(
             "--skip-tags", multiple=True, metavar="TAGS", help="Without tasks that have one of these tags."
         ),
-        option("--tags", multiple=True, metavar="TAGS", help="Only tasks with one of these tags."),
-        option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task and what it needs."),
+        option(
+            "--tags",
+            multiple=True,
+            metavar="TAGS",
+            help="Only tasks with one of these tags, and what they need; not with --task.",
+        ),
+        option(
+            "--task",
+            "tasks",
+            multiple=True,
+            metavar="NAME",
+            help="Only this task, and what it needs; not with --tags.",
+        ),
     ):
         function = add(function)
     return function
@@ -80,6 +91,11 @@ def run_options(shell: Shell, file: Path, stack: str | None, **given: Any) -> Ru
         name: tuple(split_list(f"--{name.replace('_', '-')}", given.pop(name, ())))
         for name in ("tags", "skip_tags", "limit", "delegate_to")
     }
+    if given.get("tasks") and lists["tags"]:
+        raise UsageError(
+            "--task and --tags exclude each other: give the names, or what to choose them by",
+            unchanged=["nothing was run"],
+        )
     if given.get("timeout") == 0:
         raise UsageError(
             "--timeout is more than 0: in no time nothing can be done", unchanged=["nothing was run"]

@@ -12,7 +12,7 @@ from sloth_runner.plain import NamedTuple
 
 
 class Selection(NamedTuple):
-    """What the user picked; empty means everything. A picked task brings what it depends on."""
+    """What the user picked, by names or by tags; empty means everything. A picked task brings what it depends on."""
 
     tasks: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
