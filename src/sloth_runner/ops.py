@@ -37,9 +37,10 @@ class OpError(Exception):
 
     ``kind`` is one of ``missing``, ``denied``, ``read-only``, ``exists``, ``folder``, ``not-folder``, ``not-empty``,
     ``not-file``, ``link``, ``mount``, ``bad-path``, ``no-user``, ``no-group``, ``too-large``, ``too-deep``,
-    ``not-found`` (a program), ``system``; of requests ``unreachable``, ``certificate``, ``timeout``, ``protocol``,
-    ``checksum``, ``stopped``; ``path`` is what it was about; ``reason`` says why, in words.
-    ``results`` holds what the operations of a Batch came to that had been done before this one failed.
+    ``not-found`` (a program), ``no-folder`` (to start one in), ``system``; of requests ``unreachable``,
+    ``certificate``, ``timeout``, ``protocol``, ``checksum``, ``stopped``; ``path`` is what it was about; ``reason``
+    says why, in words. ``results`` holds what the operations of a Batch came to that had been done before this one
+    failed.
     """
 
     def __init__(self, kind: str, path: str, reason: str, *, partial: bool = False) -> None:

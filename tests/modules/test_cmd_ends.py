@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sloth_runner.errors import BadArgument, CommandFailed
+from sloth_runner.errors import BadArgument, CommandFailed, TaskFailed
 from tests.modules.kit import Machine
 
 ENDS: list[tuple[dict[str, Any], bool | None]] = [
@@ -34,6 +34,29 @@ def test_how_it_ended(args: dict[str, Any], changed: bool | None, tmp_path: Path
             machine.call("cmd", args)
     else:
         assert machine.call("cmd", args).changed is changed
+
+
+@pytest.mark.parametrize(
+    ("args", "message", "step"),
+    [
+        (
+            {"command": "true", "cwd": "/no/such/folder"},
+            "/no/such/folder: there is no such folder",
+            "workdir",
+        ),
+        ({"argv": ["no-such-program"]}, "no-such-program: is in no folder of PATH", None),
+    ],
+)
+def test_what_was_not_started_says_so(
+    args: dict[str, Any], message: str, step: str | None, tmp_path: Path
+) -> None:
+    with pytest.raises(TaskFailed) as caught:
+        Machine(tmp_path).call("cmd", args)
+    error = caught.value
+    assert error.message.startswith(message)
+    assert error.unchanged == ["the command was not started"]
+    assert error.system is None, "the system has said nothing that the message does not"
+    assert (step or "") in "".join(error.next)
 
 
 def test_only_what_reads_is_run_in_a_plan(tmp_path: Path) -> None:

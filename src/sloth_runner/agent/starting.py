@@ -48,7 +48,7 @@ def prepare(op: Exec, base: Mapping[str, str], password: bytes | None = None) ->
     spawn = spawn_as(op.user, argv, base, op.env, password)
     cwd = op.cwd if op.cwd is not None else spawn.env["HOME"]
     if look(Stat(cwd, follow=True)).kind != FOLDER:
-        raise OpError("missing", cwd, "there is no such folder to start a command in")
+        raise OpError("no-folder", cwd, "there is no such folder to start a command in")
     return spawn, cwd
 
 

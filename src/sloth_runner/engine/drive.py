@@ -217,8 +217,8 @@ def _told(failure: Exception) -> Exception:
         "no-user": ["make the user first, or check its spelling"],
         "no-group": ["make the group first, or check its spelling"],
         "mount": ["unmount it first"],
+        "no-folder": ["make it first, or correct the task's workdir (the call's cwd)"],
     }
-    unchanged = [] if failure.partial else [failure.path]
-    return TaskFailed(
-        str(failure), system=failure.reason, unchanged=unchanged, next=words.get(failure.kind, [])
-    )
+    undone = "the command was not started" if failure.kind in ("no-folder", "not-found") else failure.path
+    unchanged = [] if failure.partial else [undone]
+    return TaskFailed(str(failure), unchanged=unchanged, next=words.get(failure.kind, []))

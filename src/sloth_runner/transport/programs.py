@@ -61,7 +61,7 @@ class Programs:
         cwd = op.cwd if op.cwd is not None else spawn.env["HOME"]
         found = perform(Stat(cwd, follow=True))
         if not isinstance(found, Found) or found.kind != FOLDER:
-            raise OpError("missing", cwd, "there is no such folder to start a command in")
+            raise OpError("no-folder", cwd, "there is no such folder to start a command in")
         argv = [as_bytes(word) for word in spawn.argv]
         env = {as_bytes(key): as_bytes(value) for key, value in spawn.env.items()}
         given = subprocess.DEVNULL if spawn.script is None else subprocess.PIPE
