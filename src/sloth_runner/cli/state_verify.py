@@ -62,8 +62,10 @@ def verify(shell: Shell, head: str | None, where: Where) -> int:
 
 
 def _digest(head: str, where: Where) -> str:
-    given = head.strip().lower()
-    if len(given) != 64 or not set(given) <= set("0123456789abcdef"):
+    from sloth_runner.state.verify import as_digest
+
+    given = as_digest(head)
+    if given is None:
         raise UsageError("--head takes the digest that state tag prints: 64 hexadecimal digits")
     if where.all_agents:
         raise UsageError("--head: a checkpoint lies in one namespace", next=["--agent NAME, or --shared"])

@@ -348,8 +348,13 @@ def _tag(context: Context, state: State, args: Sequence[object]) -> object:
 def _verify(context: Context, state: State, args: Sequence[object]) -> object:
     (given,) = arg.take("state.verify", args, 0, 1)
     _alone(context, "state.verify")
+    from sloth_runner.state.verify import as_digest
+
     head = arg.options("state.verify", given, {"head": str}).get("head")
-    return context.ask(state, lambda view: _verified(view, head))
+    digest = None if head is None else as_digest(head)
+    if digest is None and head is not None:
+        raise BadArgument("state.verify: head is the digest that state.tag returns: 64 hexadecimal digits")
+    return context.ask(state, lambda view: _verified(view, digest))
 
 
 def _verified(state: State, head: str | None) -> dict[str, object]:
@@ -360,8 +365,9 @@ def _verified(state: State, head: str | None) -> dict[str, object]:
         count = len(report.findings) + report.more
         first = report.findings[0]
         where = f"{first.key}: " if first.key is not None else ""
+        what = "a fault" if count == 1 else f"{count:,} faults, the first of them"
         raise Corrupt(
-            f"{count:,} faults in what is stored in {state.namespace}; the first: {where}{first.message}",
+            f"{what} in what is stored in {state.namespace}: {where}{first.message}",
             unchanged=["nothing was changed"],
             next=["see all of them: sloth-runner state verify"],
         )

@@ -52,6 +52,12 @@ class Report(NamedTuple):
         return not self.findings
 
 
+def as_digest(text: str) -> str | None:
+    """The digest that is written so, or None: it is none."""
+    digest = text.strip().lower()
+    return digest if len(digest) == 64 and set(digest) <= set("0123456789abcdef") else None
+
+
 def verify(
     store: Store, namespace: str, pinned: str | None = None, told: Callable[[int], None] | None = None
 ) -> Report:
