@@ -118,6 +118,8 @@ def _set_options(name: str, given: object) -> dict[str, Any]:
     if isinstance(given, int | float | str) and not isinstance(given, bool):
         return {"ttl": arg.duration(name, given)}
     found = arg.options(name, given, _SET)
+    if "ttl" in found and found.get("keep_ttl"):
+        raise BadArgument(f"{name}: ttl and keep_ttl exclude each other", unchanged=["nothing was changed"])
     if "ttl" in found:
         found["ttl"] = arg.duration(name, found["ttl"])
     return found

@@ -30,7 +30,10 @@ RECORDS: Final = (
         (
             Param("ttl", "sloth.Duration", "the key vanishes after it", optional=True),
             Param(
-                "keep_ttl", "boolean", "keep the expiry that the key has (not set_if_absent)", optional=True
+                "keep_ttl",
+                "boolean",
+                "keep the expiry that the key has (not with ttl, not set_if_absent)",
+                optional=True,
             ),
             Param(
                 "sensitive",
