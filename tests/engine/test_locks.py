@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sloth_runner.engine.holding import Holding, Renewer
 from sloth_runner.errors import BadArgument, LockHeld, LockLost, LockOwner, NotANumber, SlothError, TaskFailed
 from sloth_runner.model import Call, Returned
 from sloth_runner.state import locks
@@ -289,6 +290,36 @@ def test_losing_a_renewed_lock_cancels_what_is_under_way() -> None:
 
     with pytest.raises(LockLost):
         bench.run(body=body)
+
+
+class Noted(Renewer):
+    """Renews nothing, and keeps what it was to renew."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda seconds: MemoryStore(), lambda: 0.0)
+        self.kept: list[Holding] = []
+
+    def add(self, holding: Holding) -> None:
+        """See Renewer."""
+        self.kept.append(holding)
+
+
+def test_a_loss_that_is_heard_of_after_the_function_has_ended_ends_nothing() -> None:
+    renewer = Noted()
+    bench = Bench(renewer=renewer)
+
+    def work() -> Steps:
+        yield call("state.set", "k", 1)
+
+    def body() -> Steps:
+        yield from with_lock("a", 60, work())
+        (holding,) = renewer.kept
+        assert holding.on_lost is not None
+        holding.on_lost(LockLost("too late"))
+        yield call("sleep", 0.001)
+        return "done"
+
+    assert bench.run(body=body)["body"] == "done"
 
 
 @pytest.mark.parametrize(

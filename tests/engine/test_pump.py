@@ -202,6 +202,55 @@ def test_a_deadline_reaches_into_parallel_and_is_thrown_once() -> None:
     assert thrown == ["branch", "task"]
 
 
+def test_the_time_of_a_call_in_a_branch_leaves_the_task_its_own() -> None:
+    bench = Bench()
+
+    async def late() -> object:
+        raise TimedOut("this call took too long")
+
+    bench.more["late"] = Wait(late)
+
+    def branch() -> Steps:
+        yield call("late")
+
+    def body() -> Steps:
+        yield call("engine.deadline", True, 0.05)
+        with pytest.raises(TimedOut, match="this call"):
+            yield call("parallel", [1], [branch])
+        yield call("sleep", 60)
+
+    with pytest.raises(TimedOut, match="its timeout"):
+        bench.run(body=body)
+
+
+def test_the_end_goes_before_an_error_that_comes_with_it() -> None:
+    bench = Bench()
+    bench.state.set("word", "x")
+    begun: list[str] = []
+
+    async def command() -> object:
+        begun.append("command")
+        return None
+
+    bench.more["gentle"] = Wait(command, gentle=True)
+
+    def body() -> Steps:
+        try:
+            yield call("state.increment", "word")
+        except NotANumber:
+            yield call("gentle")
+
+    def other() -> Steps:
+        bench.pump.cancel(strand, Interrupted("stop"))
+        yield call("state.set", "a", 1)
+
+    strand = bench.start("body", body)
+    with pytest.raises(Interrupted) as caught:
+        bench.run(other=other)
+    assert "word" in str(caught.value.system)
+    assert not begun
+
+
 def test_a_busy_body_meets_its_deadline_at_its_next_call() -> None:
     bench = Bench()
 

@@ -94,7 +94,7 @@ class Context:
         """The locks that writes from here are made under: own ones and those of enclosing branches."""
         if not self.holdings and self.parent is None:
             return ()
-        own = tuple(h.lock.fence for h in self.holdings.values())
+        own = tuple(h.fence for h in self.holdings.values())
         return own + self.parent.fences() if self.parent else own
 
     def find(self, where: tuple[str, str]) -> Holding | None:

@@ -14,6 +14,7 @@ from sloth_runner.errors import LockLost, Lost, SlothError
 from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sloth_runner.state.batch import Fence
     from sloth_runner.state.locks import Held
     from sloth_runner.state.store import Store
 
@@ -34,6 +35,11 @@ class Holding:
         self.keep = keep
         self.until = until
         self.on_lost: Callable[[SlothError], None] | None = None
+
+    @property
+    def fence(self) -> Fence:
+        """What a write under this lock checks."""
+        return self.lock.fence._replace(renewed=self.on_lost is not None)
 
 
 class Renewer:

@@ -171,16 +171,26 @@ class Locker:
 
         def entered(holding: Holding) -> object:
             self._handles += 1
-            self._entered[self._handles] = (context, holding, strand)
+            handle = self._handles
+            self._entered[handle] = (context, holding, strand)
             if holding.depth == 1:
-                holding.on_lost = lambda error: self._pump.post(lambda: self._pump.cancel(strand, error))
+                holding.on_lost = lambda error: self._pump.post(lambda: self._lost(handle, error))
                 self._renewer.add(holding)
-            return Returned((holding.lock.token, self._handles))
+            return Returned((holding.lock.token, handle))
 
         return self._wait_for(context, request, entered)
 
+    def _lost(self, handle: int, error: SlothError) -> None:
+        """A lock that renews itself is lost: no pcall of whoever works under it puts off the end. Who has left
+        already hears of it from ``leave``."""
+        found = self._entered.get(handle)
+        if found is not None:
+            error.final = True
+            self._pump.cancel(found[2], error)
+
     def leave(self, context: Context, state: State, strand: Strand, args: Sequence[object]) -> object:
-        """The end of ``with_lock``; raises LockLost if the lease had ended and the function had not failed."""
+        """The end of ``with_lock``; raises LockLost, which no pcall swallows, if the lease had ended and the function
+        had not failed."""
         handle, ok = arg.take("state.with_lock", args, 2, 2)
         owner, holding, _ = self._entered.pop(handle)
         holding.depth -= 1
@@ -189,11 +199,13 @@ class Locker:
 
         def told(lost: str | None) -> object:
             if lost is not None and ok:
-                raise LockLost(
+                error = LockLost(
                     f"the lock {holding.lock.name!r} (for {human(holding.lock.ttl)} at a time) was lost before the "
                     f"function ended: {lost}",
                     next=["see who has it now: sloth-runner lock list"],
                 )
+                error.final = True
+                raise error
             return True
 
         return self._let_go(owner, holding, told)

@@ -221,8 +221,8 @@ class Pump:
             self._before(strand)
         try:
             for _ in range(STRETCH):
-                if error is None and (strand.stop is not None or strand.deadline is not None):
-                    error = self.stopping()
+                if strand.stop is not None or strand.deadline is not None:
+                    error = _rather(self.stopping(), error)
                 try:
                     call = body.send(value) if error is None else body.throw(error)
                 except StopIteration as end:
@@ -297,9 +297,10 @@ class Pump:
                 left -= 1
                 if left == 0:
                     parent.children = []
-                    if any(isinstance(e, TimedOut) for e in errors):
+                    if parent.error in errors:
                         parent.deadline = None
-                    self._wake_up(parent, results, errors[0] if errors else None)
+                    first = next((e for e in errors if isinstance(e, SlothError) and e.final), None)
+                    self._wake_up(parent, results, first or next(iter(errors), None))
 
             return on_done
 
@@ -371,15 +372,20 @@ class Pump:
         strand.wait = None
         if strand.stop is not None:
             stop, strand.stop = strand.stop, None
-            if isinstance(error, SlothError):  # it could not be stopped, or was not seen to stop
-                stop.system = stop.system or error.message
-            error = stop
+            error = _rather(stop, error)
         self._ready.append((strand, value, error))
         if self._wake is not None:
             self._wake.set()
 
 
 _REPLIES = frozenset((Mutate, Ask, Wait, Fork, Deadline))
+
+
+def _rather(stop: BaseException | None, error: BaseException | None) -> BaseException | None:
+    """What a body is to meet: ``stop``, if there is one, which tells of an ``error`` that came at the same time."""
+    if isinstance(stop, SlothError) and isinstance(error, SlothError):
+        stop.system = stop.system or error.message
+    return stop or error
 
 
 async def _call(start: Callable[[], Coroutine[Any, Any, object]]) -> object:

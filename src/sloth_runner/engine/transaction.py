@@ -76,9 +76,11 @@ class Transaction:
 
                 lost = next(f for f in self._fences if fenced & {check.key for check in f.checks})
                 why = why_lost(store, place(lost.checks[0].key).namespace, lost.name, lost.token)
-                raise LockLost(
+                error = LockLost(
                     f"the lock {lost.name!r} around this transaction is no longer held ({why})",
                     unchanged=["nothing of this transaction was written"],
-                ) from conflict
+                )
+                error.final = lost.renewed
+                raise error from conflict
             return False
         return True

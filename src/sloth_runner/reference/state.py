@@ -330,7 +330,8 @@ _LOCKS = (
     Function(
         "state.with_lock",
         "Runs fn under a lock that is renewed meanwhile and given back however fn ends. The second argument decides:"
-        " a string is the holder, a number the ttl, a function the body. Waits up to its ttl for the lock.",
+        " a string is the holder, a number the ttl, a function the body. Waits up to its ttl for the lock. If it is"
+        " lost all the same, the task ends, inside pcall, too.",
         (
             _NAME,
             Param("holder", "string", "who holds it"),

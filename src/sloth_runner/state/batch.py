@@ -42,11 +42,13 @@ KEEP_ALL = Retention(1 << 62, float("inf"), 1 << 62, 1 << 62)
 
 
 class Fence(NamedTuple):
-    """A lock that must still be held when a write is committed."""
+    """A lock that must still be held when a write is committed. One that is ``renewed`` while its holder works may
+    not be lost: that ends the task."""
 
     name: str
     token: int
     checks: tuple[Check, Check]
+    renewed: bool = False
 
 
 class Mutation(NamedTuple):

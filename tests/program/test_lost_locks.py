@@ -1,0 +1,84 @@
+"""Who has lost a lock that renews itself does nothing more under it, whatever stands in the way."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.program.kit import PROGRAM, Home
+
+BREAK = shlex.join([*PROGRAM, "lock", "break", "W", "--yes", "--reason", "stuck"])
+HEAD = f"local function broken() cmd([[{BREAK}]]) end\nlocal function after() cmd('touch after') end\n"
+
+INSIDE = """task({name = "t", run = function()
+  state.with_lock("W", "me", 1, function() broken() pcall(sleep, 60) after() end)
+end})"""
+OUTSIDE = """task({name = "t", run = function()
+  pcall(state.with_lock, "W", "me", 1, function() broken() sleep(60) end)
+  after()
+end})"""
+BRANCH = """task({name = "t", run = function()
+  local function quick() error("no") end
+  local function slow() state.with_lock("W", "me", 1, function() broken() pcall(sleep, 60) after() end) end
+  pcall(parallel, {quick, slow})
+  after()
+end})"""
+ABOVE = """task({name = "t", run = function()
+  state.with_lock("W", "me", 1, function()
+    broken()
+    pcall(parallel, {function() pcall(sleep, 60) after() end, function() pcall(sleep, 60) after() end})
+    after()
+  end)
+end})"""
+FIELD = (
+    'task({name = "t", locks = "W", timeout = "5m", run = function() broken() pcall(sleep, 120) after() end})'
+)
+LATE = """task({name = "t", run = function()
+  pcall(state.with_lock, "W", "me", 300, broken)
+  after()
+end})"""
+WRITE = """task({name = "t", run = function()
+  pcall(state.with_lock, "W", "me", 300, function() broken() pcall(state.set, "x", 1) after() end)
+  after()
+end})"""
+TRANSACTION = """task({name = "t", run = function()
+  pcall(state.with_lock, "W", "me", 300, function()
+    broken()
+    pcall(state.transaction, function() state.set("x", 1) end)
+    after()
+  end)
+end})"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+@pytest.mark.parametrize("text", [INSIDE, OUTSIDE, BRANCH, ABOVE, FIELD, LATE, WRITE, TRANSACTION])
+def test_no_pcall_swallows_it(home: Home, text: str) -> None:
+    home.file("t.sloth", HEAD + text)
+    document = home.run("run", "t.sloth", "-o", "json", code=1).json
+    error = document["tasks"][0]["error"]
+    assert error["code"] == "E-LOCK-LOST"
+    assert "stuck" in error["message"]
+    assert not (home.cwd / "after").exists()
+
+
+def test_what_is_to_be_cleaned_up_is(home: Home) -> None:
+    text = """task({name = "t", retries = 2, run = function()
+      state.with_lock("other", "me", 60, function()
+        state.lock("plain", "me", 60)
+        state.with_lock("W", "me", 1, function()
+          local mine <close> = setmetatable({}, {__close = function() state.set("closed", true) end})
+          broken()
+          pcall(sleep, 60)
+        end)
+      end)
+    end, on_failure = function(this, e) state.set("told", e.code) end})"""
+    home.file("t.sloth", HEAD + text)
+    home.run("run", "t.sloth", code=1)
+    assert home.run("lock", "list", "--all-agents").out == ""
+    assert home.value("told") == "E-LOCK-LOST"
