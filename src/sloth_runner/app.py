@@ -19,6 +19,7 @@ from sloth_runner.stores import PATIENCE, Stores
 
 if TYPE_CHECKING:
     from sloth_runner.config_fields import Agent
+    from sloth_runner.errors import SlothError
     from sloth_runner.inventory import Inventory
     from sloth_runner.state.keyring import KeySource
     from sloth_runner.state.locks import Owner
@@ -46,7 +47,8 @@ def settings_for(
 class App:
     """What commands and runs share. ``clock``: seconds since the epoch; ``new_id``: 128 random bits in hex;
     ``getenv``: a variable of this process's environment, for task files; ``environ``: all of it, for programs that
-    print keys and secrets; ``ask``: asks the user for a secret (None: nobody can be asked); ``sleep`` waits seconds.
+    print keys and secrets; ``ask``: asks the user for a secret (None: nobody can be asked); ``sleep`` waits seconds;
+    ``give_up`` tells an error from any thread and ends the process (None: that is not ours to end).
 
     ``stores`` opens the store, ``key`` is the source of its key, if that is known; the handle of this thread is
     ``store()``."""
@@ -63,6 +65,7 @@ class App:
         ask: Callable[[str, bool], str] | None = None,
         sleep: Callable[[float], None] = time.sleep,
         key: KeySource | None = None,
+        give_up: Callable[[SlothError], None] | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -71,6 +74,7 @@ class App:
         self.environ = environ or {}
         self.cwd = cwd or settings.home
         self.ask = ask
+        self.give_up = give_up
         self.stores = Stores(
             settings,
             clock=clock,
@@ -133,6 +137,7 @@ class App:
             ask=self.ask,
             sleep=self._sleep,
             key=self.stores.key_source() if self.encrypted else None,
+            give_up=self.give_up,
         )
 
     def fresh_store(self, patience: float = PATIENCE, timeout: float | None = None) -> Store:

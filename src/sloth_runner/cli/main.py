@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     world = world or system_world()
     shell = Shell(world, _wanted_mode(args), [NAME, *args])
+    shell.give_up = lambda error: _give_up(shell, error)
     try:
         try:
             code = _invoke(shell, args)
@@ -74,6 +75,16 @@ def _tell(shell: Shell, error: BaseException) -> int:
         return code
     except OutputLost as lost:
         return _report(shell, lost)
+
+
+def _give_up(shell: Shell, error: SlothError) -> None:
+    """Say what went wrong and end the process, since the thread that should do so can't."""
+    code = 1
+    try:
+        code = _tell(shell, error)
+        _say(shell, ())
+    finally:
+        os._exit(code)
 
 
 def _report(shell: Shell, error: BaseException) -> int:

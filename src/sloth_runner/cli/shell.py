@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sloth_runner.cli import text
 from sloth_runner.cli.world import World
-from sloth_runner.errors import Declined, OutputLost, UsageError
+from sloth_runner.errors import Declined, OutputLost, SlothError, UsageError
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class Shell:
         self.config: Path | None = None
         self.debug = False
         self.running = False
+        self.give_up: Callable[[SlothError], None] | None = None
+        """Tells an error from any thread and ends the process."""
         self._app: App | None = None
         quiet = world.environ.get("NO_COLOR") or world.environ.get("TERM") == "dumb"
         self.color = world.stdout_tty and not quiet
@@ -81,6 +83,7 @@ class Shell:
                 cwd=self.cwd,
                 ask=self.ask_secret,
                 sleep=world.sleep,
+                give_up=self.give_up,
             )
             self._app.stores.notice = self.warn
         return self._app

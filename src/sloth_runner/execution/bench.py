@@ -89,6 +89,8 @@ class Bench:
         """From now on what the program says belongs to its tasks."""
         self.loading.say = self._say
         self.loading.stop = self.pump.stopping
+        if self.loading.watchdog is not None:
+            self.loading.watchdog.pump = self.pump
 
     def ledger(self, agent: str) -> Ledger:
         """The ledger of a machine, under the stack's lock."""

@@ -18,6 +18,7 @@ from sloth_runner.values import load_values, merge
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
+    from sloth_runner.execution.watchdog import Watchdog
     from sloth_runner.lua.loader import Loaded
 
 
@@ -56,12 +57,33 @@ class Loading:
         self.said: list[tuple[str, str, Site | None]] = []
         self.say: Callable[[str, str, Site | None], None] = lambda *line: self.said.append(line)
         self.stop: Callable[[], BaseException | None] = lambda: None
+        self.watchdog = self._watched()
         self.mask = Mask()
         folder = str(self.file.parent)
         self.secrets = Secrets(self.mask, app.getenv, lambda path: read_source(folder, path), folder)
-        with self.mask.shielding():
-            self.loaded = self._load()
+        try:
+            with self.mask.shielding():
+                self.loaded = self._load()
+        except BaseException:
+            self._unwatch()
+            raise
         self.program: Program = self.loaded.program
+
+    def _watched(self) -> Watchdog | None:
+        from sloth_runner.execution.watchdog import Watchdog
+        from sloth_runner.lua.runtime import computes
+
+        end = self.app.give_up
+        return None if end is None else Watchdog(self.app.settings.lua_time, computes, end)
+
+    def _unwatch(self) -> None:
+        if self.watchdog is not None:
+            self.watchdog.close()
+
+    def _stopping(self) -> BaseException | None:
+        if self.watchdog is not None:
+            self.watchdog.polls += 1
+        return self.stop()
 
     def _load(self) -> Loaded:
         from sloth_runner.lua.loader import Host, Limits, load
@@ -77,7 +99,7 @@ class Loading:
             pure={**pure_functions(self.file.parent), "secret": self.secrets.read},
             getenv=self.app.getenv,
             limits=Limits(settings.lua_time, settings.lua_memory),
-            stop=lambda: self.stop(),
+            stop=self._stopping,
         )
         return load(self.file, host)
 
@@ -131,7 +153,10 @@ class Loading:
 
     def close(self) -> None:
         """Give the Lua state back."""
-        self.loaded.close()
+        try:
+            self.loaded.close()
+        finally:
+            self._unwatch()
 
 
 def _existing(file: Path) -> Path:

@@ -15,6 +15,8 @@ from sloth_runner.lua.failures import Raised, Sources
 from sloth_runner.plain import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from sloth_runner.lua.callbacks import Callbacks
     from sloth_runner.lua.host import Limits
     from sloth_runner.model import Site
@@ -240,6 +242,11 @@ class Runtime:
         """End all bodies. Nothing can be called afterwards."""
         for body in sorted(self.live):
             self.abandon(body)
+
+
+def computes(frame: FrameType) -> bool:
+    """Whether a frame is one of those from which Lua is called."""
+    return frame.f_globals is globals()
 
 
 def is_final(error: BaseException, catchable: type[BaseException]) -> bool:
