@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 from collections.abc import Iterator
@@ -301,14 +302,103 @@ def test_a_sensitive_resource_leaves_no_trace_of_its_content(home: Home) -> None
         out += said.out + said.err
     out += home.run("resource", "show", f"file:{target(home)}/secret", "-o", "json").out
     assert canary not in out
-    import hashlib
-
     digest = hashlib.sha256(canary.encode()).hexdigest()
     for path in home.state_folder.rglob("*"):
         if path.is_file():
             data = path.read_bytes()
             assert canary.encode() not in data and digest.encode() not in data
     assert (target(home) / "secret").read_text() == canary
+
+
+WRITE = 'file.write({dest = "ROOT/f.ini", content = "[a]\\nb = 1\\n"})'
+PARTS = {
+    "file.line": 'file.line({path = "ROOT/f.ini", line = "c = 2", create = true})',
+    "file.block": 'file.block({path = "ROOT/f.ini", block = "c = 2", create = true})',
+    "file.set_key": 'file.set_key({path = "ROOT/f.ini", key = "a.c", value = "2", create = true})',
+    "file.replace": 'file.replace({path = "ROOT/f.ini", regexp = "b = 1", replacement = "b = 3"})',
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_another_call_of_ours_made_of_a_file_is_not_told_as_others_work(home: Home, part: str) -> None:
+    file(home, f'task({{name = "t", run = function() {WRITE}\n{PARTS[part]} end}})')
+    home.run("run", "site.sloth")
+    assert home.run("drift", "--detailed-exitcode").out.endswith(" 0 drifted\n")
+    actions = home.run("plan", "site.sloth", "-o", "json").json["tasks"][0]["actions"]
+    assert [action["drifted"] for action in actions] == [False, False]
+    assert actions[0]["reason"].startswith(f"{part} of task t changed it since, in run 2")
+    said = home.run("run", "site.sloth")
+    assert f"{part} of task t changed it since, in run 2" in said.out
+    assert "by others" not in said.out
+    if part != "file.replace":  # there is something to replace again, whoever brought it
+        assert actions[1]["reason"] == "a call before it changes it"
+        assert "file.write of task t changed it since" in said.out
+    with (target(home) / "f.ini").open("a") as stream:
+        stream.write("d = 4\n")
+    assert f"file:{target(home)}/f.ini drifted" in home.run("drift", "--detailed-exitcode", code=2).out
+    assert "by others" in home.run("run", "site.sloth").out
+
+
+@pytest.mark.parametrize("whole_first", [True, False])
+@pytest.mark.parametrize("part", ["file.line", "file.block", "file.set_key"])
+def test_what_a_task_names_otherwise_now_has_not_drifted(home: Home, part: str, whole_first: bool) -> None:
+    lines = (WRITE, PARTS[part]) if whole_first else (PARTS[part], WRITE)
+    for line in lines:
+        file(home, f'task({{name = "t", run = function() {line} end}})')
+        home.run("run", "site.sloth")
+    assert home.run("drift", "--detailed-exitcode").out.endswith(" 0 drifted\n")
+    row = home.run("drift", "file:", "-o", "json").json["resources"][0]
+    assert whole_first is (row["reason"] is not None), "whoever came first has been changed since"
+    (target(home) / "f.ini").write_text("others\n")
+    assert home.run("drift", "--detailed-exitcode", code=2).out.endswith(" 2 drifted\n")
+
+
+def test_what_others_took_back_is_their_work_though_a_call_of_ours_had_it_so(home: Home) -> None:
+    file(home, f'task({{name = "t", run = function() {WRITE}\n{PARTS["file.line"]} end}})')
+    home.run("run", "site.sloth")
+    (target(home) / "f.ini").write_text("[a]\nb = 1\n")
+    said = home.run("drift", "--detailed-exitcode", code=2).out
+    assert "file.line" in said and said.endswith(" 1 drifted\n")
+
+
+def test_what_a_sensitive_call_made_of_a_file_is_told_without_what_it_is(home: Home) -> None:
+    hidden = 'file.line({path = "ROOT/f.ini", regexp = "^word=", line = "word=c4n4ry", sensitive = true})'
+    file(home, f'task({{name = "t", run = function() {WRITE}\n{hidden} end}})')
+    home.run("run", "site.sloth")
+    digest = hashlib.sha256((target(home) / "f.ini").read_bytes()).hexdigest().encode()
+    assert not any(digest in path.read_bytes() for path in home.state_folder.rglob("*") if path.is_file())
+    assert home.run("drift", "--detailed-exitcode").out.endswith(" 0 drifted\n")
+    said = home.run("run", "site.sloth").out
+    assert "file.line of task t changed it since" in said and "c4n4ry" not in said
+
+
+def test_what_a_purge_of_ours_took_away_is_not_missed_as_taken_by_others(home: Home) -> None:
+    (home.cwd / "tree").mkdir()
+    (home.cwd / "tree" / "a").write_text("a")
+    copy = 'file.copy({src = "tree", dest = "ROOT/d", purge = true})'
+    more = (
+        'file.write({dest = "ROOT/d/more", content = "x\\n"}) file.line({path = "ROOT/d/more", line = "y"})'
+    )
+    beside = 'file.write({dest = "ROOT/d2", content = "x"})'
+    file(home, f'task({{name = "t", run = function() {copy} {more} {beside} end}})')
+    home.run("run", "site.sloth")
+    actions = home.run("plan", "site.sloth", "-o", "json").json["tasks"][0]["actions"]
+    reasons = {
+        action["address"].rpartition("/")[2]: action["reason"] for action in actions if action["reason"]
+    }
+    assert reasons["more"] == "a call before it changes it" == reasons["more#y"]
+    assert reasons["d"].startswith("file.write of task t changed it since")
+    assert home.run("drift", "--detailed-exitcode").out.endswith(" 0 drifted\n")
+    (target(home) / "d" / "others").write_text("")
+    assert home.run("drift", "--detailed-exitcode", code=2).out.endswith(" 1 drifted\n")
+    (target(home) / "d" / "others").unlink()
+    said = home.run("run", "site.sloth").out
+    assert "removed from" in said and "by others" not in said
+    file(home, f'task({{name = "t", run = function() {copy} {beside} end}})')
+    home.run("run", "site.sloth")
+    rows = home.run("resource", "list", "-o", "json").json["resources"]
+    assert {Path(row["address"]).name for row in rows} == {"d", "a", "d2"}
+    assert home.run("drift", "--detailed-exitcode").out.endswith(" 0 drifted\n")
 
 
 def test_forgetting_leaves_the_machine_alone(home: Home) -> None:

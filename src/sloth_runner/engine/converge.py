@@ -26,7 +26,7 @@ from sloth_runner.modules.base import (
     differing,
 )
 from sloth_runner.modules.difference import HIDDEN, difference, sizes
-from sloth_runner.ops import Batch, OpError
+from sloth_runner.ops import Batch, OpError, Stat
 from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_records import (
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sloth_runner.engine.rehearsal import Rehearsal
     from sloth_runner.modules.base import Ensure, Kind
     from sloth_runner.modules.sources import Sources
+    from sloth_runner.ops import Found as Stated
     from sloth_runner.ops import Op
     from sloth_runner.state.ledger_records import Entry
 
@@ -87,6 +88,7 @@ class Converging:
             self._compare(job)
             if job.differing:
                 yield from self._compare_as_recorded(kind, job)
+                yield from self._tell_ours(kind, job)
                 todo.append(job)
         if todo:
             yield from self._change(kind, todo)
@@ -136,6 +138,30 @@ class Converging:
         except (OpError, TaskFailed):
             return
         job.drifted = _drifted(entry, observed)
+
+    def _tell_ours(self, kind: Kind, job: Job) -> Generator[Any, Any, None]:
+        """What another call of ours has made of its file is no drift."""
+        entry, drifted = job.entry, job.drifted
+        if entry is None or not drifted or not (kind.part or kind.content or kind.lists):
+            return
+        from sloth_runner.engine import since
+
+        path = since.file_of(entry)
+        if not kind.lists and self._rehearsal is not None and self._rehearsal.changes(path):
+            job.drifted, job.since = frozenset(), "a call before it changes it"
+            return
+        ours = since.of_ours(kind, drifted)
+        if not ours:
+            return
+        paths = since.listed(kind, entry, job.observed.attributes) if kind.lists else [path]
+        others = since.by_file((yield self._ledger.under(since.starts(self._kinds, entry, paths))))
+        if kind.lists:
+            one = since.putter(entry, paths, others)
+        else:
+            found: Stated = yield Stat(path, digest=True, names=False)
+            one = since.author(entry, others.get(path, ()), found.digest or "")
+        if one is not None:
+            job.drifted, job.since = drifted - ours, since.words(one)
 
     def _digest(self, job: Job, content: bytes | Source) -> str:
         """The digest of the wanted content; a source that did not change since is not read."""
@@ -195,15 +221,23 @@ class Converging:
                 self._recording.record(job, observed, touched=True)
 
     def _inside(self, kind: Kind, job: Job) -> Generator[Any, Any, list[Entry]]:
-        """What this stack had in a folder that is gone, which is gone too; others will miss theirs."""
-        if job.wanted is not None or not job.want.options.get("recursive"):
+        """What this stack had in what is gone, which is gone too; others will miss theirs."""
+        whole = job.wanted is None and job.want.options.get("recursive")
+        gone = (job.want.resource.id.rstrip("/"),) if whole else job.gone
+        if not gone:
             return []
-        path = job.want.resource.id.rstrip("/")
-        parts = [name for name in self._kinds if name.startswith(f"{kind.name}.")]
-        starts = [f"{name}:{path}/" for name in (kind.name, *parts)] + [f"{name}:{path}#" for name in parts]
-        inside: list[Entry] = yield self._ledger.under(starts)
+        family = kind.name.partition(".")[0]
+        parts = [name for name in self._kinds if name.startswith(f"{family}.")]
+        below = [f"{name}:{path}/" for path in gone for name in (family, *parts)]
+        below += [f"{name}:{path}#" for path in gone for name in parts]
+        own = [f"{family}:{path}" for path in job.gone]
+        inside: list[Entry] = yield self._ledger.under([*below, *own])
         mine = [entry for entry in inside if entry.stack == self._about.stack and not entry.others]
-        return [entry for entry in mine if entry.applied is not None]
+        return [
+            entry
+            for entry in mine
+            if entry.applied is not None and (entry.address in own or entry.address.startswith(tuple(below)))
+        ]
 
     def _drop(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -258,7 +292,9 @@ class Converging:
 
     def _note(self, job: Job, note: str | Told) -> None:
         if isinstance(note, Told):
-            job.note, job.diff = note.note, HIDDEN if self._about.sensitive else note.diff
+            hidden = bool(note.diff) and self._about.sensitive
+            job.note, job.diff = note.note, HIDDEN if hidden else note.diff or None
+            job.file, job.gone = note.file, note.gone
         else:
             job.note = note
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 from sloth_runner.engine.solo import complete
 from sloth_runner.errors import SlothError, TaskFailed
 from sloth_runner.modules.base import Look, Observed, Resource
 from sloth_runner.modules.difference import HIDDEN, difference
+from sloth_runner.ops import Stat
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.ledger_records import checksum
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sloth_runner.modules.base import Kind
+    from sloth_runner.ops import Found as Stated
     from sloth_runner.state.ledger_records import Entry
     from sloth_runner.transport.base import Transport
     from sloth_runner.transport.loop import Loop
@@ -24,7 +26,7 @@ OK, DRIFTED, MISSING, UNKNOWN = "ok", "drifted", "missing", "unknown"
 
 class Found(NamedTuple):
     """How a recorded resource was met. ``attributes`` are the differing ones: name, recorded, actual; ``reason`` says
-    why it is unknown; ``observed`` is all that was seen."""
+    why it is unknown, or which call of ours changed it since; ``observed`` is all that was seen."""
 
     entry: Entry
     status: str
@@ -66,6 +68,39 @@ def look_all(
             else:
                 found[entry.address] = _compare(kind, transport, entry, seen, content, loop)
     return [found[entry.address] for entry in entries]
+
+
+def without_ours(
+    kinds: Mapping[str, Kind],
+    transport: Transport,
+    found: Found,
+    recorded: Mapping[str, Sequence[Entry]],
+    loop: Loop,
+) -> Found:
+    """Leave out what another call of ours has made of the resource since. ``recorded`` are all that are about a file,
+    by its path."""
+    from sloth_runner.engine import since
+
+    entry, kind = found.entry, kinds.get(found.entry.kind)
+    names = frozenset(name for name, _, _ in found.attributes)
+    ours = frozenset[str]() if kind is None else since.of_ours(kind, names)
+    if kind is None or not ours:
+        return found
+    if kind.lists:
+        seen = None if found.observed is None else found.observed.attributes
+        one = since.putter(entry, since.listed(kind, entry, seen), recorded)
+    else:
+        path = since.file_of(entry)
+        one = since.author(entry, recorded.get(path, ()), complete(transport, _digest(path), loop))
+    if one is None:
+        return found
+    left = tuple(row for row in found.attributes if row[0] not in ours)
+    return found._replace(attributes=left, reason=since.words(one))
+
+
+def _digest(path: str) -> Generator[Any, Any, str]:
+    there: Stated = yield Stat(path, digest=True, names=False)
+    return there.digest or ""
 
 
 def _observe(

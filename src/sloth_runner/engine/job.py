@@ -35,8 +35,8 @@ class Job:
     """One resource on its way through an Ensure."""
 
     __slots__ = (
-        "content", "diff", "differing", "drifted", "entry", "intent", "marks", "note", "observed", "old",
-        "sensitive", "source", "want", "wanted",
+        "content", "diff", "differing", "drifted", "entry", "file", "gone", "intent", "marks", "note",
+        "observed", "old", "sensitive", "since", "source", "want", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +61,10 @@ class Job:
         self.source: Stamp | None = None
         self.diff: str | None = None
         self.note = ""
+        self.file = ""
+        self.gone: tuple[str, ...] = ()
+        self.since = ""
+        """Which call of ours has changed it since, in words."""
 
     @property
     def made(self) -> bool:
@@ -85,6 +89,8 @@ class Job:
             return None
         wanted = None if self.wanted is None else covered(self.wanted, self.entry.salt)
         asked = checksum(wanted) == checksum(self.entry.wanted)
+        if not self.drifted and self.since:
+            return self.since if asked else f"the file changed, and {self.since}"
         if not self.drifted:
             return "the file changed"
         since = f"since run {self.entry.by[3]}"
@@ -127,9 +133,8 @@ def _message(job: Job, action: str) -> str:
         text = f"updated {label}" + (f", {', '.join(lines)}" if lines else "") if updated else ""
         text = text or f"{label}: {', '.join(lines)}"
     conflict = bool(job.drifted) and job.entry is not None
-    return "; ".join(
-        filter(None, (text, job.note, "it had been changed by others since" if conflict else ""))
-    )
+    since = "it had been changed by others since" if conflict else job.since
+    return "; ".join(filter(None, (text, job.note, since)))
 
 
 def attribute_lines(before: Attributes | None, after: Attributes | None, names: frozenset[str]) -> list[str]:

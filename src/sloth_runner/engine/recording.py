@@ -113,7 +113,7 @@ class Recording:
             applied=applied, before=before, extra=extra, touched=was_touched,
             content=content, before_content=kept, order=entry.order if entry else now, time=applied_at, by=by,
             stack=about.stack, site=about.site, line=about.line, module=about.module, agent=about.agent,
-            salt=salt, keep=about.keep, others=_others(entry, about),
+            salt=salt, file=_file(job, salt), keep=about.keep, others=_others(entry, about),
             left=_left(job, observed, before, applied, salt) if was_touched else {},
             **self._seen(job, observed, salt),
         )  # fmt: skip
@@ -230,6 +230,13 @@ def _marks(
         elif name in job.marks and name in known:
             marks[name] = known[name] if name in job.drifted else value
     return marks
+
+
+def _file(job: Job, salt: str) -> str:
+    """The digest of the file that a part is in, as this call or an earlier one left it."""
+    if job.file:
+        return str(covered({"content": job.file}, salt)["content"])
+    return job.entry.file if job.entry is not None and job.entry.salt == salt else ""
 
 
 def _left(

@@ -99,6 +99,10 @@ class Rehearsal:
     def opaque(self, what: str | None) -> None:
         self._picture.opaque = what
 
+    def changes(self, path: str) -> bool:
+        """Whether something would be done to a path; not to what is no path."""
+        return path.startswith("/") and self._picture.covered(path) is not None
+
     def predict(self, address: str, observed: Observed) -> None:
         """A resource would be like this."""
         self.predicted[address] = observed

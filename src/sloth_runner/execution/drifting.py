@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from sloth_runner.engine.drifting import MISSING, OK, UNKNOWN, Found, look_all, watched
+from sloth_runner.engine.drifting import MISSING, OK, UNKNOWN, Found, look_all, watched, without_ours
+from sloth_runner.engine.since import by_file
 from sloth_runner.errors import AgentUnknown, BadConfig, Lost
 from sloth_runner.moments import iso
 from sloth_runner.plain import TYPE_CHECKING, Any
@@ -36,7 +37,11 @@ def drift(app: App, agents: Sequence[str], ignored: Sequence[str], prefix: str =
                 continue
             ledger = Ledger(store, agent, tuple)
             try:
-                found = look_all(known, transports.to(agent), recorded, ledger.content, transports.loop)
+                way, loop = transports.to(agent), transports.loop
+                found = look_all(known, way, recorded, ledger.content, loop)
+                if any(one.attributes for one in found):
+                    ours = by_file(entries(store, agent))
+                    found = [without_ours(known, way, one, ours, loop) for one in found]
             except (Lost, AgentUnknown, BadConfig):
                 unreachable.append(agent)
                 continue

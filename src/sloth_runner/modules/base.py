@@ -155,10 +155,14 @@ class Change(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What ``converge`` says of a change when a note is not all: how the content that it made differs."""
+    """What ``converge`` says of a change when a note is not all: how the content that it made differs, and the
+    SHA-256 ("": there is none) of the whole file that a part was put into; ``gone`` are other paths that were removed
+    with all in them."""
 
     note: str
     diff: str
+    file: str = ""
+    gone: tuple[str, ...] = ()
 
 
 class Converged(NamedTuple):
@@ -186,6 +190,8 @@ class Kind(NamedTuple):
     before can be brought back, ``undone`` what prune does if it is more or less than that; ``doc`` names the
     attributes. ``apart`` are attributes that can be put back without the others, those together that say one thing:
     what we never set among them is left alone when work is undone.
+    ``part``: it is a part of the content of the file ``params["path"]``; ``lists`` is the attribute that names what
+    is in the folder ``id`` beside what should be.
     ``marks`` are attributes that nobody asks for, by which what we made is told from what others put in its place.
     ``lost`` names what of earlier attributes can't be brought back, because they hold only a mark of it.
     """
@@ -200,6 +206,8 @@ class Kind(NamedTuple):
     marks: frozenset[str] = frozenset()
     undone: str = ""
     lost: Callable[[Attributes], frozenset[str]] = _nothing
+    part: bool = False
+    lists: str = ""
 
 
 class Context(NamedTuple):

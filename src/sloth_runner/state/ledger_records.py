@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
     ``seen`` are the stamps of the file and of its ``source`` on the controller (``TARGET;SOURCE``) at a moment when
     the wanted content was theirs, and ``call`` identifies the call that met them so: while call and stamps are the
-    same, the look is done.
+    same, the look is done. ``file`` is the digest of the whole file that a part was put into, as it was left.
     """
 
     kind: str
@@ -60,6 +60,7 @@ class Entry(NamedTuple):
     agent: str = ""
     others: Mapping[str, Any] = {}
     left: Mapping[str, Any] = {}
+    file: str = ""
 
     @property
     def address(self) -> str:

@@ -69,7 +69,7 @@ def kind(editor: Editor) -> Kind:
             notes.append((yield from _change(editor, change)))
         return notes
 
-    return Kind(editor.name, editor.doc, observe, converge, undo=editor.undo)
+    return Kind(editor.name, editor.doc, observe, converge, undo=editor.undo, part=True)
 
 
 def _folders(looks: Sequence[Look]) -> Generator[Any, Any, Mapping[str, Found]]:
@@ -153,6 +153,8 @@ def _change(editor: Editor, change: Change) -> Generator[Any, Any, Told]:
         return Told(f"removed {path}, which had been made for it", difference(path, old, None))
     if new == old:
         return Told("", "")
+    from hashlib import sha256
+
     attributes, made = None, ""
     if old is None:
         above = yield from make_above(change)
@@ -160,4 +162,5 @@ def _change(editor: Editor, change: Change) -> Generator[Any, Any, Told]:
     else:
         attributes = {"type": FILE, "mode": f"{found.mode:04o}", "uid": found.uid, "gid": found.gid}
     note = yield from guard.put(path, new, attributes, change.options, dry=change.dry)
-    return Told("; ".join(filter(None, (made, note))), difference(path, old, new))
+    told = "; ".join(filter(None, (made, note)))
+    return Told(told, difference(path, old, new), sha256(new).hexdigest())

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 
 from sloth_runner.errors import BadArgument
 from sloth_runner.model import Outcome
-from sloth_runner.modules.base import Ensure, Kind, Observed, Resource, Source, Want
+from sloth_runner.modules.base import Ensure, Kind, Observed, Resource, Source, Told, Want
 from sloth_runner.modules.files.put import attributes, where
 from sloth_runner.ops import FILE, FOLDER, LINK, List, OpError, Remove, Stat
 from sloth_runner.plain import TYPE_CHECKING, Any
@@ -87,12 +87,16 @@ def beside(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
     return found
 
 
-def purge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
+def purge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[Told]]:
     """Remove what is found beside; folders with all that is in them."""
+    told = []
     for change in changes:
-        for name in (change.observed.attributes or {}).get("extra", []):
-            yield Remove(posixpath.join(change.resource.id, name), recursive=True)
-    return [""] * len(changes)
+        names = (change.observed.attributes or {}).get("extra", [])
+        gone = tuple([posixpath.join(change.resource.id, name) for name in names])
+        for path in gone:
+            yield Remove(path, recursive=True)
+        told.append(Told("", "", gone=gone))
+    return told
 
 
 def below(folder: str) -> Generator[Any, Any, tuple[tuple[str, str], ...]]:
@@ -158,5 +162,12 @@ def _capped(diff: str) -> str | None:
 
 
 KINDS = (
-    Kind("file.purge", "a folder: extra, what is in it beside what was put there", beside, purge, undo=False),
+    Kind(
+        "file.purge",
+        "a folder: extra, what is in it beside what was put there",
+        beside,
+        purge,
+        undo=False,
+        lists="extra",
+    ),
 )
