@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.program.kit import Home
-from tests.program.leftovers import task, tried_and_done
+from tests.program.leftovers import task, tree, tried_and_done
 
 
 @pytest.fixture
@@ -312,6 +312,34 @@ def test_what_was_there_before_an_archive_brought_anything_is_not_taken_with_it(
     home.run("run", "site.sloth")
     archived(home, {"b": "b"})
     home.run("run", "site.sloth")
+    (home.cwd / "t" / "a").write_text("and changed since")
     task(home)
     assert "remove" in [action for action, _ in prune(home)]
     assert [path.name for path in (home.cwd / "t").iterdir()] == ["a"]
+
+
+def test_what_an_archive_brought_into_folders_of_others_goes_and_they_stay(home: Home) -> None:
+    (home.cwd / "t" / "d").mkdir(mode=0o700)
+    (home.cwd / "t" / "d" / "same").write_text("same")
+    before = tree(home)
+    archived(home, {"d/same": "same", "d/new": "n", "e/f": "f"})
+    task(home, 'archive({src = "rel.tar", dest = "ROOT"})')
+    home.run("run", "site.sloth")
+    archived(home, {"d/same": "same", "d/newer": "n"})
+    home.run("run", "site.sloth")
+    task(home)
+    assert "restore" in [action for action, _ in prune(home)]
+    assert tree(home) == before
+
+
+@pytest.mark.parametrize("first", ["theirs", "one"])
+def test_an_archive_that_took_the_place_of_something_stays_and_says_of_what(home: Home, first: str) -> None:
+    (home.cwd / "t" / "app" / "d").mkdir(parents=True)
+    (home.cwd / "t" / "app" / "d" / "a").write_text(first)
+    upgraded(home)
+    home.run("run", "site.sloth")
+    before = tree(home)
+    task(home)
+    reasons = [reason for action, reason in prune(home) if action == "keep"]
+    assert len(reasons) == 1 and "took the place of d/a, of which nothing is kept" in reasons[0]
+    assert tree(home) == before

@@ -66,7 +66,7 @@ def attempt(
         conflict = f"it was changed by others since ({words(undo.theirs)}): a conflict"
     if conflict and not meanwhile:
         return Trial(KEEP, conflict)
-    if entry.before is not None and not _can_restore(entry, undo, now, ledger):
+    if entry.before is not None and not _can_restore(entry, kind, undo, now, ledger):
         return Trial(KEEP, "what was there before was not kept: can't restore")
     names = ", ".join(sorted(undo.lost))
     if undo.lost and not differing(now.attributes, undo.wanted):
@@ -100,9 +100,12 @@ def _rehearsed(trial: Trial, kind: Kind, way: Rehearsal, loop: Loop, programs: C
     return trial
 
 
-def _can_restore(entry: Entry, undo: Undoing, now: Observed, ledger: Ledger) -> bool:
+def _can_restore(entry: Entry, kind: Kind, undo: Undoing, now: Observed, ledger: Ledger) -> bool:
+    """Whether what was there before is known. A kind that has no content to be kept says itself what it can't do."""
     if entry.salt or not undo.wanted:
         return False
+    if kind.content is None:
+        return True
     if undo.wanted.get("content") in (None, (now.attributes or {}).get("content")):
         return True
     return entry.before_content is not None and ledger.content(entry.before_content) is not None

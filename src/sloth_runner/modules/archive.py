@@ -3,7 +3,8 @@
 Kind "archive" (``folder#archive``) is what one archive put into a folder. Attributes: ``content``, the SHA-256 over
 all that is there of it (path, kind, mode, content), and ``differing``, the paths that are missing or not as unpacked.
 What is in the folder beside that is left alone, also what another archive of the same name had put there (param
-``former``). Undone, all of it goes again, if nothing was there before.
+``former``). Undone, all goes again that was not there before (extra ``there``: rows of what was), unless something
+was replaced, of which nothing is kept.
 """
 
 from __future__ import annotations
@@ -120,28 +121,31 @@ def _digest(rows: Sequence[object]) -> str:
 
 
 def observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
-    """All that archives put there, in one look; a whole one tells what is there of former ones (``theirs``), because
-    that is not ours if we never changed anything."""
+    """All that archives put there, in one look; a whole one tells what is there, also of former ones: that is not
+    ours if we never changed anything."""
     ops: list[Stat] = []
     for look in looks:
-        ops += _stats(look.resource.params, "entries")
-        ops += _stats(look.resource.params, "former") if look.keys is None else ()
+        params = look.resource.params
+        ops += _stats(params, params["entries"])
+        ops += _stats(params, params.get("former", ())) if look.keys is None else ()
     found = iter((yield Batch(tuple(ops))))
     return [_observed(look, found) for look in looks]
 
 
-def _stats(params: Mapping[str, Any], which: str) -> list[Stat]:
+def _stats(params: Mapping[str, Any], entries: Entries) -> list[Stat]:
     names = "owner" in params or "group" in params
-    path, entries = str(params["path"]), params.get(which, ())
+    path = str(params["path"])
     return [Stat(posixpath.join(path, e[0]), digest=e[1] == FILE, names=names) for e in entries]
 
 
 def _observed(look: Look, found: Any) -> Observed:
     params = look.resource.params
     rows = [_seen(entry, next(found), params) for entry in params["entries"]]
-    former = params.get("former", ()) if look.keys is None else ()
-    theirs = [entry[0] for entry in former if next(found).kind != ABSENT]
-    extra = {"theirs": theirs} if theirs else {}
+    there = []
+    if look.keys is None:
+        former = [_seen(entry, next(found), params) for entry in params.get("former", ())]
+        there = [row for row in (*rows, *former) if row[1] != ABSENT]
+    extra = {"there": there} if there else {}
     if all(row[1] == ABSENT for row in rows):
         return Observed(None, extra)
     pairs = zip(rows, params["entries"], strict=True)
@@ -166,13 +170,8 @@ def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
     for change in changes:
         op = change.options.get("op")
         note = ""
-        if change.wanted is None:
+        if op is None:
             yield from _take_away(change)
-        elif op is None:
-            raise TaskFailed(
-                f"{change.resource.address}: what was there before was not kept",
-                unchanged=[change.resource.id],
-            )
         elif op is not last:
             last = op
             unpacked: Unpacked = yield op
@@ -183,16 +182,25 @@ def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
 
 
 def _take_away(change: Change) -> Generator[Any, Any, None]:
-    """Remove files and links, and the folders that are empty then; of former ones those that are as they were."""
-    params = change.resource.params
-    found: Sequence[Found] = yield Batch(tuple(_stats(params, "former")))
-    former = [
-        entry
-        for entry, one in zip(params.get("former", ()), found, strict=True)
-        if entry[0] not in change.extra.get("theirs", ())
-        and (one.kind == FOLDER if entry[1] == FOLDER else _seen(entry, one, params) == _row(entry))
-    ]
-    for entry in sorted([*params["entries"], *former], reverse=True):
+    """Remove files and links that were not there before, and the folders that are empty then; of former ones those
+    that are as they were unpacked. Raises TaskFailed if we replaced something."""
+    params, there = change.resource.params, {row[0]: row for row in change.extra.get("there", ())}
+    every = [*params["entries"], *params.get("former", ())]
+    found: Sequence[Found] = yield Batch(tuple(_stats(params, every)))
+    replaced, ours = [], []
+    for entry, one in zip(every, found, strict=True):
+        unpacked = _seen(entry, one, params) == _row(entry)
+        before = there.get(entry[0])
+        if before is None and (unpacked or one.kind == entry[1] == FOLDER):
+            ours.append(entry)
+        elif before is not None and unpacked and _seen(before[:4], one, params) != before:
+            replaced.append(entry[0])
+    if replaced:
+        raise TaskFailed(
+            f"{change.resource.id} took the place of {', '.join(replaced[:NAMED])}, of which nothing is kept",
+            unchanged=[change.resource.id],
+        )
+    for entry in sorted(ours, reverse=True):
         try:
             yield Remove(posixpath.join(str(params["path"]), entry[0]))
         except OpError as error:
@@ -236,8 +244,8 @@ KINDS = (
         "what an archive put into a folder: content, differing",
         observe,
         converge,
-        undone="prune takes it away if nothing of it was there before (else all of it stays, since what was there is"
-        " not kept), and what earlier archives of the same src have left, unless they held more than 5,000 things",
+        undone="prune takes away what it has brought, and what earlier archives of the same src have left, unless"
+        " they held more than 5,000 things; if it took the place of something, all stays, since that is not kept",
     ),
 )
 MODULES = (
