@@ -97,14 +97,18 @@ def test_a_write_under_an_expired_lease_is_refused() -> None:
     assert bench.state.get("k") == "good"
 
 
+@pytest.mark.parametrize("later", ["free", "taken", "taken and free"])
 @pytest.mark.parametrize("step", ["write", "transaction", "leave"])
-def test_whoever_lost_a_lock_that_was_broken_hears_by_whom_and_why(step: str) -> None:
+def test_whoever_lost_a_lock_that_was_broken_hears_by_whom_and_why(step: str, later: str) -> None:
     store = MemoryStore()
     bench = Bench(store)
 
     def taken_away() -> None:
         info = locks.info(store, "local", "a")
         assert info is not None and locks.break_lock(store, info, BY, "it is stuck", 0.0)
+        if later != "free":
+            held = other_process(store, "a")
+            assert later == "taken" or locks.release(store, held, 1.0)
 
     def inside() -> Steps:
         number = (yield call("state.txn_begin")) if step == "transaction" else None
@@ -141,6 +145,57 @@ def test_whose_lease_had_ended_is_not_told_of_a_later_break() -> None:
 
     with pytest.raises(LockLost, match="its lease ended"):
         bench.run(body=body)
+
+
+def test_what_can_not_be_known_any_more_is_not_told_as_a_fact() -> None:
+    store = MemoryStore()
+    bench = Bench(store)
+
+    def body() -> Steps:
+        yield call("state.lock", "a", "h", 30)
+        info = locks.info(store, "local", "a")
+        assert info is not None and locks.break_lock(store, info, BY, "stuck", 0.0)
+        for _ in range(2):
+            assert locks.release(store, other_process(store, "a"), 1.0)
+        yield call("state.set", "k", "zombie")
+
+    with pytest.raises(
+        LockLost, match="its lease ended, or it was broken; others may have had it since"
+    ) as caught:
+        bench.run(body=body)
+    assert caught.value.next == ["see who has it now: sloth-runner lock list"]
+
+
+def test_who_has_its_lock_renewed_is_not_told_to_have_it_renewed() -> None:
+    clock = Clock()
+    bench = Bench(MemoryStore(clock))
+
+    def body() -> Steps:
+        yield call("state.lock_enter", "a", "h", 300, None)
+        clock.now += 301
+        yield call("state.set", "k", "zombie")
+
+    with pytest.raises(LockLost, match="its lease ended") as caught:
+        bench.run(body=body)
+    assert "with_lock" not in caught.value.next[0] and "stopped" in caught.value.next[0]
+
+
+def test_a_lock_that_was_lost_is_not_said_to_be_released_in_the_end() -> None:
+    store = MemoryStore()
+    bench = Bench(store)
+
+    def body() -> Steps:
+        yield call("state.lock", "a", "h", 30)
+        info = locks.info(store, "local", "a")
+        assert info is not None and locks.break_lock(store, info, BY, "stuck", 0.0)
+        other_process(store, "a")
+
+    bench.run(body=body)
+    assert bench.output() == [
+        f"the lock 'a' was lost before the task ended: it was broken by {BY.user}@{BY.host} at "
+        "1970-01-01T00:00:00.000Z: stuck"
+    ]
+    assert locks.info(store, "local", "a") is not None
 
 
 def test_a_lock_broken_and_taken_by_another_fences_writes() -> None:

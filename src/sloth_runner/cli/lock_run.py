@@ -51,7 +51,7 @@ def run_locked(
         renewer.close()
         released = locks.release(app.store(), held, shell.world.clock())
     if lost or not released:
-        why = "" if lost else locks.why_lost(app.store(), namespace, name, held.token)
+        why = "" if lost else locks.why_lost(app.store(), namespace, name, held.token).words
         raise LockLost(
             lost[0].message if lost else f"the lock {name!r} was lost before the command ended: {why}",
             changed=["the command was stopped" if lost else f"the command ran to its end with status {code}"],

@@ -75,24 +75,30 @@ class Locker:
             return None
         self.unreleased += [holding for holding in left if not holding.keep]
 
-        def let_go(store: Store) -> None:
+        def let_go(store: Store) -> list[tuple[Holding, str | None]]:
             errors: list[SlothError] = []
+            ends: list[tuple[Holding, str | None]] = []
             for holding in left:
-                self._renewer.remove(holding)
                 try:
-                    if not holding.keep:
-                        locks.release(store, holding.lock, self._clock())
+                    if holding.keep:
+                        self._renewer.remove(holding)
+                    else:
+                        ends.append((holding, self._release(store, holding)))
                 except SlothError as error:
                     errors.append(error)
             if errors:
                 raise errors[0]
+            return ends
 
-        def told(_: object) -> None:
-            for holding in left:
-                if not holding.keep:
-                    self.unreleased.remove(holding)
-                    text = f"the lock {holding.lock.name!r} was still held at the end: released"
-                    context.note("warn", text)
+        def told(ends: list[tuple[Holding, str | None]]) -> None:
+            for holding, lost in ends:
+                self.unreleased.remove(holding)
+                end = (
+                    "still held at the end: released"
+                    if lost is None
+                    else f"lost before the task ended: {lost}"
+                )
+                context.note("warn", f"the lock {holding.lock.name!r} was {end}")
 
         return context.desk.ask(Ask(let_go, told))
 
@@ -325,13 +331,6 @@ class Locker:
             owner = owner.parent
         self.unreleased.append(holding)
 
-        def release(store: Store) -> str | None:
-            self._renewer.remove(holding)
-            lock = holding.lock
-            if locks.release(store, lock, self._clock()):
-                return None
-            return locks.why_lost(store, lock.namespace, lock.name, lock.token)
-
         def told(lost: str | None) -> object:
             self.unreleased.remove(holding)
             if lost is not None:
@@ -340,7 +339,15 @@ class Locker:
                 )
             return then(lost)
 
-        return context.desk.ask(Ask(release, told))
+        return context.desk.ask(Ask(lambda store: self._release(store, holding), told))
+
+    def _release(self, store: Store, holding: Holding) -> str | None:
+        """Let go; why the lock was lost before, or None."""
+        self._renewer.remove(holding)
+        lock = holding.lock
+        if locks.release(store, lock, self._clock()):
+            return None
+        return locks.why_lost(store, lock.namespace, lock.name, lock.token).words
 
     def _unlock_found(self, context: Context, where: tuple[str, str], holder: object) -> object:
         def look(store: Store) -> bool | locks.Info | None:

@@ -77,8 +77,9 @@ class Transaction:
                 lost = next(f for f in self._fences if fenced & {check.key for check in f.checks})
                 why = why_lost(store, place(lost.checks[0].key).namespace, lost.name, lost.token)
                 error = LockLost(
-                    f"the lock {lost.name!r} around this transaction is no longer held ({why})",
+                    f"the lock {lost.name!r} around this transaction is no longer held ({why.words})",
                     unchanged=["nothing of this transaction was written"],
+                    next=[why.advice(renewed=lost.renewed)],
                 )
                 error.final = lost.renewed
                 raise error from conflict

@@ -65,7 +65,7 @@ class StackLock:
 
     def fences(self) -> tuple[Fence, ...]:
         """What a write under the lock checks; nothing while it is not held."""
-        return (self._held.lock.fence,) if self._held is not None else ()
+        return (self._held.fence,) if self._held is not None else ()
 
     def __enter__(self) -> StackLock:
         app, name = self._app, f"stack:{self._stack}"

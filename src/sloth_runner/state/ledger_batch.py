@@ -71,8 +71,9 @@ def _commit(
                 from sloth_runner.state.locks import why_lost
 
                 lock = place(fences[0].key)
+                why = why_lost(store, lock.namespace, lock.name)
                 raise LockLost(
-                    f"the lock {lock.name!r} is no longer held ({why_lost(store, lock.namespace, lock.name)}): "
+                    f"the lock {lock.name!r} is no longer held ({why.words}): "
                     "what was just done is not in the ledger",
                     next=["see who has it: sloth-runner lock list --shared", "run again"],
                 ) from conflict

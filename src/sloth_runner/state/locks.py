@@ -53,10 +53,11 @@ class Info(NamedTuple):
 
 
 class Before(NamedTuple):
-    """What was done to a lock before it was taken, and when, by the clock of whoever did it."""
+    """What was done to a lock before it was taken, and when, by the clock of whoever did it; ``words`` of a break."""
 
     op: str = ""
     at: float = 0.0
+    words: str = ""
 
 
 class Held(NamedTuple):
@@ -120,21 +121,45 @@ def held(store: Store, namespace: str) -> Iterator[Info]:
 def broken(store: Store, namespace: str, name: str) -> Broken | None:
     """How the lock was taken away; None if that is not the last that was done to it."""
     fence = store.get(store_key(namespace, FENCE, name))
-    row = {} if fence is None else json.loads(fence.value)
-    if row.get("op") != "break":
-        return None
-    by = By(row["user"], row["host"], row["pid"], None, None)
-    return Broken(row["token"], by, row["at"], row["reason"], row["holder"])
+    return None if fence is None else _note(fence)
 
 
-def why_lost(store: Store, namespace: str, name: str, token: int | None = None) -> str:
+class Loss(NamedTuple):
+    """Why a lock is held no more; ``broken``: whether it was taken away, None if that is not known any more."""
+
+    words: str
+    broken: bool | None
+
+    def advice(self, *, renewed: bool) -> str:
+        """What to do about it, for whoever held the lock."""
+        if self.broken:
+            return "run again, when whoever broke it agrees: others may work under it"
+        if self.broken is None:
+            return "see who has it now: sloth-runner lock list"
+        if renewed:
+            return "run again: this process was stopped, or the store out of reach, for longer than the lease lasts"
+        return "use state.with_lock, which renews the lease, or a longer ttl"
+
+
+def why_lost(store: Store, namespace: str, name: str, token: int | None = None) -> Loss:
     """Why a lock that was held (with this token, if that is known) is held no more: it was broken, by whom, when and
-    why, while the note of that is there; else its lease ended."""
+    why, or its lease ended. The next two who have it keep what tells; after that nobody knows."""
+    either = "its lease ended, or it was broken"
     try:
-        note = broken(store, namespace, name)
+        fence = store.get(store_key(namespace, FENCE, name))
     except Lost:
-        return "its lease ended, or it was broken"
-    return f"it was {note.words}" if note and token in (None, note.token - 1) else "its lease ended"
+        return Loss(either, None)
+    if fence is None:
+        return Loss("its lease ended", False)
+    note, before = _note(fence), _before(fence)
+    later = _token(fence.value) - token if token is not None else 1
+    if later == 1 and note is not None:
+        return Loss(f"it was {note.words}", True)
+    if later == 2 and note is None and before.op == "break":
+        return Loss(f"it was {before.words or 'broken'}", True)
+    if later > 2 or token is None:
+        return Loss(f"{either}; others may have had it since", None)
+    return Loss("its lease ended", False)
 
 
 def acquire(store: Store, namespace: str, name: str, owner: Owner, ttl: float, now: float) -> Held | Info:
@@ -310,20 +335,31 @@ def _is(store: Store, key: str, value: bytes | None) -> bool:
 
 def _last(fence: Entry | None) -> Before:
     """What was done last to a lock."""
-    row = {} if fence is None else json.loads(fence.value)
-    return Before(row.get("op", ""), row.get("at", 0.0))
+    if fence is None:
+        return Before()
+    row, note = json.loads(fence.value), _note(fence)
+    return Before(row.get("op", ""), row.get("at", 0.0), "" if note is None else note.words)
+
+
+def _note(fence: Entry) -> Broken | None:
+    """How a lock was taken away, if that was done last to it."""
+    row = json.loads(fence.value)
+    if row.get("op") != "break":
+        return None
+    by = By(row["user"], row["host"], row["pid"], None, None)
+    return Broken(row["token"], by, row["at"], row["reason"], row["holder"])
 
 
 def _before(fence: Entry) -> Before:
     """What was done to a lock before it was taken or broken."""
     row = json.loads(fence.value)
-    return Before(row.get("before", ""), row.get("before_at", 0.0))
+    return Before(row.get("before", ""), row.get("before_at", 0.0), row.get("before_words", ""))
 
 
 def _lost(store: Store, lock: Held) -> LockLost:
     why = why_lost(store, lock.namespace, lock.name, lock.token)
     return LockLost(
-        f"{lock.owner.holder!r} no longer holds the lock {lock.name!r} (for {lock.ttl:g} s at a time): {why}",
+        f"{lock.owner.holder!r} no longer holds the lock {lock.name!r} (for {lock.ttl:g} s at a time): {why.words}",
         next=["see who has it now: sloth-runner lock list"],
     )
 
@@ -337,7 +373,7 @@ def _token(data: bytes) -> int:
 
 def _fence(token: int, op: str, by: By, now: float, before: Before, **more: str) -> bytes:
     row = {"token": token, "op": op, "at": now, "user": by.user, "host": by.host, "pid": by.pid, **more}
-    row |= {"before": before.op, "before_at": before.at}
+    row |= {"before": before.op, "before_at": before.at, "before_words": before.words}
     return json.dumps(row).encode()
 
 

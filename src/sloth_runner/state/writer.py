@@ -207,12 +207,10 @@ def _lost_lock(store: Store, group: Iterable[Mutation], conflict: Conflict) -> L
                 from sloth_runner.state.locks import why_lost
 
                 why = why_lost(store, place(fence.checks[0].key).namespace, fence.name, fence.token)
-                ended = "use state.with_lock, which renews the lease, or a longer ttl"
-                taken = "run again, when whoever broke it agrees: others may work under it"
                 lost = LockLost(
-                    f"the lock {fence.name!r} is no longer held ({why}): {mutation.key!r} was not written",
+                    f"the lock {fence.name!r} is no longer held ({why.words}): {mutation.key!r} was not written",
                     unchanged=[mutation.key],
-                    next=[ended if why == "its lease ended" else taken],
+                    next=[why.advice(renewed=fence.renewed)],
                 )
                 lost.final = fence.renewed
                 return lost
