@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -108,6 +109,33 @@ def test_runs_belong_to_the_stack_that_they_were_of_whatever_its_name(home: Home
     assert "was of the stack 'old', which was forgotten since" in said.err
     assert "unchanged: nothing was run" in said.err
     assert home.value("a") == "3"
+
+
+RETURNS = """
+task({name = "nothing", run = function() end})
+task({name = "yes", run = function() return true end})
+task({name = "text", run = function() return "s" end})
+task({name = "message", run = function() return true, "all well" end})
+task({name = "all", run = function() return true, "three of them", {n = 3} end})
+task({name = "last", depends_on = {"nothing", "yes", "text", "message", "all"}, run = function(this, params, deps)
+  state.set("seen", {deps.nothing == nil, deps.yes, deps.text, deps.message, deps.all.n})
+  if values.fail then error("later") end
+end})
+"""
+
+
+def test_a_task_gets_what_those_before_it_returned_also_when_the_run_goes_on(home: Home) -> None:
+    home.file("t.sloth", RETURNS)
+    first = home.run("run", "t.sloth", "--set", "fail=true", "-o", "json", code=1).json
+    assert [[line["text"] for line in task["log"]] for task in first["tasks"][3:5]] == [
+        ["all well"],
+        ["three of them"],
+    ]
+    seen = home.value("seen", "-o", "json")
+    home.run("state", "delete", "seen", "--yes")
+    home.run("run", "t.sloth", "--resume", first["run"])
+    assert home.value("seen", "-o", "json") == seen
+    assert json.loads(seen)["value"] == [True, True, "s", True, 3]
 
 
 def test_a_failing_task_is_tried_again_and_its_hooks_are_called(home: Home) -> None:

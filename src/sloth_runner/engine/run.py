@@ -180,7 +180,7 @@ class Runner:
         for attempt in range(1, task.retries + 2):
             context.attempt = attempt
             try:
-                result = yield from self._attempt(task, given)
+                result = yield from self._attempt(task, given, context)
                 break
             except SlothError as error:
                 if isinstance(error, Unpredictable):
@@ -202,7 +202,7 @@ class Runner:
             yield from task.on_success(this, result)
         return result
 
-    def _attempt(self, task: TaskDef, given: tuple[object, ...]) -> Body:
+    def _attempt(self, task: TaskDef, given: tuple[object, ...], context: Context) -> Body:
         handles: list[object] = []
         error: SlothError | None = None
         result: object = None
@@ -213,7 +213,7 @@ class Runner:
                 entered = yield Call("state.lock_enter", (None, name, None, None, None), task.site)
                 assert isinstance(entered, Returned)
                 handles.append(entered.values[1])
-            result = _checked((yield from task.run(*given)))
+            result = _checked((yield from task.run(*given)), context)
         except SlothError as failure:
             error = failure
         yield Call("engine.deadline", (False, None), task.site)
@@ -319,8 +319,9 @@ def _hook(start: Any, this: This, error: Document, context: Context) -> Body:
     return None
 
 
-def _checked(value: object) -> object:
-    """A task's result, or TaskFailed for what means failure."""
+def _checked(value: object, context: Context) -> object:
+    """A task's result, or TaskFailed for what means failure: the table of ``true, "message", {…}``, else the first
+    value. The message goes to the log."""
     values = value.values if isinstance(value, Returned) else (value,)
     first = values[0] if values else None
     if isinstance(first, dict) and first.get("success") is False:
@@ -329,7 +330,11 @@ def _checked(value: object) -> object:
         raise TaskFailed(
             str(values[1]) if len(values) > 1 and values[1] is not None else "the task returned false"
         )
-    return None if first is True else first
+    if first is not True or len(values) == 1:
+        return first
+    if values[1] is not None:
+        context.note("info", str(values[1]))
+    return True if len(values) == 2 or values[2] is None else values[2]
 
 
 def _judge(value: object, error: SlothError | None, context: Context) -> Ended:

@@ -17,7 +17,8 @@ ALIASES: Final = (
     Param(
         "sloth.Run",
         "fun(this: sloth.This, params: table, deps: table<string, any>): ...any",
-        "What a task does: params are the task's own, deps what the tasks before it returned, by name.",
+        "What a task does: params are the task's own, deps what the tasks before it returned, by name: the table of"
+        ' `return true, "message", {…}` (the message goes to the log), else the first value, true included.',
     ),
     Param(
         "sloth.Condition",
