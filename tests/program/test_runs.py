@@ -111,6 +111,21 @@ def test_runs_belong_to_the_stack_that_they_were_of_whatever_its_name(home: Home
     assert home.value("a") == "3"
 
 
+def test_what_a_transaction_says_is_shown_once_also_if_it_fails(home: Home) -> None:
+    text = """task({name = "t", run = function()
+      pcall(state.transaction, function()
+        print("looking")
+        state.set("never", values.missing or 1)
+        error("no")
+      end)
+    end})"""
+    home.file("t.sloth", text)
+    said = home.run("run", "t.sloth")
+    assert said.err.count("looking") + said.out.count("looking") == 1
+    assert "values.missing is missing" in said.err + said.out
+    assert home.run("state", "list").out == ""
+
+
 RETURNS = """
 task({name = "nothing", run = function() end})
 task({name = "yes", run = function() return true end})

@@ -120,9 +120,6 @@ class Context:
 
     def note(self, level: str, text: str, site: Site | None = None) -> None:
         """A line of the task's log."""
-        if self.transaction is not None:
-            self.transaction.lines.append((level, text, site))
-            return
         if level == "warn":
             self.tally.warnings.append(text)
         self.say("task.output", {"stream": level, "text": text, "line": site.line if site else None})

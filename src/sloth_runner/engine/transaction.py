@@ -15,14 +15,13 @@ from sloth_runner.state.store import Change, Check
 from sloth_runner.state.writer import Writer, written
 
 if TYPE_CHECKING:
-    from sloth_runner.model import Site
     from sloth_runner.state.store import Store
 
 
 class Transaction:
-    """One try of a transaction. ``lines`` are log lines kept until it has been committed."""
+    """One try of a transaction. What it prints is kept by the Lua side until it counts."""
 
-    __slots__ = ("_fences", "changes", "lines", "namespace", "overlay", "state")
+    __slots__ = ("_fences", "changes", "namespace", "overlay", "state")
 
     def __init__(self, outer: State) -> None:
         self._fences = outer.fences
@@ -37,7 +36,6 @@ class Transaction:
             on_secret=outer.on_secret,
         )
         self.changes: list[dict[str, object]] = []
-        self.lines: list[tuple[str, str, Site | None]] = []
 
     def over(self, store: Store) -> State:
         """Its state, what is not its own being read through this handle."""

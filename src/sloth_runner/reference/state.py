@@ -294,7 +294,8 @@ _KEYS = (
     Function(
         "state.transaction",
         "Runs fn so that all its state calls hold together or not at all; it may run more than once. It holds only"
-        " state calls of one namespace and pure Lua.",
+        " state calls of one namespace and pure Lua. What it prints is shown once it counts: when it was written, or"
+        " when its error is raised.",
         (Param("fn", "sloth.Body", "what to do"),),
         (Param("...", "any", "what fn returned"),),
     ),
