@@ -22,6 +22,11 @@ GONE = {
     "io.read()": "values or env",
     "io.tmpfile()": "use cmd",
     'io.output("x")': "use print",
+    "io.flush()": "need none",
+    'io.stdout:write("x")': "use print",
+    'io.stderr:write("x")': "log.warn",
+    'io.stdin:read("a")': "values or env",
+    'warn("x")': "use log.warn",
     'package.loadlib("x", "y")': "use cmd",
     'dofile("x.lua")': "use require",
     'loadfile("x.lua")': "use require",
@@ -39,6 +44,30 @@ def test_what_is_gone_says_what_to_use(desk: Desk, code: str) -> None:
         desk.run(f"\n{code}")
     assert GONE[code] in "\n".join(caught.value.next)
     assert caught.value.line == 2
+
+
+STANDARD = {
+    "_G": "assert collectgarbage coroutine debug dofile error getmetatable io ipairs load loadfile math next os"
+    " package pairs pcall print rawequal rawget rawlen rawset require select setmetatable string table tonumber"
+    " tostring type utf8 warn xpcall _VERSION",
+    "coroutine": "close create isyieldable resume running status wrap yield",
+    "debug": "debug gethook getinfo getlocal getmetatable getregistry getupvalue getuservalue sethook setlocal"
+    " setmetatable setupvalue setuservalue traceback upvalueid upvaluejoin",
+    "io": "close flush input lines open output popen read stderr stdin stdout tmpfile type write",
+    "os": "clock date difftime execute exit getenv remove rename setlocale time tmpname",
+    "package": "loaded loadlib path searchpath",
+}
+"""The names that Lua 5.4 has, but for those of packages in C."""
+
+
+@pytest.mark.parametrize("library", STANDARD)
+def test_each_name_of_lua_is_there_or_says_what_to_use(desk: Desk, library: str) -> None:
+    names = "{" + ",".join(f'"{name}"' for name in STANDARD[library].split()) + "}"
+    code = f"""
+      local none = {{}}
+      for _, name in ipairs({names}) do if {library}[name] == nil then none[#none + 1] = name end end
+      return table.concat(none, " ")"""
+    assert desk.run(code) == ""
 
 
 def test_nothing_of_python_is_there(desk: Desk) -> None:

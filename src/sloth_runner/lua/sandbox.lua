@@ -54,7 +54,7 @@ local advice = {
   io = {
     popen = "use cmd: its result has stdout", write = "use print or log.info", read = "a run has no input: use values or env",
     output = "use print or log.info", input = "open the file with io.open", tmpfile = "use cmd or a fixed path",
-    close = "close the file itself: f:close()",
+    close = "close the file itself: f:close()", flush = "print and log.info need none",
   },
   string = { dump = "functions can't be stored" },
 }
@@ -64,6 +64,13 @@ for library, functions in next, advice do
     env[library][name] = refused(library .. "." .. name, instead)
   end
 end
+-- The streams have methods, so they are tables of which nothing can be asked.
+for name, instead in next, {
+  stdin = "a run has no input: use values or env", stdout = "use print or log.info", stderr = "use log.warn or log.error",
+} do
+  env.io[name] = setmetatable({}, { __index = refused("io." .. name, instead), __metatable = false })
+end
+env.warn = refused("warn", "use log.warn")
 env.dofile = refused("dofile", "use require: it loads Lua files below the task file's folder")
 env.loadfile = refused("loadfile", "use require: it loads Lua files below the task file's folder")
 
@@ -126,7 +133,10 @@ function env.require(name)
   if type(name) == "string" and name ~= "_G" and type(env[name]) == "table" then return env[name] end
   return load_module(name)
 end
-env.package = { loaded = loaded, path = "./?.lua;./?/init.lua", loadlib = refused("package.loadlib", "use cmd") }
+env.package = {
+  loaded = loaded, path = "./?.lua;./?/init.lua", loadlib = refused("package.loadlib", "use cmd"),
+  searchpath = refused("package.searchpath", "use require: it finds Lua files below the task file's folder"),
+}
 
 -- A finalizer runs where no hook can stop it, at a time nobody chose.
 function env.setmetatable(t, meta)
@@ -159,7 +169,10 @@ env.debug = {
     return out
   end,
 }
-for _, name in ipairs({ "sethook", "getupvalue", "setupvalue", "getlocal", "setlocal", "getregistry", "setmetatable" }) do
+for _, name in ipairs({
+  "debug", "gethook", "getlocal", "getmetatable", "getregistry", "getupvalue", "getuservalue", "sethook", "setlocal",
+  "setmetatable", "setupvalue", "setuservalue", "upvalueid", "upvaluejoin",
+}) do
   env.debug[name] = refused("debug." .. name, "debug.traceback and debug.getinfo are there")
 end
 
