@@ -171,6 +171,13 @@ def test_wrong_arguments(desk: Desk, call: str) -> None:
     caught(desk, call, BadArgument)
 
 
+def test_what_follows_the_name_of_a_task_is_not_lost(desk: Desk) -> None:
+    error = caught(desk, '\ntask("a", {run = function() end})', BadArgument)
+    assert error.message == "task takes one value: a table of fields, or a name" and error.line == 2
+    assert error.next == ['all fields stand in one table: task({ name = "a", … })']
+    assert "task({ … })" in caught(desk, 'task({name = "a", run = print}, 1)', BadArgument).next[0]
+
+
 def test_a_builder_is_used_with_colons(desk: Desk) -> None:
     assert "colon" in caught(desk, 'task("a").command(print)', BadArgument).message
 

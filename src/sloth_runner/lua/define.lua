@@ -109,7 +109,11 @@ local task_methods = methods("task", {
   serial = "serial", max_failures = "max_failures",
 }, { depends_on = true, delegate_to = true, tags = true, locks = true }, { build = build })
 
-function env.task(what)
+function env.task(what, ...)
+  if select("#", ...) > 0 then
+    local name = type(what) == "string" and ("name = %q, "):format(what) or ""
+    fail("E-ARGUMENT", "task takes one value: a table of fields, or a name", ("all fields stand in one table: task({ %s… })"):format(name))
+  end
   if type(what) == "string" then return begin("task", what, task_methods, define_task) end
   if type(what) ~= "table" or getmeta(what) == BUILDER then
     fail("E-ARGUMENT", "task needs a table of fields, or a name", 'task({ name = "…", run = function() … end })')
