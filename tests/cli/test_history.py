@@ -77,6 +77,10 @@ def test_history_of_a_key_can_be_filtered(filled: Cli) -> None:
     assert filled("state", "history", "--before", "2").code == 64
     assert filled("state", "history", "--after", "x").code == 64
     assert filled("state", "history", "--since", "soon").code == 64
+    assert asked("--since", "1h", "--until", "1h") == []
+    for key in ((), ("deployment:version",)):
+        result = filled("state", "history", *key, "--since", "1h", "--until", "2h")
+        assert result.code == 64 and "--until lies before --since" in result.err
     assert filled("state", "history", "--by", "").code == 64
 
 

@@ -101,4 +101,7 @@ def test_a_parameter_that_is_not_there_is_said(ui: Ui) -> None:
     assert ui.get("/api/v1/state?limit=1&limit=2").status == 400
     for limit in ("0", "-1", "x", "1001", "٣", "1e3"):
         assert ui.get("/api/v1/state", limit=limit).status == 400
+    for path in ("timeline", "state/history?key=motd"):
+        reply = ui.get(f"/api/v1/{path}{'&' if '?' in path else '?'}since=1h&until=2h")
+        assert reply.status == 400 and reply.json["error"]["message"] == "until lies before since"
     assert json.loads(ui.get("/api/v1/state/key").body)["error"]["message"] == "key is missing"

@@ -67,11 +67,11 @@ def _filter(shell: Shell, since: str | None, until: str | None, by: str | None) 
     from sloth_runner.documents.past import who_is_meant
     from sloth_runner.state.history import Filter
 
-    return Filter(
-        None if since is None else moment(shell, "--since", since),
-        None if until is None else moment(shell, "--until", until),
-        frozenset() if by is None else who_is_meant(shell.app().store(), by),
-    )
+    begin = None if since is None else moment(shell, "--since", since)
+    end = None if until is None else moment(shell, "--until", until)
+    if begin is not None and end is not None and end < begin:
+        raise UsageError("--until lies before --since")
+    return Filter(begin, end, frozenset() if by is None else who_is_meant(shell.app().store(), by))
 
 
 def _print_key(

@@ -271,6 +271,8 @@ def _history(context: Context, state: State, args: Sequence[object]) -> object:
         _moment(f"state.history: {name}", state, found[name]) if name in found else None
         for name in ("since", "until")
     )
+    if since is not None and until is not None and until < since:
+        raise BadArgument("state.history: until lies before since")
     by = frozenset((found["by"],)) if "by" in found else frozenset()
     from sloth_runner.state.history import Filter
 

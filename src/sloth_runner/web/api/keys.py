@@ -87,9 +87,16 @@ def show(app: App, house: House, given: Given) -> Answer:
 def history(app: App, house: House, given: Given) -> Answer:
     """``state history KEY``."""
     view = keys.view_of(app, given["namespace"])
-    wanted = Filter(given["since"], given["until"], frozenset())
-    part = past.of_key(view, given["key"], wanted, given["limit"], given["before"], reveal=False)
+    part = past.of_key(view, given["key"], changes_of(given), given["limit"], given["before"], reveal=False)
     return Answer("state.history", past.key_history(app, part, reveal=False))
+
+
+def changes_of(given: Given, by: frozenset[str] = frozenset()) -> Filter:
+    """Which changes are asked for. Raises UsageError."""
+    since, until = given["since"], given["until"]
+    if since is not None and until is not None and until < since:
+        raise UsageError("until lies before since")
+    return Filter(since, until, by)
 
 
 def difference(app: App, house: House, given: Given) -> Answer:

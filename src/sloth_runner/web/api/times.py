@@ -5,10 +5,10 @@ from __future__ import annotations
 from sloth_runner.documents import differences, keys, past
 from sloth_runner.errors import UsageError
 from sloth_runner.plain import TYPE_CHECKING
-from sloth_runner.state.history import Filter, latest
+from sloth_runner.state.history import latest
 from sloth_runner.state.layout import LOCAL
 from sloth_runner.web.api import Operation
-from sloth_runner.web.api.keys import LIMIT, NAMESPACE, PREFIX
+from sloth_runner.web.api.keys import LIMIT, NAMESPACE, PREFIX, changes_of
 from sloth_runner.web.given import MOMENT, TEXT, Given, Param
 from sloth_runner.web.replies import Answer
 
@@ -22,7 +22,7 @@ def timeline(app: App, house: House, given: Given) -> Answer:
     everywhere = given["namespace"] is None
     views = keys.all_views(app) if everywhere else [keys.view_of(app, given["namespace"])]
     names = frozenset() if given["by"] is None else past.who_is_meant(app.store(), given["by"])
-    wanted = Filter(given["since"], given["until"], names)
+    wanted = changes_of(given, names)
     ready = all(house.index.ready(view.home(given["prefix"])) for view in views)
     part = past.recent(
         views, given["prefix"], wanted, given["limit"], given["after"],
