@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sloth_runner.errors import BadValues
+from sloth_runner.errors import BadValues, UsageError
 from sloth_runner.values import load_values
 
 
@@ -41,6 +41,35 @@ def test_a_word_that_holds_itself_or_is_too_deep(raw: str) -> None:
 
 def test_what_stands_twice_holds_nothing_of_itself(tmp_path: Path) -> None:
     assert _read(tmp_path, "v.yaml", "a: &a [1]\nb: [*a, *a]") == {"a": [1], "b": [[1], [1]]}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("v.yaml", "x: 1\ny: 2\nx: 3\n", 3),
+        ("v.yaml", "a:\n  - b: {x: 1,\n      x: 1}\n", 3),
+        ("v.yaml", 'a: {5: 1, "5": 2}\n', 1),
+        ("v.json", '{"a": {"x": 1, "x": 2}}', None),
+        ("v.toml", "x = 1\nx = 2", None),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, name: str, text: str, line: int | None) -> None:
+    with pytest.raises(BadValues) as found:
+        _read(tmp_path, name, text)
+    assert found.value.line == line and found.value.file == str(tmp_path / name)
+    if line is not None:
+        assert "stands twice in one table, first on line" in found.value.message
+
+
+def test_a_word_with_a_key_that_stands_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match="'a' stands twice in one table"):
+        load_values([], ["x={a: 1, a: 2}"])
+
+
+def test_what_is_merged_may_be_stood_over(tmp_path: Path) -> None:
+    text = "o: {b: &b {<<: &a {x: 1, y: 1}, x: 2}}\nc: {<<: *b, y: 3}\nd: [*a, *a, *b]\n"
+    a, b = {"x": 1, "y": 1}, {"x": 2, "y": 1}
+    assert _read(tmp_path, "v.yaml", text) == {"o": {"b": b}, "c": {"x": 2, "y": 3}, "d": [a, a, b]}
 
 
 @pytest.mark.parametrize("null", ["null", "~", "Null"])

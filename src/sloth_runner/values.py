@@ -10,6 +10,7 @@ from sloth_runner.errors import BadValues, FileMissing, UsageError
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import Any
 from sloth_runner.state.value import MAX_DEPTH
+from sloth_runner.state.written import named_once
 
 Table = dict[str, Any]
 _KINDS = {
@@ -19,6 +20,7 @@ _KINDS = {
     "null": "null",
     "timestamp": "a date",
 }
+_MERGE = "tag:yaml.org,2002:merge"
 _INDICATORS = frozenset("[]{}\"'&*!|>%@`,#?")
 """What makes a YAML value more than plain text."""
 
@@ -81,7 +83,7 @@ def _parse(file: Path, text: str) -> object:
             import yaml
 
             try:
-                return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+                return _load_yaml(text)
             except yaml.YAMLError as error:
                 mark = getattr(error, "problem_mark", None)
                 line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
@@ -92,7 +94,7 @@ def _parse(file: Path, text: str) -> object:
 
             return tomllib.loads(text)
         if kind == ".json":
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=named_once)
     except json.JSONDecodeError as error:
         raise _bad(file, text, error.msg, error.lineno, error.colno) from error
     except RecursionError:
@@ -100,6 +102,47 @@ def _parse(file: Path, text: str) -> object:
     except ValueError as error:  # tomllib's error says line and column in its text
         raise _bad(file, text, str(error), None, None) from error
     raise BadValues(f"{file.name}: a values file ends in .yaml, .yml, .toml or .json", file=str(file))
+
+
+def _load_yaml(text: str) -> object:
+    """The data of ``text``. Raises YAMLError, also for a table that names a key twice; RecursionError."""
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        # Before what << brings is put among a table's own keys, which may stand over it.
+        _check_names(loader, root)
+        return loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _check_names(loader: Any, root: Any) -> None:
+    from yaml.constructor import ConstructorError
+    from yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+    todo, seen = [root], set[int]()
+    while todo:
+        node = todo.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, SequenceNode):
+            todo += node.value
+        elif isinstance(node, MappingNode):
+            first: dict[str, int] = {}
+            for key, item in node.value:
+                todo.append(item)
+                if not isinstance(key, ScalarNode) or key.tag == _MERGE:
+                    continue
+                name, line = str(loader.construct_object(key)), key.start_mark.line + 1
+                if name in first:
+                    problem = f"the key {name!r} stands twice in one table, first on line {first[name]}"
+                    raise ConstructorError(None, None, problem, key.start_mark)
+                first[name] = line
 
 
 def _bad(file: Path, text: str, problem: str, line: int | None, column: int | None) -> BadValues:
@@ -170,7 +213,7 @@ def _scalar(raw: str, name: str) -> object:
     except UnicodeEncodeError:
         return _bytes(raw)
     try:
-        value = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        value = _load_yaml(raw)
     except yaml.YAMLError as error:
         raise UsageError(f"--set: {raw!r} is no YAML value: {getattr(error, 'problem', error)}") from error
     except RecursionError:
