@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 LUA = {
     "assert", "error", "getmetatable", "ipairs", "next", "pairs", "pcall", "rawequal", "rawget", "rawlen", "rawset",
     "select", "setmetatable", "tonumber", "tostring", "type", "xpcall", "load", "dofile", "loadfile",
-    "collectgarbage",
+    "collectgarbage", "warn",
 }  # fmt: skip
 LIBRARIES = ("string", "table", "math", "utf8", "coroutine", "os", "io", "debug", "package")
 INVENTORY = """
