@@ -121,11 +121,12 @@ class TaskDef(NamedTuple):
 
 
 class Workflow(NamedTuple):
-    """A named set of tasks; ``on_complete`` gets (ok: bool, results: table of task name -> status). ``serial`` and
-    ``max_failures`` are those of tasks that say nothing else."""
+    """A named set of ``tasks`` (empty: all of the file); ``on_complete`` gets (ok: bool, results: table of task name
+    -> status). ``serial`` and ``max_failures`` are those of tasks that say nothing else."""
 
     name: str | None
     description: str = ""
+    tasks: tuple[str, ...] = ()
     delegate_to: tuple[str, ...] = ()
     serial: tuple[Share, ...] = ()
     max_failures: Share | None = None

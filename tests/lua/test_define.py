@@ -188,7 +188,7 @@ def test_a_name_twice(desk: Desk) -> None:
 
 
 def test_two_workflows(desk: Desk) -> None:
-    error = caught(desk, 'workflow.define("v", {})\nworkflow.define("w"):tasks{}', Duplicate)
+    error = caught(desk, 'workflow.define("v", {})\nworkflow.define("w"):tasks{"a"}', Duplicate)
     assert "'v' is defined on line 1 and 'w' on line 2" in error.message and error.line == 2
 
 

@@ -204,6 +204,30 @@ def test_only_what_is_selected_runs(home: Home) -> None:
         assert "--task and --tags exclude each other" in said.err and "nothing was run" in said.err
 
 
+def test_a_workflow_that_lists_tasks_runs_those_and_what_they_need(home: Home) -> None:
+    text = """
+    task({name="need", run=function() end})
+    task({name="a", tags="x", depends_on="need", run=function() end})
+    task({name="b", tags={"x", "y"}, run=function() end})
+    task({name="c", run=function() end})
+    workflow.define("w", {tasks = {"c", "a"}})
+    """
+    home.file("t.sloth", text)
+
+    def ran(*options: str, code: int = 0) -> list[str]:
+        return list(tasks(home.run(*options[:1], "t.sloth", "-o", "json", *options[1:], code=code).json))
+
+    assert ran("run") == ran("plan") == ["need", "a", "c"]
+    assert ran("run", "--tags", "x") == ["need", "a"]
+    assert ran("run", "--task", "b") == ["b"]
+    assert ran("run", "--skip-tags", "y") == ["need", "a", "c"]
+    said = home.run("run", "t.sloth", "--tags", "y", code=64)
+    assert "no task that the workflow lists has the tag 'y'" in said.err
+    home.file("t.sloth", text.replace('{"c", "a"}', "{}"))
+    said = home.run("run", "t.sloth", code=5)
+    assert "tasks is empty: leave it out if all tasks of the file belong to the workflow" in said.err
+
+
 def test_what_on_complete_raises_is_shown_with_its_place(home: Home) -> None:
     text = """task({name="a", run=function() state.set("k", 1) end})
     workflow.define("w", {on_complete=function(ok)

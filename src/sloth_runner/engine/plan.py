@@ -52,7 +52,7 @@ def make_plan(program: Program, selection: Selection, resolve: Callable[[TaskDef
     tasks = {task.name: task for task in program.tasks}
     _check_dependencies(tasks)
     _check_cycles(tasks)
-    asked = _asked(tasks, selection)
+    asked = _asked(tasks, frozenset(program.workflow.tasks or tasks), selection)
     chosen = _with_needs(tasks, asked, selection.skip_tags)
     _check_left("--skip-tags", selection, asked, chosen)
     instances = [
@@ -113,24 +113,24 @@ def _check_cycles(tasks: dict[str, TaskDef]) -> None:
                 trail.append((following, iter(tasks[following].depends_on)))
 
 
-def _asked(tasks: dict[str, TaskDef], selection: Selection) -> list[str]:
-    """The tasks that the user means; what they need is not among them."""
-    all_tags = {tag for task in tasks.values() for tag in task.tags}
+def _asked(tasks: dict[str, TaskDef], listed: frozenset[str], selection: Selection) -> list[str]:
+    """The tasks that the user means: of those ``listed`` in the workflow, but for what is named itself. What they
+    need is not among them."""
     for name in selection.tasks:
         if name not in tasks:
             raise UsageError(
                 f"--task: there is no task {name!r} in this file", next=did_you_mean(name, tasks)
             )
-    for tag in (*selection.tags, *selection.skip_tags):
-        if tag not in all_tags:
-            raise UsageError(f"no task in this file has the tag {tag!r}", next=did_you_mean(tag, all_tags))
-    if not selection.tasks and not selection.tags:
-        return list(tasks)
-    return [
-        name
-        for name, task in tasks.items()
-        if name in selection.tasks or set(task.tags) & set(selection.tags)
-    ]
+    for chosen, among in ((selection.tags, listed), (selection.skip_tags, frozenset(tasks))):
+        known = {tag for name in among for tag in tasks[name].tags}
+        for tag in chosen:
+            if tag not in known:
+                where = "in this file" if len(among) == len(tasks) else "that the workflow lists"
+                raise UsageError(f"no task {where} has the tag {tag!r}", next=did_you_mean(tag, known))
+    if selection.tasks:
+        return [name for name in tasks if name in selection.tasks]
+    wanted = set(selection.tags)
+    return [name for name in tasks if name in listed and (not wanted or wanted & set(tasks[name].tags))]
 
 
 def _with_needs(tasks: dict[str, TaskDef], asked: list[str], skip_tags: tuple[str, ...]) -> set[str]:

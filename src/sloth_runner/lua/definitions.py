@@ -36,7 +36,7 @@ class Definitions:
         self.sources: Sources | None = None
         self._tasks: dict[str, TaskDef] = {}
         self._handlers: dict[str, TaskDef] = {}
-        self._workflow: tuple[Workflow, Site, tuple[str, ...]] | None = None
+        self._workflow: tuple[Workflow, Site] | None = None
         self._closed = False
 
     def define(
@@ -76,8 +76,8 @@ class Definitions:
     def program(self, file: str) -> Program:
         """What has been defined. Raises BadDependency for a workflow that names a task there isn't."""
         self._closed = True
-        workflow, site, tasks = self._workflow or (Workflow(None), Site(file, 1), ())
-        for name in tasks:
+        workflow, site = self._workflow or (Workflow(None), Site(file, 1))
+        for name in workflow.tasks:
             if name not in self._tasks:
                 error = BadDependency(
                     f"the workflow {workflow.name!r} names the task {name!r}, which is not defined",
@@ -130,8 +130,7 @@ class Definitions:
                 next=["put the second one into a file of its own"],
             )
             raise self._at(error, site, "workflow")
-        tasks = found.pop("tasks", ())
-        self._workflow = (Workflow(**found), site, tasks)
+        self._workflow = (Workflow(**found), site)
         return str(found["name"])
 
 
@@ -183,6 +182,12 @@ def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise ValueError(f"is a string or a list of strings, not {_a(value)}")
     return tuple(_filled(item) for item in value)
+
+
+def _members(value: object) -> tuple[str, ...]:
+    if names := _texts(value):
+        return names
+    raise ValueError("is empty: leave it out if all tasks of the file belong to the workflow")
 
 
 def _count(value: object) -> int:
@@ -293,7 +298,7 @@ _HANDLER = {
 _WORKFLOW: dict[str, Field] = {
     "name": Field(_task_name),
     "description": Field(_text),
-    "tasks": Field(_texts),
+    "tasks": Field(_members),
     "delegate_to": Field(_texts),
     "serial": Field(_serial),
     "max_failures": Field(_failures),

@@ -92,7 +92,7 @@ WORKFLOW: Final = Record(
         Param(
             "tasks",
             "(sloth.Task|sloth.TaskHandle|sloth.TaskBuilder|string)[]",
-            "tasks, or their names",
+            "the tasks that are run, or their names, with what they need; all of the file, if not given",
             optional=True,
         ),
         Param("delegate_to", _NAMES, "where tasks run that say nothing else", optional=True),
