@@ -118,14 +118,12 @@ def _by_force(error: SlothError, pump: Pump | None) -> SlothError:
     """``error``, with what it means that it can't be told to the code that it is for."""
     strand = None if pump is None else pump.current
     task = None if strand is None else strand.context.task
-    error.message += (
-        "; nothing stops the call of a built-in function that it is in: ended by force, as by kill -9"
-    )
+    who = "it" if task is None else f"task {task.name!r}"
+    error.message += f"; nothing stops the call of a built-in function that {who} is in: ended by force"
     error.next = [
         "is there a pattern with many of *, + and -, in string.find, match, gmatch or gsub? make it simpler"
     ]
     if task is not None:
-        error.message = f"task {task.name!r}: {error.message}"
         error.file, error.line = task.site.file, task.site.line
         error.next.append("locks that were held are free when their leases end: sloth-runner lock list")
     return error
