@@ -254,10 +254,7 @@ def adopt(store: Store, lock: Info) -> Held | None:
 
 def break_lock(store: Store, lock: Info, by: By, reason: str, now: float) -> bool:
     """Take the lock away from ``lock``'s holder, recorded in the fence; False if it is no longer theirs."""
-    fence_key, lease_key = (
-        store_key(lock.namespace, FENCE, lock.name),
-        store_key(lock.namespace, LEASE, lock.name),
-    )
+    fence_key, lease_key = (store_key(lock.namespace, kind, lock.name) for kind in (FENCE, LEASE))
     fence = store.get(fence_key)
     if fence is None or _token(fence.value) != lock.token:
         return False
