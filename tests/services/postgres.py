@@ -13,6 +13,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,15 @@ class Postgres(Server):
                 os.kill(one, number)
             except ProcessLookupError:
                 continue  # ended by itself
+
+    def kill(self) -> None:
+        """See Server. A cluster is not started again while a backend of its past has its memory."""
+        assert self.pid is not None
+        os.kill(self.pid, signal.SIGSTOP)
+        children = _children(self.pid)
+        super().kill()
+        while any(map(_lives, children)):
+            time.sleep(0.001)
 
 
 def binaries() -> Path:
@@ -231,3 +241,11 @@ def _children(pid: int) -> list[int]:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except FileNotFoundError:
         return []
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process has not ended; one that nobody has asked about since has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
