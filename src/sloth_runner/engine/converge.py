@@ -210,8 +210,10 @@ class Converging:
     def _record_done(
         self, kind: Kind, todo: Sequence[Job], looks: Sequence[Look]
     ) -> Generator[Any, Any, None]:
-        """What is as wanted although the call has failed is ours: it must not be forgotten."""
+        """What is as wanted although the call has failed with another is ours: it must not be forgotten."""
         yield Follow()
+        if len(todo) == 1:
+            return
         try:
             after = yield from kind.observe(looks)
         except (OpError, TaskFailed):
