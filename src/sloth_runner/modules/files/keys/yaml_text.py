@@ -29,7 +29,24 @@ def values(text: str) -> Any:
         data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Unfit(f"it is no YAML that can be edited: {error}") from error
+    if _holds_itself(data, set(), set()):
+        raise Unfit("it is no YAML that can be edited: something in it holds itself")
     return {} if data is None else data
+
+
+def _holds_itself(value: Any, above: set[int], seen: set[int]) -> bool:
+    """Whether an alias leads to something around it. ``above`` are the ids of what is around, ``seen`` of what is not
+    worth a second look."""
+    if not isinstance(value, dict | list | set | tuple) or id(value) in seen:
+        return False
+    if id(value) in above:
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    above.add(id(value))
+    found = any(_holds_itself(one, above, seen) for one in inner)
+    above.discard(id(value))
+    seen.add(id(value))
+    return found
 
 
 def is_empty(text: str) -> bool:
