@@ -19,6 +19,12 @@ from tests.state.kit import BY, Clock
 Steps = Generator[Call, Any, Any]
 
 
+def broken(store: MemoryStore, name: str) -> None:
+    """Take a lock away from whoever has it."""
+    info = locks.info(store, "local", name)
+    assert info is not None and locks.break_lock(store, info, BY, "stuck", 0.0)
+
+
 def other_process(store: MemoryStore, name: str, ttl: float = 60.0) -> locks.Held:
     owner = locks.Owner("task-123", "task-123\x1frun2\x1fp2\x1ft@local\x1f", BY._replace(run="run2"))
     held = locks.acquire(store, "local", name, owner, ttl, 0.0)
@@ -139,8 +145,7 @@ def test_whose_lease_had_ended_is_not_told_of_a_later_break() -> None:
         yield call("state.lock", "a", "h", 30)
         clock.now += 31
         other_process(store, "a")
-        info = locks.info(store, "local", "a")
-        assert info is not None and locks.break_lock(store, info, BY, "stuck", 0.0)
+        broken(store, "a")
         yield call("state.set", "k", "zombie")
 
     with pytest.raises(LockLost, match="its lease ended"):
@@ -153,8 +158,7 @@ def test_what_can_not_be_known_any_more_is_not_told_as_a_fact() -> None:
 
     def body() -> Steps:
         yield call("state.lock", "a", "h", 30)
-        info = locks.info(store, "local", "a")
-        assert info is not None and locks.break_lock(store, info, BY, "stuck", 0.0)
+        broken(store, "a")
         for _ in range(2):
             assert locks.release(store, other_process(store, "a"), 1.0)
         yield call("state.set", "k", "zombie")
@@ -186,8 +190,7 @@ def test_a_lock_that_was_lost_is_not_said_to_be_released_in_the_end() -> None:
 
     def body() -> Steps:
         yield call("state.lock", "a", "h", 30)
-        info = locks.info(store, "local", "a")
-        assert info is not None and locks.break_lock(store, info, BY, "stuck", 0.0)
+        broken(store, "a")
         other_process(store, "a")
 
     bench.run(body=body)
