@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sloth_runner.engine.converge import Converging
 from sloth_runner.engine.drive import Desk, Drive, Skipped
+from sloth_runner.engine.effects import mutation
 from sloth_runner.engine.job import About, Job
 from sloth_runner.engine.lines import ledger_line
 from sloth_runner.engine.rehearsal import Rehearsal
@@ -21,7 +22,7 @@ from sloth_runner.errors import SlothError
 from sloth_runner.model import Outcome
 from sloth_runner.modules import Context, Sources, check_args, kinds, modules
 from sloth_runner.modules.base import Deliver, Predict
-from sloth_runner.ops import Batch, Exec, OpError, mutates, mutation
+from sloth_runner.ops import Batch, Exec, OpError, mutates
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_records import Entry

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 
+from sloth_runner.engine.effects import attempt, mutation
 from sloth_runner.engine.lines import Durable
 from sloth_runner.errors import SlothError, TaskFailed
 from sloth_runner.model import Outcome
 from sloth_runner.modules.base import Deliver, Ensure, Follow, Predict, Recall, Source, SourceTree
-from sloth_runner.ops import Batch, Exec, Fetch, OpError, attempt, mutation
+from sloth_runner.ops import Batch, Exec, Fetch, OpError
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.asking import Ask
 from sloth_runner.transport.base import discard
