@@ -9,8 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from sloth_runner.errors import Conflict
-from sloth_runner.state.backends.s3 import system_world
+from sloth_runner.state.backends.s3 import S3Store, system_world
 from sloth_runner.state.backends.s3_client import World
+from sloth_runner.state.backends.s3_log import Marker, decode, log_name
+from sloth_runner.state.backends.s3_segment import Gone
 from sloth_runner.state.store import ABSENT, PRESENT, Change, Check
 from tests.services.s3_proxy import Answer, Forward, Request, S3Proxy, before
 from tests.state.s3_kit import another, key, log_length, objects, own_url, settled
@@ -146,6 +148,57 @@ def test_leases_outlive_checkpoints(proxied: tuple[S3Proxy, str]) -> None:
         time.sleep(0.1)
     assert time.monotonic() - began >= SHORT
     assert [e.key for e in another(url).scan()] == [key("a"), key("long")]
+
+
+def test_who_granted_a_lease_knows_when_though_checkpoints_cover_it(proxied: tuple[S3Proxy, str]) -> None:
+    """The log object that would have told was overwritten by others, later than the lease began."""
+    _, url = proxied
+    holder, other = another(seldom(url)), another(url)
+    holder.commit([Change(key("l"), b"", ABSENT, 0.2)])
+    time.sleep(3.4)
+    cover(other, holder)
+    assert holder.get(key("l")) is None
+
+
+def test_a_checkpoint_that_is_overtaken_says_nothing_wrong_of_a_lease(proxied: tuple[S3Proxy, str]) -> None:
+    """While one is made by whoever granted the lease, others overwrite the log object that tells when."""
+    proxy, url = proxied
+    holder, other = another(seldom(url)), another(url)
+    holder.commit([Change(key("l"), b"", ABSENT, 0.2)])
+    time.sleep(3.4)
+
+    def overtaken(request: Request, forward: Forward) -> Answer:
+        if request.method in ("GET", "HEAD") and request.name.endswith(log_name(1)):
+            proxy.rule = passed_on
+            cover(other)
+        return forward(request)
+
+    proxy.rule = overtaken
+    with pytest.raises(Gone):
+        holder.replica.keeper.make(holder.replica)
+    assert proxy.rule is passed_on
+    assert holder.get(key("l")) is None
+
+
+def passed_on(request: Request, forward: Forward) -> Answer:
+    return forward(request)
+
+
+def cover(store: S3Store, *readers: S3Store) -> None:
+    """Have checkpoints made until the first log objects are markers; readers see all that is committed."""
+    for number in range(9):
+        settled(store).commit([Change(key("a"), str(number).encode())])
+        for reader in readers:
+            assert reader.get(key("a")) is not None
+    settled(store)
+    found = objects(store).get(log_name(1))
+    assert found is not None
+    assert isinstance(decode(log_name(1), found.body), Marker)
+
+
+def seldom(url: str) -> str:
+    """The same for one who makes no checkpoints by itself."""
+    return url.replace("checkpoint=3", "checkpoint=1000")
 
 
 def test_who_waits_for_a_lock_asks_little(proxied: tuple[S3Proxy, str]) -> None:

@@ -122,7 +122,9 @@ FOLDED = """() => {
 def test_what_was_asked_before_does_not_undo_what_was_opened_since(window: Window) -> None:
     for name in ("late:a/one", "late:a/two", "late:b"):
         window.ui.home.run("state", "set", name, "x")
-    page, held = window.page, list[Route]()
+    page, held = window.go("/state"), list[Route]()
+    fold = page.get_by_role("link", name="Open late:", exact=True)
+    expect(fold).to_be_visible()  # the page has seen all three; what it asks from now on is late
 
     def delay(route: Route) -> None:
         if "hx-request" in route.request.headers and "open=" not in route.request.url:
@@ -132,10 +134,9 @@ def test_what_was_asked_before_does_not_undo_what_was_opened_since(window: Windo
 
     page.route("**/state*", delay)
     with page.expect_request(lambda request: "hx-request" in request.headers):
-        window.go("/state")
         window.ui.home.run("state", "set", "late:b", "y")
     page.evaluate(FOLDED)
-    page.get_by_role("link", name="Open late:", exact=True).click()
+    fold.click()
     inner = page.get_by_role("link", name="Open late:a/", exact=True)
     expect(inner).to_be_visible()
     with page.expect_request(re.compile("open=")):

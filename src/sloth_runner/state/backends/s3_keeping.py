@@ -22,7 +22,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from sloth_runner.errors import Busy, Corrupt, SlothError
+from sloth_runner.errors import Busy, SlothError
 from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple
 from sloth_runner.state.backends.s3_checkpoint import (
     LATEST,
@@ -32,6 +32,7 @@ from sloth_runner.state.backends.s3_checkpoint import (
     merge_runs,
 )
 from sloth_runner.state.backends.s3_client import Objects
+from sloth_runner.state.backends.s3_lease import when_granted
 from sloth_runner.state.backends.s3_log import Marker, Official, encode_marker, log_name
 from sloth_runner.state.backends.s3_segment import Gone, RunWriter, Segment, Segments, Sizes
 from sloth_runner.state.backends.s3_state import Lease, Row
@@ -206,12 +207,10 @@ class Keeper:
 
     def _leases(self, leases: dict[str, Lease]) -> Iterator[tuple[str, int, int, float, float]]:
         for key, lease in leases.items():
-            granted = lease.granted
-            if granted is None:
-                granted = lease.granted = self._objects.modified(log_name(lease.number))
-            if granted is None:
-                raise Corrupt(f"{log_name(lease.number)} is missing: log objects must never be deleted")
-            yield key, lease.rev, lease.number, lease.length, granted
+            if not when_granted(self._objects, lease):
+                raise Gone(log_name(lease.number))
+            assert lease.granted is not None
+            yield key, lease.rev, lease.number, lease.length, lease.granted
 
     def _shrink(self, first: int, last: int, marker: Marker) -> None:
         from concurrent.futures import ThreadPoolExecutor

@@ -1,8 +1,9 @@
 """Why: whether a lease has ended is told by the server's clock alone, which S3 shows in one place only: the
 time at which an object was last written.
 
-**Granted** is when the server wrote the log object with the lease in it. **Now** is when the server wrote the
-object ``clock``, which is overwritten for the purpose, and read back. A lease of d seconds has ended when their
+**Granted** is when the server wrote the log object with the lease in it; once a checkpoint has taken that object's
+place, its manifest tells. **Now** is when the server wrote the object ``clock``, which is overwritten for the
+purpose, and read back. A lease of d seconds has ended when their
 difference is at least d + 2: one second because the times are whole seconds, one for machines of the server
 that differ.
 
@@ -22,15 +23,29 @@ save requests: as long as a lease can't have ended, nothing is asked. Were it wr
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from sloth_runner.errors import Corrupt
 from sloth_runner.plain import Final
 from sloth_runner.state.backends.s3_client import Denied, Objects, World
-from sloth_runner.state.backends.s3_log import log_name
+from sloth_runner.state.backends.s3_log import Marker, decode, log_name
 from sloth_runner.state.backends.s3_state import MARGIN, Lease
 
 CLOCK: Final = "clock"
+
+
+def when_granted(objects: Objects, lease: Lease) -> bool:
+    """Learn when a lease was granted, if that is not known. False: a checkpoint that is newer than the state which
+    has this lease took the object's place, and has its time. Raises StoreDown, Corrupt."""
+    if lease.granted is None:
+        name = log_name(lease.number)
+        found = objects.get(name)
+        if found is None:
+            raise Corrupt(f"{name} is missing: log objects must never be deleted")
+        if isinstance(decode(name, found.body), Marker):
+            return False
+        lease.granted = found.modified
+    return True
 
 
 class ServerClock:
@@ -43,18 +58,17 @@ class ServerClock:
         self._seen: tuple[float, float] | None = None
         """A time of the server, and one of this machine's clock that was not later."""
 
-    def ended(self, leases: Iterable[tuple[str, Lease]]) -> list[tuple[str, Lease]]:
+    def ended(self, leases: Sequence[tuple[str, Lease]]) -> list[tuple[str, Lease]]:
         """Those that have ended, each with its key. Raises StoreDown.
 
-        With credentials that may not write, none: their user can't learn the time.
+        With credentials that may not write, none: their user can't learn the time. Nor those that were granted
+        nobody here knows when: a newer state will tell.
         """
-        asked = [(key, lease) for key, lease in leases if self._world.now() >= lease.look_at]
-        if not asked:
-            return []
         with self._guard:
             over, open_ = [], []
-            for key, lease in asked:
-                self._ask_when_granted(lease)
+            for key, lease in leases:
+                if not when_granted(self._objects, lease):
+                    continue
                 if self._seen is not None and self._over(lease, *self._seen):
                     over.append((key, lease))
                 elif self._seen is None or self._world.now() >= lease.look_at:
@@ -66,12 +80,6 @@ class ServerClock:
             except Denied:
                 return []
             return over + [(key, lease) for key, lease in open_ if self._over(lease, *seen)]
-
-    def _ask_when_granted(self, lease: Lease) -> None:
-        if lease.granted is None:
-            lease.granted = self._objects.modified(log_name(lease.number))
-        if lease.granted is None:
-            raise Corrupt(f"{log_name(lease.number)} is missing: log objects must never be deleted")
 
     def _over(self, lease: Lease, now: float, here: float) -> bool:
         """Whether it had ended at ``now`` of the server; else the time here before which it can't have."""

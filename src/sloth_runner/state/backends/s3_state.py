@@ -231,8 +231,13 @@ class State:
         self.delta[key] = row
         self.bytes += len(row[0] or b"")
 
-    def rebase(self, base: Base) -> None:
-        """Rest on a newer checkpoint, and forget what is in it."""
+    def rebase(self, base: Base, leases: Mapping[str, Lease]) -> None:
+        """Rest on a newer checkpoint, and forget what is in it. Of ``leases``, those of its moment, is taken when
+        they were granted: the log objects don't tell that for much longer."""
+        for key, then in leases.items():
+            lease = self.leases.get(key)
+            if lease is not None and lease.rev == then.rev:
+                lease.granted = then.granted
         self.base = base
         self.delta = {key: row for key, row in self.delta.items() if number_of(row[1]) > base.at}
         self.keys = sorted(self.delta)

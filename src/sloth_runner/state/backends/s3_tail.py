@@ -95,7 +95,7 @@ class Tail:
 
         def do(state: State) -> None:
             if state.base.at < base.at <= state.tail:
-                state.rebase(base)
+                state.rebase(base, base.manifest.leased())
 
         self.read(do)
 
