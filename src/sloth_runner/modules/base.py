@@ -181,6 +181,11 @@ def _nothing(before: Attributes) -> frozenset[str]:
     return frozenset()
 
 
+def each_alone(*names: str) -> tuple[frozenset[str], ...]:
+    """Attributes that stand for themselves, for ``apart``; two that say one thing are joined: "owner uid"."""
+    return tuple(frozenset(name.split()) for name in names)
+
+
 class Kind(NamedTuple):
     """A kind of resource.
 

@@ -139,6 +139,21 @@ def test_that_there_was_no_password_is_restored(machine: Scratch) -> None:
     assert machine.run("cat", "/etc/shadow") == before
 
 
+def test_what_we_never_set_of_a_user_is_left_to_others(machine: Scratch) -> None:
+    machine.run("useradd", "--no-create-home", "--shell", "/bin/sh", "--comment", "Old", "olduser")
+    machine.run("groupadd", "--gid", "4000", "team")
+    rows = pruned(
+        machine,
+        'user({name = "olduser", shell = "/bin/bash"})',
+        'group({name = "team", gid = 4001})',
+        meanwhile="usermod --comment New olduser && gpasswd -a games team",
+    )
+    assert [row[:2] for row in rows] == [("group:team", "restore"), ("user:olduser", "restore")]
+    assert ":New:/home/olduser:/bin/sh\n" in machine.run("getent", "passwd", "olduser")
+    assert machine.run("getent", "group", "team") == "team:x:4000:games\n"
+    assert left(machine) == []
+
+
 def test_a_group_whose_members_others_changed_is_kept_whatever_goes_before_it(machine: Scratch) -> None:
     rows = pruned(
         machine,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 
 from sloth_runner.errors import TaskFailed
-from sloth_runner.modules.base import Change, Kind, Look, Observed, one_by_one
+from sloth_runner.modules.base import Change, Kind, Look, Observed, each_alone, one_by_one
 from sloth_runner.modules.databases.client import mark, rows, statements
 from sloth_runner.plain import TYPE_CHECKING, Any
 
@@ -253,6 +253,7 @@ KINDS = (
         " max_connections",
         *one_by_one(_observe_user, _converge_user),
         lost=_lost,
+        apart=each_alone("auth password", "locked", "tls", "max_connections"),
     ),
     Kind(
         "mysql.database",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping, Sequence
 
 from sloth_runner.errors import TaskFailed
-from sloth_runner.modules.base import Change, Kind, Look, Observed
+from sloth_runner.modules.base import Change, Kind, Look, Observed, each_alone
 from sloth_runner.modules.databases.client import NO_PASSWORD, mark, rows, statements
 from sloth_runner.plain import TYPE_CHECKING, Any
 
@@ -309,12 +309,14 @@ KINDS = (
         _observe_users,
         _converge_users,
         lost=_lost,
+        apart=each_alone(*FLAGS, "connection_limit", "valid_until", "member_of", "password"),
     ),
     Kind(
         "postgresql.database",
         "a database: owner, encoding, collate, ctype, connection_limit (what is in it is not brought back)",
         _observe_databases,
         _converge_databases,
+        apart=each_alone("owner", "connection_limit"),
     ),
     Kind("postgresql.grant", "the privileges of a role on an object", _observe_grants, _converge_grants),
 )

@@ -11,7 +11,7 @@ import posixpath
 from collections.abc import Generator, Mapping, Sequence
 
 from sloth_runner.errors import Conflict, TaskFailed
-from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource
+from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource, each_alone
 from sloth_runner.modules.files.guard import put
 from sloth_runner.ops import (
     ABSENT,
@@ -310,10 +310,5 @@ KIND = Kind(
     observe,
     converge,
     content,
-    apart=(
-        frozenset({"content"}),
-        frozenset({"mode"}),
-        frozenset({"owner", "uid"}),
-        frozenset({"group", "gid"}),
-    ),
+    apart=each_alone("content", "mode", "owner uid", "group gid"),
 )

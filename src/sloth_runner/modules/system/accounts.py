@@ -22,6 +22,7 @@ from sloth_runner.modules.base import (
     Observed,
     Resource,
     Want,
+    each_alone,
 )
 from sloth_runner.modules.system.steps import act, alone, feed, lines_of
 from sloth_runner.ops import OpError
@@ -302,8 +303,17 @@ KINDS = (
         _observe_users,
         _converge_users,
         lost=_lost,
+        apart=each_alone(
+            "uid", "group gid", "groups", "shell", "home", "comment", "locked password", "expires"
+        ),
     ),
-    Kind("group", "gid and members", _observe_groups, _converge_groups),
+    Kind(
+        "group",
+        "gid and members",
+        _observe_groups,
+        _converge_groups,
+        apart=each_alone("gid", "members"),
+    ),
     Kind(
         "group.member",
         "whether a user is a member of a group (GROUP/USER)",

@@ -21,6 +21,7 @@ from sloth_runner.modules.base import (
     Predict,
     Resource,
     Want,
+    each_alone,
     one_by_one,
 )  # fmt: skip
 from sloth_runner.modules.system.steps import act, alone, ask, failure, not_installed
@@ -299,6 +300,7 @@ KINDS = (
         "state (running, stopped; starting, stopping on the way), enabled, masked",
         _observe,
         _converge,
+        apart=each_alone("state", "enabled", "masked"),
     ),
     Kind(
         "systemd.unit",
