@@ -36,8 +36,9 @@ def opened(made: Line) -> Iterator[Way]:
 
 @contextmanager
 def stdio(folder: Path, home: Path) -> Iterator[Way]:
-    """An agent that is our child, and keeps nothing on this machine."""
-    argv = ["/bin/sh", "-c", command(packed().name, sys.executable, keep=False)]
+    """An agent that is our child, and keeps nothing on this machine; AGENT_PYTHON names another Python for it."""
+    python = os.environ.get("AGENT_PYTHON") or sys.executable
+    argv = ["/bin/sh", "-c", command(packed().name, python, keep=False)]
     environ = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8"}
     with opened(PipeLine("pipe://", argv, environ)) as way:
         yield way

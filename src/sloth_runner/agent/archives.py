@@ -199,7 +199,7 @@ def _of_tar(stream: _Stream, budget: Budget) -> Iterator[Member]:
         encoding="utf-8",
         errors="surrogateescape",
     ) as tar:
-        while True:
+        while tar.offset:  # else it is empty: the tarfile of Python 3.8 goes back before its beginning then
             stream.allowance = HEADER
             info = tar.next()
             if info is None:
