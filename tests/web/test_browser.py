@@ -177,6 +177,30 @@ def test_edit_shows_what_another_did_meanwhile(window: Window) -> None:
     assert window.ui.home.value("edited") == "mine"
 
 
+def test_what_goes_while_one_looks_is_no_longer_shown(window: Window) -> None:
+    home, place = window.ui.home, ("--agent", "web1")
+    home.run("state", "set", "leaves", "here", *place)
+    page = window.go("/state/key?key=leaves&namespace=web1")
+    expect(page.locator("pre.value")).to_have_text("here")
+    home.run("state", "delete", "leaves", "--yes", *place)
+    expect(page.locator("#page")).to_contain_text("There is no value now")
+    expect(page.get_by_role("link", name="Delete")).to_have_count(0)
+    home.run("state", "clear", "--purge", "--yes", *place)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("there is no key 'leaves'")
+    home.run("state", "set", "version", "7", *place)
+    home.run("state", "set", "leaves", "again", *place)
+    expect(page.locator("pre.value")).to_have_text("again")
+
+
+def test_a_session_that_ends_while_one_looks_is_told(window: Window) -> None:
+    page = window.go("/state/key?key=motd")
+    expect(page.locator("pre.value")).to_be_visible()
+    window.context.clear_cookies()
+    window.ui.home.run("state", "set", "motd", "only for those who are let in")
+    expect(page.get_by_role("heading", level=1)).to_have_text("this needs a session")
+    expect(page.locator("body")).to_contain_text("open the link")
+
+
 def test_a_new_key_and_its_end(window: Window) -> None:
     page = window.go("/state")
     page.get_by_role("link", name="New key").click()

@@ -133,6 +133,27 @@ def test_every_answer_is_closed_to_others(ui: Ui) -> None:
             assert reply.headers["cache-control"] == "no-store"
 
 
+def test_what_is_not_there_says_so(ui: Ui) -> None:
+    for path in ("/api/v1/nothing", "/api/v2/state", "/api/", "/api/v1/run?run=none"):
+        reply = ui.get(path)
+        assert reply.status == 404 and reply.json["error"]["code"] == "E-KEY-MISSING", path
+    for path in ("/nothing", "/static/nothing"):
+        reply = ui.get(path)
+        assert reply.status == 404 and "there is nothing here" in reply.text and "E-KEY-MISSING" in reply.text
+
+
+def test_a_method_that_is_not_there_names_those_that_are(ui: Ui) -> None:
+    for path, allowed in (
+        ("/api/v1/state/key", "DELETE, GET, HEAD, PUT"),
+        ("/api/v1/state", "GET, HEAD"),
+        ("/state/edit", "GET, HEAD, POST"),
+        ("/static/ui.js", "GET, HEAD"),
+    ):
+        reply = ui.write("PATCH", path)
+        assert reply.status == 405 and reply.headers["allow"] == allowed and "E-USAGE" in reply.text
+    assert ui.get("/state/reveal").headers["allow"] == "POST"
+
+
 def test_other_methods_are_refused(ui: Ui) -> None:
     for method in ("OPTIONS", "TRACE", "PATCH", "DELETE"):
         assert ui.write(method, "/api/v1/stats").status == 405
@@ -143,6 +164,8 @@ def test_the_link_lets_in_once(ui: Ui) -> None:
     reply = ui.ask("GET", ui.link.removeprefix(ui.origin), headers={"Cookie": ""})
     assert reply.status == 401
     assert "set-cookie" not in reply.headers
+    again = ui.get(ui.link.removeprefix(ui.origin))  # who is in already goes on
+    assert again.status == 200 and "set-cookie" not in again.headers
 
 
 def test_the_cookie_is_the_servers_alone(ui: Ui) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from html import unescape
 
+import pytest
+
 from tests.web.kit import Ui
 
 KEY = "/api/v1/state/key"
@@ -112,7 +114,7 @@ def test_a_form_is_looked_at_before_it_is_saved(ui: Ui) -> None:
     saved = ui.form("/state/edit", **fields, version="", step="save")
     assert (
         saved.status == 303
-        and saved.headers["location"] == "/state/key?namespace=local&key=w%3Aform&done=set"
+        and saved.headers["location"] == "/state/key?namespace=local&key=w%3Aform&done=set&made=1"
     )
     assert ui.get(KEY, key="w:form").json["entry"]["value"] == "a\nb"
 
@@ -170,20 +172,89 @@ def test_a_form_keeps_every_value_exactly(ui: Ui) -> None:
             "ttl": "",
         }
         saved = ui.form("/state/edit", **fields, version=_hidden(page, "version"), step="save")
-        assert saved.status == 303 and saved.headers["location"].endswith("done=same"), (value, saved)
+        assert saved.status == 303 and saved.headers["location"].endswith("done=same&made=1"), (value, saved)
 
 
-def test_a_form_says_what_is_wrong_with_json(ui: Ui) -> None:
-    fields = {
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"form": "json", "value": "{typed"}, "this is no JSON"),
+        ({"form": "json", "value": '{"typed": 1, "typed": 2}'}, "stands twice"),
+        ({"form": "json", "value": '["typed", 1e999]'}, "too large for a number"),
+        ({"expiry": "new", "ttl": "soon"}, "ttl is a number of seconds"),
+        ({"expiry": "new", "ttl": ""}, "ttl is a number of seconds"),
+        ({"expiry": "new", "ttl": "0s"}, "ttl must be more than 0"),
+        ({"ttl": "5m"}, "the key would not expire after 5m"),
+        ({"key": "x" * 513}, "a key has 1 to 512 bytes"),
+        ({"namespace": "nobody"}, "there is no agent"),
+    ],
+)
+def test_a_form_says_what_is_wrong_and_keeps_what_was_typed(ui: Ui, wrong: dict[str, str], said: str) -> None:
+    right = {
         "namespace": "local",
-        "key": "w:json",
-        "form": "json",
+        "key": "w:wrong",
+        "value": "typed",
+        "form": "text",
         "expiry": "none",
         "ttl": "",
-        "version": "",
     }
-    reply = ui.form("/state/edit", **fields, value="{oops", step="review")
-    assert reply.status == 422 and "this is no JSON" in reply.text and "{oops" in reply.text
+    for step in ("review", "save"):
+        reply = ui.form("/state/edit", **{**right, **wrong}, version="", step=step)
+        assert reply.status >= 400 and said in unescape(reply.text)
+        assert "typed" in reply.text.partition("<textarea")[2]
+    assert ui.get(KEY, key="w:wrong").status == 404
+
+
+def test_what_the_store_refuses_is_not_lost_to_who_typed_it(ui: Ui) -> None:
+    fields = {"key": "w:long", "value": "y" * (1 << 20) + "!", "expiry": "none", "step": "save"}
+    reply = ui.form("/state/edit", **fields)
+    assert reply.status == 413 and "y!" in reply.text and "a value may have" in reply.text
+
+
+def test_a_masked_value_is_not_replaced_by_nothing(ui: Ui) -> None:
+    ui.home.run("state", "set", "w:masked", "hidden", "--sensitive")
+    page = ui.get("/state/edit", key="w:masked").text
+    fields = {"namespace": "local", "key": "w:masked", "version": _hidden(page, "version"), "step": "save"}
+    reply = ui.form("/state/edit", **fields, value="", sensitive="on")
+    assert reply.status == 422 and "it was not filled in" in reply.text
+    assert ui.home.value("w:masked", "--reveal") == "hidden"
+    assert ui.form("/state/edit", **fields, value='""', form="json", sensitive="on").status == 303
+
+
+def test_a_new_key_that_is_there_already_says_so(ui: Ui) -> None:
+    ui.home.run("state", "set", "w:there", "old")
+    reply = ui.form("/state/edit", key="w:there", value="new", step="review")
+    assert reply.status == 412 and "This key is there already" in reply.text and "-old" in reply.text
+
+
+def test_what_was_saved_is_told_of_that_revision_alone(ui: Ui) -> None:
+    ui.home.run("state", "set", "w:told", "one")
+    place = "/state/key?key=w:told&done=set&made=1"
+    assert "Saved as revision 1.</p>" in ui.get(place).text
+    ui.home.run("state", "set", "w:told", "theirs")
+    assert "Saved as revision 1. It was changed since.</p>" in ui.get(place).text
+
+
+def test_a_key_that_is_gone_can_be_restored_from_its_page(ui: Ui) -> None:
+    for value in ("one", "two"):
+        ui.home.run("state", "set", "w:back", value)
+    ui.home.run("state", "delete", "w:back", "--yes")
+    page = ui.get("/state/key", key="w:back")
+    assert page.status == 200 and "There is no value now" in page.text
+    assert "Restore revision 1" in page.text and "Restore revision 2" in page.text
+    assert "/state/delete" not in page.text
+    assert 'name="key" value="w:back"' in ui.get("/state/edit", key="w:back").text
+    version = _hidden(ui.get("/state/restore", key="w:back", rev=2).text, "version")
+    place = {"namespace": "local", "key": "w:back"}
+    done = ui.form("/state/restore", **place, rev=2, version=version)
+    assert done.status == 303 and ui.home.value("w:back") == "two"
+    raced = ui.form("/state/restore", **place, rev=1, version=version)
+    assert raced.status == 412 and "Somebody else was faster" in raced.text and "-two" in raced.text
+    assert ui.home.value("w:back") == "two"
+
+
+def test_a_key_that_was_never_there_is_missing(ui: Ui) -> None:
+    assert ui.get("/state/key", key="w:never").status == 404
 
 
 def test_a_lock_is_broken_only_while_its_holder_is_the_one_that_was_seen(ui: Ui) -> None:

@@ -176,7 +176,7 @@ CODES: Final[dict[str, Entry]] = {
     "E-KEY-MISSING": (
         "4",
         "there is no such key",
-        "The key, revision, run or lock asked for does not exist, or has expired.",
+        "The key, revision, run, lock or page asked for does not exist, or has expired.",
         (
             "Look at what there is: sloth-runner state list.",
             "Is it another agent's? --agent NAME, --all-agents.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from sloth_runner.errors import Bug, SlothError
@@ -13,10 +13,10 @@ from sloth_runner.web import metrics, openapi
 from sloth_runner.web.api import PREFIX
 from sloth_runner.web.api.endpoint import route
 from sloth_runner.web.api.table import OPERATIONS
-from sloth_runner.web.guard import Guard, cookie_name
+from sloth_runner.web.guard import READING, Guard, cookie_name
 from sloth_runner.web.pages import Here, Paging
 from sloth_runner.web.pages.table import FORMS, PAGES
-from sloth_runner.web.replies import Answer, Refusal, document, error_document, status_of
+from sloth_runner.web.replies import Answer, Misuse, Nowhere, Refusal, document, error_document, status_of
 from sloth_runner.web.view import View
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Site:
     def __init__(self, house: House) -> None:
         self.house = house
         self.view = View(house.options, house.clock)
-        routes = [
+        self._routes: list[Route | Mount] = [
             Route("/healthz", self._health),
             Route("/metrics", self._metrics),
             Route("/open", self._open),
@@ -51,7 +51,7 @@ class Site:
             405: self._unknown,
             Exception: self._bug,
         }
-        inner = Starlette(routes=routes, exception_handlers=handlers)
+        inner = Starlette(routes=self._routes, exception_handlers=handlers)
         self.asgi: ASGIApp = self._counting(Guard(inner, house.options, house.doors, self.refuse))
 
     def refuse(self, scope: Scope, error: SlothError) -> Response:
@@ -70,6 +70,7 @@ class Site:
             error=error.document(),
             status=status_of(error),
             known=session is not None,
+            live=scope["method"] in READING,  # what is asked for may come back
             followed=_address(scope) if scope.get("followed_link") else None,
         )
         return HTMLResponse(text.encode("utf-8", "backslashreplace"), status_of(error))
@@ -111,6 +112,8 @@ class Site:
         """The link's token becomes a cookie. The page goes on by itself: a redirect would count as a step of the
         site that the link was clicked on, and the cookie would stay behind."""
         session = self.house.doors.enter(request.query_params.get("token", ""))
+        if session is None and request.scope["session"] is not None:
+            return HTMLResponse(self.view.render("opened.html"))  # who is in already may use it again
         if session is None:
             why = "this link was used already, or is too old"
             return self.refuse(
@@ -133,13 +136,22 @@ class Site:
         return self.refuse(request.scope, error)
 
     async def _unknown(self, request: Request, error: Exception) -> Response:
-        status = getattr(error, "status_code", 404)
-        why = "there is nothing here" if status == 404 else f"{request.method} is not possible here"
-        reply = self.refuse(request.scope, Refusal(status, why))
-        allow = (getattr(error, "headers", None) or {}).get("Allow")
-        if allow:
-            reply.headers["Allow"] = allow
+        methods = self._methods(request.scope)
+        if not methods or request.method in methods:
+            return self.refuse(request.scope, Nowhere(404, "there is nothing here"))
+        allow = ", ".join(sorted(methods))
+        why = f"{request.method} is not possible here"
+        reply = self.refuse(request.scope, Misuse(405, why, f"what is: {allow}"))
+        reply.headers["Allow"] = allow
         return reply
+
+    def _methods(self, scope: Scope) -> set[str]:
+        """What can be asked of an address; several routes may share it."""
+        found: set[str] = set()
+        for one in self._routes:
+            if one.matches({**scope, "root_path": ""})[0] != Match.NONE:
+                found |= getattr(one, "methods", None) or READING
+        return found
 
     async def _bug(self, request: Request, error: Exception) -> Response:
         return self.refuse(

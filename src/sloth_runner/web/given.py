@@ -123,6 +123,8 @@ def _parsed(param: Param, text: str, clock: Callable[[], float]) -> Any:
 def _text(param: Param, text: str) -> str:
     if param.kind == KEY:
         return check_key(text)
+    if param.required and not text:
+        raise UsageError(f"{param.name} is empty", unchanged=["nothing was changed"], next=[param.help])
     if len(text) > LONGEST:
         raise UsageError(f"{param.name} is longer than {LONGEST} characters")
     if param.words and text not in param.words:

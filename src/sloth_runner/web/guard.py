@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 
 from sloth_runner.errors import SlothError
 from sloth_runner.plain import TYPE_CHECKING, Any
-from sloth_runner.web.replies import Refusal
+from sloth_runner.web.replies import Misuse, Refusal
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -131,17 +131,17 @@ def _is_open(path: str) -> bool:
 async def _body(headers: Headers, receive: Receive) -> bytes:
     declared = headers.get("content-length", "0")
     if not declared.isdigit() or int(declared) > MOST_BODY:
-        raise Refusal(413, f"a request may carry {MOST_BODY:,} bytes")
+        raise Misuse(413, f"a request may carry {MOST_BODY:,} bytes")
     parts: list[bytes] = []
     size, more = 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Refusal(400, "the request broke off")
+            raise Misuse(400, "the request broke off")
         part = message.get("body", b"")
         size += len(part)
         if size > MOST_BODY:
-            raise Refusal(413, f"a request may carry {MOST_BODY:,} bytes")
+            raise Misuse(413, f"a request may carry {MOST_BODY:,} bytes")
         parts.append(part)
         more = message.get("more_body", False)
     return b"".join(parts)

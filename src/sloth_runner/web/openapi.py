@@ -168,6 +168,8 @@ def _form(param: Param) -> Document:
         out = {"type": "string", "minLength": 1, "maxLength": 512, "pattern": NO_CONTROL}
     else:
         out = {"type": "string", "maxLength": LONGEST}
+        if param.required:
+            out["minLength"] = 1
         if param.kind == MOMENT:
             out["examples"] = ["2026-01-31T09:00", "2h30m"]
         if param.words:

@@ -54,12 +54,24 @@ class Answer(NamedTuple):
     status: int = 200
 
 
-class Refusal(Denied):
-    """Denied, with the HTTP status that says how."""
+class Answered(SlothError):
+    """A request that is not let through, with the HTTP status that says how."""
 
     def __init__(self, status: int, message: str, *next_steps: str) -> None:
         super().__init__(message, unchanged=["nothing was read or changed"], next=next_steps)
         self.status = status
+
+
+class Refusal(Answered, Denied):
+    """Whoever asks may not."""
+
+
+class Misuse(Answered, UsageError):
+    """It can't be asked so."""
+
+
+class Nowhere(Answered, Missing):
+    """There is nothing under this address."""
 
 
 def document(answer: Answer) -> Response:
@@ -77,7 +89,7 @@ def error_document(error: SlothError) -> Response:
 
 def status_of(error: SlothError) -> int:
     """The HTTP status that says what an error says."""
-    if isinstance(error, Refusal):
+    if isinstance(error, Answered):
         return error.status
     if isinstance(error, Outdated):
         return 412

@@ -23,7 +23,7 @@ TARGET = (NAMESPACE, NEEDED_KEY)
 def put(app: App, house: House, given: Given) -> Answer:
     """``state set``."""
     view, key = keys.view_of(app, given["namespace"]), given["key"]
-    ttl = None if given["ttl"] is None else _seconds(given["ttl"])
+    ttl = None if given["ttl"] is None else lifetime(given["ttl"])
     if ttl is not None and given["keep_ttl"]:
         raise UsageError("ttl and keep_ttl exclude each other", unchanged=["nothing was changed"])
     edit = edits.put(given["value"], ttl=ttl, keep_ttl=given["keep_ttl"], sensitive=given["sensitive"])
@@ -66,7 +66,8 @@ def reveal(app: App, house: House, given: Given) -> Answer:
     return Answer("state.show", body, version_of(record) if given["rev"] is None else None)
 
 
-def _seconds(text: str) -> float:
+def lifetime(text: str) -> float:
+    """The seconds that a ttl says. Raises UsageError."""
     try:
         length = seconds(text, "ttl")
     except ValueError as error:

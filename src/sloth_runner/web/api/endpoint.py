@@ -11,7 +11,7 @@ from starlette.routing import Route
 from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.web.api import PREFIX, Operation
 from sloth_runner.web.given import Given, read, read_body
-from sloth_runner.web.replies import JSON, Refusal, document, etag
+from sloth_runner.web.replies import JSON, Misuse, document, etag
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -31,7 +31,7 @@ def route(operation: Operation, house: House) -> Route:
         match = based_on(request.headers.get("if-match"), request.headers.get("if-none-match"))
         if operation.guarded and match is None:
             how = "If-Match: the ETag of what you saw; If-None-Match: * for nothing"
-            raise Refusal(428, "a write says what it is based on", how)
+            raise Misuse(428, "a write says what it is based on", how)
         answer = await house.desk.do(operation.answer, house, Given(values, match))
         if operation.method == "GET" and answer.version is not None:
             seen = _TAG.findall(request.headers.get("if-none-match", ""))
@@ -54,5 +54,5 @@ async def _json(request: Request) -> bytes:
     body = await request.body()
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if body and kind != JSON:
-        raise Refusal(415, f"the body has to be {JSON}")
+        raise Misuse(415, f"the body has to be {JSON}")
     return body

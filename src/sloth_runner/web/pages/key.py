@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sloth_runner.errors import KeyMissing, Outdated
 from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.web import drawing
 from sloth_runner.web.api import changes, keys
@@ -9,21 +10,37 @@ from sloth_runner.web.given import COUNT, TEXT, Param
 from sloth_runner.web.pages import Here, go, twin
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.responses import Response
 
     from sloth_runner.web.replies import Answer
 
 REVISIONS = 25
 DONE = Param("done", TEXT, "What was just done.", words=("set", "same", "restored"))
+MADE = Param("made", COUNT, "The revision that this made.", most=keys.REVISIONS)
 BEFORE = Param("before", COUNT, "Only revisions before this one.", most=keys.REVISIONS)
 VIEW = Param("view", TEXT, "How the difference is shown.", default="inline", words=("inline", "sides"))
 
 
 async def key(here: Here) -> Response:
     """``/state/key``."""
-    given = here.read(*keys.SHOW.params, BEFORE, DONE)
-    answer = await here.ask(keys.SHOW, **given)
-    return await _key_page(here, answer, given)
+    given = here.read(*keys.SHOW.params, BEFORE, DONE, MADE)
+    try:
+        answer = await here.ask(keys.SHOW, **given)
+    except KeyMissing:
+        if given["rev"] is not None:
+            raise
+        return await _gone(here, given)
+    return await _key_page(here, answer, given, twin(keys.SHOW, **given))
+
+
+async def _gone(here: Here, given: dict[str, Any]) -> Response:
+    """What was there before. Raises KeyMissing: nothing ever was."""
+    place = {"namespace": given["namespace"], "key": given["key"]}
+    past = await here.ask(keys.HISTORY, **place, limit=1)
+    last = await here.ask(keys.SHOW, **place, rev=past.body["revisions"][0]["rev"])
+    return await _key_page(here, last, given, twin(keys.HISTORY, **place), gone=True)
 
 
 async def reveal(here: Here) -> Response:
@@ -33,10 +50,19 @@ async def reveal(here: Here) -> Response:
     if form.get("rev", "").isdigit():
         given["rev"] = int(form["rev"])
     answer = await here.ask(changes.REVEAL, **given)
-    return await _key_page(here, answer, {**given, "before": None, "done": None}, revealed=True)
+    shown = {**given, "before": None, "done": None, "made": None}
+    return await _key_page(here, answer, shown, twin(keys.SHOW, **given), revealed=True)
 
 
-async def _key_page(here: Here, answer: Answer, given: dict[str, Any], *, revealed: bool = False) -> Response:
+async def _key_page(
+    here: Here,
+    answer: Answer,
+    given: dict[str, Any],
+    address: str,
+    *,
+    revealed: bool = False,
+    gone: bool = False,
+) -> Response:
     entry = answer.body["entry"]
     past = await here.ask(
         keys.HISTORY, namespace=entry["namespace"], key=entry["key"], before=given["before"], limit=REVISIONS
@@ -44,12 +70,12 @@ async def _key_page(here: Here, answer: Answer, given: dict[str, Any], *, reveal
     return here.page(
         "key.html",
         "state",
-        twin=twin(keys.SHOW, **given),
+        twin=address,
         entry=entry,
         past=past.body,
         given=given,
         revealed=revealed,
-        version=answer.version,
+        gone=gone,
     )
 
 
@@ -73,12 +99,24 @@ async def ask_restore(here: Here) -> Response:
     given = here.read(
         *changes.TARGET, Param("rev", COUNT, "Which revision.", required=True, most=keys.REVISIONS)
     )
+    return await _restore_page(here, given)
+
+
+async def _restore_page(here: Here, given: Mapping[str, Any], *, outdated: bool = False) -> Response:
     place = {"namespace": given["namespace"], "key": given["key"]}
     past = await here.ask(keys.HISTORY, **place, limit=1)
-    last = past.body["revisions"][0]["rev"]
-    diff = await here.ask(keys.DIFF, **place, **{"from": last, "to": given["rev"]})
-    version = await _version(here, place)
-    return here.page("restore.html", "state", given=given, diff=diff.body, version=version, last=last)
+    (last,) = past.body["revisions"]
+    diff = await here.ask(keys.DIFF, **place, **{"from": last["rev"], "to": given["rev"]})
+    return here.page(
+        "restore.html",
+        "state",
+        status=412 if outdated else 200,
+        given=given,
+        diff=diff.body,
+        version=await _version(here, place),
+        last=last,
+        outdated=outdated,
+    )
 
 
 async def restore(here: Here) -> Response:
@@ -86,14 +124,15 @@ async def restore(here: Here) -> Response:
     form = await here.form()
     place = {"namespace": form.get("namespace", ""), "key": form.get("key", "")}
     rev = int(form["rev"]) if form.get("rev", "").isdigit() else 0
-    await here.ask(changes.RESTORE, form.get("version", ""), **place, rev=rev)
-    return go("/state/key", **place, done="restored")
+    try:
+        answer = await here.ask(changes.RESTORE, form.get("version", ""), **place, rev=rev)
+    except Outdated:
+        return await _restore_page(here, {**place, "rev": rev}, outdated=True)
+    return go("/state/key", **place, done="restored", made=answer.body["rev"])
 
 
 async def _version(here: Here, place: dict[str, str]) -> str:
     """The version of the live value; "" if there is none."""
-    from sloth_runner.errors import KeyMissing
-
     try:
         return (await here.ask(keys.SHOW, **place)).version or ""
     except KeyMissing:

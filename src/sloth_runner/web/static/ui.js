@@ -59,6 +59,7 @@
   let line = null;
   let busy = false;
   let again = false;
+  let retry = 0;
   let asked = ""; // the address of the refresh under way
   const topics = () => ($("#page")?.dataset.topics ?? "").split(" ");
   // A page that answers a form, or asks something, stays as it is: made anew it would be another one.
@@ -79,10 +80,23 @@
   }
   // Somebody may have gone elsewhere meanwhile, whose page must not be replaced by that of before.
   document.addEventListener("htmx:beforeSwap", (event) => {
-    if (event.detail.requestConfig?.elt.id !== "page" || asked === here()) return;
-    event.detail.shouldSwap = false;
-    again = true;
+    const detail = event.detail;
+    if (detail.requestConfig?.elt.id !== "page") return;
+    const status = detail.xhr.status;
+    detail.isError = false;
+    if (asked !== here()) { detail.shouldSwap = false; again = true; }
+    else if (status === 401) location.reload(); // the session has ended: the server says what to do
+    else if (status >= 500) {
+      lost("the state can't be read");
+      clearTimeout(retry);
+      retry = setTimeout(refresh, 3000);
+    }
+    else {
+      if (line) told.textContent = "";
+      if (status >= 400) detail.shouldSwap = true; // what was shown is gone
+    }
   });
+  function lost(why) { told.textContent = `Not live: ${why}`; }
   function listen() {
     if (line || !lives()) return;
     line = new EventSource("/events");
@@ -95,8 +109,8 @@
       if (topics().some((topic) => changed.includes(topic))) refresh();
     });
     line.onerror = () => {
-      told.textContent = "Not live: no connection to the server";
-      if (line.readyState === EventSource.CLOSED) { line = null; setTimeout(listen, 3000); }
+      lost("no connection to the server");
+      if (line.readyState === EventSource.CLOSED) { line = null; refresh(); setTimeout(listen, 3000); }
     };
   }
   // A page that nobody looks at holds no connection: a browser has only a few of them for one server.
