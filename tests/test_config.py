@@ -383,6 +383,8 @@ def test_a_process_is_told_from_a_later_one() -> None:
     boot, started = processes.identity()
     assert boot and started == processes.start_time(os.getpid())
     done = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, done.pid, os.WEXITED | os.WNOWAIT)
+    assert processes.start_time(done.pid) is None, "it has ended, though nobody has asked for it yet"
     done.wait()
     assert processes.start_time(done.pid) is None
 

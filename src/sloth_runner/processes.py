@@ -6,7 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from sloth_runner.plain import Any
+from sloth_runner.plain import Any, Final
+
+_ENDED: Final = ("Z", "X")
+"""States of a process that is through (proc_pid_stat(5))."""
 
 
 def identity() -> tuple[str, int]:
@@ -24,12 +27,16 @@ def is_gone(process: Sequence[Any], host: str) -> bool:
 
 
 def start_time(pid: int) -> int | None:
-    """The start time of the process that has ``pid`` now (its unit is the system's); None: no such process."""
+    """The start time of the process that has ``pid`` now (its unit is the system's); None: no such process.
+
+    One that has ended and that nobody has asked for (a zombie, for good where a container's first process asks for
+    none) is no more."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None if Path("/proc/self/stat").exists() else _start_by_ps(pid)
-    return int(stat.rpartition(")")[2].split()[19])
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in _ENDED else int(fields[19])
 
 
 def _start_by_ps(pid: int) -> int | None:
