@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sloth_runner.errors import Busy, Conflict, Indeterminate, SlothError, StoreDown, Unfit
+from sloth_runner.errors import Busy, Conflict, Forbidden, Indeterminate, SlothError, StoreDown, Unfit
 from sloth_runner.state.backends import Options, open_store
 from sloth_runner.state.backends.s3 import S3Store, system_world
 from sloth_runner.state.store import ABSENT, ANY, Change, Check
@@ -479,9 +479,13 @@ def test_who_may_only_read(proxied: tuple[S3Proxy, str]) -> None:
     another(url).commit([Change(key("a"), b"1"), Change(key("l"), b"", ABSENT, 0.1)])
     reader = another(f"{url}&profile=reader")
     assert reader.get(key("a")) is not None
-    with pytest.raises(StoreDown, match="access is denied") as caught:
+    with pytest.raises(Forbidden, match="access is denied") as caught:
         reader.commit([Change(key("a"), b"2")])
     assert "docs/stores/s3.md" in caught.value.next[0]
+    with pytest.raises(Forbidden, match="access is denied"):
+        reader.replica.probe()
+    with pytest.raises(Forbidden, match="access is denied"):
+        objects(reader).delete(["probe/a", "probe/b"])
     time.sleep(3.5)
     assert reader.get(key("l")) is not None, "nobody has written that it ended, and who only reads can't"
     assert another(url).get(key("l")) is None
@@ -490,7 +494,7 @@ def test_who_may_only_read(proxied: tuple[S3Proxy, str]) -> None:
 
 def test_a_bucket_that_is_not_there() -> None:
     url = shared_url("s3").replace("s3://", "s3://no-such-", 1) + "&profile=reader"
-    with pytest.raises(StoreDown, match="no such bucket") as caught:
+    with pytest.raises(Forbidden, match="no such bucket") as caught:
         another(url).get(key("a"))
     assert "aws s3 mb" in caught.value.next[0]
 

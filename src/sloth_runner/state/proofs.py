@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from sloth_runner.errors import Conflict, Corrupt, SlothError, TooLarge
+from sloth_runner.errors import Conflict, Corrupt, SlothError, TooLarge, Unfit
 from sloth_runner.plain import TYPE_CHECKING, Final
 from sloth_runner.state.store import ABSENT, Change, Check, Proof
 
@@ -31,7 +31,7 @@ def tried(attempts: Iterable[tuple[str, Attempt]]) -> list[Proof]:
     for name, attempt in attempts:
         try:
             found.append(attempt())
-        except (Conflict, Corrupt, TooLarge) as error:
+        except (Conflict, Corrupt, TooLarge, Unfit) as error:
             found.append(Proof(name, False, error.message))
     return found
 

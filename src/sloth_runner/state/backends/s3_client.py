@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 
-from sloth_runner.errors import Indeterminate, StoreDown
+from sloth_runner.errors import Forbidden, Indeterminate, StoreDown
 from sloth_runner.plain import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -56,10 +56,6 @@ class Created(Enum):
     """409: others are writing this very name; nothing was written, and who may is not settled."""
 
 
-class Denied(StoreDown):
-    """The credentials are not good for this request; nothing was changed."""
-
-
 class Trouble(NamedTuple):
     """A failed request: the HTTP status (0: no answer), S3's code, the client's word for what failed, and
     how."""
@@ -86,6 +82,9 @@ _STATUS = re.compile(r"status code: (\d+)")
 _ASKED = re.compile(r"Error performing \w+ (\S+)")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _KIND = re.compile(r"kind: (\w+)")
+_KEPT = re.compile(r"DeleteObjects request failed .*\(code: (\w+)\)")
+"""One of many that were to be deleted at once was not: the answer as a whole was no error."""
+_KEPT_STATUS: Final = {"AccessDenied": 403, "InternalError": 500, "ServiceUnavailable": 503, "SlowDown": 503}
 _WORDS: Final = (
     ("Connection refused", "the connection was refused"),
     ("Timeout", "it did not answer in time"),
@@ -114,7 +113,15 @@ _ADVICE: Final = {
     "RequestTimeTooSkewed": "set the clock: timedatectl set-ntp true",
     "PermanentRedirect": "name the bucket's region in the URL: ?region=…",
     "AuthorizationHeaderMalformed": "name the bucket's region in the URL: ?region=…",
+    "Credentials": "docs/stores/s3.md says where they are looked for: Credentials",
+    "the connection was refused": "does the server run, and is endpoint= in the URL right?",
+    "its name is not known": "is endpoint= in the URL right?",
+    "its certificate is not trusted": "name the authority that signed it: ca_file=FILE in the URL",
+    "there is no connection": "is endpoint= in the URL right, and https:// only where the server speaks TLS?",
 }
+"""By S3's code, else by what happened."""
+_FINAL: Final = ("NoSuchBucket", "PermanentRedirect", "AuthorizationHeaderMalformed", "InvalidBucketName")
+"""Codes that waiting does not change, beside what is forbidden."""
 
 
 def read_trouble(error: BaseException, bucket: str) -> Trouble:
@@ -130,6 +137,8 @@ def read_trouble(error: BaseException, bucket: str) -> Trouble:
     asked = _ASKED.search(head)
     if "credential provider" in head or (asked and bucket not in asked[1]):
         return Trouble(0, "", "Credentials", head.partition(": ")[2][:300])
+    if kept := _KEPT.search(head):
+        return Trouble(_KEPT_STATUS.get(kept[1], 400), kept[1], "", "")
     word = next((words for mark, words in _WORDS if mark in text), "the connection broke")
     return Trouble(
         int(status[1]) if status else 0,
@@ -278,10 +287,12 @@ class Objects:
             pause = min(2 * pause, 2.0)
 
     def _down(self, trouble: Trouble) -> StoreDown:
-        kind = Denied if trouble.status in (401, 403) else StoreDown
-        return kind(
+        final = trouble.status in (401, 403) or trouble.code in _FINAL
+        advice = _ADVICE.get(trouble.code or trouble.detail) or _ADVICE.get(trouble.kind)
+        return (Forbidden if final else StoreDown)(
             f"the store {self.place} can't be used: {_describe(trouble)}",
-            next=[advice] if (advice := _ADVICE.get(trouble.code)) else [],
+            unchanged=["nothing was changed"],
+            next=[advice] if advice else [],
         )
 
     def _unknown(self, trouble: Trouble) -> Indeterminate:

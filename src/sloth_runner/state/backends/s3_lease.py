@@ -25,9 +25,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from sloth_runner.errors import Corrupt
+from sloth_runner.errors import Corrupt, Forbidden
 from sloth_runner.plain import Final
-from sloth_runner.state.backends.s3_client import Denied, Objects, World
+from sloth_runner.state.backends.s3_client import Objects, World
 from sloth_runner.state.backends.s3_log import Marker, decode, log_name
 from sloth_runner.state.backends.s3_state import MARGIN, Lease
 
@@ -77,7 +77,7 @@ class ServerClock:
                 return over
             try:
                 seen = self._look()
-            except Denied:
+            except Forbidden:
                 return []
             return over + [(key, lease) for key, lease in open_ if self._over(lease, *seen)]
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sloth_runner.errors import SlothError, StoreDown, Unfit
+from sloth_runner.errors import StoreDown, Unfit
 from sloth_runner.plain import Final
 from sloth_runner.state.backends.s3_client import Created, Objects, World
 from sloth_runner.state.backends.s3_keeping import Keeper
 from sloth_runner.state.backends.s3_lease import CLOCK
 from sloth_runner.state.backends.s3_log import log_name
 from sloth_runner.state.backends.s3_tail import Tail
+from sloth_runner.state.proofs import tried
 from sloth_runner.state.store import Proof
 
 PROOF: Final = "proof"
@@ -56,7 +57,7 @@ class Prober:
         self._world = world
 
     def __call__(self) -> list[Proof]:
-        """Raises StoreDown when there is no answer at all."""
+        """Raises what says nothing of the server's worth: StoreDown, Indeterminate."""
         self._tail.refresh()
         mark = f"{PROBE}/{self._world.new_id()}"
         names = [f"{mark}-{number}" for number in range(RACES)]
@@ -69,16 +70,17 @@ class Prober:
             ("checkpoints", self._checkpoints),
             ("bucket", self._bucket),
         )
-        found = []
         try:
-            for name, attempt in tries:
-                try:
-                    found.append(attempt())
-                except SlothError as error:
-                    found.append(Proof(name, False, error.message))
+            return tried(tries)
         finally:
-            self._objects.delete([mark, *names])
-        return found
+            self._tidy([mark, *names])
+
+    def _tidy(self, names: Sequence[str]) -> None:
+        """Nothing stays; who can't even do this is told by the error that is on its way."""
+        try:
+            self._objects.delete(names)
+        except StoreDown:
+            pass
 
     def _create_once(self) -> Proof:
         prove_creates(self._objects)
