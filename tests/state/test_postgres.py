@@ -173,12 +173,14 @@ def test_scram_with_the_password_that_a_variable_holds(
     store = opened(at, password=postgres.PASSWORD)
     store.commit([Change(key("a"), b"1")])
     assert store.get(key("a")) is not None
-    with pytest.raises(StoreDown) as caught:
+    with pytest.raises(Forbidden, match="does not let us in: .*password authentication failed") as caught:
         opened(at, password="wr0ng").get(key("a"))
-    assert "password authentication failed" in caught.value.message
+    assert "password_env" in caught.value.next[0]
     assert "wr0ng" not in str(caught.value.document())
-    with pytest.raises(StoreDown, match="password"):
+    with pytest.raises(Forbidden, match="password"):
         opened(at).get(key("a"))
+    with pytest.raises(Forbidden, match="has no such database"):
+        opened(at.replace("/state?", "/nowhere?"), password=postgres.PASSWORD).get(key("a"))
 
 
 def test_a_password_file_and_variables_are_libpqs_own(
@@ -199,7 +201,7 @@ def test_the_servers_certificate_is_checked(opened: Open, url: str, files: Path)
     store = opened(good)
     store.commit([Change(key("a"), b"1")])
     assert store.get(key("a")) is not None
-    with pytest.raises(StoreDown, match="certificate verify failed"):
+    with pytest.raises(Forbidden, match="certificate verify failed"):
         opened(secured(url, "sloth", sslmode="verify-full", sslrootcert=str(files / "another-ca.pem"))).get(
             key("a")
         )
@@ -214,10 +216,10 @@ def test_a_client_certificate_lets_in_and_a_strangers_does_not(
     store = opened(secured(url, "certified", **shared, **pair))
     store.commit([Change(key("a"), b"1")])
     assert store.get(key("a")) is not None
-    with pytest.raises(StoreDown):
+    with pytest.raises(Forbidden):
         opened(secured(url, "certified", **shared)).get(key("a"))
     pair = {"sslcert": str(files / "stranger.pem"), "sslkey": str(files / "stranger.key")}
-    with pytest.raises(StoreDown):
+    with pytest.raises(Forbidden):
         opened(secured(url, "certified", **shared, **pair)).get(key("a"))
 
 
@@ -863,6 +865,24 @@ def test_every_error_of_the_server_becomes_one_of_ours() -> None:
 )  # fmt: skip
 def test_errors_by_their_state(state: str, kind: type[SlothError]) -> None:
     assert type(translated(Refused(Said(state, "words", False)), "PostgreSQL", committing=True)) is kind
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ('connection to server at "h", port 1 failed: FATAL:  role "a" does not exist', Forbidden),
+        ('connection to server at "h", port 1 failed: FATAL:  no pg_hba.conf entry for host "h"', Forbidden),
+        ('connection to server at "h", port 1 failed: FATAL:  permission denied for database "d"', Forbidden),
+        ('connection to server at "h", port 1 failed: server does not support SSL, but SSL was required', Forbidden),
+        ('connection to server at "h", port 1 failed: FATAL:  sorry, too many clients already', StoreDown),
+        ('connection to server at "h", port 1 failed: FATAL:  the database system is starting up', StoreDown),
+        ('connection to server at "h", port 1 failed: Connection refused', StoreDown),
+    ],
+)
+def test_failed_logins_by_their_text(words: str, kind: type[SlothError]) -> None:
+    found = translated(Refused(None, words), "PostgreSQL")
+    assert type(found) is kind
+    assert words in found.message and found.next and found.unchanged
 
 
 def test_real_errors_meet_the_table(opened: Open, url: str) -> None:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sloth_runner.errors import (
     Busy,
     Corrupt,
@@ -75,6 +77,9 @@ def translated(error: Refused, where: str, *, committing: bool = False) -> Sloth
             system=str(error),
             next=["see what is there once the server is back"],
         )
+    if said is None and (state := _state_of(error.reason)):
+        kind, text, advice = _meaning(Said(state, error.reason, True))
+        return kind(f"{where} {text}", unchanged=UNCHANGED, next=advice)
     if said is None:
         return StoreDown(
             f"{where} can't be reached: {error.reason}",
@@ -94,6 +99,11 @@ def translated(error: Refused, where: str, *, committing: bool = False) -> Sloth
     )
 
 
+def _state_of(reason: str) -> str | None:
+    """The SQLSTATE of a failed login, of which libpq gives the text alone; none where that is not known."""
+    return next((state for words, state in _LOGINS if re.search(words, reason)), None)
+
+
 def _meaning(said: Said) -> tuple[type[SlothError], str, list[str]]:
     for prefix in (said.state, said.state[:2]):
         found = _TABLE.get(prefix)
@@ -103,6 +113,16 @@ def _meaning(said: Said) -> tuple[type[SlothError], str, list[str]]:
     return StoreDown, f"refused: {said.message}", []
 
 
+_TLS: Final = "TLS"
+"""Stands for a SQLSTATE where two don't agree on TLS: that is found out before the server says one."""
+_LOGINS: Final = (
+    ("authentication failed|no password supplied|no pg_hba.conf entry|not permitted to log in", "28000"),
+    ('role ".*" does not exist', "28000"),
+    ('database ".*" does not exist', "3D000"),
+    ('permission denied for database "', "42501"),
+    ("too many clients|too many connections|connection slots are reserved", "53300"),
+    ("certificate|private key|does not support SSL|SSL error: .* alert ", _TLS),
+)
 _TABLE: Final[dict[str, tuple[type[SlothError], str, str]]] = {
     # By whole SQLSTATE, then by class.
     ON_A_REPLICA: (
@@ -128,6 +148,11 @@ _TABLE: Final[dict[str, tuple[type[SlothError], str, str]]] = {
         "use a newer sloth-runner",
     ),
     "28": (Forbidden, "does not let us in", "check user, password (password_env) and pg_hba.conf"),
+    _TLS: (
+        Forbidden,
+        "and this machine don't agree on TLS",
+        "look at sslmode, sslrootcert, sslcert and sslkey in the store's URL",
+    ),
     "3D000": (Forbidden, "has no such database", "createdb NAME, or name another in the URL"),
     "42501": (
         Forbidden,
