@@ -173,7 +173,7 @@ def test_scram_with_the_password_that_a_variable_holds(
     store = opened(at, password=postgres.PASSWORD)
     store.commit([Change(key("a"), b"1")])
     assert store.get(key("a")) is not None
-    with pytest.raises(Forbidden, match="does not let us in: .*password authentication failed") as caught:
+    with pytest.raises(Forbidden, match=r"does not let us in: .*password authentication failed") as caught:
         opened(at, password="wr0ng").get(key("a"))
     assert "password_env" in caught.value.next[0]
     assert "wr0ng" not in str(caught.value.document())
@@ -873,7 +873,10 @@ def test_errors_by_their_state(state: str, kind: type[SlothError]) -> None:
         ('connection to server at "h", port 1 failed: FATAL:  role "a" does not exist', Forbidden),
         ('connection to server at "h", port 1 failed: FATAL:  no pg_hba.conf entry for host "h"', Forbidden),
         ('connection to server at "h", port 1 failed: FATAL:  permission denied for database "d"', Forbidden),
-        ('connection to server at "h", port 1 failed: server does not support SSL, but SSL was required', Forbidden),
+        (
+            'connection to server at "h", port 1 failed: server does not support SSL, but SSL was required',
+            Forbidden,
+        ),
         ('connection to server at "h", port 1 failed: FATAL:  sorry, too many clients already', StoreDown),
         ('connection to server at "h", port 1 failed: FATAL:  the database system is starting up', StoreDown),
         ('connection to server at "h", port 1 failed: Connection refused', StoreDown),
