@@ -106,6 +106,10 @@ class Inventory:
             raise UsageError(f"--limit leaves no agent: {','.join(names)!r}", unchanged=["nothing was run"])
         return found
 
+    def labels(self) -> list[str]:
+        """All groups and tags that agents have, as they are named on a command line: ``@web``."""
+        return sorted({f"@{label}" for one in self.agents.values() for label in (*one.groups, *one.tags)})
+
     def values(self, name: str) -> dict[str, Any]:
         """The ``values`` that configuration gives an agent: of its groups in order, then its own."""
         out: dict[str, Any] = {}
@@ -126,7 +130,7 @@ class Inventory:
             found = [
                 one for one in sorted(agents) if label in agents[one].groups or label in agents[one].tags
             ]
-            known = sorted({f"@{label}" for one in agents.values() for label in (*one.groups, *one.tags)})
+            known = self.labels()
         elif _PATTERN & set(name):
             from fnmatch import fnmatchcase
 

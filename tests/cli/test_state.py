@@ -261,22 +261,6 @@ def test_a_folder_can_be_chosen(cli: Cli) -> None:
     assert cli("--config", "sub/sloth.toml", "state", "list", "--agent", "web1").code == 0
 
 
-def test_completion_knows_keys_and_agents(filled: Cli) -> None:
-    filled.ok("state", "set", "a", "1", "--shared")
-
-    def answers(shell: str, words: str, at: str) -> list[str]:
-        environ = {"_SLOTH_RUNNER_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": at}
-        return filled(environ=environ).out.splitlines()
-
-    assert answers("bash", "sloth-runner sta", "1") == ["plain,state", "plain,stack"]
-    assert answers("bash", "sloth-runner state show dep", "3") == ["plain,deployment:version"]
-    assert answers("bash", "sloth-runner state show deployment : ve", "5") == ["plain,version"]
-    assert answers("fish", "sloth-runner state get config", "config")[0] == "plain,config:limits"
-    assert answers("zsh", "sloth-runner state list --agent l", "4")[1] == "local"
-    for shell in ("bash", "zsh", "fish"):
-        assert "_SLOTH_RUNNER_COMPLETE" in filled.ok("completion", shell)
-
-
 @pytest.mark.parametrize(
     "words", ["state stats", "state list", "runs list", "lock list", "stack list", "drift", "state set a 1"]
 )

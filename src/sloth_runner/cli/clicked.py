@@ -196,12 +196,23 @@ def _completer(one: words.Param) -> Any:
             return []
         assert one.complete is not None
         try:
-            found = one.complete(shell, {**ctx.params, "": incomplete})
+            found = one.complete(shell, {**_given(ctx), "": incomplete})
         except SlothError:  # a shell that waits for suggestions is no place for an error
             return []
+        if found is None:
+            return [CompletionItem(incomplete, type="file")]
         return [CompletionItem(name) for name in found if name.lower().startswith(incomplete.lower())]
 
     return complete
+
+
+def _given(ctx: click.Context) -> dict[str, Any]:
+    """What the line says so far. Before an option that still lacks its value, click leaves arguments unassigned."""
+    given, left = dict(ctx.params), list(ctx.args)
+    for param in ctx.command.params:
+        if isinstance(param, click.Argument) and left and given.get(param.name or "") is None:
+            given[param.name or ""] = left.pop(0)
+    return given
 
 
 def _own_help(option: click.Option | None) -> click.Option | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 VARIABLE = "_SLOTH_RUNNER_COMPLETE"
 _EVAL = {
     "bash": f'eval "$({NAME} completion bash)"    # in ~/.bashrc',
-    "zsh": f'eval "$({NAME} completion zsh)"    # in ~/.zshrc',
+    "zsh": f'eval "$({NAME} completion zsh)"    # in ~/.zshrc, after compinit',
     "fish": f"{NAME} completion fish | source    # in ~/.config/fish/config.fish",
 }
 
@@ -28,7 +28,7 @@ def completion(shell: Shell, shell_name: str) -> None:
 
     \b
     bash: eval "$(sloth-runner completion bash)" in ~/.bashrc
-    zsh:  eval "$(sloth-runner completion zsh)" in ~/.zshrc
+    zsh:  eval "$(sloth-runner completion zsh)" in ~/.zshrc, after compinit
     fish: sloth-runner completion fish | source in config.fish
     """
     complete = _class(shell_name)(Command(NAME), {}, NAME, VARIABLE)

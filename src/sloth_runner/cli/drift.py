@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from sloth_runner.cli import suggestions
 from sloth_runner.cli.base import complete_agent, output_option
 from sloth_runner.cli.plan import CHANGES
 from sloth_runner.cli.shell import Shell
@@ -15,7 +16,7 @@ Document = Mapping[str, Any]
 
 
 @command("drift")
-@argument("prefix", required=False, default="")
+@argument("prefix", required=False, default="", complete=suggestions.resources)
 @option(
     "--agent",
     "agents",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from sloth_runner.cli import suggestions
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.words import PATH, option
 from sloth_runner.errors import UsageError
@@ -36,6 +37,7 @@ def file_options(function: F) -> F:
             "--delegate-to",
             multiple=True,
             metavar="AGENT",
+            complete=suggestions.targets,
             help="Run the tasks there: agent, @group, pattern.",
         ),
     ):
@@ -46,14 +48,25 @@ def file_options(function: F) -> F:
 def selection_options(function: F) -> F:
     """Which tasks, on which agents."""
     for add in (
-        option("--limit", multiple=True, metavar="AGENTS", help="Only on these agents."),
         option(
-            "--skip-tags", multiple=True, metavar="TAGS", help="Without tasks that have one of these tags."
+            "--limit",
+            multiple=True,
+            metavar="AGENTS",
+            complete=suggestions.targets,
+            help="Only on these agents.",
+        ),
+        option(
+            "--skip-tags",
+            multiple=True,
+            metavar="TAGS",
+            complete=suggestions.tags,
+            help="Without tasks that have one of these tags.",
         ),
         option(
             "--tags",
             multiple=True,
             metavar="TAGS",
+            complete=suggestions.tags,
             help="Only tasks with one of these tags, and what they need; not with --task.",
         ),
         option(
@@ -61,6 +74,7 @@ def selection_options(function: F) -> F:
             "tasks",
             multiple=True,
             metavar="NAME",
+            complete=suggestions.tasks,
             help="Only this task, and what it needs; not with --tags.",
         ),
     ):

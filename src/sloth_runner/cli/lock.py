@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sloth_runner import documents
-from sloth_runner.cli import text
+from sloth_runner.cli import suggestions, text
 from sloth_runner.cli.base import DURATION, output_option, where_options, yes_option
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.words import argument, command, option
@@ -41,7 +41,7 @@ def list_locks(shell: Shell, where: Where) -> None:
 
 
 @command("show")
-@argument("name")
+@argument("name", complete=suggestions.locks)
 @where_options()
 @output_option
 def show(shell: Shell, name: str, where: Where) -> None:
@@ -69,7 +69,7 @@ def show(shell: Shell, name: str, where: Where) -> None:
 
 
 @command("break")
-@argument("name")
+@argument("name", complete=suggestions.locks)
 @where_options()
 @option("--reason", default="", metavar="TEXT", help="Why; recorded with the lock.")
 @yes_option
@@ -94,7 +94,7 @@ def break_held(shell: Shell, name: str, where: Where, reason: str, yes: bool) ->
 
 
 @command("run")
-@argument("name")
+@argument("name", complete=suggestions.locks)
 @argument("argv", metavar="-- COMMAND...", multiple=True, required=True)
 @where_options()
 @option("--ttl", type=DURATION, default=60.0, shown="60s", help="Length of the lease; it is renewed.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sloth_runner.cli import suggestions
 from sloth_runner.cli.base import DURATION, output_option
 from sloth_runner.cli.files import file_and_stack, file_options, run_options, selection_options
 from sloth_runner.cli.shell import Shell
@@ -19,7 +20,7 @@ CHANGES = 2
 
 
 @command("plan")
-@argument("target", metavar="FILE|STACK", required=False)
+@argument("target", metavar="FILE|STACK", required=False, complete=suggestions.task_file)
 @option(
     "-f", "--file", type=PATH, metavar="FILE", help="The task file; the argument is the stack's name then."
 )

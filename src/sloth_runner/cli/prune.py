@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from sloth_runner.cli import problems
+from sloth_runner.cli import problems, suggestions
 from sloth_runner.cli.base import COUNT, DURATION, output_option, yes_option
 from sloth_runner.cli.files import file_and_stack, file_options, run_options
 from sloth_runner.cli.shell import Shell
@@ -24,7 +24,7 @@ PAST = {"remove": "removed", "restore": "restored", "forget": "forgotten", "keep
 
 
 @command("prune")
-@argument("target", metavar="FILE|STACK", required=False)
+@argument("target", metavar="FILE|STACK", required=False, complete=suggestions.task_file)
 @option(
     "-f", "--file", type=PATH, metavar="FILE", help="The task file; the argument is the stack's name then."
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from sloth_runner.cli import suggestions
 from sloth_runner.cli.base import output_option, where_options, yes_option
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.text import count
@@ -28,7 +29,7 @@ def _agents(shell: Shell, where: Where) -> list[str]:
 
 
 @command("list")
-@argument("prefix", required=False, default="")
+@argument("prefix", required=False, default="", complete=suggestions.resources)
 @where_options(everywhere=True)
 @output_option
 def list_resources(shell: Shell, /, prefix: str, where: Where) -> None:
@@ -54,7 +55,7 @@ def list_resources(shell: Shell, /, prefix: str, where: Where) -> None:
 
 
 @command("show")
-@argument("address")
+@argument("address", complete=suggestions.resources)
 @where_options()
 @output_option
 def show(shell: Shell, /, address: str, where: Where) -> None:
@@ -79,7 +80,7 @@ def show(shell: Shell, /, address: str, where: Where) -> None:
 
 
 @command("forget")
-@argument("addresses", multiple=True, required=True, metavar="ADDRESS…")
+@argument("addresses", multiple=True, required=True, metavar="ADDRESS…", complete=suggestions.resources)
 @where_options()
 @yes_option
 @output_option

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sloth_runner.cli import suggestions
 from sloth_runner.cli.base import DURATION, number, output_option
 from sloth_runner.cli.files import (
     file_and_stack,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @command("run")
-@argument("target", metavar="FILE|STACK", required=False)
+@argument("target", metavar="FILE|STACK", required=False, complete=suggestions.task_file)
 @option(
     "-f", "--file", type=PATH, metavar="FILE", help="The task file; the argument is the stack's name then."
 )
@@ -32,7 +33,12 @@ if TYPE_CHECKING:
 @option("--forks", type=number(10_000), metavar="N", help="Run a task on up to N machines at once.")
 @selection_options
 @option("-k", "--keep-going", is_flag=True, help="After a failure, run what does not depend on it.")
-@option("--resume", metavar="RUN", help="Go on with this run: skip the tasks that it finished.")
+@option(
+    "--resume",
+    metavar="RUN",
+    complete=suggestions.runs,
+    help="Go on with this run: skip the tasks that it finished.",
+)
 @option("--timeout", type=DURATION, help="Start nothing after this time, and stop what runs.")
 @option("--lock-timeout", type=DURATION, help="Wait so long for another run of the stack to end.")
 @file_options

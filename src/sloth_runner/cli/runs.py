@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sloth_runner.cli import progress, text
+from sloth_runner.cli import progress, suggestions, text
 from sloth_runner.cli.base import COUNT, output_option
 from sloth_runner.cli.shell import Document, Shell
 from sloth_runner.cli.words import argument, command, option
@@ -13,7 +13,7 @@ from sloth_runner.plain import Any
 
 
 @command("list")
-@option("--stack", metavar="NAME", help="Only runs of this stack.")
+@option("--stack", metavar="NAME", complete=suggestions.stacks, help="Only runs of this stack.")
 @option("--limit", type=COUNT, default=20, shown="20", metavar="N", help="At most N runs.")
 @output_option
 def list_runs(shell: Shell, stack: str | None, limit: int) -> None:
@@ -33,7 +33,7 @@ def list_runs(shell: Shell, stack: str | None, limit: int) -> None:
 
 
 @command("show")
-@argument("run", default="last")
+@argument("run", default="last", complete=suggestions.runs)
 @output_option
 def show(shell: Shell, run: str) -> None:
     """Show what RUN did (last, if none is named): each task, its changes, its error."""
@@ -66,7 +66,7 @@ def show(shell: Shell, run: str) -> None:
 
 
 @command("logs")
-@argument("run", default="last")
+@argument("run", default="last", complete=suggestions.runs)
 @option("--task", metavar="NAME", help="Only this task's lines.")
 @output_option
 def logs(shell: Shell, run: str, task: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sloth_runner.cli import suggestions
 from sloth_runner.cli.base import output_option, yes_option
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.words import argument, command
@@ -31,7 +32,7 @@ def list_stacks(shell: Shell) -> None:
 
 
 @command("graph")
-@argument("name")
+@argument("name", complete=suggestions.stacks)
 @output_option
 def graph(shell: Shell, name: str) -> None:
     """Show which tasks the stack NAME has, what they depend on, and which resources and keys they made, by its last
@@ -55,7 +56,7 @@ def graph(shell: Shell, name: str) -> None:
 
 
 @command("rename")
-@argument("old")
+@argument("old", complete=suggestions.stacks)
 @argument("new")
 @output_option
 def rename(shell: Shell, old: str, new: str) -> None:
@@ -70,7 +71,7 @@ def rename(shell: Shell, old: str, new: str) -> None:
 
 
 @command("forget")
-@argument("name")
+@argument("name", complete=suggestions.stacks)
 @yes_option
 @output_option
 def forget(shell: Shell, name: str, yes: bool) -> None:

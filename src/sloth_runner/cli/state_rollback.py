@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sloth_runner import documents
-from sloth_runner.cli import text
+from sloth_runner.cli import suggestions, text
 from sloth_runner.cli.base import COUNT, complete_key, output_option, where_options, yes_option
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.state_keys import moment
@@ -40,10 +40,16 @@ class Aim(NamedTuple):
 @option(
     "--to-run",
     metavar="RUN",
+    complete=suggestions.runs,
     help="The whole namespace, to how it was when RUN had ended: with all that it wrote, nothing later.",
 )
 @option("--to-time", metavar="TIME", help="The whole namespace, to how it was then: a time, or 2h ago.")
-@option("--to-tag", metavar="NAME", help="The whole namespace, to what the tag NAME recorded.")
+@option(
+    "--to-tag",
+    metavar="NAME",
+    complete=suggestions.checkpoints,
+    help="The whole namespace, to what the tag NAME recorded.",
+)
 @where_options()
 @yes_option
 @output_option

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sloth_runner import documents
-from sloth_runner.cli import text
+from sloth_runner.cli import suggestions, text
 from sloth_runner.cli.base import output_option, where_options, yes_option
 from sloth_runner.cli.shell import Shell, Where, one_namespace
 from sloth_runner.cli.words import argument, command, option
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @command("tag")
-@argument("name", required=False)
+@argument("name", required=False, complete=suggestions.checkpoints)
 @option("--delete", is_flag=True, help="Delete the tag NAME; revisions that only it kept go with it.")
 @where_options()
 @yes_option

@@ -16,8 +16,9 @@ from sloth_runner.cli.shell import Shell
 from sloth_runner.plain import Any, Final, NamedTuple, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
-Complete = Callable[[Shell, Mapping[str, Any]], Sequence[str]]
-"""What may stand somewhere, by what the line says so far; what begins in another way than was typed is left out."""
+Complete = Callable[[Shell, Mapping[str, Any]], "Sequence[str] | None"]
+"""What may stand somewhere, by what the line says so far; what begins in another way than was typed is left out.
+None: names of files."""
 
 
 class Kind(NamedTuple):
