@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 
 from sloth_runner.engine.solo import complete
 from sloth_runner.errors import SlothError, TaskFailed
@@ -52,22 +52,30 @@ def look_all(
 ) -> list[Found]:
     """Look at resources of one machine, those of one kind together; with ``whole`` at all that can be seen of them.
     ``content`` gives a kept content by digest."""
-    by_kind: dict[str, list[Entry]] = {}
+    by_kind: dict[tuple[str, str | None], list[Entry]] = {}
     for entry in entries:
-        by_kind.setdefault(entry.kind, []).append(entry)
+        by_kind.setdefault((entry.kind, entry.user), []).append(entry)
     found: dict[str, Found] = {}
-    for name, group in by_kind.items():
-        kind = kinds.get(name)
+    for (name, user), group in by_kind.items():
+        kind, way = kinds.get(name), transport.as_user(user)
         if kind is None:
             reason = f"this version has no kind of resource {name!r}"
             found.update({e.address: Found(e, UNKNOWN, reason=reason) for e in group})
             continue
-        for entry, seen in zip(group, _observe(kind, transport, group, loop, whole), strict=True):
+        for entry, seen in zip(group, _observe(kind, way, group, loop, whole), strict=True):
             if isinstance(seen, SlothError):
                 found[entry.address] = Found(entry, UNKNOWN, reason=seen.message)
             else:
-                found[entry.address] = _compare(kind, transport, entry, seen, content, loop)
+                found[entry.address] = _compare(kind, way, entry, seen, content, loop)
     return [found[entry.address] for entry in entries]
+
+
+def by_user(entries: Iterable[Entry]) -> dict[str | None, list[Entry]]:
+    """Entries by who made them: as that user they are looked at."""
+    found: dict[str | None, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(entry.user, []).append(entry)
+    return found
 
 
 def without_ours(
@@ -90,8 +98,8 @@ def without_ours(
         seen = None if found.observed is None else found.observed.attributes
         one = since.putter(entry, since.listed(kind, entry, seen), recorded)
     else:
-        path = since.file_of(entry)
-        one = since.author(entry, recorded.get(path, ()), complete(transport, _digest(path), loop))
+        path, way = since.file_of(entry), transport.as_user(entry.user)
+        one = since.author(entry, recorded.get(path, ()), complete(way, _digest(path), loop))
     if one is None:
         return found
     left = tuple(row for row in found.attributes if row[0] not in ours)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class About(NamedTuple):
     """What an entry says of the call that named its resource. ``salt`` is random, for a sensitive call;
-    ``call`` identifies one that settles."""
+    ``call`` identifies one that settles, ``user`` is as whom it acts (None: as the login)."""
 
     module: str
     stack: str
@@ -29,6 +29,7 @@ class About(NamedTuple):
     paranoid: bool = False
     call: str = ""
     agent: str = ""
+    user: str | None = None
 
 
 class Job:

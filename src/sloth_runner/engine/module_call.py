@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from sloth_runner.engine.rehearsal import Rehearsal
     from sloth_runner.modules.base import Deliver, Ensure, Module
     from sloth_runner.ops import Op
-    from sloth_runner.transport.base import Transport
     from sloth_runner.transport.remote import Remote
 
 
@@ -58,7 +57,7 @@ class ModuleCall:
         self._rehearsal = None if quiet else world.rehearsal(common.target)
         if common.sensitive:
             self._learn(module, args)
-        self._transport = as_user(self._rehearsal or world.transport(common.target), common.user)
+        self._transport = (self._rehearsal or world.transport(common.target)).as_user(common.user)
         self._jobs: list[Job] = []
         self._called_for: list[Pending] = []
         self._named = False
@@ -175,7 +174,7 @@ class ModuleCall:
         entry = yield from self._entry(address)
         made = Entry(
             kind, name, {}, {}, {}, None, {}, True, None, None, entry.order if entry else now, now, about.by,
-            about.stack, about.site, about.line, about.module, memory=memory, agent=about.agent,
+            about.stack, about.site, about.line, about.module, memory=memory, agent=about.agent, user=about.user,
         )  # fmt: skip
         if entry is None or made._replace(time=entry.time, by=entry.by, line=entry.line) != entry:
             self._ledger.record(made, {}, (), begun=False)
@@ -267,6 +266,7 @@ class ModuleCall:
             call.name, world.stack, (by.user, by.host, by.pid, by.run, by.task), site, line, common.notify,
             common.prevent_destroy or (self._context.task is not None and not self._context.task.prune),
             common.sensitive, world.salt() if common.sensitive else "", world.paranoid, self._identity, agent,
+            common.user,
         )  # fmt: skip
 
     def _skipped(self, prediction: Predict | None, skipped: Skipped) -> Outcome:
@@ -285,11 +285,3 @@ class ModuleCall:
         if prediction.changed is not False:
             rehearsal.notified.extend(self._common.notify)
         return Outcome(prediction.changed is True, prediction.message, {}, None, None, unknown)
-
-
-def as_user(transport: Transport, user: str | None) -> Transport:
-    """The way to a machine, to act there as a user: on other machines another agent does it. Here only programs can
-    be run as somebody else, and modules that would need more refuse to."""
-    if user is None or transport.is_local:
-        return transport
-    return cast("Remote", transport).as_user(user)

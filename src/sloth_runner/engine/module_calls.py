@@ -80,6 +80,9 @@ class ModuleCalls:
         return Wait(lambda: self._begin(context, transport), gentle=True)
 
     async def _begin(self, context: Context, transport: Transport) -> None:
+        import asyncio
+
+        from sloth_runner.engine.drifting import by_user
         from sloth_runner.engine.expecting import look_ahead
         from sloth_runner.transport.remote import Remote
 
@@ -91,8 +94,12 @@ class ModuleCalls:
                 await context.desk.fetch(ledger.reading_ahead())
             entries = ledger.of_task(world.stack, task.name)
             anew = world.paranoid or world.rehearsal(context.agent) is not None
-            there = transport if task.user is None else transport.as_user(task.user)
-            await look_ahead(there, world.kinds, entries, world.paranoid, anew=anew or task.user is not None)
+            await asyncio.gather(
+                *(
+                    look_ahead(transport.as_user(user), world.kinds, mine, world.paranoid, anew=anew)
+                    for user, mine in by_user(entries).items()
+                )
+            )
 
     def call(self, context: Context, strand: Strand, call: Call) -> object:
         """Perform one call; local files at once, anything that takes time as a Wait."""
@@ -179,7 +186,8 @@ class ModuleCalls:
         """The call is not made again if nobody has touched the file since, nor its source: a change of content, mode
         or owner shows in the stamp."""
         path, seen = found
-        transport, look = self.world.transport(context.agent), Stat(path, names=False)
+        user = raw.get("user", context.task.user if context.task else None)
+        transport, look = self.world.transport(context.agent).as_user(user), Stat(path, names=False)
 
         async def wait() -> object:
             try:

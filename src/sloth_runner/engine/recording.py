@@ -113,7 +113,7 @@ class Recording:
             applied=applied, before=before, extra=extra, touched=was_touched,
             content=content, before_content=kept, order=entry.order if entry else now, time=applied_at, by=by,
             stack=about.stack, site=about.site, line=about.line, module=about.module, agent=about.agent,
-            salt=salt, file=_file(job, salt), keep=about.keep, others=_others(entry, about),
+            user=about.user, salt=salt, file=_file(job, salt), keep=about.keep, others=_others(entry, about),
             left=_left(job, observed, before, applied, salt) if was_touched else {},
             **self._seen(job, observed, salt),
         )  # fmt: skip
@@ -158,6 +158,7 @@ class Recording:
             or entry.stack != about.stack
             or entry.module != about.module
             or entry.agent != about.agent
+            or entry.user != about.user
             or entry.keep is not about.keep
             or bool(entry.salt) is not about.sensitive
             or entry.wanted != (covered(job.wanted, entry.salt) if job.wanted is not None else None)
@@ -183,11 +184,14 @@ def look_again(ledger: Ledger, transport: Transport) -> None:
 
 
 async def look_again_there(ledger: Ledger, transport: Transport) -> None:
-    """The same on another machine, in one question. Raises OpError, Unreachable: the next run looks closer, then."""
-    waiting, ledger.unseen = ledger.unseen, []
-    looks = tuple([Stat(one.entry.id, digest=True, names=False) for one in waiting])
-    found: Any = await transport.do(Batch(looks))
-    _seen_again(ledger, waiting, found)
+    """The same on another machine, in one question for each user. Raises OpError, Unreachable: the next run looks
+    closer, then."""
+    unseen, ledger.unseen = ledger.unseen, []
+    for user in dict.fromkeys([one.entry.user for one in unseen]):
+        waiting = [one for one in unseen if one.entry.user == user]
+        looks = tuple([Stat(one.entry.id, digest=True, names=False) for one in waiting])
+        found: Any = await transport.as_user(user).do(Batch(looks))
+        _seen_again(ledger, waiting, found)
 
 
 def _seen_again(ledger: Ledger, waiting: Sequence[Unseen], results: Sequence[Result | None]) -> None:

@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from sloth_runner.modules.base import Observed
     from sloth_runner.ops import Identity, Op, Result
     from sloth_runner.transport.base import Transport
-    from sloth_runner.transport.remote import Remote
 
     Asking: TypeAlias = Generator[Op, Result, Result]
 
@@ -81,11 +80,13 @@ class Rehearsal:
         """Whose things are that are made; asked for with the first."""
         self.predicted = self._picture.predicted
 
-    def as_user(self, user: str) -> Rehearsal:
+    def as_user(self, user: str | None) -> Rehearsal:
         """The same machine, looked at as a user; all see one picture."""
+        inner = self._inner.as_user(user)
+        if user is None or inner is self._inner:
+            return self
         found = self._others.get(user)
         if found is None:
-            inner = cast("Remote", self._inner).as_user(user)
             found = self._others[user] = Rehearsal(inner, self)
             found.notified = self.notified
         return found

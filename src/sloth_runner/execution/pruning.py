@@ -131,7 +131,9 @@ class Pruning:
             return say(FORGET, "it has no inverse")
         if not entry.touched:
             return say(FORGET, "it was so before, and never changed by us")
-        trial = attempt(entry, kind, ledger, way, self._transports.loop, programs=programs)
+        trial = attempt(
+            entry, kind, ledger, way.as_user(entry.user), self._transports.loop, programs=programs
+        )
         if trial.program:
             programs.add(entry.kind)
         return say(trial.action, f"but {trial.reason}" if trial.action == KEEP else trial.reason)
@@ -182,7 +184,8 @@ class Pruning:
 
     def _undo(self, agent: str, entry: Entry, ledger: Ledger) -> None:
         """Undo our work on a resource, if that is possible still. Raises Conflict if it is not."""
-        kind, transport, loop = self._kinds[entry.kind], self._transports.to(agent), self._transports.loop
+        kind, loop = self._kinds[entry.kind], self._transports.loop
+        transport = self._transports.to(agent).as_user(entry.user)
         trial = attempt(entry, kind, ledger, Rehearsal(transport), loop, meanwhile=agent in self._programs)
         if trial.action == KEEP:
             raise Conflict(trial.reason, keys=[entry.address])

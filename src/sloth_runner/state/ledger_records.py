@@ -32,6 +32,7 @@ class Entry(NamedTuple):
     ``seen`` are the stamps of the file and of its ``source`` on the controller (``TARGET;SOURCE``) at a moment when
     the wanted content was theirs, and ``call`` identifies the call that met them so: while call and stamps are the
     same, the look is done. ``file`` is the digest of the whole file that a part was put into, as it was left.
+    ``user`` is as whom the call acted (None: as the login): to look at it and to undo it may need the same rights.
     """
 
     kind: str
@@ -61,6 +62,7 @@ class Entry(NamedTuple):
     others: Mapping[str, Any] = {}
     left: Mapping[str, Any] = {}
     file: str = ""
+    user: str | None = None
 
     @property
     def address(self) -> str:

@@ -21,6 +21,10 @@ class Transport(Protocol):
         """Whether it is the machine that the task file lies on, so that both share their folders."""
         ...
 
+    def as_user(self, user: str | None) -> Transport:
+        """The way to the same machine, to act there as a user (None: as the one who logs in)."""
+        ...
+
     def at_once(self, op: Op) -> Result | None:
         """The result, if it can be had without waiting; else None, and nothing was done: use ``do``.
         Raises OpError."""

@@ -44,6 +44,10 @@ class LocalTransport:
         self._sync: Sync = sync_folder if settling is None else settling.later
         self._programs: Programs | None = None
 
+    def as_user(self, user: str | None) -> LocalTransport:
+        """The same: here only programs can be run as somebody else, and modules that would need more refuse to."""
+        return self
+
     def at_once(self, op: Op) -> Result | None:
         """Every file operation but on a large file. Raises OpError."""
         return None if takes_time(op) else perform(op, self._sync)

@@ -92,8 +92,10 @@ class Remote:
         """What went over the lines to it so far, whoever acted there."""
         return self._core.traffic
 
-    def as_user(self, user: str) -> Remote:
+    def as_user(self, user: str | None) -> Remote:
         """The way to the same machine, to act there as a user; sudo is asked for it."""
+        if user is None:
+            return self
         found = self._others.get(user)
         if found is None:
             core = self._core
