@@ -199,6 +199,34 @@ def test_names_ports_users_and_keys_come_from_the_configuration(sshd: SSHServer,
     there("ssh://prod", home, lambda remote: remote.do(WhoAmI()))
 
 
+PROXY = """import os, pathlib, socket, sys, threading
+pathlib.Path(sys.argv[2]).write_text(str(os.getpid()))
+line = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+def there():
+    while data := os.read(0, 65536): line.sendall(data)
+threading.Thread(target=there, daemon=True).start()
+while data := line.recv(65536): os.write(1, data)
+threading.Event().wait()
+"""
+
+
+def test_a_command_that_is_the_way_there_is_waited_for(sshd: SSHServer, home: Path, tmp_path: Path) -> None:
+    script = tmp_path / "proxy.py"
+    script.write_text(PROXY)
+    words = f"{sys.executable} {script} {sshd.port} {tmp_path / 'pid'}"
+    with (home / ".ssh" / "config").open("a") as file:
+        file.write(f"\nHost far\n  HostKeyAlias [127.0.0.1]:{sshd.port}\n  ProxyCommand {words}\n")
+
+    async def go() -> None:
+        remote = Remote("far", line("ssh://far", Jumps(home, {})))
+        await remote.do(WhoAmI())
+        await remote.aclose()
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((tmp_path / "pid").read_text()), 0)
+
+    asyncio.run(go())
+
+
 def test_through_a_jump_host_that_is_known(sshd: SSHServer, home: Path) -> None:
     key = home / ".ssh" / "id_ed25519"
     config = (

@@ -104,9 +104,7 @@ class Jumps:
         made, self._made = list(self._made.values()), {}
         for task in reversed(made):
             with contextlib.suppress(Exception):
-                connection = await task
-                connection.close()
-                await connection.wait_closed()
+                await _hang_up(await task)
 
 
 async def connect(
@@ -193,6 +191,18 @@ def _told(target: Target, error: Exception, keys: HostKeys) -> Unreachable:
     return Unreachable(f"{address}: {what}", system=words, unchanged=["nothing was done there"], next=next_)
 
 
+async def _hang_up(connection: asyncssh.SSHClientConnection) -> None:
+    """Close a connection, and wait for its end, and for that of its ProxyCommand: once it is closed, asyncssh knows
+    nothing of that any more."""
+    proxy = getattr(connection, "_tunnel", None)
+    connection.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ENDING):
+            await connection.wait_closed()
+            if proxy is not None:
+                await proxy.wait_closed()
+
+
 class SSHChannel:
     """The standard input and output of an agent at the other end."""
 
@@ -248,13 +258,10 @@ class SSHChannel:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ENDING):
                     await self._process.wait_closed()
-        self._connection.close()
         self._listening.cancel()
+        await _hang_up(self._connection)
         with contextlib.suppress(asyncio.CancelledError):
             await self._listening
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ENDING):
-                await self._connection.wait_closed()
 
     async def _listen(self) -> None:
         import asyncssh
