@@ -58,6 +58,10 @@ class _Watched:
         self.ready = machine.transport.ready
         self.aclose = machine.transport.aclose
 
+    def as_user(self, user: str | None) -> _Watched:
+        """The same."""
+        return self
+
 
 class Machine:
     """A target (``root``), a task file's folder (``source``), and a ledger.

@@ -43,6 +43,10 @@ class Canned:
     def __init__(self, replies: list[dict[str, Any]]) -> None:
         self.replies = list(replies)
 
+    def as_user(self, user: str | None) -> Canned:
+        """The same."""
+        return self
+
     def at_once(self, op: Op) -> Result | None:
         """The next answer, if it is one to this operation."""
         if isinstance(op, Batch):
