@@ -58,6 +58,7 @@ class Server:
 
 
 class _Quiet(ThreadingHTTPServer):
+    request_queue_size = 128  # who finds no room in the queue comes again a second later
     daemon_threads = True
     block_on_close = False
 

@@ -76,7 +76,7 @@ def test_waiting_gets_it(cli: Cli) -> None:
 
 def test_a_lost_lock_stops_the_command_and_what_it_started(cli: Cli) -> None:
     script = "sleep 1000 & echo begun; wait"
-    process = _begun(cli, "--ttl", "1s", "--", "sh", "-c", script)
+    process = _begun(cli, "--ttl", "3s", "--", "sh", "-c", script)
     broken = subprocess.run(
         [sys.executable, "-m", "sloth_runner", "lock", "break", "deploy", "--yes"], env=_environ(cli)
     )

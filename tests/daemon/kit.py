@@ -171,12 +171,12 @@ async def call(port: int, host: str, method: str, key: bytes | None, shown: byte
     async with made as channel:
         try:
             if method == "Work":
-                stream = channel.stream_stream(SERVICE + method)(timeout=10)
+                stream = channel.stream_stream(SERVICE + method)(timeout=60)
                 await stream.write(b'{"session": "%s", "received": 0}' % new_id().encode())
                 answer = await stream.read()
                 stream.cancel()
                 return answer
-            return await channel.unary_unary(SERVICE + method)(b"", timeout=10)
+            return await channel.unary_unary(SERVICE + method)(b"", timeout=60)
         except grpc.aio.AioRpcError as error:
             return error
 

@@ -73,7 +73,7 @@ def test_many_at_once_of_which_some_are_killed(tmp_path: Path) -> None:
         )
 
 
-AMONG_OTHERS = 'timeout = this.agent == "web003" and "5s" or "300s"'
+AMONG_OTHERS = 'timeout = this.agent == "web003" and "10s" or "300s"'
 
 
 def all_at_work_at_once(site: Site) -> None:

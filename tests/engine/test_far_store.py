@@ -191,7 +191,7 @@ def test_a_commit_under_way_comes_to_its_end_though_its_task_is_stopped() -> Non
     distance.before = before
 
     def body() -> Steps:
-        yield call("engine.deadline", True, 0.02)
+        yield call("engine.deadline", True, 0.2)
         try:
             yield call("state.set", "a", 1)
         except TimedOut:
@@ -201,7 +201,7 @@ def test_a_commit_under_way_comes_to_its_end_though_its_task_is_stopped() -> Non
     def other() -> Steps:
         while not waiting.is_set():
             yield call("sleep", 0.001)
-        yield call("sleep", 0.05)
+        yield call("sleep", 0.4)
         stopped.set()
 
     assert bench.run(body=body, other=other)["body"] == "stopped"

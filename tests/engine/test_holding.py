@@ -19,7 +19,7 @@ from sloth_runner.state.sealed import Sealed
 from sloth_runner.state.store import Change, Check, Store
 from tests.state.kit import BY, key_source
 
-TTL = 0.6
+TTL = 3.0
 
 
 def opened(folder: Path, sealed: bool, patience: float = 30.0) -> Store:
@@ -57,7 +57,7 @@ def test_an_import_delays_no_renewal_in_other_namespaces_and_a_loss_is_told(
         bulk.put([(store_key("local", "k", "a"), b"1")])
         for holding in (*blocked, free):
             renewer.add(holding)
-        assert told.wait(20), "the holders hear of it while the import goes on"
+        assert told.wait(60), "the holders hear of it while the import goes on"
         alive = locks.info(opened(tmp_path, sealed), "_shared", "stack:x")
         assert alive is not None and alive.token == free.lock.token
     assert {name for name, _ in lost} == {holding.lock.name for holding in blocked}
@@ -100,7 +100,7 @@ def test_a_renewal_that_waited_out_its_lease_is_a_loss(tmp_path: Path) -> None:
     assert make is not None
     with make("local"):
         renewer.add(holding)
-        assert told.wait(20)
+        assert told.wait(60)
     assert "could not be renewed" in errors[0].message and len(tries) == 1
     renewer.close()
     store.close()

@@ -307,12 +307,12 @@ def test_with_lock_outlives_its_ttl_by_renewing() -> None:
 
     def long_work() -> Steps:
         for number in range(8):
-            yield call("sleep", 0.05)
+            yield call("sleep", 0.3)
             yield call("state.set", "k", number)
         return "done"
 
     def body() -> Steps:
-        return (yield from with_lock("a", 0.15, long_work()))
+        return (yield from with_lock("a", 2.0, long_work()))
 
     assert bench.run(body=body)["body"] == "done"
     assert locks.info(bench.store, "local", "a") is None

@@ -44,7 +44,7 @@ class Echo:
 
     def has(self, data: bytes) -> bool:
         with self.heard:
-            return self.heard.wait_for(lambda: self.got == data, 10)
+            return self.heard.wait_for(lambda: self.got == data, 60)
 
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
@@ -68,8 +68,8 @@ def proxy(echo: Echo) -> Iterator[Proxy]:
 
 @pytest.fixture
 def client(proxy: Proxy) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", proxy.port), 10) as one:
-        one.settimeout(10)
+    with socket.create_connection(("127.0.0.1", proxy.port), 60) as one:
+        one.settimeout(60)
         yield one
 
 
@@ -101,8 +101,8 @@ def test_it_cuts_after_some_bytes(echo: Echo, proxy: Proxy) -> None:
     lengths = set()
     proxy.arm("cut")
     for _ in range(30):
-        with socket.create_connection(("127.0.0.1", proxy.port), 10) as client:
-            client.settimeout(10)
+        with socket.create_connection(("127.0.0.1", proxy.port), 60) as client:
+            client.settimeout(60)
             try:
                 lengths.add(len(ask(client, bytes(3000))))
             except ConnectionError:
@@ -120,7 +120,7 @@ def test_replies_vanish_and_then_the_connection(client: socket.socket, echo: Ech
     with pytest.raises(TimeoutError):
         client.recv(1)
     proxy.heal()
-    client.settimeout(10)
+    client.settimeout(60)
     assert ended(client)
 
 
@@ -133,13 +133,13 @@ def test_requests_vanish_and_then_the_connection(client: socket.socket, echo: Ec
         client.recv(1)
     assert echo.got == b"a"
     proxy.heal()
-    client.settimeout(10)
+    client.settimeout(60)
     assert ended(client)
 
 
 def test_a_request_comes_after_its_sender_has_gone(client: socket.socket, echo: Echo, proxy: Proxy) -> None:
     assert ask(client, b"a") == b"a"
-    proxy.arm("late", 0.3)
+    proxy.arm("late", 1.5)
     client.sendall(b"b")
     client.close()
     assert echo.got == b"a"
@@ -149,11 +149,11 @@ def test_a_request_comes_after_its_sender_has_gone(client: socket.socket, echo: 
 def test_it_refuses(client: socket.socket, proxy: Proxy) -> None:
     proxy.arm("refuse")
     assert ended(client)
-    with socket.create_connection(("127.0.0.1", proxy.port), 10) as other:
-        other.settimeout(10)
+    with socket.create_connection(("127.0.0.1", proxy.port), 60) as other:
+        other.settimeout(60)
         assert ended(other)
     proxy.heal()
-    with socket.create_connection(("127.0.0.1", proxy.port), 10) as third:
+    with socket.create_connection(("127.0.0.1", proxy.port), 60) as third:
         assert ask(third, b"x") == b"x"
 
 

@@ -209,8 +209,8 @@ def test_killed_programs_leave_nothing_either(home: Home) -> None:
     home.file("busy.sloth", f"task({{name = 't', run = function() {code} end}})")
     for _ in range(5):
         program = home.start("run", "busy.sloth", "-q")
-        end = time.monotonic() + 20
-        while not (home.state_folder / "local.db-wal").exists() and time.monotonic() < end:
+        end = time.monotonic() + 60
+        while not written(home.state_folder / "local.db-wal") and time.monotonic() < end:
             try:
                 program.wait(timeout=0.02)
             except subprocess.TimeoutExpired:
@@ -222,9 +222,14 @@ def test_killed_programs_leave_nothing_either(home: Home) -> None:
             program.send_signal(signal.SIGKILL)
         out, err = program.communicate()
         assert program.returncode == -9, (out, err)
-        assert (home.state_folder / "local.db-wal").stat().st_size > 0
+        assert written(home.state_folder / "local.db-wal")
         assert canaries.found(everything(home) + err.encode()) == []
         home.run("lock", "break", "--shared", "stack:busy", "--yes", code=None)
+
+
+def written(path: Path) -> bool:
+    """Whether there is something in a file."""
+    return path.exists() and path.stat().st_size > 0
 
 
 SECRET = """

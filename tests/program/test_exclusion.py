@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from pathlib import Path
@@ -30,7 +29,7 @@ end})
 
 SLOW = """
 task({name = "t", run = function()
-  state.with_lock("deployment", "task-123", 1, function(token)
+  state.with_lock("deployment", "task-123", 3, function(token)
     state.set("writer", "first")
     cmd("echo inside; touch started; while [ ! -e go ]; do sleep 0.02; done")
     state.set("writer", "zombie")
@@ -40,7 +39,7 @@ end})
 
 BUSY = """
 task({name = "t", run = function()
-  state.lock("deployment", "task-123", 1)
+  state.lock("deployment", "task-123", 3)
   state.set("writer", "first")
   cmd("touch started")
   while io.open(this_folder .. "/go") == nil do state.get("x") end
@@ -68,7 +67,7 @@ def until(path: Path) -> None:
     end = time.monotonic() + 60
     while not path.exists():
         assert time.monotonic() < end, f"{path} did not appear"
-        os.sched_yield()
+        time.sleep(0.01)
 
 
 def test_two_runs_with_the_same_holder_never_overlap(home: Home) -> None:

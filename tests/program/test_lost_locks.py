@@ -13,20 +13,20 @@ BREAK = shlex.join([*PROGRAM, "lock", "break", "W", "--yes", "--reason", "stuck"
 HEAD = f"local function broken() cmd([[{BREAK}]]) end\nlocal function after() cmd('touch after') end\n"
 
 INSIDE = """task({name = "t", run = function()
-  state.with_lock("W", "me", 1, function() broken() pcall(sleep, 60) after() end)
+  state.with_lock("W", "me", 3, function() broken() pcall(sleep, 60) after() end)
 end})"""
 OUTSIDE = """task({name = "t", run = function()
-  pcall(state.with_lock, "W", "me", 1, function() broken() sleep(60) end)
+  pcall(state.with_lock, "W", "me", 3, function() broken() sleep(60) end)
   after()
 end})"""
 BRANCH = """task({name = "t", run = function()
   local function quick() error("no") end
-  local function slow() state.with_lock("W", "me", 1, function() broken() pcall(sleep, 60) after() end) end
+  local function slow() state.with_lock("W", "me", 3, function() broken() pcall(sleep, 60) after() end) end
   pcall(parallel, {quick, slow})
   after()
 end})"""
 ABOVE = """task({name = "t", run = function()
-  state.with_lock("W", "me", 1, function()
+  state.with_lock("W", "me", 3, function()
     broken()
     pcall(parallel, {function() pcall(sleep, 60) after() end, function() pcall(sleep, 60) after() end})
     after()
@@ -71,7 +71,7 @@ def test_what_is_to_be_cleaned_up_is(home: Home) -> None:
     text = """task({name = "t", retries = 2, run = function()
       state.with_lock("other", "me", 60, function()
         state.lock("plain", "me", 60)
-        state.with_lock("W", "me", 1, function()
+        state.with_lock("W", "me", 3, function()
           local mine <close> = setmetatable({}, {__close = function() state.set("closed", true) end})
           broken()
           pcall(sleep, 60)

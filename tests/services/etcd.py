@@ -97,7 +97,7 @@ def status(node: Server) -> tuple[int, int] | None:
     port = node.url.rpartition(":")[2]
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v3/maintenance/status", b"{}")
     try:
-        with urllib.request.urlopen(request, timeout=1) as reply:
+        with urllib.request.urlopen(request, timeout=5) as reply:
             row = json.load(reply)
     except OSError:
         return None

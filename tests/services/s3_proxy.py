@@ -42,6 +42,11 @@ def refusal(status: int, code: str) -> Answer:
     return Answer(status, {"Content-Type": "application/xml"}, body)
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # who finds no room in the queue comes again a second later
+    daemon_threads = True
+
+
 class S3Proxy:
     """Stands before the server at ``port`` of loopback. ``seen`` are all requests so far."""
 
@@ -49,8 +54,7 @@ class S3Proxy:
         self.rule: Rule = lambda request, forward: forward(request)
         self.seen: list[Request] = []
         self._target = port
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 

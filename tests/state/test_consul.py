@@ -405,7 +405,7 @@ class TestTrouble:
         server = make(tmp_path / "consul")
         server.start()
         try:
-            store = open_store(server.url, Options(Path("/"), 1.0, timeout=2.0))
+            store = open_store(server.url, Options(Path("/"), 1.0, timeout=20.0))
             (rev,) = store.commit([Change(key("a"), b"1")])
             store.commit([Change(key("gone"), b"1")])
             store.commit([Change(key("gone"), None), Change(key("l"), b"", ABSENT, 10)])
@@ -490,13 +490,13 @@ class TestWatch:
             assert bell(0) == ()
             store.commit([Change(key("b"), b"1"), Change(key("a"), b"1")])
             store.commit([Change(key("old"), None)])
-            assert bell(5) == (key("a"), key("b"), key("old"))
+            assert bell(60) == (key("a"), key("b"), key("old"))
             assert bell(0) == ()
             store.commit([Change(key("leased"), b"", PRESENT, 10)])
             assert bell(0) == (key("leased"),)
             store.commit([Change(key("c"), b"")])
             store.commit([Change(key("c"), None)])
-            assert bell(5) is None  # it left nothing to be named
+            assert bell(60) is None  # it left nothing to be named
             assert bell(0.2) == ()
 
     def test_it_wakes_at_once(self, opened: Open) -> None:
@@ -506,8 +506,8 @@ class TestWatch:
             timer = threading.Timer(0.3, lambda: other.commit([Change(key("a"), b"2")]))
             timer.start()
             began = time.monotonic()
-            assert bell(20) == (key("a"),)
-            assert time.monotonic() - began < 10
+            assert bell(120) == (key("a"),)
+            assert time.monotonic() - began < 60
             timer.join()
 
     def test_others_prefixes_do_not_ring(self, opened: Open) -> None:
@@ -528,13 +528,13 @@ class TestWatch:
             store.commit([Change(key(f"{n:04}"), b"", ABSENT) for n in range(start, start + 26)])
         with store.traits.watch("") as bell:
             store.commit([Change(key("0001"), b"x")])
-            assert bell(5) is None
+            assert bell(60) is None
             assert bell(0) == ()
             for start in range(0, 520, 26):
                 store.commit([Change(key(f"{n:04}"), None) for n in range(start, start + 26)])
-            assert bell(5) is None
+            assert bell(60) is None
             store.commit([Change(key("0001"), b"x")])
-            assert bell(5) == (key("0001"),)
+            assert bell(60) == (key("0001"),)
 
     def test_it_goes_on_after_a_break(self, opened: Open, proxy: Proxy) -> None:
         store, far = opened(), opened(proxy.port)
@@ -545,7 +545,7 @@ class TestWatch:
             timer = threading.Timer(0.2, proxy.refuse)
             timer.start()
             with pytest.raises(StoreDown):
-                bell(20)
+                bell(60)
             timer.join()
             store.commit([Change(key("a"), b"2")])
             with pytest.raises(StoreDown):
@@ -566,10 +566,10 @@ class TestWatch:
             assert store.traits.watch is not None
             with store.traits.watch(key("")) as bell:
                 ask(server, "PUT", "snapshot", snapshot)
-                assert bell(0.5) is None
+                assert bell(60) is None
                 assert store.get(key("a")) == (key("a"), b"1", rev)
                 (after,) = store.commit([Change(key("a"), b"3", rev)])
-                assert bell(5) == (key("a"),)
+                assert bell(60) == (key("a"),)
                 assert after > lost > rev
             store.close()
         finally:

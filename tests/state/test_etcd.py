@@ -272,7 +272,7 @@ def waited(bell: object, count: int) -> set[str]:
     """So many keys, as they come."""
     assert callable(bell)
     found: list[str] = []
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while len(found) < count and time.monotonic() < end:
         rung = bell(1.0)
         assert rung is not None
@@ -297,7 +297,7 @@ def test_compaction_in_the_midst_of_a_scan_is_said(server: Server, opened: Open)
 def test_a_watch_that_missed_something_says_so(tmp_path: Path, opened: Open) -> None:
     server = make(tmp_path)
     server.start()
-    store = opened(on=server, timeout=5)
+    store = opened(on=server, timeout=20)
     assert store.traits.watch is not None
     with store.traits.watch("") as bell:
         store.commit([Change(key("a"), b"")])
@@ -310,7 +310,7 @@ def test_a_watch_that_missed_something_says_so(tmp_path: Path, opened: Open) -> 
         for number in range(3):
             store.commit([Change(key("b"), str(number).encode())])
         etcdctl.compact(server)
-        assert bell(5.0) is None
+        assert bell(60.0) is None
         store.commit([Change(key("c"), b"")])
         assert waited(bell, 1) == {key("c")}
         server.kill()

@@ -75,6 +75,11 @@ def opened() -> Iterator[Open]:
         store.close()
 
 
+def put(store: Store, value: bytes) -> None:
+    """Begin with this value, although the machine may be slow just now."""
+    again(lambda: store.commit([Change(KEY, value)]))
+
+
 def value(store: Store) -> bytes | None:
     entry = store.get(KEY)
     return entry and entry.value
@@ -109,7 +114,7 @@ def again(action: Callable[[], object], patience: float = 60.0) -> object:
 
 def test_killed_and_started_again(server: Server, opened: Open) -> None:
     store = opened(server.url)
-    store.commit([Change(KEY, b"1")])
+    put(store, b"1")
     server.kill()
     in_time(lambda: store.commit([Change(KEY, b"2")]), StoreDown, Indeterminate)
     error = in_time(lambda: store.get(KEY), StoreDown)
@@ -147,7 +152,7 @@ def test_a_store_that_was_never_there_is_told_at_once(opened: Open) -> None:
 
 def test_a_server_that_hangs(server: Server, opened: Open) -> None:
     store = opened(server.url)
-    store.commit([Change(KEY, b"1")])
+    put(store, b"1")
     server.signal(signal.SIGSTOP)
     in_time(lambda: store.get(KEY), StoreDown)
     in_time(lambda: store.commit([Change(KEY, b"2")]), StoreDown)
@@ -208,7 +213,7 @@ def test_bytes_that_come_late(server: Server, opened: Open) -> None:
     proxy = Proxy(int(server.url.rpartition(":")[2]))
     try:
         store = opened(f"etcd://127.0.0.1:{proxy.port}")
-        store.commit([Change(KEY, b"1")])
+        put(store, b"1")
         proxy.hold()
         in_time(lambda: store.commit([Change(KEY, b"2")]), Indeterminate)
         in_time(lambda: store.get(KEY), StoreDown)
@@ -220,7 +225,7 @@ def test_bytes_that_come_late(server: Server, opened: Open) -> None:
 
 def test_another_node_takes_over(cluster: Cluster, opened: Open) -> None:
     store = opened(cluster.url)
-    store.commit([Change(KEY, b"1")])
+    put(store, b"1")
     cluster.nodes[0].kill()
     assert again(lambda: value(store)) == b"1"
     again(lambda: store.commit([Change(KEY, b"2")]))
@@ -236,7 +241,7 @@ def test_the_leader_hangs(cluster: Cluster, opened: Open) -> None:
     others = [node for node in cluster.nodes if node is not leader]
     hosts = [node.url.removeprefix("etcd://") for node in (leader, *others)]
     store = opened("etcd://" + ",".join(hosts))
-    store.commit([Change(KEY, b"1")])
+    put(store, b"1")
     state = make_state(patient(store))
     state.set("n", 1)
     leader.signal(signal.SIGSTOP)
@@ -297,7 +302,7 @@ def test_a_minority_neither_reads_nor_writes(cluster: Cluster, opened: Open) -> 
 
 def test_two_of_three_hang(cluster: Cluster, opened: Open) -> None:
     store = opened(cluster.url)
-    store.commit([Change(KEY, b"1")])
+    put(store, b"1")
     for node in cluster.nodes[1:]:
         node.signal(signal.SIGSTOP)
     in_time(lambda: store.get(KEY), StoreDown)

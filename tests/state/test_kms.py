@@ -23,6 +23,7 @@ from sloth_runner.state.layout import KEYRING
 from sloth_runner.state.sealed import Sealed
 from sloth_runner.state.store import Change
 from tests.cli.kit import Cli
+from tests.services.base import free_port
 from tests.state.kit import key_source, make_state
 
 WHO = Credentials("AKIDEXAMPLE", Secret(b"wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"), None)
@@ -32,9 +33,7 @@ REGION = "eu-central-1"
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A KMS of its own on loopback, with an empty store."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     folder = tmp_path_factory.mktemp("kms")
     environ = {
         **os.environ, "GATEWAY_PORT": str(port), "SERVICES": "kms", "TMPDIR": str(folder), "HOME": str(folder),
@@ -59,7 +58,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
-            server.wait(20)
+            server.wait(60)
 
 
 def client(endpoint: str) -> Kms:

@@ -151,7 +151,7 @@ def test_no_commit_is_made_after_the_store_was_retired(opened: Open) -> None:
     writers = [threading.Thread(target=write, args=(number,)) for number in range(3)]
     for writer in writers:
         writer.start()
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while len(acknowledged) < 40 and time.monotonic() < end:
         time.sleep(0.01)
     store = opened()

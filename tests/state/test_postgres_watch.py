@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -84,9 +83,7 @@ def test_it_wakes_who_waits(store: PostgresStore, opened: Open) -> None:
     with watch(store, "") as bell:
         timer = threading.Timer(0.2, lambda: other.commit([Change(key("x", "web1"), b"1")]))
         timer.start()
-        began = time.monotonic()
         assert bell(30) == (key("x", "web1"),)
-        assert time.monotonic() - began < 10
         timer.join()
         assert bell(0.05) == ()
 
@@ -179,7 +176,7 @@ def test_a_connection_that_broke_rings_for_what_cant_be_said(
     port = int(url.partition("127.0.0.1:")[2].partition("/")[0])
     proxy = Proxy(port)
     try:
-        far = opened(url.replace(f":{port}/", f":{proxy.port}/") + "&sslmode=disable", 2.0)
+        far = opened(url.replace(f":{port}/", f":{proxy.port}/") + "&sslmode=disable")
         with watch(far, key("")) as bell:
             proxy.cut()
             store.commit([Change(key("a"), b"1")])
@@ -193,7 +190,7 @@ def test_a_connection_that_broke_rings_for_what_cant_be_said(
             proxy.mend()
             assert bell(0) is None
             store.commit([Change(key("a"), b"4")])
-            assert bell(5) == (key("a"),)
+            assert bell(30) == (key("a"),)
     finally:
         proxy.close()
 

@@ -77,10 +77,8 @@ def test_what_s3_refuses_was_not_done(
         ("GET", lambda: store.get(key("a"))),
     ):
         proxy.rule = always(method, "log/", refusal(status, code))
-        began = time.monotonic()
         with pytest.raises(StoreDown, match=text):
             work()
-        assert time.monotonic() - began < 6.0
     proxy.rule = lambda request, forward: forward(request)
     entry = store.get(key("a"))
     assert entry is not None
@@ -244,22 +242,22 @@ def test_another_commit_goes_past_one_in_doubt(proxied: tuple[S3Proxy, str]) -> 
 def test_a_request_that_hangs_holds_up_nobody_else(proxied: tuple[S3Proxy, str]) -> None:
     """Commits of one process share objects; when one does not come back, the others go beside it."""
     proxy, url = proxied
-    store = another(url, timeout=8.0)
+    store = another(url, timeout=60.0)
     store.commit([Change(key("a"), b"1")])
-    release = threading.Event()
+    release, over = threading.Event(), threading.Event()
 
     def hang(request: Request, forward: Forward) -> None:
         release.wait(30)
+        over.set()
 
     proxy.rule = once("PUT", "log/", hang)
     stuck = threading.Thread(target=lambda: store.commit([Change(key("b"), b"1")]))
     stuck.start()
     while proxy.count("PUT", "log/") < 2:
         time.sleep(0.01)
-    began = time.monotonic()
     another_handle = S3Store(store.replica, 60.0)
     another_handle.commit([Change(key("c"), b"1")])
-    assert time.monotonic() - began < 4.0
+    assert not over.is_set()
     release.set()
     stuck.join()
     assert [entry.key for entry in store.scan()] == [key("a"), key("b"), key("c")]
@@ -270,11 +268,9 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     url = f"s3://some-bucket/x?endpoint={address}&unsigned=true"
     said = f"s3://some-bucket/x at {address} can't be used: the connection was refused"
     store = another(url)
-    began = time.monotonic()
     for work in (lambda: store.get(key("a")), lambda: store.commit([Change(key("a"), b"1")]), store.scan):
         with pytest.raises(StoreDown, match=said):
             work()
-    assert time.monotonic() - began < 5.0
 
 
 @pytest.fixture
@@ -289,7 +285,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 def patiently(work: Callable[[], object]) -> None:
     """Do it, if the server needs a while to come back to itself."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while True:
         try:
             work()
@@ -309,10 +305,8 @@ def test_a_server_that_stops_and_comes_back(server: Server) -> None:
         (StoreDown, lambda: store.get(key("a"))),
         (Indeterminate, lambda: store.commit([Change(key("b"), b"1", ABSENT)])),
     ):
-        began = time.monotonic()
         with pytest.raises(error, match="did not answer in time"):
             work()
-        assert time.monotonic() - began < 7.5
     server.signal(signal.SIGCONT)
     patiently(lambda: store.commit([Change(key("b"), b"1", ABSENT)]))
     server.kill()
@@ -514,8 +508,8 @@ def test_a_watch_hears_every_commit(proxied: tuple[S3Proxy, str]) -> None:
         later = threading.Timer(0.3, lambda: other.commit([Change(key("a3"), b"1")]))
         later.start()
         began = time.monotonic()
-        assert bell(20) == (key("a3"),)
-        assert time.monotonic() - began < 5
+        assert bell(120) == (key("a3"),)
+        assert time.monotonic() - began < 60
         later.join()
 
 

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.web.kit import Ui
 
 CHROMIUM = "/usr/bin/chromium"
 PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
 """Where screenshots are kept for people to look at; not part of the repository."""
+PATIENCE = 60_000.0
+"""Milliseconds after which a page that does not become as expected has failed, also on a slow machine."""
 
 
 @contextmanager
@@ -23,6 +25,7 @@ def chromium() -> Iterator[Browser]:
     """A browser; without one the tests are skipped, but not in CI."""
     if not Path(CHROMIUM).exists() and not os.environ.get("CI"):
         pytest.skip(f"{CHROMIUM} is not installed")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
@@ -41,6 +44,7 @@ class Window:
         if value:
             self.context.add_cookies([{"name": name, "value": value, "url": ui.origin, "sameSite": "Strict"}])
         self.wrong: list[str] = []
+        self.context.set_default_timeout(PATIENCE)
         self.page: Page = self.context.new_page()
         self.page.on("console", lambda said: self._said(said.type, said.text))
         self.page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))

@@ -18,7 +18,7 @@ from sloth_runner.state.locks import Held, acquire
 from tests.program.kit import Home
 
 READY = 60.0
-"""Seconds that the server may take to start."""
+"""Seconds that the server may take to start, and to end."""
 
 
 class Reply(NamedTuple):
@@ -98,9 +98,9 @@ class Ui:
         """Any request. ``headers`` replace what is sent by itself; an empty one is left out."""
         given = {"Cookie": self.cookie, **(headers or {})}
         connection = (
-            http.client.HTTPConnection(self.host, self.port, timeout=30)
+            http.client.HTTPConnection(self.host, self.port, timeout=READY)
             if self._tls is None
-            else http.client.HTTPSConnection(self.host, self.port, timeout=30, context=self._tls)
+            else http.client.HTTPSConnection(self.host, self.port, timeout=READY, context=self._tls)
         )
         try:
             connection.putrequest(method, path, skip_host="Host" in given, skip_accept_encoding=True)
@@ -125,7 +125,7 @@ class Ui:
         """End the server by a signal; its exit status and what it said on stderr."""
         self._process.send_signal(number)
         try:
-            _, err = self._process.communicate(timeout=20)
+            _, err = self._process.communicate(timeout=READY)
         except subprocess.TimeoutExpired:
             self._process.kill()
             _, err = self._process.communicate()

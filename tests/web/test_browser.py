@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ SLOW = """
 task({name = "first", run = function() print("at once") end})
 task({name = "second", depends_on = "first", run = function()
   print("it begins")
-  cmd({command = "n=0; while [ ! -e GO ] && [ $n -lt 600 ]; do sleep 0.05; n=$((n+1)); done; echo it ends",
+  cmd({command = "n=0; while [ ! -e GO ] && [ $n -lt 6000 ]; do sleep 0.05; n=$((n+1)); done; echo it ends",
        changed_when = false})
   state.set("slow:done", true)
 end})
@@ -215,7 +216,7 @@ def test_a_new_key_and_its_end(window: Window) -> None:
     expect(page.locator("dl.fields")).to_contain_text("in 1h 59m")
     page.get_by_role("link", name="Delete").click()
     page.get_by_role("button", name="Delete").click()
-    expect(page).to_have_url(re.compile("/state"))
+    expect(page).to_have_url(re.compile(r"/state(\?|$)"))  # not the key's page, on which the button is
     assert window.ui.get("/api/v1/state/key", key="made:here").status == 404
 
 
@@ -231,12 +232,14 @@ def test_a_lock_appears_counts_down_and_is_broken(window: Window) -> None:
     page = window.go("/locks")
     expect(page.locator("table")).to_contain_text("deployment")
     page.evaluate("window.same = true")
-    hold(window.ui.home, "fresh", 30.0)
+    hold(window.ui.home, "fresh", 600.0)
     row = page.get_by_role("row", name=re.compile("fresh"))
-    expect(row).to_be_visible(timeout=3000)
+    expect(row).to_be_visible()
     bar = row.get_by_role("progressbar")
     first = float(bar.evaluate("bar => bar.value"))
-    expect(row).to_contain_text(re.compile(r"2[0-8]s left"), timeout=8000)
+    left = row.get_by_text(re.compile(r" left$")).inner_text()
+    expect(row).not_to_contain_text(left)
+    expect(row).to_contain_text(re.compile(r" left"))
     assert float(bar.evaluate("bar => bar.value")) < first
     assert page.evaluate("window.same") is True  # no reload
     row.get_by_role("link", name="Break fresh").click()
@@ -255,18 +258,18 @@ def test_a_run_is_watched_live(window: Window) -> None:
     process = home.start("run", "slow.sloth")
     try:
         row = page.get_by_role("row", name=re.compile("running"))
-        expect(row).to_be_visible(timeout=10000)
+        expect(row).to_be_visible()
         assert page.evaluate("window.same") is True
         row.get_by_role("link").first.click()
-        expect(page.locator("pre.log")).to_contain_text("it begins", timeout=5000)
+        expect(page.locator("pre.log")).to_contain_text("it begins")
         expect(page.locator("pre.log")).not_to_contain_text("it ends")
         page.evaluate("window.same = true")
         expect(page.locator(".waterfall rect.running")).to_have_count(1)
     finally:
         go.touch()
         process.communicate(timeout=60)
-    expect(page.locator("pre.log")).to_contain_text("it ends", timeout=5000)
-    expect(page.locator("dl.fields")).to_contain_text("ok", timeout=5000)
+    expect(page.locator("pre.log")).to_contain_text("it ends")
+    expect(page.locator("dl.fields")).to_contain_text("ok")
     assert page.evaluate("window.same") is True
     page.get_by_text("second", exact=True).last.click()
     expect(page.locator("#tasks ~ details[open]")).to_contain_text("slow:done")
@@ -292,7 +295,7 @@ def test_drift_is_checked_now(window: Window) -> None:
     expect(page.locator("#page")).to_contain_text("was not checked")
     (window.ui.home.cwd / "page.txt").write_text("by hand")
     page.get_by_role("button", name="Check now").click()
-    expect(page.locator(".diff .plus")).to_have_text("+by hand", timeout=10000)
+    expect(page.locator(".diff .plus")).to_have_text("+by hand")
     expect(page.locator("#page")).to_contain_text("1 of 2 resources differ")
     window.go("/")
     expect(page.locator("dl.figures")).to_contain_text("≠ 1")
@@ -301,7 +304,7 @@ def test_drift_is_checked_now(window: Window) -> None:
 def test_agents_are_asked_now(window: Window) -> None:
     page = window.go("/agents")
     page.get_by_role("button", name="Check now").click()
-    expect(page.get_by_role("row", name=re.compile("web1"))).to_contain_text("yes", timeout=15000)
+    expect(page.get_by_role("row", name=re.compile("web1"))).to_contain_text("yes")
 
 
 def test_moments_and_agents_are_compared(window: Window) -> None:
@@ -333,6 +336,7 @@ def test_the_graph_leads_on(window: Window) -> None:
 
 def test_the_keyboard_goes_everywhere(window: Window) -> None:
     page = window.go("/")
+    heading = page.get_by_role("heading", level=1)
     for key, title in (
         ("s", "State"),
         ("l", "Locks"),
@@ -341,9 +345,12 @@ def test_the_keyboard_goes_everywhere(window: Window) -> None:
         ("d", "Drift"),
         ("o", "Overview"),
     ):
-        page.keyboard.press("g")
-        page.keyboard.press(key)
-        expect(page.get_by_role("heading", level=1)).to_have_text(title)
+        while heading.inner_text() != title:  # keys that come too far apart lead nowhere
+            page.keyboard.press("g")
+            page.keyboard.press(key)
+            with suppress(AssertionError):
+                expect(heading).to_have_text(title, timeout=5000)
+        page.wait_for_load_state()  # its keys do something once its script has run
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")

@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import re
 import secrets
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ from sloth_runner.web.pages import Here, twin
 from sloth_runner.web.view import NAV
 from tests.web.kit import Ui
 
+LONG = 60.0
+"""Seconds after which what was to be told is missing."""
+
 
 class Events:
     """An event stream under way."""
@@ -35,18 +39,20 @@ class Events:
     def __init__(self, reply: http.client.HTTPResponse) -> None:
         self._reply = reply
 
-    def until(self, topic: str) -> float:
-        """Wait for a change of this topic; when it came."""
+    def until(self, topic: str) -> None:
+        """Wait for a change of this topic."""
+        end = time.monotonic() + LONG
         while True:
             line = self._reply.readline().decode()
             assert line, "the stream ended"
+            assert time.monotonic() < end, "nothing but beats"
             if line.startswith("data: ") and topic in line.split():
-                return time.monotonic()
+                return
 
 
 @contextmanager
 def _events(ui: Ui) -> Iterator[Events]:
-    connection = http.client.HTTPConnection(ui.host, ui.port, timeout=20)
+    connection = http.client.HTTPConnection(ui.host, ui.port, timeout=LONG)
     connection.request("GET", "/events", headers={"Cookie": ui.cookie})
     reply = connection.getresponse()
     assert reply.status == 200 and reply.getheader("content-type") == "text/event-stream; charset=utf-8"
@@ -64,13 +70,11 @@ def test_a_write_of_another_process_is_told_and_seen(ui: Ui) -> None:
         for number in range(3):
             key = f"live:{number}"
             state.set(key, "here")
-            began = time.monotonic()
-            came = events.until("state")
+            events.until("state")
+            end = time.monotonic() + LONG
             while key not in ui.get("/state", q=key).text.partition('class="tree"')[2]:
-                assert time.monotonic() < began + 10
-            seen = time.monotonic()
+                assert time.monotonic() < end
             assert f"live%3A{number}" in ui.get("/state", prefix="live:").text
-            assert came - began < 1.0 and seen - began < 1.0, (came - began, seen - began)
     app.close()
 
 
@@ -114,7 +118,7 @@ def test_counts_follow(ui: Ui) -> None:
         events.until("state")
         ui.home.run("state", "delete", "live:count", "--yes")
         events.until("state")
-    end = time.monotonic() + 10
+    end = time.monotonic() + LONG
     while (
         ui.get("/api/v1/stats").body.decode()
         != ui.home.run("state", "stats", "--all-agents", "-o", "json").out
@@ -127,9 +131,7 @@ def test_counts_follow(ui: Ui) -> None:
 def test_what_expires_goes(ui: Ui) -> None:
     ui.home.run("state", "set", "live:short", "x", "--ttl", "1s")
     with _events(ui) as events:
-        end = time.monotonic() + 15
         while 'class="leaf' in ui.get("/state", prefix="live:short").text:
-            assert time.monotonic() < end
             events.until("state")
 
 
@@ -141,9 +143,8 @@ def test_our_own_change_is_seen_at_once(ui: Ui) -> None:
 def test_the_server_ends_while_pages_listen(ui: Ui) -> None:
     other = Ui(ui.home).enter()
     with _events(other):
-        began = time.monotonic()
-        said = other.close()
-        assert time.monotonic() - began < 10
+        code, said = other.end(signal.SIGTERM)
+    assert code == 0
     assert "Traceback" not in said and "error" not in said.lower(), said
 
 
