@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from sloth_runner.engine.fitting import encode
+from sloth_runner.engine.fitting_store import Fitting
 from sloth_runner.errors import (
     Conflict,
     Indeterminate,
@@ -511,13 +513,29 @@ def test_others_who_write_into_the_target_are_noticed(places: Places) -> None:
 def test_a_value_that_the_target_does_not_take_is_found_before_anything_is_changed(places: Places) -> None:
     source, target = places.side("sqlite a"), places.side("small b")
     state_of(source.store).set("large", "x" * 90_000)
-    with pytest.raises(
-        TooLarge, match=r"'large' in local has a record of 90,\d+ bytes; the target takes 80,000"
-    ):
+    words = r"long value .* key 'large' in local has a record of 90,\d+ bytes; the target takes 80,000"
+    with pytest.raises(TooLarge, match=words):
         migrate.survey(source, target, lambda count: None)
     with pytest.raises(TooLarge):
         migrate.migrate(source, target, order())
     assert is_alive(source)
+
+
+def test_what_runs_said_is_shortened_to_what_the_target_takes(places: Places) -> None:
+    source, target = places.side("sqlite a"), places.side("small b")
+    state_of(source.store).set("key", "value")
+    log = [{"time": None, "stream": "stdout", "text": f"line {number}"} for number in range(20_000)]
+    said, small = store_key(SHARED, "t", "run", 1), store_key(SHARED, "n", "run")
+    source.store.commit([Change(said, encode({"log": log, "calls": [], "state": []}))])
+    source.store.commit([Change(small, encode({"status": "ok"}))])
+    fitting = source._replace(store=Fitting(source.store, target.store.traits.max_value))
+    assert migrate.survey(fitting, target, lambda count: None)
+    migrate.migrate(fitting, target, order())
+    entry = target.store.get(said)
+    assert entry is not None and len(entry.value) <= 80_000
+    assert b"lines are not kept" in entry.value and b'"line 0"' in entry.value
+    assert dump(target.store)[small] == dump(source.store)[small]
+    assert migrate.look(fitting, target).done
 
 
 def test_what_cant_be_moved(places: Places) -> None:

@@ -71,6 +71,7 @@ def migrate(
 def _sides(
     shell: Shell, from_: str | None, from_env: str | None, to: str, to_env: str | None, no_switch: bool
 ) -> Iterator[Journey]:
+    from sloth_runner.engine.fitting_store import Fitting
     from sloth_runner.state.migrate import Side
 
     app = shell.app()
@@ -81,9 +82,11 @@ def _sides(
         for one in (here, there):
             store, raw = one.stores.both()
             opened.append(Side(store, raw, one.stores.name))
+        source, target = opened
+        source = source._replace(store=Fitting(source.store, target.store.traits.max_value))
         wanted = not no_switch and app.stores.name == here.stores.name
         switch = config_switch.plan(app.settings, to, there.settings.password_env) if wanted else None
-        yield Journey(opened[0], opened[1], switch)
+        yield Journey(source, target, switch)
     finally:
         for side in opened:
             side.raw.close()

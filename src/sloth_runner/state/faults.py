@@ -5,8 +5,8 @@ from __future__ import annotations
 from sloth_runner.errors import Corrupt, Foreign, KeyWrong, SlothError
 from sloth_runner.state import keyring
 from sloth_runner.state.keyring import OPEN
-from sloth_runner.state.layout import SEAL, SEP, STORE
-from sloth_runner.state.sealing import MARK, Cleartext, what
+from sloth_runner.state.layout import SEAL, SEP, STORE, what
+from sloth_runner.state.sealing import MARK, Cleartext
 from sloth_runner.state.store import Entry
 
 

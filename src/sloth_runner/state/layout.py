@@ -89,6 +89,33 @@ def place(key: str) -> Place:
     return Place(parts[0], parts[1], parts[2], revision)
 
 
+def what(key: str) -> str:
+    """A store key in words."""
+    try:
+        namespace, kind, name, revision = place(key)
+    except IndexError:
+        return repr(key)
+    words = _WORDS.get(kind, f"the record {kind}/{{name}}").format(name=repr(name), revision=revision)
+    return f"{words} in {namespace}"
+
+
+_WORDS: Final = {
+    HEAD: "the key {name}",
+    HISTORY: "revision {revision} of the key {name}",
+    BLOB: "the long value of revision {revision} of the key {name}",
+    FENCE: "the fence of the lock {name}",
+    LEASE: "the lease of the lock {name}",
+    LEDGER: "what a module remembers of {name}",
+    INTENT: "the intent {name}",
+    CONTENT: "a content that a module keeps, {name}",
+    RUN: "the run {name}",
+    RUN_TASK: "task {revision} of the run {name}",
+    STACK: "the stack {name}",
+    AUDIT: "a reveal of the key {name}",
+    TAG: "the tag {name}",
+}
+
+
 def namespace_of(key: str) -> str:
     """The namespace a store key lies in."""
     return key.partition(SEP)[0]

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from sloth_runner.errors import Conflict, TooLarge
 from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple
 from sloth_runner.state.commits import settle
-from sloth_runner.state.layout import FENCE, LEASE, SEP, place
+from sloth_runner.state.layout import BLOB, FENCE, HEAD, HISTORY, LEASE, SEP, place, what
 from sloth_runner.state.locks import fence_token
 from sloth_runner.state.marks import is_own
 from sloth_runner.state.store import ABSENT, Change, Check, walk
@@ -258,11 +258,11 @@ def _others_wrote(keys: list[str]) -> Conflict:
 
 
 def _too_large(entry: Entry, most: int) -> TooLarge:
-    where = place(entry.key)
+    steps = ["choose a store that takes larger records: docs/stores/README.md has the limits of each"]
+    if place(entry.key).kind in (HEAD, HISTORY, BLOB):
+        steps.append("or take the keys without their history: state export here, state import there")
     return TooLarge(
-        f"{where.name!r} in {where.namespace} has a record of {len(entry.value):,} bytes; the target takes {most:,}",
+        f"{what(entry.key)} has a record of {len(entry.value):,} bytes; the target takes {most:,}",
         unchanged=["nothing was changed"],
-        next=[
-            "delete that key with its history (state clear --purge, state delete --purge), or choose another store"
-        ],
+        next=steps,
     )

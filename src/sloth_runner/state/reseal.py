@@ -16,11 +16,22 @@ from sloth_runner.plain import Final, NamedTuple
 from sloth_runner.state import keyring
 from sloth_runner.state.commits import settle
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED, SEALING, KeySource, Ring
-from sloth_runner.state.layout import FENCE, KEYRING, LEASE, SEAL, SEP, STORE, place, prefix_of, store_key
+from sloth_runner.state.layout import (
+    FENCE,
+    KEYRING,
+    LEASE,
+    SEAL,
+    SEP,
+    STORE,
+    place,
+    prefix_of,
+    store_key,
+    what,
+)
 from sloth_runner.state.marks import mark_value, spaces
 from sloth_runner.state.moved import STAYS, raise_if_moved
 from sloth_runner.state.sealed import PAGE, Sealed
-from sloth_runner.state.sealing import MARK, cleartext, what
+from sloth_runner.state.sealing import MARK, cleartext
 from sloth_runner.state.store import ABSENT, Change, Check, Entry, Store
 
 TRIES: Final = 100

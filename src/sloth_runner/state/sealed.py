@@ -20,7 +20,7 @@ from sloth_runner.plain import Final
 from sloth_runner.state import faults, keyring
 from sloth_runner.state.commits import settle
 from sloth_runner.state.keyring import OPEN, OPENING, SEALED, SEALING, KeySource, Ring
-from sloth_runner.state.layout import KEYRING, SEAL, STORE
+from sloth_runner.state.layout import KEYRING, SEAL, STORE, what
 from sloth_runner.state.marks import Mark, in_plaintext, is_own, mark_in, mark_value, without_own
 from sloth_runner.state.moved import STAYS, raise_if_moved
 from sloth_runner.state.sealing import (
@@ -34,7 +34,6 @@ from sloth_runner.state.sealing import (
     open_all,
     seal,
     seal_all,
-    what,
 )
 from sloth_runner.state.store import (
     ABSENT,

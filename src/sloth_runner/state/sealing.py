@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sloth_runner.errors import Corrupt
 from sloth_runner.plain import Final, NamedTuple
-from sloth_runner.state.layout import place
 
 MARK: Final = b"\xffSL\x01"
 """No text begins so: a record in plaintext is never taken for a sealed one."""
@@ -41,7 +40,6 @@ __all__ = [
     "open_all",
     "seal",
     "seal_all",
-    "what",
 ]
 
 
@@ -152,29 +150,3 @@ def cleartext(value: bytes) -> Cleartext | None:
     except ValueError as error:
         raise Corrupt(f"a sealed record is damaged: its header can't be read ({error})") from error
     return Cleartext(value[4:12], value[12:28], int.from_bytes(value[28:36], "big"), value[36:60], key, end)
-
-
-def what(key: str) -> str:
-    """A store key in words."""
-    try:
-        namespace, kind, name, revision = place(key)
-    except IndexError:
-        return repr(key)
-    words = _WORDS.get(kind, f"the record {kind}/{{name}}").format(name=repr(name), revision=revision)
-    return f"{words} in {namespace}"
-
-
-_WORDS: Final = {
-    "k": "the key {name}",
-    "h": "revision {revision} of the key {name}",
-    "b": "the long value of revision {revision} of the key {name}",
-    "f": "the fence of the lock {name}",
-    "l": "the lease of the lock {name}",
-    "r": "what a module remembers of {name}",
-    "j": "the intent {name}",
-    "n": "the run {name}",
-    "t": "task {revision} of the run {name}",
-    "s": "the stack {name}",
-    "a": "a reveal of the key {name}",
-    "g": "the tag {name}",
-}
