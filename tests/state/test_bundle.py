@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sloth_runner.errors import Conflict, Corrupt, Foreign, SlothError
+from sloth_runner.engine.fitting import encode
+from sloth_runner.engine.fitting_store import fitting
+from sloth_runner.errors import Conflict, Corrupt, Foreign, SlothError, TooLarge
 from sloth_runner.model import By
 from sloth_runner.state import reseal
 from sloth_runner.state.backends.memory import MemoryStore
@@ -203,6 +205,40 @@ def test_a_bundle_that_changes_after_it_was_verified_changes_nothing(tmp_path: P
         bundle_import.apply(store, source, sections, choice, progress=nothing)
     assert everything(store) == []
     store.close()
+
+
+def small() -> MemoryStore:
+    """A store that takes records of 80,000 bytes."""
+    store = MemoryStore()
+    store.traits = store.traits._replace(max_changes=7, max_value=80_000)
+    return store
+
+
+def test_a_value_that_the_store_does_not_take_is_found_before_anything_is_changed() -> None:
+    state, store = make_state(MemoryStore()), small()
+    state.set("a", 1)
+    state.set("large", "x" * 90_000)
+    for with_history in (False, True):
+        data = export_bytes(state, with_history=with_history)
+        with pytest.raises(
+            TooLarge, match=r"long value .* 'large' in local has a record of 90,\d+ bytes"
+        ) as caught:
+            import_bytes(store, data)
+        assert caught.value.unchanged == ["nothing was changed"]
+        assert everything(store) == []
+
+
+def test_what_runs_said_is_shortened_to_what_the_store_takes() -> None:
+    state, store = make_state(MemoryStore()), small()
+    state.set("a", 1)
+    log = [{"time": None, "stream": "stdout", "text": f"line {number}"} for number in range(20_000)]
+    said = store_key("local", "t", "run", 1)
+    state.writer.store.commit([Change(said, encode({"log": log, "calls": [], "state": []}))])
+    data = export_bytes(state, with_history=True)
+    for _ in range(2):
+        import_bytes(store, data, fit=fitting(80_000))
+        entry = store.get(said)
+        assert entry is not None and len(entry.value) <= 80_000 and b"lines are not kept" in entry.value
 
 
 def test_the_first_line_says_what_it_is_and_the_last_digests_it(bundle: bytes) -> None:

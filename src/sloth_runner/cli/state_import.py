@@ -108,6 +108,7 @@ def _mapping(maps: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def _import_bundle(shell: Shell, asked: Asked, source: File, choice: Choice) -> None:
+    from sloth_runner.engine.fitting_store import fitting
     from sloth_runner.state import bundle_import
 
     app = shell.app()
@@ -122,6 +123,7 @@ def _import_bundle(shell: Shell, asked: Asked, source: File, choice: Choice) -> 
             unchanged=[NOTHING],
         )
     store = app.store()
+    choice = choice._replace(fit=fitting(store.traits.max_value))
     outcomes = bundle_import.plan(store, source, sections, choice, exact=asked.dry_run)
     if asked.dry_run:
         _told(shell, asked, outcomes, [], choice)

@@ -7,7 +7,7 @@ Nothing else is touched: what users and modules rely on goes whole, or not at al
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from sloth_runner.engine.fitting import fitted
@@ -21,12 +21,24 @@ if TYPE_CHECKING:
 _OF_RUNS: Final = (RUN, RUN_TASK, RUN_LIVE)
 
 
+def fitting(most: int) -> Callable[[str, bytes], bytes]:
+    """What becomes of a record, by its store key, where records have ``most`` bytes at most."""
+
+    def fit(key: str, value: bytes) -> bytes:
+        if len(value) <= most or place(key).kind not in _OF_RUNS:
+            return value
+        return fitted(json.loads(value), most)
+
+    return fit
+
+
 class FittingReader:
     """What ``inner`` reads, with records of runs of ``most`` bytes at most."""
 
     def __init__(self, inner: Reader, most: int) -> None:
         self._reader = inner
         self._most = most
+        self._fit = fitting(most)
 
     def get(self, key: str) -> Entry | None:
         """See Reader."""
@@ -40,9 +52,8 @@ class FittingReader:
         return map(self._fitted, self._reader.scan(prefix, after=after, limit=limit, reverse=reverse))
 
     def _fitted(self, entry: Entry) -> Entry:
-        if len(entry.value) <= self._most or place(entry.key).kind not in _OF_RUNS:
-            return entry
-        return entry._replace(value=fitted(json.loads(entry.value), self._most))
+        value = self._fit(entry.key, entry.value)
+        return entry if value is entry.value else entry._replace(value=value)
 
 
 class Fitting(FittingReader, Over):

@@ -15,7 +15,7 @@ from sloth_runner.plain import TYPE_CHECKING, NamedTuple, Protocol
 from sloth_runner.state import lineage
 from sloth_runner.state.bundle import Closing, Header, read
 from sloth_runner.state.bundle_export import snapshot_of
-from sloth_runner.state.bundle_key import Figures, Sink, Terms
+from sloth_runner.state.bundle_key import Figures, Sink, Terms, as_it_is
 from sloth_runner.state.bundle_merge import Merge
 from sloth_runner.state.bundle_sink import BulkSink, CommitSink, NoSink
 from sloth_runner.state.lineage import Imported
@@ -44,7 +44,8 @@ class Section(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What was asked for. ``namespace``: where to (None: where each section comes from); ``mapping``: see Terms."""
+    """What was asked for. ``namespace``: where to (None: where each section comes from); ``mapping``, ``fit``: see
+    Terms."""
 
     by: By
     now: float
@@ -53,6 +54,7 @@ class Choice(NamedTuple):
     replace: bool = False
     mapping: tuple[tuple[str, str], ...] = ()
     force: bool = False
+    fit: Callable[[str, bytes], bytes] = as_it_is
 
 
 class Outcome(NamedTuple):
@@ -96,7 +98,7 @@ def plan(
 ) -> list[Outcome]:
     """What an import would do. Nothing is changed. ``exact``: look at every record, also where nothing is there.
 
-    Raises Corrupt for a record that can't be taken.
+    Raises Corrupt for a record that can't be taken; TooLarge: the store would not take it.
     """
     outcomes: list[Outcome] = []
     parts: Iterator[object] | None = None  # where nothing is there, the bundle need not be read again
@@ -114,7 +116,9 @@ def plan(
                     for _ in range(number):
                         _drain(parts)
                 next(parts)
-                _feed(parts, Merge(terms, before, NoSink(), figures), lambda count: None)
+                _feed(
+                    parts, Merge(terms, before, NoSink(store.traits.max_value), figures), lambda count: None
+                )
             outcomes.append(_outcome(before, section, terms, figures, exact=parts is not None))
     return outcomes
 
@@ -230,7 +234,7 @@ def _terms(before: Reader, namespace: str, header: Header, choice: Choice) -> Te
     return Terms(
         namespace, comparable=header.lineage is not None and mine == header.lineage, empty=empty,
         with_history=header.with_history, mapping=choice.mapping, replace=choice.replace, prefix=header.prefix,
-        by=choice.by, now=choice.now, new_id=choice.new_id,
+        by=choice.by, now=choice.now, new_id=choice.new_id, fit=choice.fit,
     )  # fmt: skip
 
 
@@ -284,7 +288,7 @@ def _notes(before: Reader, outcome: Outcome, choice: Choice) -> list[tuple[str, 
 @contextmanager
 def _looking(store: Store, namespace: str) -> Iterator[tuple[Reader, Sink]]:
     with snapshot_of(store, namespace) as before:
-        yield before, NoSink()
+        yield before, NoSink(store.traits.max_value)
 
 
 @contextmanager

@@ -37,10 +37,16 @@ class Sink(Protocol):
         ...
 
 
+def as_it_is(key: str, value: bytes) -> bytes:
+    """The value of a record, unchanged."""
+    return value
+
+
 class Terms(NamedTuple):
     """How to merge. ``comparable``: both sides are one lineage, so revision numbers mean the same; ``empty``: there
     is nothing of the state there yet; ``mapping``: pairs of prefixes, only keys below one being taken, under the
-    other; ``replace``: keys below ``prefix`` that the bundle lacks are deleted."""
+    other; ``replace``: keys below ``prefix`` that the bundle lacks are deleted; ``fit``: what is taken of a record that
+    is no key's, by its store key."""
 
     namespace: str
     comparable: bool
@@ -52,6 +58,7 @@ class Terms(NamedTuple):
     by: By
     now: float
     new_id: Callable[[], str]
+    fit: Callable[[str, bytes], bytes] = as_it_is
 
 
 class Lost(NamedTuple):

@@ -173,17 +173,17 @@ class Merge:
         if self._terms.mapping:
             return
         key = store_key(self._terms.namespace, line.kind, line.name) + store_rest(line)
-        entry = self._before.get(key)
+        entry, value = self._before.get(key), self._terms.fit(key, line.value)
         if line.kind == FENCE:
             token = fence_token(line.value)
             if entry is not None and fence_token(entry.value) >= token:
                 return
         elif entry is not None:
-            if entry.value == line.value:
+            if entry.value == value:
                 return
             self._figures.others_behind += self._terms.comparable
         self._figures.others += 1
-        self._sink.put([(key, line.value)])
+        self._sink.put([(key, value)])
         self._sink.done()
 
 

@@ -8,6 +8,7 @@ from sloth_runner.errors import Conflict
 from sloth_runner.plain import TYPE_CHECKING, Final
 from sloth_runner.state.commits import as_left, settle
 from sloth_runner.state.layout import place
+from sloth_runner.state.migrate_copy import too_large
 from sloth_runner.state.store import ABSENT, Change, parts
 
 if TYPE_CHECKING:
@@ -19,10 +20,16 @@ BYTES: Final = 4 << 20
 
 
 class NoSink:
-    """A dry run's."""
+    """A dry run's. ``most``: bytes that a record may have."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
 
     def put(self, rows: Sequence[tuple[str, bytes]]) -> None:
-        """Nothing."""
+        """Nothing. Raises TooLarge."""
+        for key, value in rows:
+            if len(value) > self._most:
+                raise too_large(key, len(value), self._most)
 
     def done(self) -> None:
         """Nothing."""

@@ -99,7 +99,7 @@ def total(
             kinds[where.kind] += 1
             size += len(entry.value)
             if most is not None and len(entry.value) > most:
-                raise _too_large(entry, most)
+                raise too_large(entry.key, len(entry.value), most)
             if where.kind == FENCE:
                 fences.append((where.name, fence_token(entry.value)))
             else:
@@ -109,6 +109,19 @@ def total(
                 renew()
     progress(sum(kinds.values()) % ROWS)
     return Sum(namespace, tuple(sorted(kinds.items())), size, digest.hexdigest(), tuple(fences))
+
+
+def too_large(key: str, size: int, most: int) -> TooLarge:
+    """The error for a record that its new store would not take."""
+    steps = ["choose a store that takes larger records: docs/stores/README.md has the limits of each"]
+    if place(key).kind in (HEAD, HISTORY, BLOB):
+        steps.append("or leave the history behind: state export here, state import there")
+        steps.append("what a key holds now and is too long has to be deleted first")
+    return TooLarge(
+        f"{what(key)} has a record of {size:,} bytes; the target takes {most:,}",
+        unchanged=["nothing was changed"],
+        next=steps,
+    )
 
 
 def alike(source: Sum, target: Sum) -> bool:
@@ -254,15 +267,4 @@ def _others_wrote(keys: list[str]) -> Conflict:
         f"others write into the target: {names or 'it'} is not what was copied there",
         keys=keys,
         next=["find out who, undo this migration (--abort), and begin again"],
-    )
-
-
-def _too_large(entry: Entry, most: int) -> TooLarge:
-    steps = ["choose a store that takes larger records: docs/stores/README.md has the limits of each"]
-    if place(entry.key).kind in (HEAD, HISTORY, BLOB):
-        steps.append("or take the keys without their history: state export here, state import there")
-    return TooLarge(
-        f"{what(entry.key)} has a record of {len(entry.value):,} bytes; the target takes {most:,}",
-        unchanged=["nothing was changed"],
-        next=steps,
     )
