@@ -45,8 +45,8 @@ def as_it_is(key: str, value: bytes) -> bytes:
 class Terms(NamedTuple):
     """How to merge. ``comparable``: both sides are one lineage, so revision numbers mean the same; ``empty``: there
     is nothing of the state there yet; ``mapping``: pairs of prefixes, only keys below one being taken, under the
-    other; ``replace``: keys below ``prefix`` that the bundle lacks are deleted; ``fit``: what is taken of a record that is
-    of no key, by its store key."""
+    other; ``replace``: keys below ``prefix`` that the bundle lacks are deleted; ``fit``: what is taken of a record
+    that is of no key, by its store key."""
 
     namespace: str
     comparable: bool
