@@ -283,6 +283,7 @@ def test_a_failure_is_shown_with_its_line_and_the_way_on(window: Window) -> None
     note = page.locator("section.note.bad")
     expect(note).to_contain_text("broken.sloth:2:3")
     expect(note.locator("pre")).to_contain_text('cmd({command = "exit 3"})')
+    expect(page.get_by_role("row", name=re.compile("cmd local"))).to_contain_text("failed")
     window.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
@@ -362,6 +363,32 @@ def test_the_keyboard_goes_everywhere(window: Window) -> None:
         page.keyboard.press("j")
     page.keyboard.press("k")
     expect(page.locator("[data-row]").nth(1)).to_have_attribute("aria-selected", "true")
+
+
+def test_the_keyboard_stays_where_it_is(window: Window) -> None:
+    home = window.ui.home
+    home.run("state", "set", "keyboard:b", "here")
+    page = window.go("/state?prefix=keyboard:")
+    page.keyboard.press("j")
+    link = page.get_by_role("link", name="b", exact=True)
+    expect(link).to_be_focused()
+    home.run("state", "set", "keyboard:a", "above it")
+    expect(page.get_by_role("link", name="a", exact=True)).to_be_visible()
+    expect(link).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("keyboard:b")
+    page = window.go("/state")
+    for chosen in ("web1", "_shared"):
+        page.get_by_label("Namespace").press("ArrowDown")
+        expect(page).to_have_url(re.compile(f"namespace={chosen}"))
+        expect(page.get_by_label("Namespace")).to_be_focused()
+
+
+def test_a_task_is_opened_from_the_keyboard(window: Window) -> None:
+    page = window.go(f"/runs/{window.ui.get('/api/v1/runs?stack=site').json['runs'][0]['run']}")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.locator("details.task").first).to_have_attribute("open", "")
 
 
 def test_it_is_light_or_dark_as_the_system_is(browser: Browser, site: Ui) -> None:

@@ -16,7 +16,7 @@ from sloth_runner.state.batch import Retention
 from sloth_runner.state.layout import SHARED
 from sloth_runner.state.state import State
 from sloth_runner.state.writer import Writer
-from sloth_runner.web.drawing import sides
+from sloth_runner.web.drawing import sides, waterfall
 from sloth_runner.web.index import leaf as leaves
 from sloth_runner.web.index.index import Index
 from sloth_runner.web.index.picture import SEPARATORS, Group
@@ -159,6 +159,15 @@ def test_values_are_cut_to_fit() -> None:
     shelf.load(world.store, world.now, room=2000)
     assert shelf.values <= 2000 and shelf.depth < leaves.VALUE
     assert len(world.index.search("local", "x", "", "", 1000)) == 100
+
+
+@given(st.floats(0, 10 * 86400))
+def test_no_two_marks_of_a_scale_say_the_same(seconds: float) -> None:
+    task = {"name": "t", "agent": "local", "status": "ok", "started": "2026-01-31T09:00:00.000Z"}
+    drawn = waterfall({"tasks": [{**task, "seconds": seconds}]}, 0.0)
+    assert drawn is not None
+    labels = [label for _, label in drawn.ticks]
+    assert len(set(labels)) == len(labels)
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=12), st.lists(st.sampled_from("abc"), max_size=12))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from sloth_runner.durations import human
 from sloth_runner.moments import parse_moment
 from sloth_runner.plain import Any, NamedTuple
 
@@ -51,11 +52,11 @@ class Span(NamedTuple):
 
 
 class Waterfall(NamedTuple):
-    """Tasks over time, those of one agent together. ``ticks``: place and seconds; ``heads``: place and agent."""
+    """Tasks over time, those of one agent together. ``ticks``: place and time; ``heads``: place and agent."""
 
     spans: list[Span]
     heads: list[tuple[float, str]]
-    ticks: list[tuple[float, float]]
+    ticks: list[tuple[float, str]]
     height: float
 
 
@@ -97,7 +98,7 @@ def waterfall(run: Mapping[str, Any], now: float) -> Waterfall | None:
             anchor = f"task-{number}"
             spans.append(Span(task["name"], agent, task["status"], NAME + x, width, y, seconds, anchor))
             y += ROW
-    ticks = [(NAME + at * scale, at) for at in _ticks(length)]
+    ticks = [(NAME + at * scale, _label(at)) for at in _ticks(length)]
     return Waterfall(spans, heads, ticks, y)
 
 
@@ -116,6 +117,13 @@ def _ticks(length: float) -> list[float]:
             break
     count = min(int(length / step), 12)
     return [step * n for n in range(count + 1)]
+
+
+def _label(at: float) -> str:
+    """A moment of the scale, exactly: two marks never say the same."""
+    if at < 1:
+        return f"{at * 1000:.0f}ms" if at else "0"
+    return f"{round(at, 3):g}s" if at < 60 else human(at)
 
 
 class Cell(NamedTuple):

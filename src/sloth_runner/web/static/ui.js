@@ -14,7 +14,10 @@
 
   // --- What somebody has opened or is typing stays as it is when the page is made anew.
   if (window.Idiomorph) {
-    Idiomorph.defaults.ignoreActiveValue = true;
+    const touched = new WeakSet();
+    document.addEventListener("input", (event) => touched.add(event.target));
+    Idiomorph.defaults.callbacks.beforeNodeMorphed = (node) => node !== document.activeElement
+      ? !touched.has(node) : !node.matches("input, select, textarea");
     Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, element) =>
       !(name === "open" && element.tagName === "DETAILS") && !(name === "aria-selected");
   }
@@ -96,6 +99,15 @@
       if (status >= 400) detail.shouldSwap = true; // what was shown is gone
     }
   });
+  // Where somebody was is found again in the new page, wherever it stands there.
+  let focused = null;
+  document.addEventListener("htmx:beforeSwap", () => {
+    focused = document.activeElement.closest("#page") ? document.activeElement.getAttribute("href") : null;
+  });
+  document.addEventListener("htmx:afterSettle", () => {
+    if (focused === null || document.activeElement !== document.body) return;
+    $(`#page a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  });
   function lost(why) { told.textContent = `Not live: ${why}`; }
   function listen() {
     if (line || !lives()) return;
@@ -130,7 +142,7 @@
     const at = Math.max(0, Math.min(list.length - 1, index));
     list.forEach((row, i) => (i === at ? row.setAttribute("aria-selected", "true") : row.removeAttribute("aria-selected")));
     list[at].scrollIntoView({ block: "nearest" });
-    $("a", list[at])?.focus({ preventScroll: true });
+    $("a, summary", list[at])?.focus({ preventScroll: true });
   }
   let going = 0;
   document.addEventListener("keydown", (event) => {
@@ -177,10 +189,17 @@
     setTimeout(() => (button.textContent = before), 1500);
   });
 
-  // --- A choice that leads to another page needs no button.
+  // --- A choice that leads to another page needs no button. With the arrow keys each step is one: the next page goes on
+  // where this one was.
+  const CHOOSING = "choosing";
   document.addEventListener("change", (event) => {
-    if (event.target.matches("select[data-submit]")) event.target.form.requestSubmit();
+    if (!event.target.matches("select[data-submit]")) return;
+    sessionStorage.setItem(CHOOSING, event.target.name);
+    event.target.form.requestSubmit();
   });
+  const choosing = sessionStorage.getItem(CHOOSING);
+  sessionStorage.removeItem(CHOOSING);
+  if (choosing) $(`select[data-submit][name="${choosing}"]`)?.focus();
 
   $(".bar nav a[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
   listen();
