@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from sloth_runner.engine.fitting import encode
 from sloth_runner.engine.fitting_store import fitting
-from sloth_runner.errors import Conflict, Corrupt, Foreign, SlothError, TooLarge
+from sloth_runner.errors import Conflict, Corrupt, Forbidden, Foreign, Moved, SlothError, TooLarge
 from sloth_runner.model import By
 from sloth_runner.state import reseal
 from sloth_runner.state.backends.memory import MemoryStore
@@ -28,7 +29,7 @@ from sloth_runner.state.record import decode_record, digest
 from sloth_runner.state.reseal import status
 from sloth_runner.state.sealed import Sealed
 from sloth_runner.state.state import State
-from sloth_runner.state.store import ABSENT, Change, Store
+from sloth_runner.state.store import ABSENT, Change, Check, Rev, Store
 from tests.state.bundle_kit import Blocks, contents, everything, export_bytes, import_bytes, nothing, section
 from tests.state.kit import BY, Clock, key_source, make_state
 from tests.state.test_value import values
@@ -226,6 +227,28 @@ def test_a_value_that_the_store_does_not_take_is_found_before_anything_is_change
             import_bytes(store, data)
         assert caught.value.unchanged == ["nothing was changed"]
         assert everything(store) == []
+
+
+@pytest.mark.parametrize("error", [Forbidden, Moved])
+def test_who_may_only_read_takes_a_state_out_that_has_no_lineage_yet(error: type[SlothError]) -> None:
+    class Reading(MemoryStore):
+        closed = False
+
+        def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
+            if self.closed:
+                raise error("read only")
+            return super().commit(changes)
+
+    store, target = Reading(), MemoryStore()
+    state = make_state(store)
+    state.set("a", 1)
+    store.closed = True
+    data = export_bytes(state, with_history=True)
+    assert json.loads(data.splitlines()[0])["lineage"] is None
+    import_bytes(target, data)
+    assert contents(target) == contents(store)
+    with pytest.raises(Foreign, match="another state"):
+        import_bytes(target, data)
 
 
 def test_what_runs_said_is_shortened_to_what_the_store_takes() -> None:

@@ -139,6 +139,12 @@ def _export_bundle(shell: Shell, asked: Asked) -> None:
             )
 
     done = _deliver(shell, asked, produce)
+    nameless = [one.header.namespace for one in done if one.header.lineage is None and one.closing.counts]
+    if nameless:
+        shell.warn(
+            f"{', '.join(nameless)} was never exported before, and is not to be written: the bundle can't say which "
+            "state it is of, and is taken by an empty one, or with --force"
+        )
     if asked.path is None:
         return
     sections = [_section(one) for one in done]

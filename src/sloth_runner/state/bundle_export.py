@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+from sloth_runner.errors import Forbidden, Moved
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state.bundle import Closing, Header, closing_line, header_line
 from sloth_runner.state.bundle_draft import Draft
@@ -42,7 +43,8 @@ def export(
     """Write a bundle of whole namespaces, each as of one moment.
 
     ``consent`` is asked before a section is written, and may raise; ``progress`` hears how many records more have
-    been read. What waits for its header may lie in ``folder``. A namespace that has records and no lineage gets one.
+    been read. What waits for its header may lie in ``folder``. A namespace that has records and no lineage gets one,
+    if the store may be written.
     Raises Corrupt, naming the key, for a record that no import would take, TooLarge for one that is too long.
     """
     import hashlib
@@ -56,7 +58,7 @@ def export(
 
     for number, namespace in enumerate(order.namespaces, 1):
         if next(iter(store.scan(namespace + SEP, limit=1)), None) is not None:
-            ensure_lineage(store, namespace, new_id)
+            _identify(store, namespace, new_id)
         with Draft(folder) as draft:
             with snapshot_of(store, namespace) as reader:
                 gathering = Gathering(reader, namespace, order, draft, progress)
@@ -71,6 +73,14 @@ def export(
         put(closing_line(closing))
         done.append(Exported(header, closing))
     return done
+
+
+def _identify(store: Store, namespace: str, new_id: Callable[[], str]) -> None:
+    """Give a namespace its lineage. Who may only read, or no more than read, takes it out without one."""
+    try:
+        ensure_lineage(store, namespace, new_id)
+    except (Forbidden, Moved):
+        pass
 
 
 def snapshot_of(store: Store, namespace: str) -> AbstractContextManager[Reader]:
