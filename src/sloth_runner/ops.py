@@ -36,7 +36,8 @@ class OpError(Exception):
     """An operation could not be done. Unless ``partial`` says so, it changed nothing.
 
     ``kind`` is one of ``missing``, ``denied``, ``read-only``, ``exists``, ``folder``, ``not-folder``, ``not-empty``,
-    ``not-file``, ``link``, ``mount``, ``bad-path``, ``no-user``, ``no-group``, ``too-large``, ``too-deep``,
+    ``not-file``, ``link``, ``mount``, ``bad-path``, ``no-user``, ``no-group``, ``no-rights`` (to act as a user),
+    ``too-large``, ``too-deep``,
     ``not-found`` (a program), ``no-folder`` (to start one in), ``system``; of requests ``unreachable``,
     ``certificate``, ``timeout``, ``protocol``, ``checksum``, ``stopped``; ``path`` is what it was about; ``reason``
     says why, in words. ``results`` holds what the operations of a Batch came to that had been done before this one

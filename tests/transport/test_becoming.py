@@ -124,7 +124,44 @@ def test_sudo_that_refuses(machine: Scratch, user: str, password: str | None) ->
     async def work(remote: Remote) -> None:
         with pytest.raises(OpError) as caught:
             await remote.as_user("root").do(Write("/etc/never", b""))
-        assert caught.value.kind == "denied" and "can't be acted as" in caught.value.reason
+        assert caught.value.kind == "no-rights" and "can't be acted as" in caught.value.reason
+        with pytest.raises(
+            OpError, match="can't be acted as"
+        ):  # not the exit status of a program that never began
+            await remote.do(Exec("it", ("true",), user="root"))
         assert isinstance(await remote.do(Stat("/etc")), Found)
 
     there(as_login(machine, user), work, password)
+
+
+def test_a_wrong_password_is_tried_once(machine: Scratch) -> None:
+    async def work(remote: Remote) -> None:
+        for _ in range(3):
+            with pytest.raises(OpError, match="1 incorrect password attempt"):
+                await remote.do(Exec("it", ("true",), user="root"))
+
+    machine.run("/bin/sh", "-c", "echo 'Defaults:ann logfile=/tmp/sudo.log' >> /etc/sudoers.d/ann")
+    there(as_login(machine, "ann"), work, "wrong")
+    assert machine.run("cat", "/tmp/sudo.log").count("incorrect password") == 1
+
+
+def test_what_runs_as_root_by_sudo_can_be_stopped(machine: Scratch) -> None:
+    heard: list[bytes] = []
+
+    async def work(remote: Remote) -> None:
+        begun = asyncio.Event()
+
+        def hear(stream: str, piece: bytes) -> None:
+            heard.append(piece)
+            begun.set()
+
+        running = asyncio.ensure_future(
+            remote.do(Exec("it", line="echo $$; exec sleep 1000", user="root"), hear)
+        )
+        await begun.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    there(as_login(machine, "ann"), work, "let-me-in")
+    machine.run("kill", "-0", heard[0].decode().strip(), code=1)

@@ -80,12 +80,22 @@ class Other:
         self._replies: dict[int, tuple[int, bytes]] = {}
         self._contents: set[str] = set()
         self._ended = False
+        self._begun = False
         self._writing = threading.Lock()
         self._hello = threading.Event()
         self._said = b""
+        self._mark = b""
+        """What is said when sudo asks for the password, and once it is content; nothing without a password."""
         self._process = self._start(base, password)
         for work in (self._listen, self._hear):
             threading.Thread(target=work, daemon=True).start()
+        if self._mark:
+            self._write((password or b"") + b"\n")
+        else:
+            self._bring()
+
+    def _bring(self) -> None:
+        """Give it its program."""
         archive = own_archive()
         self._write(len(archive).to_bytes(8, "big") + archive)
         start = wire.Start(wire.VERSION, os.urandom(16).hex(), 1e9)
@@ -93,11 +103,11 @@ class Other:
 
     def _start(self, base: Mapping[str, str], password: bytes | None) -> subprocess.Popen[bytes]:
         python = [sys.executable, "-I", "-S", "-c", _BEGIN]
-        spawn = spawn_as(self._user, python, base, {}, password)
-        argv, first, how = spawn.argv, b"", other_user(spawn.how)
+        spawn = spawn_as(self._user, python, base, {})
+        argv, how = spawn.argv, other_user(spawn.how)
         if spawn.sudo is not None:
-            before, first = sudo_command(spawn.sudo, password)
-            argv = [*before, *python]
+            self._mark = b"" if password is None else os.urandom(16).hex().encode()
+            argv = [*sudo_command(spawn.sudo, self._mark.decode() or None), *python]
         try:
             process = subprocess.Popen(  # noqa: S603 - ourselves
                 argv,
@@ -114,15 +124,13 @@ class Other:
             raise OpError(
                 "not-found", "sudo", f"is needed to act as {self._user}, and is not installed"
             ) from None
-        self._process = process
-        if first:
-            self._write(first)
         return process
 
     def ask(self, number: int, op: Any, contents: Mapping[str, Any]) -> tuple[int, int, bytes]:
         """Have an operation performed; kind, number and payload of its reply. Raises OpError: that user can't be
         had."""
         if not self._hello.wait(OPENING) or self._ended:
+            self._stop_writing()
             raise self._refusal()
         for digest, content in contents.items():
             if digest not in self._contents:
@@ -140,8 +148,8 @@ class Other:
 
     @property
     def ended(self) -> bool:
-        """Whether it is there no more."""
-        return self._ended
+        """Whether it is there no more. One that never began is not tried again: attempts may be counted."""
+        return self._ended and self._begun
 
     def cancel(self, number: int) -> None:
         """Stop what was asked under that number."""
@@ -150,8 +158,7 @@ class Other:
     def close(self) -> None:
         """End it."""
         process = self._process
-        if process.stdin is not None:
-            process.stdin.close()
+        self._stop_writing()
         try:
             process.wait(ENDING)
         except subprocess.TimeoutExpired:
@@ -160,10 +167,16 @@ class Other:
             if stream is not None:
                 stream.close()
 
+    def _stop_writing(self) -> None:
+        with self._writing:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+
     def _refusal(self) -> OpError:
-        lines = [line for line in self._said.decode("utf-8", "replace").strip().splitlines() if line.strip()]
+        said = self._said.replace(self._mark, b"").decode("utf-8", "replace")
+        lines = [line for line in said.splitlines() if line.strip()]
         why = lines[-1] if lines else "its agent ended" if self._ended else "its agent does not begin"
-        return OpError("denied", self._user, f"can't be acted as: {why}")
+        return OpError("no-rights", self._user, f"can't be acted as: {why}")
 
     def _write(self, data: bytes) -> None:
         stdin = self._process.stdin
@@ -179,7 +192,7 @@ class Other:
     def _listen(self) -> None:
         assert self._process.stdout is not None
         fd = self._process.stdout.fileno()
-        reader, begun, heard = Reader(), False, b""
+        reader, begun, heard, mark = Reader(), False, b"", self._mark
         try:
             while True:
                 piece = os.read(fd, PIECE)
@@ -187,6 +200,10 @@ class Other:
                     break
                 if not begun:
                     heard += piece
+                    if mark and mark in heard:
+                        self._write(mark + b"\n")
+                        self._bring()
+                        mark = b""
                     _, found, piece = heard.partition(_MAGIC)
                     begun = bool(found)
                 if begun:
@@ -198,6 +215,7 @@ class Other:
 
     def _take(self, frame: frames.Frame) -> None:
         if frame.kind == frames.HELLO:
+            self._begun = True
             self._hello.set()
         elif frame.kind == frames.OUTPUT:
             self._forward(frame.number, frame.payload)
@@ -215,6 +233,8 @@ class Other:
                 if not piece:
                     return
                 self._said = (self._said + piece)[-4096:]
+                if self._mark and self._said.count(self._mark) > 1:  # more attempts could lock the account
+                    self._stop_writing()
         except (OSError, ValueError):
             return
 

@@ -66,14 +66,12 @@ class Running:
         op: Exec,
         base: Mapping[str, str],
         on_output: Callable[[int, bytes], None],
-        password: bytes | None = None,
         grace: float = 5.0,
         linger: float = 0.5,
     ) -> None:
         self._op = op
         self._base = base
         self._on_output = on_output
-        self._password = password
         self._grace = grace
         self._linger = linger
         self._cancelled = threading.Event()
@@ -93,7 +91,7 @@ class Running:
 
     def run(self) -> Ran:
         """Run it to its end. Raises OpError, Overrun, Cancelled, Unstoppable."""
-        spawn, cwd = prepare(self._op, self._base, self._password)
+        spawn, cwd = prepare(self._op, self._base)
         if self._cancelled.is_set():
             raise Cancelled
         GUARD.ready()

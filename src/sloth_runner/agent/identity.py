@@ -29,11 +29,10 @@ def spawn_as(
     argv: list[str],
     base: Mapping[str, str],
     env: Mapping[str, str],
-    password: bytes | None = None,
 ) -> Spawn:
     """How to run ``argv`` as ``user`` (None: as we are) with ``base`` and then ``env`` as its environment.
 
-    Another user gets their own HOME. ``password`` is for sudo (None: it must not ask). Raises OpError ``no-user``.
+    Another user gets their own HOME; sudo must not ask for a password. Raises OpError ``no-user``.
     """
     if user is None:
         return Spawn(argv, {**base, **env})
@@ -49,37 +48,29 @@ def spawn_as(
         groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
         how = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
         return Spawn(argv, {**base, "HOME": entry.pw_dir, **env}, how)
-    return through_sudo(entry.pw_name, argv, base, env, password)
+    return through_sudo(entry.pw_name, argv, base, env)
 
 
-def through_sudo(
-    user: str,
-    argv: list[str],
-    base: Mapping[str, str],
-    env: Mapping[str, str],
-    password: bytes | None = None,
-) -> Spawn:
+def through_sudo(user: str, argv: list[str], base: Mapping[str, str], env: Mapping[str, str]) -> Spawn:
     """The same by way of sudo. sudo drops the environment, and arguments can be read by everyone on the machine: so
-    variables are set by a script that a shell reads from its standard input, and so comes the password."""
+    variables are set by a script that a shell reads from its standard input."""
     import shlex
 
     wanted = {key: value for key, value in base.items() if key != "HOME"}
     lines = [f"export {key}={shlex.quote(value)}" for key, value in {**wanted, **env}.items()]
     words = " ".join(shlex.quote(word) for word in argv)
     script = "\n".join([*lines, f"exec {words} </dev/null", ""]).encode("utf-8", "surrogateescape")
-    command, first = sudo_command(user, password)
-    return Spawn([*command, "/bin/sh"], {**base, **env}, {}, first + script, user)
+    return Spawn([*sudo_command(user, None), "/bin/sh"], {**base, **env}, {}, script, user)
 
 
-def sudo_command(user: str, password: bytes | None) -> tuple[list[str], bytes]:
-    """The words in front of a command that is to run as ``user``, and what has to come first on its standard input.
+def sudo_command(user: str, mark: str | None) -> list[str]:
+    """The words in front of a command that is to run as ``user``. With a ``mark`` sudo reads the password from its
+    standard input, and begins with the mark to ask for it.
 
-    Whether sudo takes the password or needs none can't be known before: a line that it has left there is skipped by a
-    shell, up to a mark, before the command begins to read.
+    Whether sudo takes the password or needs none can't be known before: so a shell says the mark once sudo is
+    content, and skips the line that sudo has left there, up to the mark, before the command begins to read.
     """
-    if password is None:
-        return ["sudo", "-n", "-H", "-u", user, "--"], b""
-    mark = os.urandom(16).hex()
-    skip = 'm=$1; shift; while IFS= read -r line && [ "$line" != "$m" ]; do :; done; exec "$@"'
-    command = ["sudo", "-S", "-p", "", "-H", "-u", user, "--", "/bin/sh", "-c", skip, "sh", mark]
-    return command, password + b"\n" + mark.encode() + b"\n"
+    if mark is None:
+        return ["sudo", "-n", "-H", "-u", user, "--"]
+    skip = 'm=$1; shift; printf "%s\\n" "$m"; while IFS= read -r line && [ "$line" != "$m" ]; do :; done; exec "$@"'
+    return ["sudo", "-S", "-p", f"{mark}\n", "-H", "-u", user, "--", "/bin/sh", "-c", skip, "sh", mark]

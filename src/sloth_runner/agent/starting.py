@@ -42,10 +42,10 @@ def home() -> str:
         return "/"
 
 
-def prepare(op: Exec, base: Mapping[str, str], password: bytes | None = None) -> tuple[Spawn, str]:
+def prepare(op: Exec, base: Mapping[str, str]) -> tuple[Spawn, str]:
     """How to start the program, and where. Raises OpError."""
     argv = list(op.argv) if op.line is None else ["/bin/sh", "-c", no_option(op.line)]
-    spawn = spawn_as(op.user, argv, base, op.env, password)
+    spawn = spawn_as(op.user, argv, base, op.env)
     cwd = op.cwd if op.cwd is not None else spawn.env["HOME"]
     if look(Stat(cwd, follow=True)).kind != FOLDER:
         raise OpError("no-folder", cwd, "there is no such folder to start a command in")

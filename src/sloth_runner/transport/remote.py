@@ -199,7 +199,7 @@ class Remote:
         return done
 
     async def _ask(self, op: Op, on_output: Sink) -> Result:
-        user = None if _acts_itself(op) else self._user
+        user = op.user if isinstance(op, Exec) and op.user is not None else self._user
         result = await self._core.ask(op, on_output, user)
         if isinstance(result, Identity):
             self._me = result
@@ -211,11 +211,6 @@ def _above(path: str) -> list[Op]:
     folder = posixpath.dirname(path)
     both = dict.fromkeys((folder, posixpath.dirname(folder)))
     return [Stat(one, follow=True, names=False) for one in both if one not in ("", "/")]
-
-
-def _acts_itself(op: Op) -> bool:
-    """Whether an operation says itself as whom it is performed: a program needs no other agent for that."""
-    return isinstance(op, Exec) and op.user is not None
 
 
 class Core:
