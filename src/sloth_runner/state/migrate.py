@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sloth_runner.errors import Conflict, LockHeld, LockLost, SlothError, UsageError
+from sloth_runner.errors import Conflict, LockHeld, LockLost, Lost, SlothError, UsageError
 from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple
 from sloth_runner.state import locks, moved
 from sloth_runner.state.commits import settle
@@ -299,7 +299,10 @@ def _alone(target: Side, order: Order) -> Iterator[Callable[[], None]]:
     try:
         yield renew
     finally:
-        locks.release(target.raw, held, order.clock())
+        try:
+            locks.release(target.raw, held, order.clock())
+        except Lost:
+            pass  # it ends by itself; what went wrong before is to be told
 
 
 def _acquired(target: Side, order: Order) -> Held:
