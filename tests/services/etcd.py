@@ -31,6 +31,7 @@ def make_secure(folder: Path, keys: Path, *arguments: str) -> Server:
     """One node that speaks TLS to its clients; ``keys`` has the certificates with which its health is looked at."""
     port = free_port()
     context = ssl.create_default_context(cafile=keys / "ca.pem")
+    context.verify_flags |= ssl.VERIFY_X509_STRICT  # as Python does from 3.13 on
     context.load_cert_chain(keys / "client.pem", keys / "client-key.pem")
     return _node("a", folder, {"a": free_port()}, port, arguments, context=context)
 
