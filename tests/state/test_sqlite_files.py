@@ -331,8 +331,11 @@ def in_namespace(script: str, *args: str) -> str:
     return out.stdout
 
 
-def test_a_read_only_file_system(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_read_only_file_system(tmp_path: Path, mode: int) -> None:
     fill(tmp_path)
+    for file in tmp_path.glob("*.db"):
+        file.chmod(mode)
     script = 'mount --bind "$1" "$1"; mount -o remount,ro,bind "$1"; exec "$2" -c "$3" "$1"'
     before = digest(tmp_path)
     out = in_namespace(script, str(tmp_path), sys.executable, WRITER)

@@ -235,7 +235,10 @@ def _check_place(path: Path) -> None:
     if not stat.S_ISREG(info.st_mode):
         raise Foreign(f"{path} is no regular file", unchanged=["nothing was read or written"])
     if info.st_mode & 0o077 and info.st_uid == os.geteuid():
-        path.chmod(0o600)
+        try:
+            path.chmod(0o600)
+        except OSError as error:
+            raise unreachable(path, error) from error
 
 
 def _make_private(path: Path) -> None:
