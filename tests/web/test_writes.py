@@ -214,6 +214,7 @@ def test_what_the_store_refuses_is_not_lost_to_who_typed_it(ui: Ui) -> None:
 def test_a_masked_value_is_not_replaced_by_nothing(ui: Ui) -> None:
     ui.home.run("state", "set", "w:masked", "hidden", "--sensitive")
     page = ui.get("/state/edit", key="w:masked").text
+    assert "<h1>Edit w:masked</h1>" in page
     fields = {"namespace": "local", "key": "w:masked", "version": _hidden(page, "version"), "step": "save"}
     reply = ui.form("/state/edit", **fields, value="", sensitive="on")
     assert reply.status == 422 and "it was not filled in" in reply.text
