@@ -182,6 +182,9 @@ class Conformance(WatchingLaws):
         assert scan("", limit=2) == ["a", "a%b"]
         assert scan("a", reverse=True, limit=2) == ["axb", "ab"]
         assert scan("", after=key("ab"), reverse=True) == ["a_b", "a_", "a%b", "a"]
+        assert scan("", after=key("ab\0"), reverse=True) == ["ab", "a_b", "a_", "a%b", "a"]
+        assert scan("", after=key("ab\0")) == ["axb", "b"]
+        assert scan("a\0") == []
         assert scan("a", limit=0) == []
 
     def test_a_scan_is_not_moved_by_writes(self, store: Store) -> None:

@@ -116,6 +116,8 @@ class PostgresStore:
         self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
     ) -> Iterator[Entry]:
         """See Store; a snapshot."""
+        if "\0" in prefix:
+            return iter(())
         shape = (bool(prefix), bool(after), reverse, limit is not None)
         statement = self._scans.get(shape)
         if statement is None:
@@ -131,7 +133,7 @@ class PostgresStore:
         if prefix:
             params.append(beyond(prefix).encode())
         if after:
-            params.append(after.encode())
+            params.append(schema.bound(after, reverse=reverse))
         if limit is not None:
             params.append(b"%d" % limit)
         found = self._read(statement, params)

@@ -24,7 +24,7 @@ from sloth_runner.state.backends.postgres_link import (
     Link,
     Statement,
 )
-from sloth_runner.state.backends.postgres_schema import Names, lock_id, scan_sql
+from sloth_runner.state.backends.postgres_schema import Names, bound, lock_id, scan_sql
 from sloth_runner.state.layout import MOVED, SEP
 from sloth_runner.state.store import Bulk, Entry, Reader, as_entry, beyond
 
@@ -84,10 +84,14 @@ class PostgresReader:
         self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
     ) -> Iterator[Entry]:
         """See Store, of this namespace: ``prefix`` names it; rows are fetched as they are asked for."""
-        if self._link is None or not prefix.startswith(self._start):
+        if self._link is None or not prefix.startswith(self._start) or "\0" in prefix:
             return iter(())
         sql = scan_sql(self._place.names.quoted, True, bool(after), reverse, False)
-        params = [prefix.encode(), beyond(prefix).encode(), *([after.encode()] if after else [])]
+        params = [
+            prefix.encode(),
+            beyond(prefix).encode(),
+            *([bound(after, reverse=reverse)] if after else []),
+        ]
         types = [TEXT] * len(params)
         if limit is None or limit > FEW:
             return self._through_cursor(Statement(sql, *types), params, limit)

@@ -291,6 +291,12 @@ def lock_id(schema: str, *what: str) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
+def bound(after: str, *, reverse: bool) -> bytes:
+    """``after`` as a parameter of a scan: PostgreSQL's text takes no U+0000, which none of its keys holds."""
+    head, found, _ = after.partition("\0")
+    return (f"{head}\x01" if found and reverse else head).encode()
+
+
 def scan_sql(quoted: str, high: bool, after: bool, reverse: bool, limit: bool) -> str:
     """The scan of these bounds; its parameters in order: low, high, after, limit, as far as they are there."""
     numbers = iter(range(2, 5))
