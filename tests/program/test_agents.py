@@ -148,6 +148,19 @@ def test_a_host_key_that_is_not_known_is_told_in_full(site: Cli, sshd: SSHServer
     assert ">> " in result.err + result.out
 
 
+def test_drift_says_why_a_machine_was_not_looked_at(site: Cli, sshd: SSHServer, tmp_path: Path) -> None:
+    call = f'file.write({{dest = "{tmp_path}/f", content = "1"}})'
+    site.file("t.sloth", f'task({{name = "t", delegate_to = "web1", run = function() {call} end}})')
+    document(site, "run", "t.sloth")
+    site.environ["HOME"] = str(tmp_path)
+    found = document(site, "drift", code=6)
+    (problem,) = found["problems"]
+    assert found["unreachable"] == [problem["agent"]] == ["web1"]
+    assert "its host key is not known" in problem["problem"]
+    shown = site("drift").out
+    assert problem["problem"] in shown and all(line in shown for line in problem["next"])
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may act in another root")
 def test_a_system_in_a_folder(site: Cli) -> None:
     site.file("sloth.toml", '[agents]\nimage = "chroot:///"\n')

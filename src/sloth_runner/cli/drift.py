@@ -72,8 +72,11 @@ def _lines(shell: Shell, document: Document, *, verbose: bool) -> Iterator[str]:
     for row in document["resources"]:
         if row["status"] != "ok" or verbose:
             yield from _resource(shell, row)
-    for agent in document["unreachable"]:
-        yield styled(f"! {agent} can't be reached: its resources were not looked at", "red", shell.color)
+    for one in document["problems"]:
+        text = f"! {one['agent']} can't be reached: its resources were not looked at"
+        yield styled(text, "red", shell.color)
+        yield f"    {pictures(one['problem'])}"
+        yield from (f"    next: {pictures(line)}" for line in one["next"])
     unknown = sum(row["status"] == "unknown" for row in document["resources"])
     more = f", {unknown} could not be looked at" if unknown else ""
     text = f"{count(document['checked'], 'resource')} checked, {document['drifted']} drifted{more}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping, Sequence
 
 from sloth_runner.engine.solo import complete
-from sloth_runner.errors import SlothError, TaskFailed
+from sloth_runner.errors import Lost, SlothError, TaskFailed
 from sloth_runner.modules.base import Look, Observed, Resource
 from sloth_runner.modules.difference import HIDDEN, difference
 from sloth_runner.ops import Stat
@@ -51,7 +51,7 @@ def look_all(
     whole: bool = False,
 ) -> list[Found]:
     """Look at resources of one machine, those of one kind together; with ``whole`` at all that can be seen of them.
-    ``content`` gives a kept content by digest."""
+    ``content`` gives a kept content by digest. Raises Unreachable."""
     by_kind: dict[tuple[str, str | None], list[Entry]] = {}
     for entry in entries:
         by_kind.setdefault((entry.kind, entry.user), []).append(entry)
@@ -114,11 +114,13 @@ def _digest(path: str) -> Generator[Any, Any, str]:
 def _observe(
     kind: Kind, transport: Transport, group: Sequence[Entry], loop: Loop, whole: bool
 ) -> Sequence[Observed | SlothError]:
-    """One look at all; if that fails, one at each, so that one failure hides no other resource."""
+    """One look at all; if that fails, one at each, so that one failure hides no other. Raises Unreachable."""
     looks = [look(entry, whole=whole) for entry in group]
     try:
         seen: Sequence[Observed] = complete(transport, kind.observe(looks), loop)
         return seen
+    except Lost:
+        raise
     except SlothError as error:
         if len(looks) == 1:
             return [error]

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from sloth_runner.engine.drifting import MISSING, OK, UNKNOWN, Found, look_all, watched, without_ours
 from sloth_runner.engine.since import by_file
 from sloth_runner.errors import AgentUnknown, BadConfig, Lost
+from sloth_runner.execution.reaching import why
 from sloth_runner.moments import iso
 from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.ledger import Ledger
@@ -28,7 +29,7 @@ def drift(app: App, agents: Sequence[str], ignored: Sequence[str], prefix: str =
 
     store, transports = app.store(), app.transports()
     rows: list[Document] = []
-    unreachable: list[str] = []
+    problems: list[Document] = []
     known = kinds()
     try:
         for agent in agents:
@@ -42,8 +43,8 @@ def drift(app: App, agents: Sequence[str], ignored: Sequence[str], prefix: str =
                 if any(one.attributes for one in found):
                     ours = by_file(entries(store, agent))
                     found = [without_ours(known, way, one, ours, loop) for one in found]
-            except (Lost, AgentUnknown, BadConfig):
-                unreachable.append(agent)
+            except (Lost, AgentUnknown, BadConfig) as error:
+                problems.append({"agent": agent, "problem": why(error), "next": error.next})
                 continue
             rows += [_row(agent, one, ignored) for one in found]
     finally:
@@ -51,7 +52,8 @@ def drift(app: App, agents: Sequence[str], ignored: Sequence[str], prefix: str =
     return {
         "checked": len(rows),
         "drifted": sum(row["status"] not in (OK, UNKNOWN) for row in rows),
-        "unreachable": unreachable,
+        "unreachable": [problem["agent"] for problem in problems],
+        "problems": problems,
         "resources": rows,
     }
 

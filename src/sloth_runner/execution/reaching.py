@@ -26,7 +26,7 @@ def reach(app: App, agents: Sequence[str]) -> dict[str, Document]:
             try:
                 ways[agent] = transports.to(agent)
             except SlothError as error:
-                found[agent] = _row(problem=_why(error), next=error.next)
+                found[agent] = _row(problem=why(error), next=error.next)
         if ways:
             found |= transports.loop.run(_reach_all(transports, ways))
     finally:
@@ -53,7 +53,7 @@ async def _reach(transports: Transports, agent: str, way: Transport) -> Document
         seconds = round(time.monotonic() - began, 6)
         version = await _version(transports, agent)
     except SlothError as error:
-        return _row(problem=_why(error), next=error.next)
+        return _row(problem=why(error), next=error.next)
     except OpError as error:
         return _row(problem=str(error))
     return _row(reachable=True, seconds=seconds, user=getattr(result, "name", None), version=version)
@@ -98,7 +98,8 @@ def _row(**known: object) -> Document:
     return {**row, **known}
 
 
-def _why(error: SlothError) -> str:
+def why(error: SlothError) -> str:
+    """Why a machine can't be reached, in one line."""
     return error.message if error.system is None else f"{error.message} ({error.system.splitlines()[-1]})"
 
 
