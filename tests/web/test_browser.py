@@ -202,6 +202,13 @@ def test_a_session_that_ends_while_one_looks_is_told(window: Window) -> None:
     expect(page.locator("body")).to_contain_text("open the link")
 
 
+def test_a_search_that_fails_says_why(window: Window) -> None:
+    page = window.go("/state?prefix=keyboard:")
+    window.context.clear_cookies()
+    page.get_by_role("searchbox").fill("anything")
+    expect(page.get_by_role("heading", level=1)).to_have_text("this needs a session")
+
+
 def test_a_new_key_and_its_end(window: Window) -> None:
     page = window.go("/state")
     page.get_by_role("link", name="New key").click()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from itertools import count
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from sloth_runner.web.index import leaf as leaves
 from sloth_runner.web.index.index import Index
 from sloth_runner.web.index.picture import SEPARATORS, Group
 from sloth_runner.web.index.shelf import UNCHANGED
+from sloth_runner.web.view import OPEN, OPEN_TEXT, toggled
 
 NAMES = st.text(alphabet="ab:/C", min_size=1, max_size=6)
 KEYS = st.one_of(NAMES, NAMES.map(lambda name: f"cluster:{name}"))
@@ -159,6 +161,14 @@ def test_values_are_cut_to_fit() -> None:
     shelf.load(world.store, world.now, room=2000)
     assert shelf.values <= 2000 and shelf.depth < leaves.VALUE
     assert len(world.index.search("local", "x", "", "", 1000)) == 100
+
+
+@given(st.sets(st.text("ab", min_size=1, max_size=600).map(lambda text: f"{text}:"), max_size=OPEN))
+def test_any_branch_can_be_opened_however_many_are(opened: set[str]) -> None:
+    place = {"namespace": "local", "prefix": "", "after": ""}
+    address = urlsplit(toggled("new:", place, frozenset(opened)))
+    names = dict(parse_qsl(address.query))["open"].split("\n")
+    assert "new:" in names and len(names) <= OPEN and len("\n".join(names)) <= OPEN_TEXT
 
 
 @given(st.floats(0, 10 * 86400))

@@ -20,7 +20,7 @@ LONGEST = 2048
 
 class Param(NamedTuple):
     """One parameter of a query, or field of a body. ``kind``: how it is read; ``least`` and ``most``: of a count;
-    ``words``: what a text may be."""
+    ``words``: what a text may be; ``longest``: its characters."""
 
     name: str
     kind: str
@@ -30,6 +30,7 @@ class Param(NamedTuple):
     most: int = 1000
     words: tuple[str, ...] = ()
     least: int = 1
+    longest: int = LONGEST
 
 
 class Given:
@@ -125,8 +126,8 @@ def _text(param: Param, text: str) -> str:
         return check_key(text)
     if param.required and not text:
         raise UsageError(f"{param.name} is empty", unchanged=["nothing was changed"], next=[param.help])
-    if len(text) > LONGEST:
-        raise UsageError(f"{param.name} is longer than {LONGEST} characters")
+    if len(text) > param.longest:
+        raise UsageError(f"{param.name} is longer than {param.longest} characters")
     if param.words and text not in param.words:
         raise _bad(param, f"one of {', '.join(param.words)}", text)
     try:

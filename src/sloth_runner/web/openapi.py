@@ -10,7 +10,7 @@ from sloth_runner import __version__
 from sloth_runner.plain import Any
 from sloth_runner.web.api import PREFIX, Operation
 from sloth_runner.web.api.table import OPERATIONS
-from sloth_runner.web.given import COUNT, FLAG, KEY, LONGEST, MOMENT, TEXT, VALUE, Param
+from sloth_runner.web.given import COUNT, FLAG, KEY, MOMENT, TEXT, VALUE, Param
 
 Document = dict[str, Any]
 NO_CONTROL = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"
@@ -167,7 +167,7 @@ def _form(param: Param) -> Document:
     elif param.kind == KEY:
         out = {"type": "string", "minLength": 1, "maxLength": 512, "pattern": NO_CONTROL}
     else:
-        out = {"type": "string", "maxLength": LONGEST}
+        out = {"type": "string", "maxLength": param.longest}
         if param.required:
             out["minLength"] = 1
         if param.kind == MOMENT:

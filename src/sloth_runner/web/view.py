@@ -35,6 +35,8 @@ NAV = (
 NODE = ("kind", "name", "where")
 CLIP = 120
 """Characters of a value that a list shows."""
+OPEN, OPEN_TEXT = 40, 8192
+"""Branches of the tree that may be open at once, and the characters of their names in the address."""
 
 
 class View:
@@ -144,6 +146,8 @@ def toggled(name: str, given: Mapping[str, Any], opened: frozenset[str]) -> str:
         kept = [one for one in opened if not one.startswith(name)]
     else:
         kept = [*opened, name]
+        if len(kept) > OPEN or len("\n".join(kept)) > OPEN_TEXT:  # others close, so that this one can open
+            kept = [one for one in kept if name.startswith(one)]
     query = {key: given[key] for key in ("namespace", "prefix", "after")}
     return link("/state", **query, open="\n".join(sorted(kept)))
 

@@ -7,13 +7,13 @@ from sloth_runner.web import tree as folding
 from sloth_runner.web.api import keys
 from sloth_runner.web.given import TEXT, Param
 from sloth_runner.web.pages import Here, twin
+from sloth_runner.web.view import OPEN, OPEN_TEXT
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-OPEN = 40
 FIND = 50
-OPENED = Param("open", TEXT, "Branches of the tree that are open, one a line.", default="")
+OPENED = Param("open", TEXT, "Branches of the tree that are open, one a line.", default="", longest=OPEN_TEXT)
 PARAMS = (
     keys.NAMESPACE,
     keys.PREFIX,

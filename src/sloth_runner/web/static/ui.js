@@ -84,8 +84,11 @@
   // Somebody may have gone elsewhere meanwhile, whose page must not be replaced by that of before.
   document.addEventListener("htmx:beforeSwap", (event) => {
     const detail = event.detail;
-    if (detail.requestConfig?.elt.id !== "page") return;
     const status = detail.xhr.status;
+    if (detail.requestConfig?.elt.id !== "page") {
+      if (status >= 400) { detail.isError = false; location.href = detail.xhr.responseURL; } // the server says why
+      return;
+    }
     detail.isError = false;
     if (asked !== here()) { detail.shouldSwap = false; again = true; }
     else if (status === 401) location.reload(); // the session has ended: the server says what to do
