@@ -278,7 +278,11 @@ def check_commit(changes: Sequence[Change | Check], traits: Traits) -> tuple[str
     Raises TooLarge for a limit, Bug for a commit that no store accepts.
     """
     if len(changes) > traits.max_changes:
-        raise TooLarge(f"a commit of {len(changes)} changes; this store takes {traits.max_changes}")
+        raise TooLarge(
+            f"a commit of {len(changes)} changes; this store takes {traits.max_changes}",
+            unchanged=["nothing was stored"],
+            next=["change fewer keys in one transaction: each is two changes or more, with its history"],
+        )
     target = ""
     most = traits.max_value
     keys: set[str] = set()
