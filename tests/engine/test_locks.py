@@ -13,6 +13,7 @@ from sloth_runner.errors import BadArgument, LockHeld, LockLost, LockOwner, NotA
 from sloth_runner.model import Call, Returned
 from sloth_runner.state import locks
 from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.layout import LEASE, store_key
 from tests.engine.kit import Bench, call
 from tests.state.kit import BY, Clock
 
@@ -303,16 +304,26 @@ def with_lock(name: str, ttl: float, body: Steps) -> Steps:
 
 
 def test_with_lock_outlives_its_ttl_by_renewing() -> None:
-    bench = Bench()
+    """By a clock that goes on when the lease was renewed, however slow this machine is."""
+    clock = Clock()
+    bench = Bench(MemoryStore(clock))
+
+    def lease() -> int:
+        entry = bench.store.get(store_key("local", LEASE, "a"))
+        assert entry is not None
+        return entry.rev
 
     def long_work() -> Steps:
         for number in range(8):
-            yield call("sleep", 0.3)
+            before = lease()
+            while lease() == before:
+                yield call("sleep", 0.001)
+            clock.now += 0.1
             yield call("state.set", "k", number)
         return "done"
 
     def body() -> Steps:
-        return (yield from with_lock("a", 2.0, long_work()))
+        return (yield from with_lock("a", 0.15, long_work()))
 
     assert bench.run(body=body)["body"] == "done"
     assert locks.info(bench.store, "local", "a") is None
@@ -334,7 +345,7 @@ def test_with_lock_releases_after_an_error() -> None:
 
 
 def test_losing_a_renewed_lock_cancels_what_is_under_way() -> None:
-    store = MemoryStore()
+    store = MemoryStore(Clock())
     bench = Bench(store)
 
     def work() -> Steps:
