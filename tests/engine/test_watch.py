@@ -213,7 +213,7 @@ def test_a_task_that_is_ended_waits_no_longer(bench: Bench) -> None:
             raise
 
     def deadline() -> Steps:
-        yield call("engine.deadline", True, 0.05)
+        yield call("engine.deadline", True, 0.5)
         return (yield from watcher())
 
     with pytest.raises(TimedOut, match="took longer than its timeout"):
@@ -256,7 +256,7 @@ def test_revisions_that_are_gone_are_told_of(bench: Bench) -> None:
     bench.desk._make = lambda store: retained(make(store), bench)
 
     def watcher() -> Steps:
-        number, _ = yield from entered("a", 9, {"timeout": 0.5})
+        number, _ = yield from entered("a", 9, {"timeout": 60})
         for value in (*range(9), 8, 7, 9):
             bench.state.writer.clock.now += 1  # type: ignore[attr-defined] # a Clock
             yield call("state.set", "a", value)
