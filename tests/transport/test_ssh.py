@@ -312,6 +312,15 @@ def test_what_may_have_been_done_is_not_done_again(proxy: Proxy, home: Path, tmp
     assert count.read_text() == "x\n"
 
 
+def test_an_agent_that_is_killed(sshd: SSHServer, home: Path) -> None:
+    async def work(remote: Remote) -> None:
+        with pytest.raises(Indeterminate) as caught:
+            await remote.do(Exec("it", line="kill -9 $PPID; sleep 1000"))
+        assert caught.value.system == "it was ended by SIGKILL"
+
+    there(sshd.url, home, work)
+
+
 def test_a_machine_that_is_gone_for_good(proxy: Proxy, home: Path) -> None:
     async def work(remote: Remote) -> None:
         await remote.do(WhoAmI())

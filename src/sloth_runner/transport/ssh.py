@@ -28,6 +28,8 @@ LOGIN = 20.0
 """Seconds within which keys are exchanged and the user is known."""
 ENDING = 10.0
 """Seconds that an agent that was at work may take to end."""
+TELLING = 2.0
+"""Seconds between the end of an agent's output and word of how it ended."""
 WINDOW = 4 << 20
 PIECE = 256 << 10
 LAST_WORDS = 4096
@@ -237,16 +239,27 @@ class SSHChannel:
         try:
             piece = await self._process.stdout.read(PIECE)
             self.received += len(piece)
+            if not piece:
+                await self._end()
             return piece
         except (asyncssh.Error, OSError) as error:
             self._said += f"\n{getattr(error, 'reason', None) or error}".encode()
             return b""
 
+    async def _end(self) -> None:
+        """Output ends before it is told how the process did."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TELLING):
+                await self._process.wait_closed()
+
     def why(self) -> str:
         """The last that came on the agent's standard error."""
         lines = self._said.decode("utf-8", "replace").strip().splitlines()[-3:]
-        code = self._process.exit_status
-        return "; ".join([*([] if code is None else [f"it ended with status {code}"]), *lines])
+        code, signal = self._process.exit_status, self._process.exit_signal
+        ended = [] if code is None else [f"it ended with status {code}"]
+        if signal is not None:
+            ended = [f"it was ended by SIG{signal[0]}"]
+        return "; ".join([*ended, *lines])
 
     def away(self) -> bool:
         return False  # it ends with its connection
