@@ -99,6 +99,9 @@ def test_a_parameter_that_is_not_there_is_said(ui: Ui) -> None:
     error = reply.json["error"]
     assert error["message"] == "there is no parameter 'prefx'" and "did you mean 'prefix'?" in error["next"]
     assert ui.get("/api/v1/state?limit=1&limit=2").status == 400
+    for path in ("/api/v1/state/key?key=%ff", "/api/v1/state?prefix=%ED%A0%80", "/state/key?key=a%80"):
+        reply = ui.get(path)
+        assert reply.status == 400 and "the address is no UTF-8" in reply.text
     for empty in ("state/search?text=", "compare/agents?to=", "graph?stack="):
         reply = ui.get(f"/api/v1/{empty}")
         assert reply.status == 400 and "is empty" in reply.json["error"]["message"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import parse_qsl
 
 from sloth_runner.errors import BadValue, UsageError
 from sloth_runner.moments import parse_moment
@@ -45,6 +46,14 @@ class Given:
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
+
+
+def pairs(query: bytes) -> list[tuple[str, str]]:
+    """What an address asks for. Raises UsageError: text that is no UTF-8 would name another key than was meant."""
+    try:
+        return parse_qsl(query.decode(), keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise UsageError("the address is no UTF-8", unchanged=["nothing was changed"]) from None
 
 
 def read(

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.web.api import PREFIX, Operation
-from sloth_runner.web.given import Given, read, read_body
+from sloth_runner.web.given import Given, pairs, read, read_body
 from sloth_runner.web.replies import JSON, Misuse, document, etag
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def route(operation: Operation, house: House) -> Route:
     """The route that answers it."""
 
     async def endpoint(request: Request) -> Response:
-        values = read(operation.params, request.query_params.multi_items(), house.clock)
+        values = read(operation.params, pairs(request.scope["query_string"]), house.clock)
         if operation.fields is not None:
             values |= read_body(operation.fields, await _json(request))
         match = based_on(request.headers.get("if-match"), request.headers.get("if-none-match"))

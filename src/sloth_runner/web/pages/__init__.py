@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from sloth_runner.errors import LockHeld, SlothError, UsageError
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from sloth_runner.web.api import PREFIX, Operation
-from sloth_runner.web.given import Given, Param, read
+from sloth_runner.web.given import Given, Param, pairs, read
 from sloth_runner.web.view import link
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Here(NamedTuple):
 
     def read(self, *params: Param) -> dict[str, Any]:
         """The parameters of the query; those without text count as not given. Raises UsageError, BadName."""
-        items = [(name, text) for name, text in self.request.query_params.multi_items() if text]
+        items = [(name, text) for name, text in pairs(self.request.scope["query_string"]) if text]
         return read(params, items, self.house.clock)
 
     async def form(self) -> dict[str, str]:
@@ -48,12 +48,12 @@ class Here(NamedTuple):
             raise UsageError("a form is needed", unchanged=["nothing was changed"])
         body = await self.request.body()
         try:
-            pairs = parse_qsl(
+            fields = parse_qsl(
                 body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50
             )
         except (UnicodeDecodeError, ValueError):
             raise UsageError("the form can't be read", unchanged=["nothing was changed"]) from None
-        return dict(pairs)
+        return dict(fields)
 
     async def ask(self, operation: Operation, match: str | None = None, **values: object) -> Answer:
         """What the API answers to these parameters; others have their defaults."""
