@@ -42,7 +42,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it (again: with the data it had) and wait until it answers."""
+        """Start it (again: with the data it had) and wait until it answers. One that does not is not left."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._prepare()
         with (self.folder / "log").open("ab") as log:
@@ -56,7 +56,13 @@ class Server:
                 start_new_session=True,
             )
         self.pid = self._process.pid
-        self.wait_until_ready()
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            if self._process.poll() is None:
+                self.kill()
+            self.pid = self._process = None
+            raise
 
     def wait_until_ready(self) -> None:
         """Return when it answers; raises RuntimeError with its log when it has ended instead."""

@@ -46,9 +46,13 @@ class Cluster:
         self._proxies = list(proxies)
 
     def start(self) -> None:
-        """Start all; they answer only together."""
-        with ThreadPoolExecutor(len(self.nodes)) as pool:
-            list(pool.map(Server.start, self.nodes))
+        """Start all; they answer only together. None is left of those that do not."""
+        try:
+            with ThreadPoolExecutor(len(self.nodes)) as pool:
+                list(pool.map(Server.start, self.nodes))
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Stop what runs, also what was held by SIGSTOP."""
