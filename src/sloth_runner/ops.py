@@ -37,6 +37,7 @@ class OpError(Exception):
 
     ``kind`` is one of ``missing``, ``denied``, ``read-only``, ``exists``, ``folder``, ``not-folder``, ``not-empty``,
     ``not-file``, ``link``, ``mount``, ``bad-path``, ``no-user``, ``no-group``, ``no-rights`` (to act as a user),
+    ``gone`` (who acts as a user; it may have been done),
     ``too-large``, ``too-deep``,
     ``not-found`` (a program), ``no-folder`` (to start one in), ``system``; of requests ``unreachable``,
     ``certificate``, ``timeout``, ``protocol``, ``checksum``, ``stopped``; ``path`` is what it was about; ``reason``

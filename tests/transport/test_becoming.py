@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sloth_runner.agent.pack import command, packed
+from sloth_runner.errors import Indeterminate
 from sloth_runner.ops import Batch, Done, Exec, Found, Identity, OpError, Ran, Read, Stat, WhoAmI, Write
 from sloth_runner.transport.pipe import PipeLine
 from sloth_runner.transport.remote import Remote
@@ -65,6 +66,18 @@ def test_root_becomes_another_user_for_files_and_programs(tmp_path: Path) -> Non
     finally:
         shutil.rmtree(folder)
     assert heard == [("stdout", b"nobody\n")]
+
+
+def test_an_agent_of_another_user_that_is_killed(tmp_path: Path) -> None:
+    async def work(remote: Remote) -> None:
+        other = remote.as_user("nobody")
+        with pytest.raises(Indeterminate) as caught:
+            await other.do(Exec("it", line="kill -9 $PPID; sleep 1000", cwd="/"))
+        assert caught.value.system == "the agent that acts as nobody ended"
+        me = await other.do(WhoAmI())
+        assert isinstance(me, Identity) and me.name == "nobody", "there is another one"
+
+    there(["/bin/sh", "-c", AGENT], work)
 
 
 def test_a_user_that_is_not_there(tmp_path: Path) -> None:

@@ -128,8 +128,8 @@ class Other:
 
     def ask(self, number: int, op: Any, contents: Mapping[str, Any]) -> tuple[int, int, bytes]:
         """Have an operation performed; kind, number and payload of its reply. Raises OpError: that user can't be
-        had."""
-        if not self._hello.wait(OPENING) or self._ended:
+        had, or its agent ended meanwhile (``gone``)."""
+        if not self._hello.wait(OPENING) or not self._begun:
             self._stop_writing()
             raise self._refusal()
         for digest, content in contents.items():
@@ -143,7 +143,7 @@ class Other:
                 self._done.wait()
             reply = self._replies.pop(number, None)
         if reply is None:
-            raise self._refusal()
+            raise OpError("gone", self._user, f"the agent that acts as {self._user} ended", partial=True)
         return (reply[0], number, reply[1])
 
     @property

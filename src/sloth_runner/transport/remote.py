@@ -250,6 +250,13 @@ class Core:
                     raise unanswered(self.line.address, self.agent, why) from error
                 if last or isinstance(error, Late):
                     raise self._lost(line, error) from error
+            except OpError as error:
+                if error.kind != "gone":
+                    raise
+                if mutates(op):
+                    raise unanswered(self.line.address, self.agent, error.reason) from error
+                if last:
+                    raise
         raise Bug("a question was asked twice and neither answered nor given up")
 
     async def open(self) -> Wire:
