@@ -80,6 +80,18 @@ def test_an_agent_of_another_user_that_is_killed(tmp_path: Path) -> None:
     there(["/bin/sh", "-c", AGENT], work)
 
 
+def test_a_python_that_the_other_user_may_not_run(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir(mode=0o700)
+    (tmp_path / "own" / "python3").symlink_to("/usr/bin/python3")
+    agent = command(packed().name, str(tmp_path / "own" / "python3"), keep=False)
+
+    async def work(remote: Remote) -> None:
+        me = await remote.as_user("nobody").do(WhoAmI())
+        assert isinstance(me, Identity) and me.name == "nobody"
+
+    there(["/bin/sh", "-c", agent], work)
+
+
 def test_a_user_that_is_not_there(tmp_path: Path) -> None:
     async def work(remote: Remote) -> None:
         with pytest.raises(OpError) as caught:

@@ -15,7 +15,7 @@ import threading
 from sloth_runner.agent import frames, wire
 from sloth_runner.agent.executing import other_user
 from sloth_runner.agent.frames import BadFrame, Reader
-from sloth_runner.agent.identity import spawn_as, sudo_command
+from sloth_runner.agent.identity import python_as_other, spawn_as, sudo_command
 from sloth_runner.ops import OpError
 
 TYPE_CHECKING = False
@@ -102,12 +102,13 @@ class Other:
         self._write(frames.message(frames.START, 0, wire.dumps(start)))
 
     def _start(self, base: Mapping[str, str], password: bytes | None) -> subprocess.Popen[bytes]:
-        python = [sys.executable, "-I", "-S", "-c", _BEGIN]
-        spawn = spawn_as(self._user, python, base, {})
-        argv, how = spawn.argv, other_user(spawn.how)
+        spawn, mark = spawn_as(self._user, [], base, {}), None
+        argv, how = [], other_user(spawn.how)
         if spawn.sudo is not None:
-            self._mark = b"" if password is None else os.urandom(16).hex().encode()
-            argv = [*sudo_command(spawn.sudo, self._mark.decode() or None), *python]
+            mark = None if password is None else os.urandom(16).hex()
+            argv = sudo_command(spawn.sudo, mark)
+        self._mark = (mark or "").encode()
+        argv += python_as_other([sys.executable, "-I", "-S", "-c", _BEGIN], mark)
         try:
             process = subprocess.Popen(  # noqa: S603 - ourselves
                 argv,

@@ -65,12 +65,20 @@ def through_sudo(user: str, argv: list[str], base: Mapping[str, str], env: Mappi
 
 def sudo_command(user: str, mark: str | None) -> list[str]:
     """The words in front of a command that is to run as ``user``. With a ``mark`` sudo reads the password from its
-    standard input, and begins with the mark to ask for it.
+    standard input, and begins with the mark to ask for it."""
+    ask = ["-n"] if mark is None else ["-S", "-p", f"{mark}\n"]
+    return ["sudo", *ask, "-H", "-u", user, "--"]
 
-    Whether sudo takes the password or needs none can't be known before: so a shell says the mark once sudo is
+
+def python_as_other(python: list[str], mark: str | None) -> list[str]:
+    """A command that starts a Python as whoever may not be able to run ours: if so, it is the first of PATH.
+
+    Whether sudo takes the password or needs none can't be known before: so the shell says the mark once sudo is
     content, and skips the line that sudo has left there, up to the mark, before the command begins to read.
     """
-    if mark is None:
-        return ["sudo", "-n", "-H", "-u", user, "--"]
-    skip = 'm=$1; shift; printf "%s\\n" "$m"; while IFS= read -r line && [ "$line" != "$m" ]; do :; done; exec "$@"'
-    return ["sudo", "-S", "-p", f"{mark}\n", "-H", "-u", user, "--", "/bin/sh", "-c", skip, "sh", mark]
+    script = (
+        'm=$1; shift; if [ -n "$m" ]; then printf "%s\\n" "$m"; '
+        'while IFS= read -r line && [ "$line" != "$m" ]; do :; done; fi; '
+        '[ -x "$1" ] || { shift; set -- python3 "$@"; }; exec "$@"'
+    )
+    return ["/bin/sh", "-c", script, "sh", mark or "", *python]
