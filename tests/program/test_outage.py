@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.program.kit import Home
-from tests.services import make
+from tests.services import make, postgres
 from tests.services.base import Server
 
 LIMIT = 3.0
@@ -26,12 +27,13 @@ LIMIT = 3.0
 class Site:
     """A home whose store is a server that a task waits to be hurt: at ``hurt()`` in a task file the test acts."""
 
-    def __init__(self, folder: Path, kind: str) -> None:
-        self.server: Server = make(kind, folder / "server")
-        self.server.start()
+    server: Server
+    """Its own; where there is none, the one that all tests share."""
+
+    def __init__(self, folder: Path, url: str) -> None:
         self.home = Home(folder / "home")
         self.home.env |= {
-            "SLOTH_RUNNER_STATE__STORE": self.server.url,
+            "SLOTH_RUNNER_STATE__STORE": url,
             "SLOTH_RUNNER_STATE__REQUEST_TIMEOUT": f"{LIMIT:g}s",
         }
         self.flag = folder / "flag"
@@ -66,7 +68,10 @@ class Site:
 @pytest.fixture(params=["postgres", "etcd"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     """A home whose store can be hurt."""
-    made = Site(tmp_path, request.param)
+    server = make(request.param, tmp_path / "server")
+    server.start()
+    made = Site(tmp_path, server.url)
+    made.server = server
     yield made
     try:
         made.server.signal(signal.SIGCONT)
@@ -196,3 +201,22 @@ task({ name = "other", run = function() sleep(600) end })
         "hurt": "failed",
         "other": "failed",
     }
+
+
+def test_a_store_that_lets_the_run_in_no_more_is_lost_as_well(tmp_path: Path) -> None:
+    with postgres.schema() as url:
+        site = Site(tmp_path, url)
+        site.file(TASKS)
+        schema = url.partition("schema=")[2]
+
+        def act() -> None:
+            with psycopg.connect(url.partition("?")[0], user="postgres", autocommit=True) as admin:
+                admin.execute(f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM sloth")
+
+        code, document, err = site.run(act)
+    assert code == document["exit_code"] == 6, err
+    assert document["lost"]["error"]["code"] == "E-STORE-DOWN"
+    assert "stack:site" in document["lost"]["locks"]
+    assert f"--resume {document['run']}" in err
+    statuses = {task["name"]: task["status"] for task in document["tasks"]}
+    assert statuses == {"first": "changed", "hurt": "failed", "last": "skipped"}

@@ -19,7 +19,15 @@ from sloth_runner.engine.run import Rules, Runner, exit_code, run_hook
 from sloth_runner.engine.signals import Signals
 from sloth_runner.engine.stacks import check_unmoved, choose_stack
 from sloth_runner.engine.store_desk import StoreDesk, is_outage
-from sloth_runner.errors import Interrupted, OutputLost, SlothError, StoreDown, TaskFailed, UsageError
+from sloth_runner.errors import (
+    Forbidden,
+    Interrupted,
+    OutputLost,
+    SlothError,
+    StoreDown,
+    TaskFailed,
+    UsageError,
+)
 from sloth_runner.execution.bench import Basis, Bench
 from sloth_runner.execution.handlers import Handlers
 from sloth_runner.execution.loading import Loading
@@ -137,7 +145,7 @@ class Execution:
         for error in failed:
             own.note("error", f"on_complete failed: {error.message}")
             self.journal.hook_failed(error)
-        if self.broken is not None and not is_outage(self.broken):
+        if self.broken is not None and not _is_lost(self.broken):
             raise self.broken
         self._while_there(self.bench.look_again)
         return errors + failed
@@ -152,7 +160,7 @@ class Execution:
             try:
                 return work() or []
             except SlothError as error:
-                if not is_outage(error):
+                if not _is_lost(error):
                     raise
                 self._gone(error)
         return []
@@ -168,7 +176,7 @@ class Execution:
             try:
                 self.journal.settle()
             except SlothError as error:
-                if not is_outage(error):
+                if not _is_lost(error):
                     raise
                 self._gone(error)
                 return self._end(errors)
@@ -225,20 +233,20 @@ class Execution:
 
     def _broke(self, error: SlothError) -> None:
         """The account of this run can't be kept any more: it comes to its end."""
-        if is_outage(error):
+        if _is_lost(error):
             self._gone(error)
         elif self.broken is None:
             self.broken = self.runner.broken = error
             self.bench.pump.interrupt(error, force=True)
 
     def _gone(self, error: SlothError) -> None:
-        """The store's server did not answer for as long as a handle's patience lasts: the run comes to its end."""
+        """The store did not answer for as long as a handle's patience lasts, or lets us in no more: the run ends."""
         if self.broken is None:
             self.broken = self.runner.broken = error
             self.app.stores.hurry = True
             text = f"the store is lost: {error.message}; running commands may end, nothing else is begun"
             self.bench.own.note("error", text)
-            stop = StoreDown("stopped, because the store does not answer any more", next=list(error.next))
+            stop = StoreDown("stopped, because the store is lost", next=list(error.next))
             stop.final = True
             self.bench.pump.interrupt(stop, force=False)
 
@@ -321,3 +329,9 @@ def make_run_id(now: float, random: str) -> str:
     """A run's name: UTC to the millisecond, so that names sort by time, and three random digits."""
     millis = int(now * 1000) % 1000
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{millis:03d}{random[:3]}"
+
+
+def _is_lost(error: SlothError) -> bool:
+    """Whether a run that meets this in its own account has lost its store: what is full, or does not let us in any
+    more, is of no more use to it than what does not answer."""
+    return is_outage(error) or isinstance(error, Forbidden)
