@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -13,10 +13,13 @@ import pytest
 from sloth_runner.errors import StoreDown
 from sloth_runner.state.backends import Options, open_store
 from sloth_runner.state.backends import postgres_watch as watching
+from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.backends.postgres import PostgresStore
-from sloth_runner.state.store import ANY, Change, Check, Doorbell, Proof
+from sloth_runner.state.backends.postgres_probe import lease
+from sloth_runner.state.store import ANY, Change, Check, Doorbell, Entry, Proof
 from tests.services import postgres
 from tests.services.proxy import Proxy
+from tests.state.kit import Clock
 
 Open = Callable[..., PostgresStore]
 Admin = psycopg.Connection[tuple[object, ...]]
@@ -238,6 +241,32 @@ def test_a_lease_that_is_renewed_may_ring_and_one_that_ends_need_not(store: Post
         store.commit([Change(key("l"), b"1", ANY, 0.1)])
         assert bell(0) == (key("l"),)
         assert bell(0.2) == ()
+
+
+@pytest.mark.parametrize("takes", [0.01, 0.15, 0.5])
+def test_a_probe_of_leases_over_a_slow_line(takes: float) -> None:
+    """One that ends while its first reading is on its way is no fault."""
+    clock = Clock()
+
+    class Far(MemoryStore):
+        def get(self, key: str) -> Entry | None:
+            clock.now += takes
+            return super().get(key)
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    assert lease(Far(clock), key("p"), clock, sleep).good
+
+    class Hasty(Far):
+        def commit(self, changes: Sequence[Change | Check]) -> list[int]:
+            return super().commit(
+                [c._replace(lease=0.001) if c.lease else c for c in changes if isinstance(c, Change)]
+            )
+
+    found = lease(Hasty(clock), key("p"), clock, sleep)
+    assert not found.good and "was gone after" in found.message
+    assert not lease(Far(lambda: 0.0), key("p"), clock, sleep).good, "it never ends"
 
 
 def proofs(store: PostgresStore) -> dict[str, Proof]:
