@@ -194,10 +194,11 @@ def test_what_goes_while_one_looks_is_no_longer_shown(window: Window) -> None:
 
 
 def test_a_session_that_ends_while_one_looks_is_told(window: Window) -> None:
-    page = window.go("/state/key?key=motd")
+    window.ui.home.run("state", "set", "private", "here")
+    page = window.go("/state/key?key=private")
     expect(page.locator("pre.value")).to_be_visible()
     window.context.clear_cookies()
-    window.ui.home.run("state", "set", "motd", "only for those who are let in")
+    window.ui.home.run("state", "set", "private", "only for those who are let in")
     expect(page.get_by_role("heading", level=1)).to_have_text("this needs a session")
     expect(page.locator("body")).to_contain_text("open the link")
 
