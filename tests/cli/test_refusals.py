@@ -214,3 +214,12 @@ def test_an_error_says_what_to_do_where_it_is_known(cli: Cli) -> None:
         "state", "migrate", "--to", "postgres://a@127.0.0.1:1/x", "--to-password-env", "NONE", "--dry-run"
     )
     assert "--to-password-env: the variable NONE" in missing.err
+
+
+def test_drift_is_not_asked_of_a_file(cli: Cli) -> None:
+    cli.file("t.sloth", TASK % "")
+    result = cli("drift", "t.sloth")
+    assert (result.code, result.out) == (4, ""), result.shown()
+    assert "no recorded resource begins with 't.sloth'" in result.err
+    assert "t.sloth is a file: leave it out to look at all resources" in result.err
+    assert "is a file" not in cli("drift", "file:/x").err

@@ -10,6 +10,7 @@ from sloth_runner.cli.plan import CHANGES
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.text import count, pictures, styled
 from sloth_runner.cli.words import argument, command, option
+from sloth_runner.errors import KeyMissing
 from sloth_runner.plain import Any
 
 Document = Mapping[str, Any]
@@ -46,7 +47,8 @@ def drift(
     """Look at every recorded resource (or those whose type:id begins with PREFIX) and show what differs from what was
     applied last, attribute by attribute, with who applied it and when. Changes nothing; the next run repairs it.
 
-    Exit status: 0, or with --detailed-exitcode 2 exactly if something differs; 6 if an agent can't be reached.
+    Exit status: 0, or with --detailed-exitcode 2 exactly if something differs; 4 if no resource begins with PREFIX; 6
+    if an agent can't be reached.
     """
     from sloth_runner.execution.drifting import drift as look
     from sloth_runner.state.layout import SHARED
@@ -54,6 +56,17 @@ def drift(
     app = shell.app()
     chosen = [app.require_agent(name) for name in agents] or [n for n in app.namespaces() if n != SHARED]
     document = look(app, chosen, ignore, prefix)
+    if prefix and not (document["checked"] or document["problems"]):
+        file = (
+            [f"{prefix} is a file: leave it out to look at all resources"]
+            if (shell.cwd / prefix).exists()
+            else []
+        )
+        raise KeyMissing(
+            f"no recorded resource begins with {prefix!r}",
+            unchanged=["nothing was looked at"],
+            next=[*file, "see what is recorded: sloth-runner resource list"],
+        )
     if shell.mode == "json":
         shell.document("drift", {"store": app.stores.name, **document})
     elif shell.mode == "jsonl":
