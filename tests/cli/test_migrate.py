@@ -26,6 +26,7 @@ from sloth_runner.state.store import Change, Store
 from tests.cli.kit import Cli
 from tests.cli.schema import check
 from tests.cli.test_servers import part
+from tests.linearizability.faults import behind
 from tests.services import postgres
 from tests.state.kit import make_state
 
@@ -371,10 +372,13 @@ def test_interrupted_by_the_user_the_source_lives_on(cli: Cli, url: str) -> None
     for namespace in ("local", "web1"):
         state = make_state(store, namespace=namespace)
         state.writer.apply([state.edit(f"k{n}", _put("x" * 200)) for n in range(6000)])
-    running = process(cli, "--to", url)
-    begun(store, running)
-    os.kill(running.pid, signal.SIGINT)
-    code, said = ended(running, 60)
+    with behind(url, random.Random()) as (slow, proxies):
+        for proxy in proxies:
+            proxy.arm("slow", 0.03)  # else it may have ended before this process is told that it has begun
+        running = process(cli, "--to", slow)
+        begun(store, running)
+        os.kill(running.pid, signal.SIGINT)
+        code, said = ended(running, 60)
     assert code == 130, said
     store.commit([Change(store_key("local", "k", "x"), b"{}")])
     store.close()
