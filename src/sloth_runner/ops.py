@@ -38,7 +38,7 @@ class OpError(Exception):
     ``kind`` is one of ``missing``, ``denied``, ``read-only``, ``exists``, ``folder``, ``not-folder``, ``not-empty``,
     ``not-file``, ``link``, ``mount``, ``bad-path``, ``no-user``, ``no-group``, ``no-rights`` (to act as a user),
     ``gone`` (who acts as a user; it may have been done),
-    ``too-large``, ``too-deep``,
+    ``changed`` (by others meanwhile), ``too-large``, ``too-deep``,
     ``not-found`` (a program), ``no-folder`` (to start one in), ``system``; of requests ``unreachable``,
     ``certificate``, ``timeout``, ``protocol``, ``checksum``, ``stopped``; ``path`` is what it was about; ``reason``
     says why, in words. ``results`` holds what the operations of a Batch came to that had been done before this one
@@ -82,7 +82,8 @@ class Write(NamedTuple):
     A symbolic link at ``path`` is replaced, not followed; a folder is refused. ``mode`` None keeps that of
     the file replaced (0644 for a new one); ``owner`` and ``group`` None keep those (a new file belongs to
     the user who writes). ACLs and extended attributes of a replaced file are kept. ``passing``: it is there only
-    for a moment, and whoever writes it removes it again.
+    for a moment, and whoever writes it removes it again. ``over``: the SHA-256 of the content that it may take the
+    place of ("": of nothing; None: of any); of another one it is OpError ``changed``.
     """
 
     path: str
@@ -91,6 +92,7 @@ class Write(NamedTuple):
     owner: str | None = None
     group: str | None = None
     passing: bool = False
+    over: str | None = None
 
 
 class MakeDir(NamedTuple):

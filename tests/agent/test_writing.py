@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sloth_runner.agent.perform import perform
+from sloth_runner.modules.files.guard import over
 from sloth_runner.ops import MakeLink, OpError, Write
 
 
@@ -42,3 +44,43 @@ def test_what_a_killed_writer_left_goes_at_the_next_try(tmp_path: Path) -> None:
     perform(MakeLink(str(tmp_path / "l"), "there"))
     assert [path.name for path in tmp_path.iterdir()] == ["l"]
     assert str((tmp_path / "l").readlink()) == "there"
+
+
+@pytest.mark.parametrize("there", [b"theirs", None, "link"])
+def test_what_is_not_what_was_read_stays(tmp_path: Path, there: bytes | str | None) -> None:
+    file = tmp_path / "f"
+    if isinstance(there, bytes):
+        file.write_bytes(there)
+    elif there is not None:
+        (tmp_path / "g").write_bytes(b"theirs")
+        file.symlink_to("g")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for read in (b"read",) if there is None else (b"read", None):
+        with pytest.raises(OpError) as caught:
+            perform(Write(str(file), b"ours", over=over(read)))
+        assert (caught.value.kind, caught.value.partial) == ("changed", False)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    if there is None:
+        perform(Write(str(file), b"first", over=over(None)))
+        perform(Write(str(file), b"second", over=over(b"first")))
+        assert file.read_bytes() == b"second"
+
+
+def test_of_many_writers_none_loses_what_another_wrote(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+
+    def add(name: int) -> None:
+        for number in range(40):
+            while True:
+                old = file.read_bytes() if file.exists() else None
+                new = (old or b"") + f"{name} {number}\n".encode()
+                try:
+                    perform(Write(str(file), new, over=over(old)))
+                    break
+                except OpError as error:
+                    assert error.kind == "changed"
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(4)))
+    assert sorted(file.read_text().splitlines()) == sorted(f"{a} {b}" for a in range(4) for b in range(40))
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 NEW_FILE = 0o644
+CHUNK = 1 << 20
 _KEPT = ("user.", "system.posix_acl_access", "security.selinux")
 
 
@@ -74,8 +75,10 @@ def replace(op: Write, fill: Callable[[int], None], sync: Sync = sync_folder) ->
                 if kept:
                     _keep_attributes(os.path.join(parent, name), fd)
                 _fill(fd, fill, NEW_FILE if mode is None else mode)
+                if op.over is not None:
+                    _refuse_other(op, folder, name)
                 if temporary is None:
-                    temporary = _link(fd, folder, name, new=old is None)
+                    temporary = _link(fd, folder, name, new=old is None and op.over is None)
             finally:
                 os.close(fd)
             if temporary is not None:
@@ -88,6 +91,35 @@ def replace(op: Write, fill: Callable[[int], None], sync: Sync = sync_folder) ->
     finally:
         os.close(folder)
     return Done(True)
+
+
+def _refuse_other(op: Write, folder: int, name: bytes) -> None:
+    """Raises OpError if what is there is not what was to be replaced. From here on, until the folder is closed, no
+    other writer who looks replaces it."""
+    import fcntl
+
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    if _digest(op.path, folder, name) != op.over:
+        raise OpError("changed", op.path, "was changed by others meanwhile")
+
+
+def _digest(path: str, folder: int, name: bytes) -> str | None:
+    """The SHA-256 of a file, links followed as by whoever read it; "" if there is none, None if it is no file."""
+    from hashlib import sha256
+
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise problem(error, path) from error
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        found = sha256()
+        for piece in iter(lambda: file.read(CHUNK), b""):
+            found.update(piece)
+    return found.hexdigest()
 
 
 def _temporary(folder: int) -> tuple[int, bytes | None]:

@@ -9,6 +9,7 @@ byte for byte.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from posixpath import dirname
 
 from sloth_runner.errors import TaskFailed
@@ -66,7 +67,8 @@ def kind(editor: Editor) -> Kind:
     def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[Told]]:
         notes = []
         for change in changes:
-            notes.append((yield from _change(editor, change)))
+            path = str(change.resource.params["path"])
+            notes.append((yield from guard.undisturbed(path, partial(_change, editor, change))))
         return notes
 
     return Kind(editor.name, editor.doc, observe, converge, undo=editor.undo, part=True)
@@ -161,6 +163,7 @@ def _change(editor: Editor, change: Change) -> Generator[Any, Any, Told]:
         made = "; ".join(filter(None, (above, f"made {path}")))
     else:
         attributes = {"type": FILE, "mode": f"{found.mode:04o}", "uid": found.uid, "gid": found.gid}
-    note = yield from guard.put(path, new, attributes, change.options, dry=change.dry)
+    over = guard.over(old)
+    note = yield from guard.put(path, new, attributes, change.options, dry=change.dry, over=over)
     told = "; ".join(filter(None, (made, note)))
     return Told(told, difference(path, old, new), sha256(new).hexdigest())

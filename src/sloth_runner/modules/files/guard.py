@@ -8,20 +8,24 @@ for a file with the new content), ``timeout`` in seconds and ``sensitive`` for t
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 
 from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.base import Arg, Context
 from sloth_runner.ops import FILE, Exec, OpError, Read, Remove, Stat, Write
-from sloth_runner.plain import TYPE_CHECKING, Any
+from sloth_runner.plain import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes
     from sloth_runner.ops import Content, Found, Ran
 
+T = TypeVar("T")
+
 LIMIT = 256 << 20
 """Bytes of an old content that can be kept beside."""
 NEW = 0o644
+TRIES = 20
+"""Times that a file is read anew because others wrote it meanwhile."""
 ARGS = (
     Arg("backup", "boolean", "keep the old content beside, under a name made of its digest", default=False),
     Arg(
@@ -64,6 +68,29 @@ def backed_up(path: str | None) -> Generator[Any, Any, dict[str, object]]:
     return {"backup": path} if found.kind == FILE else {}
 
 
+def undisturbed(path: str, work: Callable[[], Generator[Any, Any, T]]) -> Generator[Any, Any, T]:
+    """What ``work`` gives, which reads a file and writes it ``over`` what it has read; begun anew if others wrote it
+    meanwhile, so that nobody's change is lost. Raises TaskFailed when they do so each time."""
+    for _ in range(TRIES):
+        try:
+            return (yield from work())
+        except OpError as error:
+            if error.kind != "changed":
+                raise
+    raise TaskFailed(
+        f"{path} was changed by others each time it was about to be written",
+        unchanged=[path],
+        next=["run again when they are done"],
+    )
+
+
+def over(content: bytes | None) -> str:
+    """What a Write says that takes the place of this content (None: of nothing)."""
+    from hashlib import sha256
+
+    return "" if content is None else sha256(content).hexdigest()
+
+
 def put(
     path: str,
     content: bytes,
@@ -72,15 +99,17 @@ def put(
     attributes: tuple[int | None, str | None, str | None] = (None, None, None),
     *,
     dry: bool = False,
+    over: str | None = None,
 ) -> Generator[Any, Any, str]:
     """Write a file; ``before`` are the attributes of what it replaces, ``attributes`` the mode, owner and group
-    that it gets (None: as they are). Returns a note. Raises TaskFailed if it is invalid, and changes nothing."""
+    that it gets (None: as they are); ``over`` as in Write. Returns a note. Raises TaskFailed if it is invalid, and
+    changes nothing."""
     if options.get("validate") and not dry:
         yield from _validate(path, content, before, options, attributes)
     note = ""
     if options.get("backup") and before is not None and before["type"] == FILE:
         note = yield from _back_up(path, before)
-    yield Write(path, content, *attributes)
+    yield Write(path, content, *attributes, over=over)
     return note
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Mapping, Sequence
+from functools import partial
 
 from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.modules.base import (
@@ -26,13 +27,11 @@ from sloth_runner.modules.system.steps import (
     act,
     alone,
     ask,
+    edit_lines,
     feed,
     lines_of,
     not_installed,
-    put_lines,
-    text_of,
 )
-from sloth_runner.ops import Remove
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -173,30 +172,26 @@ def _observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
 
 def _converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
     for change in changes:
-        resource, wanted = change.resource, change.wanted
-        lines = yield from _crontab(resource)
-        name = resource.params["name"]
-        entry = _find(lines, name, "file" in resource.params)
-        new = [] if wanted is None else _lines(name, wanted)
-        if entry is None:
-            lines = [*lines, *new]
+        edit = partial(_edited, change)
+        if "file" in change.resource.params:
+            yield from edit_lines(f"{FOLDER}/{change.resource.params['file']}", edit, gone=True)
         else:
-            lines = [*lines[: entry.start], *new, *lines[entry.end :]]
-        yield from _install(change, lines)
+            yield from _install(change, edit((yield from _crontab(change.resource))))
     return [""] * len(changes)
 
 
+def _edited(change: Change, lines: Sequence[str]) -> list[str]:
+    name, wanted = change.resource.params["name"], change.wanted
+    entry = _find(lines, name, "file" in change.resource.params)
+    new = [] if wanted is None else _lines(name, wanted)
+    if entry is None:
+        return [*lines, *new]
+    return [*lines[: entry.start], *new, *lines[entry.end :]]
+
+
 def _install(change: Change, lines: Sequence[str]) -> Generator[Any, Any, None]:
-    """Put a crontab in place; an empty one is removed."""
+    """Put a user's crontab in place; an empty one is removed."""
     params = change.resource.params
-    if "file" in params:
-        path = f"{FOLDER}/{params['file']}"
-        there = yield from text_of(path)
-        if lines:
-            yield from put_lines(path, lines, None if there is not None else 0o644)
-        else:
-            yield Remove(path)
-        return
     subject, user = f"cron entry {params['name']} of {params['user']}", params["user"]
     if not change.dry and (yield from ask("crontab", "-u", user, "-l")) is None:
         raise not_installed(subject, "crontab")

@@ -13,12 +13,12 @@ from sloth_runner.modules.base import Arg, Change, Context, Kind, Look, Module, 
 from sloth_runner.modules.system.steps import (
     act,
     alone,
+    edit_lines,
     lines_of,
     make_folders,
     missing_above,
-    put_lines,
     remove_empty,
-    text_of,
+    replaced,
 )  # fmt: skip
 from sloth_runner.ops import ABSENT, Stat
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
@@ -193,16 +193,12 @@ def _write(path: str, wanted: str) -> Generator[Any, Any, None]:
     """One entry for the path, in the place of the first there was; none for ""."""
     words = wanted.split(" ") if wanted else []
     new = [" ".join([words[0], _escaped(path), *words[1:]])] if words else []
-    lines = []
-    for line in (yield from lines_of(FSTAB)):
+
+    def is_ours(line: str) -> bool:
         fields = _fields(line)
-        if not fields or not _same_path(fields[1], path):
-            lines.append(line)
-        else:
-            lines.extend(new)
-            new = []
-    there = yield from text_of(FSTAB)
-    yield from put_lines(FSTAB, [*lines, *new], None if there is not None else 0o644)
+        return bool(fields) and _same_path(fields[1], path)
+
+    yield from edit_lines(FSTAB, lambda lines: replaced(lines, is_ours, new))
 
 
 KINDS = (

@@ -17,7 +17,7 @@ from sloth_runner.modules.base import (
     Want,
     one_by_one,
 )  # fmt: skip
-from sloth_runner.modules.system.steps import act, alone, lines_of, put_lines, text_of
+from sloth_runner.modules.system.steps import act, alone, edit_lines, lines_of, text_of
 from sloth_runner.ops import FILE, LINK, MakeLink, Remove, Stat, Write
 from sloth_runner.plain import TYPE_CHECKING, Any
 
@@ -112,16 +112,18 @@ def _observe_hosts(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observ
 
 def _converge_hosts(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
     """One new file for all."""
-    lines = yield from lines_of(HOSTS)
-    for change in changes:
-        name, family = change.resource.params["name"], change.resource.params["family"]
-        addresses = [] if change.wanted is None else change.wanted["ip"].split()
-        lines = [new for line in lines if (new := _without(line, name, family, addresses)) is not None]
-        own = change.extra.get("lines", {}) if change.options.get("undo") else {}
-        for address in addresses:
-            _add(lines, address, name, own.get(address, f"{address}\t{name}"))
-    there = yield from text_of(HOSTS)
-    yield from put_lines(HOSTS, lines, None if there is not None else 0o644)
+
+    def edited(lines: list[str]) -> list[str]:
+        for change in changes:
+            name, family = change.resource.params["name"], change.resource.params["family"]
+            addresses = [] if change.wanted is None else change.wanted["ip"].split()
+            lines = [new for line in lines if (new := _without(line, name, family, addresses)) is not None]
+            own = change.extra.get("lines", {}) if change.options.get("undo") else {}
+            for address in addresses:
+                _add(lines, address, name, own.get(address, f"{address}\t{name}"))
+        return lines
+
+    yield from edit_lines(HOSTS, edited)
     return [""] * len(changes)
 
 

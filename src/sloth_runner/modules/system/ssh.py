@@ -6,7 +6,7 @@ Keys are given in the task file; none is fetched from a machine that can't prove
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.modules.base import (
@@ -22,9 +22,17 @@ from sloth_runner.modules.base import (
     Want,
     one_by_one,
 )  # fmt: skip
-from sloth_runner.modules.system.steps import alone, lines_of, missing_above, put_lines, remove_empty, text_of
+from sloth_runner.modules.system.steps import (
+    alone,
+    edit_lines,
+    lines_of,
+    missing_above,
+    remove_empty,
+    replaced,
+    text_of,
+)
 from sloth_runner.modules.system.types import KEY_TYPES, PublicKey
-from sloth_runner.ops import ABSENT, FOLDER, LINK, MakeDir, Remove, Stat
+from sloth_runner.ops import ABSENT, FOLDER, LINK, MakeDir, Stat
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -153,15 +161,12 @@ def _converge_key(change: Change) -> Generator[Any, Any, str]:
         comment = wanted.get("comment", before.get("comment", ""))
         options = wanted.get("options", before.get("options", ""))
         new = [" ".join(filter(None, (options, params["type"], params["blob"], comment)))]
-    lines = []
-    for line in (yield from lines_of(place.path)):
+
+    def is_ours(line: str) -> bool:
         one = parse(line)
-        if one is None or (one.type, one.blob) != (params["type"], params["blob"]):
-            lines.append(line)
-        else:  # in the place of the first; further ones with the same key are dropped
-            lines.extend(new)
-            new = []
-    yield from _write(change, place, [*lines, *new])
+        return one is not None and (one.type, one.blob) == (params["type"], params["blob"])
+
+    yield from _write(change, place, lambda lines: replaced(lines, is_ours, new))
     return ""
 
 
@@ -185,23 +190,19 @@ def _checked_place(change: Change) -> Generator[Any, Any, Place]:
     return place
 
 
-def _write(change: Change, place: Place, lines: Sequence[str]) -> Generator[Any, Any, None]:
-    """Put the lines in place. A new file and a new .ssh are for their owner alone, as sshd wants them; undone, they
+def _write(
+    change: Change, place: Place, edit: Callable[[list[str]], Sequence[str]]
+) -> Generator[Any, Any, None]:
+    """Edit the file's lines. A new file and a new .ssh are for their owner alone, as sshd wants them; undone, they
     go again if nothing else is in them."""
     made = change.extra.get("missing") or []
-    if not lines and change.options.get("undo") and place.path in made:
-        yield Remove(place.path)
-        yield from remove_empty([folder for folder in made if folder != place.path])
-        return
     own = place.path.startswith(place.home + "/")
     owner, group = (place.uid, place.gid) if own else ("0", "0")
     for folder in (yield from missing_above(place.path)):
         yield MakeDir(folder, 0o700 if own else 0o755, owner, group)
-    there = yield from text_of(place.path)
-    if there is None:
-        yield from put_lines(place.path, lines, 0o600 if own else 0o644, owner, group)
-    else:
-        yield from put_lines(place.path, lines)
+    mode, gone = 0o600 if own else 0o644, bool(change.options.get("undo")) and place.path in made
+    if (yield from edit_lines(place.path, edit, mode, owner, group, gone=gone)):
+        yield from remove_empty([folder for folder in made if folder != place.path])
 
 
 def _observe_all(look: Look) -> Generator[Any, Any, Observed]:
@@ -221,16 +222,19 @@ def _observe_all(look: Look) -> Generator[Any, Any, Observed]:
 def _converge_all(change: Change) -> Generator[Any, Any, str]:
     """Comments stay, and so do the lines of wanted keys."""
     place = yield from _checked_place(change)
-    left = list((change.wanted or {})["keys"])
-    lines = []
-    for line in (yield from lines_of(place.path)):
-        one = parse(line)
-        text = "" if one is None else " ".join(filter(None, one))
-        if one is None or text in left:
-            lines.append(line)
-        if text in left:
-            left.remove(text)
-    yield from _write(change, place, [*lines, *left])
+
+    def edited(there: list[str]) -> list[str]:
+        left, lines = list((change.wanted or {})["keys"]), []
+        for line in there:
+            one = parse(line)
+            text = "" if one is None else " ".join(filter(None, one))
+            if one is None or text in left:
+                lines.append(line)
+            if text in left:
+                left.remove(text)
+        return [*lines, *left]
+
+    yield from _write(change, place, edited)
     return ""
 
 
@@ -320,17 +324,20 @@ def _converge_host(change: Change) -> Generator[Any, Any, str]:
         )
     if params["user"] is not None:
         yield from _checked_place(change)
-    lines = []
-    for line in (yield from lines_of(place.path)):
-        names, type_, _ = _hosts_of(line)
-        left = [name for name in names if not _is_host(name, params["host"])]
-        if type_ != params["type"] or left == names:
-            lines.append(line)
-        elif left:
-            lines.append(f"{','.join(left)} {line.split(None, 1)[1]}")
-    wanted = change.wanted or {"key": ""}
-    lines.extend(f"{params['host']} {params['type']} {key}" for key in wanted["key"].split())
-    yield from _write(change, place, lines)
+
+    def edited(there: list[str]) -> list[str]:
+        lines = []
+        for line in there:
+            names, type_, _ = _hosts_of(line)
+            left = [name for name in names if not _is_host(name, params["host"])]
+            if type_ != params["type"] or left == names:
+                lines.append(line)
+            elif left:
+                lines.append(f"{','.join(left)} {line.split(None, 1)[1]}")
+        wanted = change.wanted or {"key": ""}
+        return [*lines, *(f"{params['host']} {params['type']} {key}" for key in wanted["key"].split())]
+
+    yield from _write(change, place, edited)
     return ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.ops import ABSENT, FOLDER, Exec, MakeDir, OpError, Read, Remove, Stat, WhoAmI, Write
@@ -54,16 +54,44 @@ def lines_of(path: str) -> Generator[Any, Any, list[str]]:
     return (text or "").splitlines()
 
 
-def put_lines(
+def edit_lines(
     path: str,
-    lines: Sequence[str],
-    mode: int | None = None,
+    edit: Callable[[list[str]], Sequence[str]],
+    mode: int = 0o644,
     owner: str | None = None,
     group: str | None = None,
-) -> Generator[Any, Any, None]:
-    """Make these the lines of a file, which keeps its mode unless one is given."""
-    text = "".join(f"{line}\n" for line in lines)
-    yield Write(path, text.encode("utf-8", "surrogateescape"), mode, owner, group)
+    *,
+    gone: bool = False,
+) -> Generator[Any, Any, bool]:
+    """Make of a file's lines what ``edit`` makes of them, whoever else writes it; mode, owner and group are those of
+    a new one. With ``gone`` it is removed if no line is left; whether it was."""
+    from sloth_runner.modules.files.guard import over, undisturbed
+
+    def work() -> Generator[Any, Any, bool]:
+        text = yield from text_of(path)
+        lines = edit((text or "").splitlines())
+        if gone and not lines:
+            yield Remove(path)
+            return True
+        old = None if text is None else text.encode("utf-8", "surrogateescape")
+        new = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+        write = Write(path, new, over=over(old))
+        yield write if old is not None else write._replace(mode=mode, owner=owner, group=group)
+        return False
+
+    return (yield from undisturbed(path, work))
+
+
+def replaced(lines: Sequence[str], is_ours: Callable[[str], bool], new: Sequence[str]) -> list[str]:
+    """The lines without ours, and with the new ones in the place of the first of them, or at the end."""
+    out: list[str] = []
+    for line in lines:
+        if is_ours(line):
+            out.extend(new)
+            new = ()
+        else:
+            out.append(line)
+    return [*out, *new]
 
 
 def missing_above(path: str) -> Generator[Any, Any, list[str]]:

@@ -20,14 +20,14 @@ from sloth_runner.modules.base import (
 from sloth_runner.modules.system.steps import (
     act,
     alone,
+    edit_lines,
     lines_of,
     make_folders,
     missing_above,
-    put_lines,
     remove_empty,
     text_of,
 )  # fmt: skip
-from sloth_runner.ops import OpError, Remove
+from sloth_runner.ops import OpError
 from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -116,17 +116,14 @@ def _converge(change: Change) -> Generator[Any, Any, str]:
 
 def _converge_line(change: Change) -> Generator[Any, Any, str]:
     file, name = change.resource.params["file"], change.resource.params["name"]
-    lines = [line for line in (yield from lines_of(file)) if not _is_about(line, name)]
-    if change.wanted is not None:
-        lines.append(f"{name} = {change.wanted['value']}")
-    if not lines:
-        yield Remove(file)
-        if change.options.get("undo"):
-            yield from remove_empty(change.extra.get("missing") or [])
-        return ""
-    yield from make_folders((yield from missing_above(file)))
-    there = yield from text_of(file)
-    yield from put_lines(file, lines, None if there is not None else 0o644)
+    new = [] if change.wanted is None else [f"{name} = {change.wanted['value']}"]
+    if new:
+        yield from make_folders((yield from missing_above(file)))
+    gone = yield from edit_lines(
+        file, lambda lines: [*(line for line in lines if not _is_about(line, name)), *new], gone=True
+    )
+    if gone and change.options.get("undo"):
+        yield from remove_empty(change.extra.get("missing") or [])
     return ""
 
 
