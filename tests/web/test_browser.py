@@ -377,8 +377,9 @@ def test_the_keyboard_stays_where_it_is(window: Window) -> None:
     home = window.ui.home
     home.run("state", "set", "keyboard:b", "here")
     page = window.go("/state?prefix=keyboard:")
-    page.keyboard.press("j")
     link = page.get_by_role("link", name="b", exact=True)
+    expect(link).to_be_visible()  # as soon as the index has seen it
+    page.keyboard.press("j")
     expect(link).to_be_focused()
     home.run("state", "set", "keyboard:a", "above it")
     expect(page.get_by_role("link", name="a", exact=True)).to_be_visible()
