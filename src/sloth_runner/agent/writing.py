@@ -104,14 +104,17 @@ def _refuse_other(op: Write, folder: int, name: bytes) -> None:
 
 
 def _digest(path: str, folder: int, name: bytes) -> str | None:
-    """The SHA-256 of a file, links followed as by whoever read it; "" if there is none, None if it is no file."""
+    """The SHA-256 of a file; "" if there is none, None if it is no file. A link is none: whoever read through one may
+    have read what its owner may not, and would give it to them."""
     from hashlib import sha256
 
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
         return ""
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
         raise problem(error, path) from error
     with open(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):

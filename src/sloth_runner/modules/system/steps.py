@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 
 from sloth_runner.errors import BadArgument, TaskFailed
-from sloth_runner.ops import ABSENT, FOLDER, Exec, MakeDir, OpError, Read, Remove, Stat, WhoAmI, Write
+from sloth_runner.ops import ABSENT, FOLDER, LINK, Exec, MakeDir, OpError, Read, Remove, Stat, WhoAmI, Write
 from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -64,10 +64,20 @@ def edit_lines(
     gone: bool = False,
 ) -> Generator[Any, Any, bool]:
     """Make of a file's lines what ``edit`` makes of them, whoever else writes it; mode, owner and group are those of
-    a new one. With ``gone`` it is removed if no line is left; whether it was."""
+    a new one. With ``gone`` it is removed if no line is left; whether it was. Raises TaskFailed for a link: its owner
+    may have made it one to what only we may read."""
     from sloth_runner.modules.files.guard import over, undisturbed
 
     def work() -> Generator[Any, Any, bool]:
+        found: Found = yield Stat(path, names=False)
+        if found.kind == LINK:
+            raise TaskFailed(
+                f"{path} is a symbolic link to {found.target}, and is not edited",
+                unchanged=[path],
+                next=[
+                    "name the file itself, where the module takes a path, or put a file in the link's place"
+                ],
+            )
         text = yield from text_of(path)
         lines = edit((text or "").splitlines())
         if gone and not lines:
