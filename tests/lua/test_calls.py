@@ -213,7 +213,7 @@ def test_with_lock_in_all_its_forms(desk: Desk, arguments: str, passed: tuple[ob
     assert [(call.name, call.args) for call in ended.calls] == [
         ("state.lock_enter", (None, "L", *passed)),
         ("state.get", (None, "k")),
-        ("state.lock_exit", (None, 7, True)),
+        ("state.lock_exit", (None, 7, True, None)),
     ]
 
 
@@ -230,16 +230,26 @@ def test_with_lock_leaves_after_an_error_and_raises_it_with_its_own_place(desk: 
     body = desk.body('\nstate.with_lock("L", function()\n  local x = nil + 1\nend)')
     with pytest.raises(TaskFailed) as caught:
         drive(body, LOCK | {"state.lock_exit": lambda call: calls.append(call)})
-    assert calls[0].args == (None, 7, False)
+    assert calls[0].args[:3] == (None, 7, True)
+    assert "arithmetic on a nil value" in str(calls[0].args[3])
     assert caught.value.line == 3
 
 
-def test_a_lost_lock_is_raised_only_if_the_function_had_not_failed(desk: Desk) -> None:
-    lost = LOCK | {"state.lock_exit": fails(LockLost("gone"))}
+@pytest.mark.parametrize("ending", ["return 1", 'error("mine")', 'error({code = "mine"})'])
+def test_a_lost_lock_is_raised_whether_the_function_had_failed_or_not(desk: Desk, ending: str) -> None:
+    gone = LockLost("gone")
+    gone.final = True
+    lost = LOCK | {"state.lock_exit": fails(gone)}
     with pytest.raises(LockLost):
-        desk.run('state.with_lock("L", function() return 1 end)', lost)
+        desk.run(f'pcall(state.with_lock, "L", function() {ending} end)', lost)
+
+
+def test_another_trouble_with_the_release_does_not_hide_why_the_function_failed(desk: Desk) -> None:
     with pytest.raises(TaskFailed, match="mine"):
-        desk.run('state.with_lock("L", function() error("mine") end)', lost)
+        desk.run(
+            'state.with_lock("L", function() error("mine") end)',
+            LOCK | {"state.lock_exit": fails(TaskFailed("no release"))},
+        )
 
 
 def test_a_table_raised_under_a_lock_keeps_its_line(desk: Desk) -> None:

@@ -101,7 +101,10 @@ def test_clean_up_still_runs_when_a_loop_is_stopped(desk: Desk) -> None:
       state.with_lock("L", function() while true do pcall(function() while true do end end) end end)"""
     with pytest.raises(TimedOut):
         desk.run(code, replies)
-    assert [(c.name, c.args) for c in calls] == [("state.lock_exit", (None, 9, False)), ("cmd", ("closed",))]
+    assert [(c.name, c.args) for c in calls] == [
+        ("state.lock_exit", (None, 9, False, None)),
+        ("cmd", ("closed",)),
+    ]
 
 
 class Cancelled(BaseException):
@@ -124,7 +127,7 @@ def test_a_cancellation_passes_every_pcall_and_cleans_up(desk: Desk, error: Base
     assert body.send(None).name == "state.lock_enter"
     assert body.send(Returned((1, 9))).name == "cmd"
     left = body.throw(error)
-    assert (left.name, left.args) == ("state.lock_exit", (None, 9, False))
+    assert (left.name, left.args) == ("state.lock_exit", (None, 9, False, None))
     with pytest.raises(type(error)) as caught:
         body.send(True)
     assert caught.value is error

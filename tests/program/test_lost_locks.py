@@ -39,6 +39,11 @@ LATE = """task({name = "t", run = function()
   pcall(state.with_lock, "W", "me", 300, broken)
   after()
 end})"""
+FAILS = """task({name = "t", run = function()
+  pcall(state.with_lock, "W", "me", 300, function() broken() error("mine") end)
+  after()
+end})"""
+FIELD_FAILS = 'task({name = "t", locks = "W", retries = 1, run = function() broken() error("mine") end})'
 WRITE = """task({name = "t", run = function()
   pcall(state.with_lock, "W", "me", 300, function() broken() pcall(state.set, "x", 1) after() end)
   after()
@@ -57,13 +62,16 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
 
 
-@pytest.mark.parametrize("text", [INSIDE, OUTSIDE, BRANCH, ABOVE, FIELD, LATE, WRITE, TRANSACTION])
+@pytest.mark.parametrize(
+    "text", [INSIDE, OUTSIDE, BRANCH, ABOVE, FIELD, LATE, WRITE, TRANSACTION, FAILS, FIELD_FAILS]
+)
 def test_no_pcall_swallows_it(home: Home, text: str) -> None:
     home.file("t.sloth", HEAD + text)
     document = home.run("run", "t.sloth", "-o", "json", code=1).json
     error = document["tasks"][0]["error"]
     assert error["code"] == "E-LOCK-LOST"
     assert "stuck" in error["message"]
+    assert ("mine" in error["message"]) == ("mine" in text)
     assert not (home.cwd / "after").exists()
 
 

@@ -195,19 +195,20 @@ class Locker:
             self._pump.cancel(found[2], error)
 
     def leave(self, context: Context, state: State, strand: Strand, args: Sequence[object]) -> object:
-        """The end of ``with_lock``; raises LockLost, which no pcall swallows, if the lease had ended and the function
-        had not failed."""
-        handle, ok = arg.take("state.with_lock", args, 2, 2)
+        """The end of ``with_lock``; raises LockLost, which no pcall swallows, if the lease ended while the end was
+        ``open_``: not decided by such an error. ``own`` is the message of the function's own failure, if any."""
+        handle, open_, own = arg.take("state.with_lock", args, 2, 3)
         owner, holding, _ = self._entered.pop(handle)
         holding.depth -= 1
         if holding.depth:
             return True
 
         def told(lost: str | None) -> object:
-            if lost is not None and ok:
+            if lost is not None and open_:
+                failed = "" if own is None else f"; the function had failed with: {own}"
                 error = LockLost(
                     f"the lock {holding.lock.name!r} (for {human(holding.lock.ttl)} at a time) was lost before the "
-                    f"function ended: {lost}",
+                    f"function ended: {lost}{failed}",
                     next=["see who has it now: sloth-runner lock list"],
                 )
                 error.final = True

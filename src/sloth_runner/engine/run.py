@@ -219,9 +219,9 @@ class Runner:
         yield Call("engine.deadline", (False, None), task.site)
         for handle in reversed(handles):
             try:
-                yield Call("state.lock_exit", (None, handle, error is None), task.site)
+                yield Call("state.lock_exit", (None, handle, *_how(error)), task.site)
             except SlothError as failure:
-                error = error or failure
+                error = failure if error is None or failure.final else error
         yield Call("engine.end_attempt", (), task.site)
         if error is not None:
             raise error
@@ -317,6 +317,15 @@ def _hook(start: Any, this: This, error: Document, context: Context) -> Body:
     except SlothError as failure:
         context.note("error", f"on_failure failed itself: {failure.message}")
     return None
+
+
+def _how(error: SlothError | None) -> tuple[bool, str | None]:
+    """How a body ended, for its locks: whether nothing has decided that yet which no pcall could put aside, and the
+    message of another error."""
+    if error is None:
+        return True, None
+    still = not (error.final or isinstance(error, Interrupted))
+    return still, error.message if still else None
 
 
 def _checked(value: object, context: Context) -> object:

@@ -77,9 +77,12 @@ local function with_lock_function(handle, selector)
     end
     local token, entered = call_state("state.lock_enter", selector, name, holder, ttl, opts)
     local result = pack(xpcall(fn, core.locate, token))
-    local left = pack(xpcall(call_state, core.locate, "state.lock_exit", selector, entered, result[1]))
-    if not result[1] then core.again(result[2]) end
-    if not left[1] then core.again(left[2]) end
+    local failed = not result[1] and result[2]
+    local open = not (failed and core.is_final(core.raised(failed)))
+    local own = failed and open and select(5, core.describe(failed)) or nil
+    local left = pack(xpcall(call_state, core.locate, "state.lock_exit", selector, entered, open, own))
+    if not left[1] and open and (not failed or core.is_final(core.raised(left[2]))) then core.again(left[2]) end
+    if failed then core.again(failed) end
     return unpack(result, 2, result.n)
   end
 end
