@@ -131,6 +131,14 @@ def test_what_is_no_value_is_refused_with_its_place(desk: Desk, code: str, named
     assert named in caught.value.message
 
 
+def test_a_result_that_is_no_value_is_told_at_its_function(desk: Desk) -> None:
+    with pytest.raises(BadValue) as caught:
+        desk.run("cmd() \n return {f = print}", {"cmd": lambda call: None})
+    assert (caught.value.line, caught.value.source is None) == (1, False)
+    assert any("tables of them" in line for line in caught.value.next)
+    assert any("is done and stays so" in line for line in caught.value.next)
+
+
 @pytest.mark.parametrize("bad", [1 << 63, [1, None], object(), "\ud800", {"a": {1, 2}}])
 def test_what_lua_cannot_hold_is_thrown_into_the_body(desk: Desk, bad: object) -> None:
     found = desk.run("local ok, e = pcall(cmd) return e.code", {"cmd": lambda call: bad})

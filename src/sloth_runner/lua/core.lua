@@ -8,10 +8,11 @@ local create, resume, yield, running = coroutine.create, coroutine.resume, corou
 local status, close_coroutine = coroutine.status, coroutine.close
 local getinfo, sethook = debug.getinfo, debug.sethook
 local select, type, rawequal, setmetatable, error = select, type, rawequal, setmetatable, error
-local pcall, xpcall, unpack, gmatch, tostring = pcall, xpcall, table.unpack, string.gmatch, tostring
+local pcall, xpcall, unpack, tostring = pcall, xpcall, table.unpack, tostring
+local gmatch, sub = string.gmatch, string.sub
 local plain, first, flatten, unflatten, put = core.plain, core.first, core.flatten, core.unflatten, core.put
 local new_error, is_final, locate, describe, site = core.new_error, core.is_final, core.locate, core.describe, core.site
-local frames = core.frames
+local frames, is_error = core.frames, core.is_error
 local ending, trust, own = core.ending, core.trust, core.source
 
 local CALL = {} -- first of all values in a yield to the scheduler; user code never sees it
@@ -148,16 +149,30 @@ end
 
 -- Bodies.
 
-local function done(ok, ...)
+local RETURNED = "what a function returns is handed on and recorded: return texts, numbers, booleans and tables of them"
+  .. "\nwhat it did before it returned is done and stays so"
+
+-- What a function of the user returned can't be handed on: told at its first line, its own are not running any more.
+local function unfit(fn, e)
+  if not is_error(e) then return describe(e) end
+  local info = getinfo(fn, "S")
+  if sub(info.source, 1, 1) == "@" then
+    e.file, e.line = sub(info.source, 2), info.linedefined
+  end
+  e.help = RETURNED
+  return describe(e)
+end
+
+local function done(fn, ok, ...)
   if not ok then return describe((...)) end
   if ending[core.current] then return describe(ending[core.current]) end
   local fine, out, n = pcall(flatten, "the result", ...)
-  if not fine then return describe(out) end
+  if not fine then return unfit(fn, out) end
   return 0, first(out, n)
 end
 
 local function base(fn, ...)
-  return done(xpcall(fn, locate, unflatten(...)))
+  return done(fn, xpcall(fn, locate, unflatten(...)))
 end
 
 -- Count hook: ends a body that must end, at the next instruction of the user: the prelude is never interrupted.
