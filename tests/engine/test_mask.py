@@ -81,3 +81,17 @@ def test_an_error_is_covered_with_all_that_it_came_from() -> None:
         assert error.message == f"{DOTS}!" and error.args == (f"{DOTS}!",)
         assert (error.system, error.next) == (DOTS, [DOTS, "x"])
         assert error.__cause__ is not None and error.__cause__.args == (f"no {DOTS} here", 5)
+
+
+def test_what_holds_a_secret_that_was_learned_as_a_whole() -> None:
+    mask = Mask()
+    assert not mask.holds("hunter2hunter2")
+    mask.learn("hunter2hunter2")
+    mask.learn("test")
+    mask.learn({"env": "production"})
+    mask.learn("-----BEGIN-----\nMIIabcdef")
+    mask.learn(12345678)
+    value: Value = {"a": [Pairs(((1, "Bearer hunter2hunter2"),))]}
+    assert mask.holds(value) and mask.holds({"hunter2hunter2": 1}) and mask.holds("test")
+    assert mask.holds("68756e7465723268756e74657232") and mask.holds(12345678)
+    assert not mask.holds(["latest", "production", "-----BEGIN-----", 1, True, 1.5, None])

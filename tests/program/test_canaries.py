@@ -322,3 +322,60 @@ def test_an_error_of_loading_shows_no_secret(home: Home, text: str, command: tup
         out, err = process.communicate(timeout=60)
     assert process.returncode != 70, (out, err)
     assert canaries.found((out + err).encode()) == []
+
+
+STORED = """
+local s = secret("CANARY_ENV")
+task({name = "t", run = function(this)
+  state.set("plain", s)
+  state.set("table", {token = "Bearer " .. s, env = "production"})
+  state.append("text", "x " .. s)
+  state.list_push("list", {s})
+  state.set_if_absent("once", s)
+  state.compare_and_swap("swapped", nil, s)
+  state.transaction(function() state.set("within", s) end)
+  state.set("word", "production")
+  state.set("known", s, {sensitive = false})
+  file.write({dest = this.workdir .. "/secret.conf", content = "password=" .. s})
+  file.write({dest = this.workdir .. "/other.conf", content = "production"})
+end})
+"""
+
+
+def test_what_a_task_stores_of_a_secret_is_hidden_from_later_commands(home: Home) -> None:
+    canaries = Canaries()
+    secret_home(home, canaries)
+    home.file("s.sloth", STORED)
+    home.run("run", "s.sloth")
+    entries = home.run("state", "list", "-o", "json").json["entries"]
+    assert {row["key"] for row in entries if not row["sensitive"]} == {"word", "known"}
+    home.run("state", "delete", "known", "--yes")
+    (home.cwd / "secret.conf").write_text("by hand")
+    del home.env["CANARY_ENV"]
+    home.file("s.sloth", 'task({name = "t", run = function() end})')
+    shown = ""
+    for argv in (
+        ("state", "list"),
+        ("state", "history", "plain"),
+        ("state", "show", "table"),
+        ("resource", "show", f"file:{home.cwd}/secret.conf"),
+        ("drift", "-o", "json"),
+        ("drift",),
+        ("prune", "s.sloth"),
+    ):
+        said = home.run(*argv, code=None)
+        shown += said.out + said.err
+    assert DOTS in shown and f"file:{home.cwd}/secret.conf" in shown
+    assert canaries.found(shown.encode()) == []
+
+
+def test_the_secret_that_another_replaces_is_not_shown_by_the_difference(home: Home) -> None:
+    old, new = Canaries(), Canaries()
+    secret_home(home, old)
+    home.file("s.sloth", STORED)
+    home.run("run", "s.sloth")
+    home.env["CANARY_ENV"] = new.values[0]
+    for command in (("plan",), ("run", "--diff")):
+        said = home.run(*command, "s.sloth")
+        assert old.found((said.out + said.err).encode()) == []
+        assert new.found((said.out + said.err).encode()) == []

@@ -44,16 +44,21 @@ class Tally:
         self.changes: list[dict[str, object]] = []
 
 
+def _knows_none(value: object) -> bool:
+    return False
+
+
 class Context:
     """Who a strand works for. A branch of ``parallel`` has its parent's context as ``parent``.
 
     ``say(kind, data)`` emits an event of this task, with ``every_call`` also of a call that changed nothing;
-    ``attempt`` counts from 1 over retries; ``desk`` asks the store.
+    ``holds_secret`` says whether a value holds a secret that the run knows; ``attempt`` counts from 1 over retries;
+    ``desk`` asks the store.
     """
 
     __slots__ = (
-        "agent", "attempt", "branch", "desk", "every_call", "holdings", "instance", "parent", "say", "state", "tally",
-        "task", "transaction", "workdir",
+        "agent", "attempt", "branch", "desk", "every_call", "holdings", "holds_secret", "instance", "parent", "say",
+        "state", "tally", "task", "transaction", "workdir",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +85,7 @@ class Context:
         self.tally: Tally = parent.tally if parent else Tally()
         self.attempt = 1
         self.every_call: bool = parent is None or parent.every_call
+        self.holds_secret: Callable[[object], bool] = parent.holds_secret if parent else _knows_none
         self.holdings: dict[tuple[str, str], Holding] = {}
         self.transaction: Transaction | None = None
 

@@ -16,34 +16,53 @@ from sloth_runner.model import Pairs, Value
 
 SHORTEST = 4
 """Shorter secrets are not searched for: every other word would be blackened."""
+TELLING = 8
+"""A text that holds a secret of at least so many characters holds it hardly by chance."""
 DOTS = "••••••"
 
 
 class Mask:
     """Learns secrets and covers them in texts."""
 
-    __slots__ = ("_forms", "_guard", "_known")
+    __slots__ = ("_forms", "_guard", "_known", "_whole")
 
     def __init__(self) -> None:
         self._known: set[str] = set()
         self._forms: list[str] = []
+        self._whole: tuple[str, ...] = ()
         self._guard = threading.Lock()
 
-    def learn(self, value: Value) -> None:
-        """Cover this value from now on; of a table, each text in it."""
+    def learn(self, value: Value, *, whole: bool = True) -> None:
+        """Cover this value from now on; of a table, each text in it. ``whole``: it is no part of another."""
         if isinstance(value, str):
-            self._learn(value)
+            self._learn(value, whole)
         elif isinstance(value, list):
             for item in value:
-                self.learn(item)
+                self.learn(item, whole=False)
         elif isinstance(value, Pairs):
             for _, item in value.items:
-                self.learn(item)
+                self.learn(item, whole=False)
         elif isinstance(value, dict):
             for item in value.values():
-                self.learn(item)
+                self.learn(item, whole=False)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            self._learn(str(value))
+            self._learn(str(value), whole)
+
+    def holds(self, value: object) -> bool:
+        """Whether a value, or anything in it, is or contains a secret that was learned as a whole. One that is short
+        enough to be a part of ordinary words counts only where it stands alone; parts of tables, and single lines,
+        don't count: they may be anybody's."""
+        if not self._whole:
+            return False
+        if isinstance(value, str):
+            return any(form == value or (len(form) >= TELLING and form in value) for form in self._whole)
+        if isinstance(value, Mapping):
+            return any(self.holds(key) or self.holds(item) for key, item in value.items())
+        if isinstance(value, Pairs):
+            return any(self.holds(key) or self.holds(item) for key, item in value.items)
+        if isinstance(value, list | tuple):
+            return any(map(self.holds, value))
+        return isinstance(value, int | float) and not isinstance(value, bool) and str(value) in self._whole
 
     def cover(self, text: str) -> str:
         """``text`` with every known secret replaced."""
@@ -92,8 +111,11 @@ class Mask:
             self.cover_error(error)
             raise
 
-    def _learn(self, secret: str) -> None:
-        """Secrets are learned in the threads that ask the store, too: the list of forms is replaced, not changed."""
+    def _learn(self, secret: str, whole: bool) -> None:
+        """Secrets are learned in threads that ask the store, too: the lists of forms are replaced, not changed."""
+        if whole and len(secret) >= SHORTEST and secret not in self._whole:
+            with self._guard:
+                self._whole = tuple(dict.fromkeys((*self._whole, *forms(secret))))
         parts = (secret, *secret.splitlines())
         new = [part for part in parts if len(part) >= SHORTEST and part not in self._known]
         if not new:

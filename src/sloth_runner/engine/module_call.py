@@ -258,14 +258,16 @@ class ModuleCall:
     def _about(self) -> About:
         world, call, common, by = self._owner.world, self._call, self._common, self._context.state.by
         site = self._owner.site(call)
-        if common.sensitive or any(map(holds_secrets, site)):
+        # A file with a secret in it would be kept with it, and its difference may show the one that it replaces.
+        sensitive = common.sensitive or self._context.holds_secret(call.args)
+        if sensitive or any(map(holds_secrets, site)):
             site = tuple(map(covered_line, site))
         line = call.site.line if call.site else None
         agent = "" if self._context.agent == common.target else self._context.agent
         return About(
             call.name, world.stack, (by.user, by.host, by.pid, by.run, by.task), site, line, common.notify,
             common.prevent_destroy or (self._context.task is not None and not self._context.task.prune),
-            common.sensitive, world.salt() if common.sensitive else "", world.paranoid, self._identity, agent,
+            sensitive, world.salt() if sensitive else "", world.paranoid, self._identity, agent,
             common.user,
         )  # fmt: skip
 

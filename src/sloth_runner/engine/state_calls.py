@@ -61,8 +61,10 @@ def handlers() -> dict[str, Handler]:
     }
 
 
-def _edit(context: Context, state: State, key: str, edit: edits.Edit) -> object:
-    """Queue an edit; in a transaction it is applied to the transaction's own picture at once."""
+def _edit(context: Context, state: State, key: str, edit: edits.Edit, *, clear: bool = False) -> object:
+    """Queue an edit; in a transaction it is applied to the transaction's own picture at once.
+
+    What holds a secret of the run is kept as sensitive, unless the call says that it is not (``clear``)."""
     old: Record | None = None
     plan: edits.Plan | None = None
 
@@ -71,6 +73,8 @@ def _edit(context: Context, state: State, key: str, edit: edits.Edit) -> object:
         old, plan = seen.live, edit(seen)
         if state.on_secret is not None:
             _tell(state.on_secret, old, plan)
+        if not (clear or plan.sensitive or plan.text is None) and context.holds_secret(decode(plan.text)):
+            plan = plan._replace(sensitive=True)
         return plan
 
     def done(result: object) -> object:
@@ -127,8 +131,9 @@ def _set_options(name: str, given: object) -> dict[str, Any]:
 
 def _set(context: Context, state: State, args: Sequence[object]) -> object:
     key, value, given = arg.take("state.set", args, 2, 3)
-    edit = edits.put(value, **_set_options("state.set", given))
-    return _edit(context, state, arg.key("state.set", key), edit)
+    found = _set_options("state.set", given)
+    clear = found.get("sensitive") is False
+    return _edit(context, state, arg.key("state.set", key), edits.put(value, **found), clear=clear)
 
 
 def _set_if_absent(context: Context, state: State, args: Sequence[object]) -> object:
@@ -136,7 +141,8 @@ def _set_if_absent(context: Context, state: State, args: Sequence[object]) -> ob
     found = _set_options("state.set_if_absent", given)
     if "keep_ttl" in found:
         raise BadArgument("state.set_if_absent: there is no expiry to keep when the key is absent")
-    return _edit(context, state, arg.key("state.set_if_absent", key), edits.put_if_absent(value, **found))
+    key, clear = arg.key("state.set_if_absent", key), found.get("sensitive") is False
+    return _edit(context, state, key, edits.put_if_absent(value, **found), clear=clear)
 
 
 def _get(context: Context, state: State, args: Sequence[object]) -> object:

@@ -188,6 +188,7 @@ class Bench:
         state = self.state(instance.agent, task.name)
         made = Context(instance.id, instance.agent, task, state, self.basis.desk, say, workdir)
         made.every_call = self._every_call
+        made.holds_secret = self.mask.holds
         return made
 
     def state(self, agent: str, task: str | None) -> State:
