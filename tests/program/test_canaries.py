@@ -379,3 +379,10 @@ def test_the_secret_that_another_replaces_is_not_shown_by_the_difference(home: H
         said = home.run(*command, "s.sloth")
         assert old.found((said.out + said.err).encode()) == []
         assert new.found((said.out + said.err).encode()) == []
+
+
+def test_a_secret_in_the_name_of_a_resource_is_warned_of(home: Home) -> None:
+    secret_home(home, Canaries())
+    call = 'file.line({path = this.workdir .. "/x", line = secret("CANARY_ENV"), create = true})'
+    home.file("s.sloth", f'task({{name = "t", run = function(this) {call} end}})')
+    assert "holds a secret: names are not hidden" in home.run("run", "s.sloth").out

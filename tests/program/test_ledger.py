@@ -139,6 +139,33 @@ def test_the_three_checksums_tell_who_changed_what(home: Home) -> None:
     assert reason().startswith("the machine drifted")
 
 
+OVER_LINES = [
+    'file.write({dest = "ROOT/a", content = "1"}); file.write({\n'
+    '  content = "CANARY",\nEXTRA\n  sensitive = true,\n})',
+    'file.write({\n  sensitive = true,\n  content = "CANARY" .. cmd("true").stdout, dest = "ROOT/b"EXTRA\n})',
+    'file.write({\n  content = "CANARY", dest = file.directory("ROOT/d").path .. "/f"EXTRA,\n  sensitive = true })',
+]
+
+
+@pytest.mark.parametrize("extra", ["", " .. missing", ", bogus = 1"])
+@pytest.mark.parametrize("call", OVER_LINES)
+def test_a_secret_in_a_call_over_several_lines_leaves_no_trace(home: Home, call: str, extra: str) -> None:
+    canary = "c4n4ry-s3cr3t"
+    own = f'  dest = "ROOT/b"{extra},'
+    call = call.replace("CANARY", canary).replace("EXTRA", own if "\nEXTRA" in call else extra)
+    file(home, f'task({{name = "t", run = function()\n{call}\nend}})')
+    said = home.run("run", "site.sloth", code=1 if extra else 0)
+    said_later = home.run("runs", "show", "last", "-o", "json")
+    stored = b"".join(path.read_bytes() for path in home.state_folder.rglob("*") if path.is_file())
+    assert canary.encode() not in stored
+    assert canary not in said.out + said.err + said_later.out
+    file(home, f'task({{name = "t", run = function()\n{call}\nend}})')
+    assert home.run("prune", "site.sloth", "--yes", "-o", "json").json["summary"]["remove"] == 0
+    file(home, 'task({name = "t", run = function()\nend})')
+    removed = home.run("prune", "site.sloth", "--yes", "-o", "json").json["summary"]["remove"]
+    assert removed > 0 or extra
+
+
 @pytest.mark.parametrize("first", ["", ", bogus = 1", ', mode = "9"'])
 def test_a_secret_beside_another_call_on_its_line_leaves_no_trace(home: Home, first: str) -> None:
     canary = "c4n4ry-s3cr3t"

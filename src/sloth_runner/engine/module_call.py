@@ -16,7 +16,7 @@ from sloth_runner.model import Call, Outcome, Partial
 from sloth_runner.modules.base import Predict
 from sloth_runner.ops import Exec
 from sloth_runner.plain import TYPE_CHECKING, Any, cast
-from sloth_runner.state.ledger_records import Entry, Pending, covered_line, holds_secrets
+from sloth_runner.state.ledger_records import Entry, Pending, covered_line, is_covered
 
 if TYPE_CHECKING:
     from sloth_runner.engine.module_calls import Common, ModuleCalls
@@ -234,6 +234,11 @@ class ModuleCall:
 
     def _converged(self, job: Job) -> None:
         self._jobs.append(job)
+        if self._context.holds_secret(job.address):
+            told = (
+                f"the name {job.address} of this resource holds a secret: names are not hidden in the ledger"
+            )
+            self._context.note("warn", told, self._call.site)
         if self._rehearsal is not None and not self._quiet:
             self._context.tally.actions.append(action_of(job, self._call))
             self._name(job.address, job)
@@ -260,7 +265,7 @@ class ModuleCall:
         site = self._owner.site(call)
         # A file with a secret in it would be kept with it, and its difference may show the one that it replaces.
         sensitive = common.sensitive or self._context.holds_secret(call.args)
-        if sensitive or any(map(holds_secrets, site)):
+        if sensitive or any(map(is_covered, site)):
             site = tuple(map(covered_line, site))
         line = call.site.line if call.site else None
         agent = "" if self._context.agent == common.target else self._context.agent

@@ -262,10 +262,6 @@ def _left(
     return {k: v for k, v in made.items() if k not in applied and (whole or k == "content")}
 
 
-def _hidden(line: str) -> str:
-    return line if line.startswith("sha256:") else covered_line(line)
-
-
 def _others(entry: Entry | None, about: About) -> dict[str, Any]:
     """The other stacks that name a resource."""
     if entry is None:
@@ -274,7 +270,7 @@ def _others(entry: Entry | None, about: About) -> dict[str, Any]:
     known.pop(about.stack, None)
     if about.sensitive:
         return {
-            stack: [task, agent, [_hidden(line) for line in site]]
+            stack: [task, agent, [covered_line(line) for line in site]]
             for stack, (task, agent, site) in known.items()
         }
     return known

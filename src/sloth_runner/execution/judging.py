@@ -10,7 +10,7 @@ from collections.abc import Collection
 from sloth_runner.engine.recording import covered
 from sloth_runner.modules.places import Named, places
 from sloth_runner.plain import TYPE_CHECKING
-from sloth_runner.state.ledger_records import covered_line
+from sloth_runner.state.ledger_records import covered_line, is_covered
 
 if TYPE_CHECKING:
     from sloth_runner.execution.checking import Checking
@@ -60,7 +60,7 @@ class Evaluation:
             return True, f"its task {task!r} is gone from the file"
         gone = self._gone_line(self._tasks[task], entry.site)
         if gone is not None:
-            words = "a line (sensitive)" if gone.startswith("sha256:") else f"the line `{gone}`"
+            words = "a line (sensitive)" if is_covered(gone) else f"the line `{gone}`"
             return True, f"{words} is gone from task {task!r}"
         if self._passed(task, entry.agent or agent, entry.site):
             return True, f"task {task!r} no longer names it"
@@ -104,7 +104,7 @@ class Evaluation:
     def _gone_line(self, task: TaskDef, site: Site) -> str | None:
         """The first line of a site that stands neither in its task nor in code outside of the other tasks."""
         standing = self._standing(task)
-        if _is_covered(site):
+        if any(map(is_covered, site)):
             standing = set(map(covered_line, standing))
         return next((line for line in site if line and line not in standing), None)
 
@@ -129,11 +129,8 @@ class Evaluation:
         }
 
 
-def _is_covered(site: Site) -> bool:
-    return any(line.startswith("sha256:") for line in site)
-
-
 def _among(site: Site, sites: Collection[Site]) -> bool:
-    if _is_covered(site):
-        return any(tuple(map(covered_line, one)) == site for one in sites)
-    return site in sites
+    if site in sites:
+        return True
+    covered = tuple(map(covered_line, site))
+    return any(tuple(map(covered_line, one)) == covered for one in sites)

@@ -16,9 +16,9 @@ from sloth_runner.errors import (
     SyntaxProblem,
     TaskFailed,
 )
+from sloth_runner.lua.source import hidden_lines
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
-from sloth_runner.state.ledger_records import holds_secrets
 
 if TYPE_CHECKING:
     from sloth_runner.model import Site
@@ -61,10 +61,12 @@ class Sources:
     def __init__(self, names: Callable[[str], Iterable[str]]) -> None:
         self._names = names
         self._lines: dict[str, list[str]] = {}
+        self._hidden: dict[str, frozenset[int]] = {}
 
     def add(self, path: str, text: str) -> None:
         """Remember a file's text."""
         self._lines[path] = text.split("\n")
+        self._hidden.pop(path, None)
 
     @property
     def all(self) -> dict[str, list[str]]:
@@ -76,12 +78,20 @@ class Sources:
         lines = self._lines.get(path or "", [])
         return lines[line - 1].rstrip("\r") if line and 0 < line <= len(lines) else None
 
+    def hides(self, path: str | None, line: int | None) -> bool:
+        """Whether a line may hold a secret: then it is not to be shown or kept as text."""
+        if path not in self._lines:
+            return False
+        if path not in self._hidden:
+            self._hidden[path] = hidden_lines("\n".join(self._lines[path]))
+        return line in self._hidden[path]
+
     def place(self, error: SlothError, file: str | None, line: int | None, *words: str | None) -> None:
         """Fill in where an error stands, with a caret at the first of ``words`` that its line holds. A line that may
         hold a secret is not shown: what a call that has not begun hides is not known yet."""
         error.file, error.line = file, line
         source = self.line(file, line)
-        error.source = None if source is None or holds_secrets(source) else source
+        error.source = None if self.hides(file, line) else source
         error.column = None if error.source is None else column(error.source, *words)
 
     def field_line(self, site: Site, field: str) -> int:

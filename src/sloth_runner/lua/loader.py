@@ -17,6 +17,7 @@ from sloth_runner.lua.runtime import Runtime
 from sloth_runner.lua.source import with_frames
 from sloth_runner.model import Program, Site, Start
 from sloth_runner.names import did_you_mean
+from sloth_runner.state.ledger_records import covered_line
 
 __all__ = ["Host", "Limits", "Loaded", "load"]
 
@@ -35,8 +36,10 @@ class Loaded:
         self._runtime.set_values(values)
 
     def text(self, site: Site) -> str:
-        """The source text of a line, without the space around it."""
-        return (self._runtime.sources.line(site.file, site.line) or "").strip()
+        """The source text of a line, without the space around it; a digest of one that may hold a secret."""
+        sources = self._runtime.sources
+        text = (sources.line(site.file, site.line) or "").strip()
+        return covered_line(text) if sources.hides(site.file, site.line) else text
 
     def lines(self) -> Mapping[str, Sequence[str]]:
         """The text of all Lua files of this program, line by line."""

@@ -203,14 +203,18 @@ def escaped(name: str) -> str:
     return "".join(out)
 
 
-def holds_secrets(line: str) -> bool:
-    """Whether a line of a task file may hold a secret: a call on it says that it is sensitive, or another one beside
-    that comes first and can't know."""
-    return "sensitive" in line
+_COVERED = "sha256:"
 
 
 def covered_line(line: str) -> str:
-    """A line of a task file as the entry of a sensitive resource keeps it: it may hold the secret."""
+    """A line of a task file that may hold a secret, as an entry keeps it; one that is covered already as it is."""
+    if is_covered(line):
+        return line
     from hashlib import sha256
 
-    return f"sha256:{sha256(line.encode('utf-8', 'surrogateescape')).hexdigest()}"
+    return _COVERED + sha256(line.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def is_covered(line: str) -> bool:
+    """Whether it stands for a line that is not shown."""
+    return line.startswith(_COVERED)
