@@ -17,6 +17,17 @@ _TOLD: Final = {
 }
 
 
+def keepalive(silence: float, answer: float) -> list[tuple[str, object]]:
+    """Options by which a connection is tried after so many seconds of ``silence`` while something is under way, and
+    counts as lost without an ``answer`` in so many more. (gRPC gives each such try a time of its own, too: a minute.)"""
+    wait = int(answer * 1000)
+    return [
+        ("grpc.keepalive_time_ms", int(silence * 1000)),
+        ("grpc.keepalive_timeout_ms", wait),
+        ("grpc.http2.ping_timeout_ms", wait),
+    ]
+
+
 def load(environ: Mapping[str, str]) -> Any:
     """gRPC, told how to be where the user has not said otherwise: it reads that from the process's environment while
     it is imported, and no child of ours finds it there. Raises ImportError."""

@@ -203,6 +203,21 @@ def test_a_session_that_ends_while_one_looks_is_told(window: Window) -> None:
     expect(page.locator("body")).to_contain_text("open the link")
 
 
+def test_a_page_that_waits_for_a_store_that_is_away_says_so(window: Window) -> None:
+    page = window.page
+    page.clock.install()
+    window.go("/state")
+    expect(page.locator("#page")).to_be_visible()
+    kept: list[Route] = []
+    page.route("**/state", lambda route: kept.append(route))  # no answer, as from a server that is frozen
+    with page.expect_request("**/state"):
+        window.ui.home.run("state", "set", "slow", "1")
+    page.clock.run_for(4000)
+    expect(page.locator("#live")).to_have_text("Not live: the state takes long to be read")
+    page.unroute("**/state")  # goes on with them, too
+    expect(page.locator("#live")).to_have_text("")
+
+
 def test_a_search_that_fails_says_why(window: Window) -> None:
     page = window.go("/state?prefix=keyboard:")
     window.context.clear_cookies()

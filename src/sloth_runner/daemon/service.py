@@ -177,7 +177,7 @@ class Server:
     """A running agent. ``address``: host:port; port 0 takes a free one, which ``port`` tells."""
 
     def __init__(self, keeper: Keeper, address: str, environ: Mapping[str, str], build: str) -> None:
-        from sloth_runner.rpc import load
+        from sloth_runner.rpc import keepalive, load
 
         rpc = load(environ)
         self._keeper = keeper
@@ -192,8 +192,7 @@ class Server:
                 ("grpc.max_concurrent_streams", MOST + 8),
                 ("grpc.max_metadata_size", 16 << 10),
                 ("grpc.so_reuseport", 0),
-                ("grpc.keepalive_time_ms", 20_000),
-                ("grpc.keepalive_timeout_ms", 10_000),
+                *keepalive(20.0, 10.0),
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
                 ("grpc.http2.max_ping_strikes", 0),
             ],

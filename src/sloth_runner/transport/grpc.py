@@ -18,6 +18,7 @@ from sloth_runner.agent.frames import BadFrame
 from sloth_runner.agent.resuming import GOODBYE, HEADER, PIECE, Resumable
 from sloth_runner.errors import BadConfig, Unreachable
 from sloth_runner.plain import TYPE_CHECKING, Any, Final, NamedTuple
+from sloth_runner.rpc import keepalive
 
 if TYPE_CHECKING:
     from sloth_runner.transport.line import Channel
@@ -101,8 +102,7 @@ class Dialer:
             ("grpc.enable_retries", 0),
             ("grpc.enable_http_proxy", 0),
             ("grpc.max_receive_message_length", HEADER.size + PIECE),
-            ("grpc.keepalive_time_ms", 10_000),
-            ("grpc.keepalive_timeout_ms", 5_000),
+            *keepalive(10.0, 5.0),
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1_000),

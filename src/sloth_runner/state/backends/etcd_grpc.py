@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sloth_runner.errors import BadConfig
 from sloth_runner.plain import TYPE_CHECKING, Any, Final, TypeVar
+from sloth_runner.rpc import keepalive
 from sloth_runner.rpc import load as load_grpc
 from sloth_runner.state.backends import etcd_pb as pb
 
@@ -70,15 +71,13 @@ class Dialer:
     def __init__(self, rpc: Any, tls: Tls | None) -> None:
         self._rpc = rpc
         self._credentials = None if tls is None else _credentials(rpc, tls)
-        silence, patience = KEEPALIVE
         self._options: list[tuple[str, object]] = [
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.enable_retries", 0),
             ("grpc.enable_http_proxy", 0),
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
-            ("grpc.keepalive_time_ms", int(silence * 1000)),
-            ("grpc.keepalive_timeout_ms", int(patience * 1000)),
+            *keepalive(*KEEPALIVE),
             ("grpc.http2.max_pings_without_data", 0),
         ]
         if tls is not None and tls.server_name is not None:

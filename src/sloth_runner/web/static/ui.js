@@ -63,6 +63,7 @@
   let busy = false;
   let again = false;
   let retry = 0;
+  const SLOW = 3000; // milliseconds: a server that is away is waited for, and meanwhile the page is of before
   let asked = ""; // the address of the refresh under way
   const topics = () => ($("#page")?.dataset.topics ?? "").split(" ");
   // A page that answers a form, or asks something, stays as it is: made anew it would be another one.
@@ -73,10 +74,12 @@
     if (!page || document.hidden || !lives()) return;
     if (busy) { again = true; return; }
     busy = true;
+    const slow = setTimeout(() => lost("the state takes long to be read"), SLOW);
     try {
       asked = here();
       await htmx.ajax("GET", asked, { source: page, target: "#page", select: "#page", swap: "morph:outerHTML" });
     } finally {
+      clearTimeout(slow);
       busy = false;
       if (again) { again = false; refresh(); }
     }
