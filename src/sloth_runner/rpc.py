@@ -19,7 +19,7 @@ _TOLD: Final = {
 
 def keepalive(silence: float, answer: float) -> list[tuple[str, object]]:
     """Options by which a connection is tried after so many seconds of ``silence`` while something is under way, and
-    counts as lost without an ``answer`` in so many more. (gRPC gives each such try a time of its own, too: a minute.)"""
+    counts as lost without an ``answer`` in so many more. (gRPC gives each such try a minute of its own, too.)"""
     wait = int(answer * 1000)
     return [
         ("grpc.keepalive_time_ms", int(silence * 1000)),

@@ -203,6 +203,17 @@ def test_a_session_that_ends_while_one_looks_is_told(window: Window) -> None:
     expect(page.locator("body")).to_contain_text("open the link")
 
 
+def test_signing_out(browser: Browser, site: Ui) -> None:
+    window = Window(browser, Ui(site.home).enter())
+    page = window.go("/locks")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Signed out")
+    window.go("/locks")
+    expect(page.get_by_role("heading", level=1)).to_have_text("this needs a session")
+    window.close()
+    window.ui.close()
+
+
 def test_a_page_that_waits_for_a_store_that_is_away_says_so(window: Window) -> None:
     page = window.page
     page.clock.install()
@@ -312,6 +323,17 @@ def test_a_failure_is_shown_with_its_line_and_the_way_on(window: Window) -> None
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     command = page.evaluate("navigator.clipboard.readText()")
     assert re.fullmatch(r"sloth-runner run -f \S+/broken\.sloth broken --resume \S+", command)
+
+
+def test_a_failure_that_is_ignored_is_none_the_less_one(window: Window) -> None:
+    home = window.ui.home
+    call = 'cmd({argv = {"ls", "/nowhere"}, reads_only = true, ignore_errors = true})'
+    home.file("ignored.sloth", f'task({{name = "try", run = function() {call} end}})')
+    home.run("run", "ignored.sloth")
+    assert home.run("runs", "show", "last", "-o", "json").json["tasks"][0]["calls"][0]["failed"] is True
+    page = window.go("/runs/last")
+    page.locator("summary", has_text="try").click()
+    expect(page.locator("#task-0 tbody tr").first).to_contain_text("failed")
 
 
 def test_drift_is_checked_now(window: Window) -> None:

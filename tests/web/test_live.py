@@ -10,11 +10,13 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sloth_runner.app import App
 from sloth_runner.engine import records
 from sloth_runner.web.api import locks
 from sloth_runner.web.application import Site
@@ -104,6 +106,40 @@ def test_what_is_told_while_a_page_is_made_makes_it_anew(ui: Ui) -> None:
         assert b'data-told="0"' in asyncio.run(told())
     finally:
         desk.close()
+
+
+def test_what_nobody_expected_is_told_once_and_answered() -> None:
+    def broken() -> App:
+        raise ZeroDivisionError("secret")
+
+    hub, index, pulse = Hub(), Index(()), Pulse(time.time)
+    doors = Doors(lambda: secrets.token_urlsafe(32), time.monotonic, "token")
+    desk = Desk(broken)
+    house = House(Options(), desk, doors, hub, index, pulse, time.time)
+    told: list[Exception] = []
+    house.fault = told.append
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"127.0.0.1:8787"), (b"authorization", b"Bearer token")]
+    scope = {"type": "http", "method": "GET", "path": "/locks", "query_string": b"", "headers": headers}
+
+    async def ask() -> None:
+        await Site(house).asgi(scope, receive, send)
+
+    try:
+        asyncio.run(ask())
+    finally:
+        desk.close()
+    assert [type(error) for error in told] == [ZeroDivisionError]
+    body = b"".join(message.get("body", b"") for message in sent)
+    assert sent[0]["status"] == 500
+    assert b"this is a fault of sloth-runner itself: ZeroDivisionError" in body and b"secret" not in body
 
 
 @pytest.mark.parametrize("path", [path for _, path, _, _ in NAV])

@@ -70,11 +70,11 @@ def _simple(args: list[str]) -> tuple[words.Command, list[tuple[words.Param, Any
 def _tell(shell: Shell, error: BaseException) -> int:
     """Say what went wrong, and if that can't be written, say so; returns the exit status."""
     try:
-        code = _report(shell, error)
+        code = report(shell, error)
         shell.flush()
         return code
     except OutputLost as lost:
-        return _report(shell, lost)
+        return report(shell, lost)
 
 
 def _give_up(shell: Shell, error: SlothError) -> None:
@@ -87,7 +87,7 @@ def _give_up(shell: Shell, error: SlothError) -> None:
         os._exit(code)
 
 
-def _report(shell: Shell, error: BaseException) -> int:
+def report(shell: Shell, error: BaseException) -> int:
     """Say what went wrong; returns the exit status."""
     from sloth_runner.cli import problems
 

@@ -106,7 +106,7 @@ class Progress:
     def _call(self, agent: str, task: str, data: Document) -> None:
         if not (data["changed"] or self._verbose) or (self._quiet and self._live is None):
             return
-        mark = "+" if data["changed"] else "="
+        mark = "!" if data.get("failed") else "+" if data["changed"] else "="
         message = f": {data['message']}" if data.get("message") else ""
         target = f" {data['target']}" if data.get("target") not in (None, "", agent) else ""
         where = head(agent, task, self._color)

@@ -62,7 +62,8 @@ def ui(
     from sloth_runner.cli.ui_telling import Telling, unstopped
 
     with unstopped():
-        serve(shell.app(), options, Telling(shell, browser=browser).ready)
+        telling = Telling(shell, browser=browser)
+        serve(shell.app(), options, telling.ready, telling.fault)
 
 
 def _file(shell: Shell, path: Path) -> Path:

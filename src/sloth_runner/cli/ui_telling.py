@@ -31,6 +31,12 @@ class Telling:
             self._shell.say("Enter: another link for another browser. Ctrl-C: end.")
             threading.Thread(target=self._more, args=(make_link,), name="links", daemon=True).start()
 
+    def fault(self, error: Exception) -> None:
+        """Something that nobody expected went wrong while the UI goes on."""
+        from sloth_runner.cli.main import report
+
+        report(self._shell, error)
+
     def _in_foreground(self) -> bool:
         try:
             return os.tcgetpgrp(self._shell.world.stdin.fileno()) == os.getpgrp()

@@ -130,7 +130,9 @@ class Context:
             self.tally.warnings.append(text)
         self.say("task.output", {"stream": level, "text": text, "line": site.line if site else None})
 
-    def called(self, call: Call, target: str, changed: bool, message: str, diff: str | None) -> None:
+    def called(
+        self, call: Call, target: str, changed: bool, message: str, diff: str | None, *, failed: bool = False
+    ) -> None:
         """A module call has ended: its line in the task's document, and perhaps an event."""
         data: dict[str, object] = {
             "module": call.name,
@@ -139,6 +141,7 @@ class Context:
             "changed": changed,
             "message": message,
             "diff": diff,
+            **({"failed": True} if failed else {}),
         }
         self.tally.calls.append(data)
         if changed or self.every_call:

@@ -195,7 +195,7 @@ class ModuleCall:
         changed = bool(self._drive.mutations)
         error.changed.extend((*self._drive.mutations, *self._drive.attempts))
         self._context.tally.changed += changed
-        self._report(changed, error.message, None)
+        self._report(changed, error.message, None, failed=True)
         if not self._common.ignore_errors:
             raise error
         self._context.note("warn", f"{self._call.name} failed (ignored): {error.message}", self._call.site)
@@ -206,9 +206,9 @@ class ModuleCall:
             "code": error.code,
         }
 
-    def _report(self, changed: bool, message: str, diff: str | None) -> None:
+    def _report(self, changed: bool, message: str, diff: str | None, *, failed: bool = False) -> None:
         if not self._quiet:
-            self._context.called(self._call, self._common.target, changed, message, diff)
+            self._context.called(self._call, self._common.target, changed, message, diff, failed=failed)
 
     def _follow(self, ops: Sequence[Op]) -> None:
         if not self._transport.is_local and self._rehearsal is None:

@@ -215,16 +215,20 @@ def forget_stack(store: Store, name: str, fences: Sequence[Fence]) -> None:
 
 
 def cut_calls(calls: list[Document]) -> list[Document]:
-    """A task's calls: all that changed something, and of the others the first, up to ``CALLS`` altogether."""
-    room = CALLS - sum(bool(call["changed"]) for call in calls)
+    """A task's calls: all that changed something or failed, and of the others the first, up to ``CALLS`` in all."""
+    room = CALLS - sum(map(_counts, calls))
     kept: list[Document] = []
     for call in calls:
-        if not call["changed"]:
+        if not _counts(call):
             room -= 1
             if room < 0:
                 continue
         kept.append(call)
     return kept
+
+
+def _counts(call: Document) -> bool:
+    return bool(call["changed"] or call.get("failed"))
 
 
 def _stack_names(store: Store) -> dict[str, str]:

@@ -52,7 +52,8 @@ class Site:
             Exception: self._bug,
         }
         inner = Starlette(routes=self._routes, exception_handlers=handlers)
-        self.asgi: ASGIApp = self._counting(Guard(inner, house.options, house.doors, self.refuse))
+        guarded = Guard(self._telling(inner), house.options, house.doors, self.refuse)
+        self.asgi: ASGIApp = self._counting(guarded)
 
     def refuse(self, scope: Scope, error: SlothError) -> Response:
         """An error as a document where programs ask, else as a page."""
@@ -154,9 +155,19 @@ class Site:
         return found
 
     async def _bug(self, request: Request, error: Exception) -> Response:
-        return self.refuse(
-            request.scope, Bug(f"this is a fault of sloth-runner itself: {type(error).__name__}")
-        )
+        why = f"this is a fault of sloth-runner itself: {type(error).__name__}"
+        return self.refuse(request.scope, Bug(why, next=["where sloth-runner ui runs, it says more"]))
+
+    def _telling(self, app: ASGIApp) -> ASGIApp:
+        """Starlette raises again what ``_bug`` has answered."""
+
+        async def telling(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await app(scope, receive, send)
+            except Exception as error:
+                self.house.fault(error)
+
+        return telling
 
     def _counting(self, app: ASGIApp) -> ASGIApp:
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 class House:
     """The server's lasting parts. ``clock``: seconds since the epoch; ``trouble``: why the store can't be watched
-    just now."""
+    just now; ``fault`` is told what nobody expected."""
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class House:
         self.checks = Checks()
         self.reached = Checks()
         self.trouble: Callable[[], str | None] = lambda: None
+        self.fault: Callable[[Exception], None] = lambda error: None
         self.served: dict[tuple[str, int], int] = {}
         """Requests by method and status."""
         self._tasks: set[Task[None]] = set()

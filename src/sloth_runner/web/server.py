@@ -31,9 +31,15 @@ GRACE = 3
 """Seconds that requests under way get when the server ends."""
 
 
-def serve(app: App, options: Options, ready: Callable[[Callable[[], str]], None]) -> None:
+def serve(
+    app: App,
+    options: Options,
+    ready: Callable[[Callable[[], str]], None],
+    fault: Callable[[Exception], None] = lambda error: None,
+) -> None:
     """Serve until SIGINT or SIGTERM. ``ready`` is called when connections are accepted, with what makes a link that
-    lets one browser in. Raises UsageError: the address is taken, or not safe; StoreDown and others: the store."""
+    lets one browser in; ``fault`` with what nobody expected, while it serves. Raises UsageError: the
+    address is taken, or not safe; StoreDown and others: the store."""
     options = check(options)
     app.namespaces()  # a store that can't be used is told here, not in a browser
     listening = _listen(options)
@@ -44,6 +50,7 @@ def serve(app: App, options: Options, ready: Callable[[Callable[[], str]], None]
     house = House(options, desk, doors, hub, index, pulse, app.clock)
     keeper = Keeper(app.sibling, lambda app: ring(app.store()), hub.tell, index, pulse)
     house.trouble = lambda: keeper.trouble
+    house.fault = fault
     site = Site(house)
     config = uvicorn.Config(
         site.asgi,
