@@ -93,6 +93,36 @@ def test_yielding_in_a_callback_of_c_gives_advice(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("file({})", ["file has: copy, write"]),
+        ("cmd.run('x')", ["cmd is a function: cmd(…)"]),
+        ("pkg.install({})", ["pkg has: hold", "pkg itself is called: pkg({ … })"]),
+        ("pkg.hild({})", ["did you mean 'hold'?", "pkg itself is called: pkg({ … })"]),
+    ],
+)
+def test_modules_that_are_used_in_another_way_say_how(desk: Desk, code: str, said: list[str]) -> None:
+    desk.having(yielding=("cmd", "file.copy", "file.write", "pkg", "pkg.hold"))
+    assert failure(desk, code).next == said
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("local x = 1\nx += 1", "x = x + 1"),
+        ("if 1 != 2 then end", "~="),
+        ("if x && y then end", "and, or, not"),
+        ("if x || y then end", "and, or, not"),
+        ("if !x then end", "and, or, not"),
+    ],
+)
+def test_operators_of_other_languages_are_translated(desk: Desk, text: str, advice: str) -> None:
+    with pytest.raises(SyntaxProblem) as caught:
+        desk.load(text)
+    assert advice in caught.value.next[0]
+
+
+@pytest.mark.parametrize(
     ("text", "line", "col"),
     [
         ("local x = = 5", 1, 9),

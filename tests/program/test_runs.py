@@ -437,3 +437,28 @@ def test_only_a_commands_secret_is_refused_outside_tasks(home: Home) -> None:
     assert (
         "secret({ command = … }) can't be called at the top level" in home.run("run", "t.sloth", code=5).err
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [("return false", "the task returned false"), ("return {success = false, message = 'no'}", "no")],
+)
+def test_a_task_that_says_it_failed_is_told_with_its_line(home: Home, body: str, message: str) -> None:
+    home.file("t.sloth", f'\ntask({{name = "t", run = function()\n  {body} end}})')
+    error = home.run("run", "t.sloth", "-o", "json", code=1).json["tasks"][0]["error"]
+    assert (error["message"], error["line"]) == (message, 2)
+    assert error["file"].endswith("t.sloth")
+
+
+def test_a_misspelt_argument_that_all_calls_have_is_suggested(home: Home) -> None:
+    home.file(
+        "t.sloth", 'task({name = "t", run = function() cmd({command = "true", ignore_error = true}) end})'
+    )
+    error = home.run("run", "t.sloth", "-o", "json", code=1).json["tasks"][0]["error"]
+    assert error["next"] == ["did you mean 'ignore_errors'?"]
+
+
+def test_what_a_task_does_as_a_text_is_told_how_to_write(home: Home) -> None:
+    home.file("t.sloth", 'task({name = "t", run = "echo"})')
+    error = home.run("run", "t.sloth", "-o", "json", code=5).json["error"]
+    assert "run is a function: function() cmd({ command = … }) end, not a string" in error["message"]

@@ -213,7 +213,7 @@ class Runner:
                 entered = yield Call("state.lock_enter", (None, name, None, None, None), task.site)
                 assert isinstance(entered, Returned)
                 handles.append(entered.values[1])
-            result = _checked((yield from task.run(*given)), context)
+            result = _checked((yield from task.run(*given)), task, context)
         except SlothError as failure:
             error = failure
         yield Call("engine.deadline", (False, None), task.site)
@@ -328,22 +328,26 @@ def _how(error: SlothError | None) -> tuple[bool, str | None]:
     return still, error.message if still else None
 
 
-def _checked(value: object, context: Context) -> object:
+def _checked(value: object, task: TaskDef, context: Context) -> object:
     """A task's result, or TaskFailed for what means failure: the table of ``true, "message", {…}``, else the first
     value. The message goes to the log."""
     values = value.values if isinstance(value, Returned) else (value,)
     first = values[0] if values else None
     if isinstance(first, dict) and first.get("success") is False:
-        raise TaskFailed(str(first.get("message") or "the task returned success = false"))
+        raise _returned(task, first.get("message") or "the task returned success = false")
     if first is False or (first is None and len(values) > 1 and values[1] is not None):
-        raise TaskFailed(
-            str(values[1]) if len(values) > 1 and values[1] is not None else "the task returned false"
-        )
+        said = values[1] if len(values) > 1 and values[1] is not None else None
+        raise _returned(task, "the task returned false" if said is None else said)
     if first is not True or len(values) == 1:
         return first
     if values[1] is not None:
         context.note("info", str(values[1]))
     return True if len(values) == 2 or values[2] is None else values[2]
+
+
+def _returned(task: TaskDef, message: object) -> TaskFailed:
+    """The failure that a task has told by what it returned: nothing of it is running that could be shown."""
+    return TaskFailed(str(message), file=task.site.file, line=task.site.line)
 
 
 def _judge(value: object, error: SlothError | None, context: Context) -> Ended:

@@ -4,6 +4,7 @@
 local core, env, state, parallel, yielding, pure, levels = ...
 local py, trust, site = core.py, core.trust, core.site
 local select, type, tostring, next, setmetatable, error = select, type, tostring, next, setmetatable, error
+local getmetatable = getmetatable
 local concat, sort, gmatch, match = table.concat, table.sort, string.gmatch, string.match
 
 env.state, env.parallel = state, parallel
@@ -198,7 +199,7 @@ env.os.getenv = function(name)
   return getenv(name)
 end
 
--- What Python asks about names, for "did you mean".
+-- What Python asks about names, for "did you mean"; "()" is among those of a table that can be called itself.
 function core.names(path)
   local owner = env
   if path ~= "" then owner = env[path] end
@@ -207,6 +208,8 @@ function core.names(path)
     for name in next, owner do
       if type(name) == "string" then found[#found + 1] = name end
     end
+    local meta = getmetatable(owner)
+    if meta and meta.__call then found[#found + 1] = "()" end
   end
   return concat(found, "\n")
 end

@@ -94,7 +94,8 @@ class Definitions:
             assert self.starter is not None
             return self.starter(function)
         if field.check is None:
-            raise ValueError(f"is a function, not {_a(value)}")
+            hint = ": function() cmd({ command = … }) end" if isinstance(value, str | list) else ""
+            raise ValueError(f"is a function{hint}, not {_a(value)}")
         return field.check(value)
 
     def _at(self, error: SlothError, site: Site, field: str, *words: str) -> SlothError:

@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from sloth_runner.model import Site
 
 _MISSING = r"a nil value \((global|field|method) '([^']+)'\)"
+_CALLED = r"^attempt to call a table value \(global '([^']+)'\)"
+_INDEXED = r"^attempt to index a function value \(global '([^']+)'\)"
+_OPERATORS = (
+    (r"[-+*/]=", "Lua has no operators such as +=: write x = x + 1"),
+    (r"!=", "unequal is written ~= in Lua"),
+    (r"&&", "Lua writes and, or, not in words"),
+    (r"\|\|", "Lua writes and, or, not in words"),
+    (r"!", "Lua writes and, or, not in words"),
+)
 _NAMED = r"\((?:global|local|field|method|upvalue|constant) '([^']+)'\)"
 _NEAR = r"near '(.+)'$"
 _OWN = r"^\[sloth\]:\d+: "
@@ -129,6 +138,9 @@ class Sources:
         near = re.search(_NEAR, text, re.DOTALL)
         error = SyntaxProblem(text, unchanged=["nothing was run"])
         self.place(error, file, line, near.group(1) if near else None)
+        if near and not near.group(1)[0].isalnum():
+            said = [advice for operator, advice in _OPERATORS if re.search(operator, error.source or "")]
+            error.next = said[:1]
         if near is None or near.group(1) == "<eof>":
             error.column = len(error.source) + 1 if error.source else None
         return error
@@ -161,6 +173,10 @@ class Sources:
             ]
         if message == "not enough memory":
             return ["handle less at a time, or raise the limit: [run] lua_memory"]
+        if used := re.search(_CALLED, message):
+            return self._offer(used.group(1))
+        if used := re.search(_INDEXED, message):
+            return [f"{used.group(1)} is a function: {used.group(1)}(…)"]
         missing = re.search(_MISSING, message)
         if missing is None:
             return []
@@ -168,10 +184,16 @@ class Sources:
         if kind == "global":
             return did_you_mean(name, self._names(""))
         owner = re.search(rf"(\w+)\s*[.:]\s*{re.escape(name)}\b", source)
-        known = list(self._names(owner.group(1))) if owner else []
-        return did_you_mean(name, known) or (
-            [f"{owner.group(1)} has: {', '.join(sorted(known))}"] if owner and 0 < len(known) <= 30 else []
-        )
+        return self._offer(owner.group(1), name) if owner else []
+
+    def _offer(self, owner: str, meant: str = "") -> list[str]:
+        """What a global table has that may have been meant, and whether it can be called itself."""
+        known = list(self._names(owner))
+        names = sorted(name for name in known if name != "()")
+        offered = did_you_mean(meant, names) if meant else []
+        if not offered and 0 < len(names) <= 30:
+            offered = [f"{owner} has: {', '.join(names)}"]
+        return offered + ([f"{owner} itself is called: {owner}({{ … }})"] if "()" in known else [])
 
 
 def column(source: str, *words: str | None) -> int:

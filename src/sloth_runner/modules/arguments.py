@@ -73,6 +73,7 @@ def _refuse_unknown(
 
 
 def _unknown(function: str, known: Sequence[str], name: str, refused: Mapping[str, str]) -> BadField:
+    from sloth_runner.modules.described import COMMON
     from sloth_runner.names import did_you_mean
 
     if name in refused:
@@ -80,7 +81,7 @@ def _unknown(function: str, known: Sequence[str], name: str, refused: Mapping[st
     return BadField(
         f"{function} has no argument {name!r}; it takes {', '.join(known)}",
         unchanged=NOTHING,
-        next=did_you_mean(str(name), known),
+        next=did_you_mean(str(name), [*known, *(arg.name for arg in COMMON)]),
     )
 
 
