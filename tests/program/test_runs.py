@@ -461,4 +461,5 @@ def test_a_misspelt_argument_that_all_calls_have_is_suggested(home: Home) -> Non
 def test_what_a_task_does_as_a_text_is_told_how_to_write(home: Home) -> None:
     home.file("t.sloth", 'task({name = "t", run = "echo"})')
     error = home.run("run", "t.sloth", "-o", "json", code=5).json["error"]
-    assert "run is a function: function() cmd({ command = … }) end, not a string" in error["message"]
+    assert "run is a function, not a string" in error["message"]
+    assert "run = function() cmd({ command = … }) end" in error["next"][0]

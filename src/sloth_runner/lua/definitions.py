@@ -61,6 +61,8 @@ class Definitions:
                 found[name] = self._value(known[name], functions.get(name), fields.get(name))
             except ValueError as problem:
                 bad = BadArgument(f"{title}: {name} {problem}", unchanged=["nothing was run"])
+                if name == "run":
+                    bad.next = ["say what to do in a function: run = function() cmd({ command = … }) end"]
                 raise self._at(bad, site, name) from None
         if kind in ("task", "handler"):
             if "run" in functions:
@@ -94,8 +96,7 @@ class Definitions:
             assert self.starter is not None
             return self.starter(function)
         if field.check is None:
-            hint = ": function() cmd({ command = … }) end" if isinstance(value, str | list) else ""
-            raise ValueError(f"is a function{hint}, not {_a(value)}")
+            raise ValueError(f"is a function, not {_a(value)}")
         return field.check(value)
 
     def _at(self, error: SlothError, site: Site, field: str, *words: str) -> SlothError:
