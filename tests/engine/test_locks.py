@@ -259,6 +259,14 @@ def test_only_the_owner_unlocks() -> None:
     assert bench.output() == ["unlock: nobody holds the lock 'nothing' (it may have expired)"]
 
 
+def test_a_holder_that_is_no_text_is_refused_by_unlock() -> None:
+    def body() -> Steps:
+        yield call("state.unlock", "nothing", 60)
+
+    with pytest.raises(BadArgument, match="the holder"):
+        Bench().run(body=body)
+
+
 def test_waiting_for_a_lock() -> None:
     bench = Bench()
     order: list[str] = []

@@ -145,6 +145,8 @@ class Locker:
         """``state.unlock``: True; False with a warning if it had expired or is nobody's; raises if another's."""
         name, holder = arg.take("state.unlock", args, 1, 2)
         locks.check_lock_name(name)
+        if holder is not None:
+            arg.string("state.unlock", "the holder", holder)
         where = (state.home(name), name)
         holding = context.find(where)
         if holding is None:
