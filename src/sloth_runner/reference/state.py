@@ -38,8 +38,8 @@ RECORDS: Final = (
             Param(
                 "sensitive",
                 "boolean",
-                "shown nowhere in clear; stays until it is set to false; not given, a value that holds a secret of the "
-                "run is so",
+                "shown nowhere in clear; stays until it is set to false; not given, a value that holds a secret of "
+                "the run is so",
                 optional=True,
             ),
         ),
