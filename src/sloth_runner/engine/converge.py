@@ -289,6 +289,9 @@ class Converging:
                 self._note(job, note)
         except Skipped:
             for job in todo:
+                if kind.pictured:
+                    self._rehearsal.opaque = self._rehearsal.opaque or job.address
+                    continue
                 attributes = None if job.wanted is None else {**(job.observed.attributes or {}), **job.wanted}
                 self._rehearsal.predict(job.address, Observed(attributes))
 

@@ -7,7 +7,7 @@ difference; therefore an earlier password can't be brought back.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 from sloth_runner.errors import BadArgument
 from sloth_runner.modules.base import (
@@ -24,6 +24,7 @@ from sloth_runner.modules.base import (
     Want,
     each_alone,
 )
+from sloth_runner.modules.system import foreseen
 from sloth_runner.modules.system.steps import act, alone, feed, lines_of
 from sloth_runner.ops import OpError
 from sloth_runner.plain import TYPE_CHECKING, Any
@@ -154,6 +155,7 @@ def _day(cell: str) -> str:
 
 def _converge_users(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
     notes = []
+    yield from _foresee(foreseen.of_user, changes)
     for change in changes:
         if change.wanted is None:
             notes.append((yield from _remove_user(change)))
@@ -253,11 +255,26 @@ def _observe_groups(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Obser
     found = []
     for look in looks:
         row = groups.get(look.resource.id)
-        found.append(Observed(None if row is None else {"gid": int(row[2]), "members": _members(row)}))
+        found.append(Observed(None if row is None else _group(row)))
     return found
 
 
+def _group(row: Sequence[str]) -> dict[str, Any]:
+    """In a plan a new group has no number yet."""
+    number = {"gid": int(row[2])} if row[2].isdigit() else {}
+    return {**number, "members": _members(row)}
+
+
+def _foresee(how: Callable[[Change], Generator[Any, Any, None]], changes: Sequence[Change]) -> Any:
+    """In a plan: what the programs would make of the groups' file, before they are skipped. What prune tries is held
+    against the machine as it is."""
+    for change in changes:
+        if change.dry and not change.options.get("undo"):
+            yield from how(change)
+
+
 def _converge_groups(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
+    yield from _foresee(foreseen.of_group, changes)
     for change in changes:
         name, before, wanted = change.resource.id, change.observed.attributes, change.wanted
         subject = f"group {name}"
@@ -268,7 +285,7 @@ def _converge_groups(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[
         if before is None:
             system = ["--system"] if change.options.get("system") else []
             yield from act(subject, ["groupadd", *system, *number, "--", name])
-        elif number and wanted["gid"] != before["gid"]:
+        elif number and wanted["gid"] != before.get("gid"):
             yield from act(subject, ["groupmod", *number, "--", name])
         if "members" in wanted and wanted["members"] != (before or {}).get("members", []):
             yield from act(subject, ["gpasswd", "--members", ",".join(wanted["members"]), name])
@@ -286,6 +303,7 @@ def _observe_members(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Obse
 
 
 def _converge_members(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
+    yield from _foresee(foreseen.of_member, changes)
     for change in changes:
         name, _, member = change.resource.id.partition("/")
         how = "--delete" if change.wanted is None else "--add"
@@ -313,12 +331,14 @@ KINDS = (
         _observe_groups,
         _converge_groups,
         apart=each_alone("gid", "members"),
+        pictured=True,
     ),
     Kind(
         "group.member",
         "whether a user is a member of a group (GROUP/USER)",
         _observe_members,
         _converge_members,
+        pictured=True,
     ),
 )
 MODULES = (

@@ -1,0 +1,71 @@
+"""Why: programs that change one account change the groups' file as well; the calls after them must be planned as they
+will be met."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scratch import PROJECT, Scratch, scratch_or_skip
+
+LINES = """
+group({name = "crew", members = {"games"}})
+user({name = "ann", groups = {"crew"}, create_home = false})
+group({name = "crew", members = {"ann", "games"}})
+group({name = "ann"})
+user({name = "bob", groups = {"crew"}, append = true, create_home = false})
+group({name = "crew", members = {"ann", "bob", "games"}})
+user({name = "old", state = "absent"})
+group({name = "old", state = "absent"})
+group({name = "team", members = {}})
+group({name = "gone", state = "absent"})
+group({name = "gone", gid = 4400})
+user({name = "eve", groups = {"team"}})
+group({name = "team", members = {"eve"}})
+"""
+CHANGED = [True, True, False, False, True, False, True, False, False, True, True, True, False]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Any:
+    """A machine with some accounts."""
+    with scratch_or_skip(tmp_path) as scratch:
+        scratch.run("mkdir", "/run/home")
+        yield scratch
+
+
+def sloth(machine: Scratch, *argv: str) -> Any:
+    """What the program says, as JSON."""
+    env = ["env", f"PYTHONPATH={PROJECT / 'src'}", "HOME=/run/home", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+    return json.loads(machine.run(*env, sys.executable, "-m", "sloth_runner", *argv, "-o", "json"))
+
+
+def test_memberships_that_follow_from_earlier_calls_are_planned_as_they_are_met(machine: Scratch) -> None:
+    machine.run("sh", "-c", "groupadd team; groupadd gone; useradd -G team old; useradd eve")
+    before = machine.run("cat", "/etc/passwd", "/etc/group")
+    text = f'task({{name = "t", run = function() {LINES} end}})'
+    machine.run("sh", "-c", "cat >/run/home/site.sloth", stdin=text)
+    plan = sloth(machine, "plan", "/run/home/site.sloth")
+    planned = [
+        (action["address"], action["action"])
+        for task in plan["tasks"]
+        for action in task["actions"]
+        if action["action"] != "none"
+    ]
+    assert machine.run("cat", "/etc/passwd", "/etc/group") == before
+    (task,) = sloth(machine, "run", "/run/home/site.sloth")["tasks"]
+    assert [call["changed"] for call in task["calls"]] == CHANGED
+    assert planned == [
+        ("group:crew", "create"),
+        ("user:ann", "create"),
+        ("user:bob", "create"),
+        ("group.member:crew/bob", "create"),
+        ("user:old", "delete"),
+        ("group:gone", "delete"),
+        ("group:gone", "create"),
+        ("user:eve", "update"),
+    ]
