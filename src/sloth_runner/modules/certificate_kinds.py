@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 
 from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.base import Change, Kind, Look, Observed, one_by_one
+from sloth_runner.modules.files.kind import folders_above, make_above, refuse_blocked, remove_made
 from sloth_runner.modules.system.steps import failure, not_installed
 from sloth_runner.ops import ABSENT, FILE, Exec, OpError, Remove, SetAttrs, Stat
 from sloth_runner.plain import TYPE_CHECKING, Any
@@ -77,7 +78,7 @@ def _observe_key(look: Look) -> Generator[Any, Any, Observed]:
     path = look.resource.id
     attributes = yield from _place(look)
     if attributes is None:
-        return Observed(None)
+        return Observed(None, (yield from folders_above(path, {}, {})))
     ran = yield from _openssl(
         look.resource.address, "pkey", "-in", path, "-passin", "pass:", "-noout", "-text_pub"
     )
@@ -104,8 +105,7 @@ def _key_type(text: str) -> dict[str, Any]:
 def _converge_key(change: Change) -> Generator[Any, Any, str]:
     path, wanted, before = change.resource.id, change.wanted, change.observed.attributes
     if wanted is None:
-        yield Remove(path)
-        return ""
+        return (yield from _remove(change))
     if before is not None and not change.differing & {"present", "type", "bits", "curve"}:
         yield from _attributes(path, wanted)
         return ""
@@ -126,8 +126,7 @@ def _converge_key(change: Change) -> Generator[Any, Any, str]:
         "ec": ["-algorithm", "EC", "-pkeyopt", f"ec_paramgen_curve:{wanted.get('curve', 'prime256v1')}"],
         "ed25519": ["-algorithm", "ED25519"],
     }[kind]
-    yield from _make(change, ["genpkey", *options], "", wanted)
-    return ""
+    return (yield from _make(change, ["genpkey", *options], "", wanted))
 
 
 def _of(attributes: Attributes) -> str:
@@ -142,11 +141,21 @@ def _attributes(path: str, wanted: Attributes) -> Generator[Any, Any, None]:
     yield SetAttrs(path, mode, None if owner is None else str(owner), None if group is None else str(group))
 
 
-def _make(change: Change, argv: Sequence[str], config: str, wanted: Attributes) -> Generator[Any, Any, None]:
-    """Have openssl write a file beside ``path`` and move it there; attributes are set before anybody can open it."""
+def _remove(change: Change) -> Generator[Any, Any, str]:
+    yield Remove(change.resource.id)
+    if change.options.get("undo"):
+        yield from remove_made(change.extra)
+    return ""
+
+
+def _make(change: Change, argv: Sequence[str], config: str, wanted: Attributes) -> Generator[Any, Any, str]:
+    """Have openssl write a file beside ``path`` and move it there; attributes are set before anybody can open it.
+    Folders that are missing above it are made; a note of them."""
     import shlex
 
     path = change.resource.id
+    refuse_blocked(change, path)
+    note = yield from make_above(change)
     new = posixpath.join(posixpath.dirname(path), f".{posixpath.basename(path)[:200]}.sloth-new")
     feed = 'printf %s "$SLOTH_CONFIG" | ' if config else ""
     owner, group = (wanted.get(a, wanted.get(b)) for a, b in (("owner", "uid"), ("group", "gid")))
@@ -171,9 +180,8 @@ def _make(change: Change, argv: Sequence[str], config: str, wanted: Attributes) 
     if ran.exit_code == 127:
         raise not_installed(change.resource.address, "openssl")
     if ran.exit_code:
-        folder = f'make its folder first: file.directory("{posixpath.dirname(path)}")'
-        missing = b"No such file" in ran.stderr or b"No such file" in ran.stdout
-        raise failure(change.resource.address, label, ran, advice=[folder] if missing else [])
+        raise failure(change.resource.address, label, ran)
+    return note
 
 
 def _observer(argv: Sequence[str], more: Callable[[str, Look], Mapping[str, Any]]) -> Any:
@@ -183,7 +191,7 @@ def _observer(argv: Sequence[str], more: Callable[[str, Look], Mapping[str, Any]
         path, address = look.resource.id, look.resource.address
         attributes = yield from _place(look)
         if attributes is None:
-            return Observed(None)
+            return Observed(None, (yield from folders_above(path, {}, {})))
         shown = [*argv, "-in", path, "-noout", "-subject", "-text", "-pubkey", _NAMES]
         ran = yield from _openssl(address, *shown)
         if ran.exit_code:
@@ -246,21 +254,31 @@ def _converger(argv: Sequence[str]) -> Any:
     def converge(change: Change) -> Generator[Any, Any, str]:
         path, wanted, before = change.resource.id, change.wanted, change.observed.attributes
         if wanted is None:
-            yield Remove(path)
-            return ""
+            return (yield from _remove(change))
         if before is not None and change.differing <= {"mode", "owner", "group", "uid", "gid"}:
             yield from _attributes(path, wanted)
             return ""
         if change.options.get("undo"):
             raise _not_kept(change)
         days = ["-days", str(change.options["days"])] if "days" in change.options else []
-        key = change.resource.params["key"]
+        key = str(change.resource.params["key"])
+        if not change.dry:
+            yield from _refuse_no_key(change, key)
         nobody = [] if wanted["subject"] else ["-subj", "/"]
         full = [*argv, "-config", "/dev/stdin", "-key", key, "-passin", "pass:", *days, *nobody]
-        yield from _make(change, full, _settings(wanted), wanted)
-        return ""
+        return (yield from _make(change, full, _settings(wanted), wanted))
 
     return converge
+
+
+def _refuse_no_key(change: Change, key: str) -> Generator[Any, Any, None]:
+    found: Found = yield Stat(key, follow=True, names=False)
+    if found.kind == ABSENT:
+        raise TaskFailed(
+            f"{change.resource.address}: there is no key {key}",
+            unchanged=[change.resource.id],
+            next=[f'certificate.key({{path = "{key}"}}) makes one'],
+        )
 
 
 def _settings(wanted: Attributes) -> str:

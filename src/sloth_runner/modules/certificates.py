@@ -128,7 +128,8 @@ MODULES = (
         "certificate.key",
         key,
         (
-            Arg("path", "file path", "the key's file, an absolute path on the target", required=True),
+            Arg("path", "file path", "the key's file, an absolute path on the target; folders above it that"
+                " are missing are made (0755)", required=True),
             Arg("type", "key type", "rsa, ec or ed25519", default="ec"),
             Arg("bits", "integer", "the length of an rsa key", default=3072),
             Arg("curve", "curve", "the curve of an ec key: prime256v1, secp384r1, secp521r1", default="prime256v1"),
@@ -147,7 +148,8 @@ MODULES = (
         "certificate.self_signed",
         self_signed,
         (
-            Arg("path", "file path", "the certificate's file, an absolute path on the target", required=True),
+            Arg("path", "file path", "the certificate's file, an absolute path on the target; folders above it that"
+                " are missing are made (0755)", required=True),
             Arg("key", "file path", "the private key's file on the target", required=True),
             *_WHOM,
             Arg("days", "integer", "how long it is valid", default=365),
@@ -163,7 +165,8 @@ MODULES = (
         "certificate.csr",
         csr,
         (
-            Arg("path", "file path", "the request's file, an absolute path on the target", required=True),
+            Arg("path", "file path", "the request's file, an absolute path on the target; folders above it that"
+                " are missing are made (0755)", required=True),
             Arg("key", "file path", "the private key's file on the target", required=True),
             *_WHOM,
             *_args("0644", "0644 if not given"),
