@@ -29,6 +29,7 @@ def failure(desk: Desk, code: str) -> SlothError:
         ("\nlocal v = stat.get('k')", None, 2, 11, ["did you mean 'state'?"]),
         ("\nlocal v = state.gett('k')", None, 2, 17, ["did you mean 'get'?"]),
         ("\ntable.inser({}, 1)", None, 2, 7, ["did you mean 'insert'?"]),
+        ("\njson('x')", "attempt to call a table value (global 'json')", 2, 1, ["json has: decode, encode"]),
         ("\nlocal x = ('a'):uper()", None, 2, 17, []),
         ("\nlocal t = nil\nreturn t.x", "attempt to index a nil value (local 't')", 3, 8, []),
         ("\nreturn 1 + {}", "attempt to perform arithmetic on a table value", 2, 1, []),

@@ -203,7 +203,8 @@ def _variables(value: object) -> dict[str, str]:
 
 def _vars(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"is a table with text keys, not {shown(value)}")
+        words = "a table with others" if isinstance(value, list | tuple) else shown(value)
+        raise ValueError(f"is a table with text keys, such as {{port = 80}}, not {words}")
     return value
 
 

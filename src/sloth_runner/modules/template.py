@@ -196,8 +196,9 @@ def _problem(
     lines = (files.get(name) or "").splitlines()
     source = lines[line - 1] if line is not None and 0 < line <= len(lines) else None
     file = None if name == INLINE else str(Path(main.folder, name))
+    where = f"{name}, line {line}" if file is None and line is not None else name
     return TemplateProblem(
-        f"{name}: {message}",
+        f"{where}: {message}",
         file=file,
         line=line,
         source=source,
