@@ -199,7 +199,7 @@ class Kind(NamedTuple):
     is in the folder ``id`` beside what should be.
     ``marks`` are attributes that nobody asks for, by which what we made is told from what others put in its place.
     ``lost`` names what of earlier attributes can't be brought back, because they hold only a mark of it.
-    ``pictured``: in check mode ``converge`` rehearses in files all that looking at one reads, before it runs programs.
+    ``pictured``: in check mode ``converge`` rehearses in files all that looking at one reads, before programs.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Why: what users' and groups' own programs would make of /etc/group has to be seen by the calls after them in a plan.
+"""Why: what programs for users and groups would make of /etc/group has to be seen by the calls after them in a plan.
 
 The programs are not run in check mode; their effect on this one file is rehearsed there. The number of a new group is
 left open: nobody knows it yet.
