@@ -136,11 +136,13 @@ class Remove(NamedTuple):
 
     Nothing outside can be reached through links that appear meanwhile; a folder in which a file system is
     mounted is refused. ``Done(False)`` if there was nothing. ``passing``: what a passing Write has put there.
+    ``over``: as in Write, the SHA-256 of the only content that may go.
     """
 
     path: str
     recursive: bool = False
     passing: bool = False
+    over: str | None = None
 
 
 class Glob(NamedTuple):

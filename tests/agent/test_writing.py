@@ -14,7 +14,7 @@ import pytest
 
 from sloth_runner.agent.perform import perform
 from sloth_runner.modules.files.guard import over
-from sloth_runner.ops import MakeLink, OpError, Write
+from sloth_runner.ops import Done, MakeLink, OpError, Remove, Write
 
 
 @contextmanager
@@ -64,6 +64,17 @@ def test_what_is_not_what_was_read_stays(tmp_path: Path, there: bytes | str | No
         perform(Write(str(file), b"first", over=over(None)))
         perform(Write(str(file), b"second", over=over(b"first")))
         assert file.read_bytes() == b"second"
+
+
+def test_what_is_not_what_was_read_is_not_removed(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(b"theirs")
+    for read in (b"read", None):
+        with pytest.raises(OpError) as caught:
+            perform(Remove(str(file), over=over(read)))
+        assert (caught.value.kind, file.read_bytes()) == ("changed", b"theirs")
+    assert perform(Remove(str(file), over=over(b"theirs"))) == Done(True)
+    assert perform(Remove(str(file), over=over(None))) == Done(False)
 
 
 def test_of_many_writers_none_loses_what_another_wrote(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import stat
 
 from sloth_runner.agent.names import problem, split, text
-from sloth_runner.agent.writing import FOLDER_FLAGS, open_folder, sync_folder
+from sloth_runner.agent.writing import FOLDER_FLAGS, open_folder, refuse_other, sync_folder
 from sloth_runner.ops import Done, OpError
 
 TYPE_CHECKING = False
@@ -31,6 +31,8 @@ def remove(op: Remove, sync: Sync = sync_folder) -> Done:
         raise
     removal = _Removal(op.path)
     try:
+        if op.over is not None:
+            refuse_other(op.path, op.over, folder, name)
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if not stat.S_ISDIR(status.st_mode):
             os.unlink(name, dir_fd=folder)

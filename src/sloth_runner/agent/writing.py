@@ -76,7 +76,7 @@ def replace(op: Write, fill: Callable[[int], None], sync: Sync = sync_folder) ->
                     _keep_attributes(os.path.join(parent, name), fd)
                 _fill(fd, fill, NEW_FILE if mode is None else mode)
                 if op.over is not None:
-                    _refuse_other(op, folder, name)
+                    refuse_other(op.path, op.over, folder, name)
                 if temporary is None:
                     temporary = _link(fd, folder, name, new=old is None and op.over is None)
             finally:
@@ -93,14 +93,14 @@ def replace(op: Write, fill: Callable[[int], None], sync: Sync = sync_folder) ->
     return Done(True)
 
 
-def _refuse_other(op: Write, folder: int, name: bytes) -> None:
+def refuse_other(path: str, over: str, folder: int, name: bytes) -> None:
     """Raises OpError if what is there is not what was to be replaced. From here on, until the folder is closed, no
     other writer who looks replaces it."""
     import fcntl
 
     fcntl.flock(folder, fcntl.LOCK_EX)
-    if _digest(op.path, folder, name) != op.over:
-        raise OpError("changed", op.path, "was changed by others meanwhile")
+    if _digest(path, folder, name) != over:
+        raise OpError("changed", path, "was changed by others meanwhile")
 
 
 def _digest(path: str, folder: int, name: bytes) -> str | None:

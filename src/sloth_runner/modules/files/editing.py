@@ -150,7 +150,7 @@ def _change(editor: Editor, change: Change) -> Generator[Any, Any, Told]:
     text = editor.edit((old or b"").decode("utf-8", "surrogateescape"), change)
     new = text.encode("utf-8", "surrogateescape")
     if not new and change.wanted is None and change.extra.get("file") == "missing":
-        yield Remove(path)
+        yield Remove(path, over=guard.over(old))
         yield from remove_made(change.extra)
         return Told(f"removed {path}, which had been made for it", difference(path, old, None))
     if new == old:

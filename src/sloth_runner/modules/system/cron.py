@@ -7,7 +7,7 @@ which checks it; a file in /etc/cron.d, which nobody checks, has a user in each 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 
 from sloth_runner.errors import BadArgument, TaskFailed
@@ -23,8 +23,9 @@ from sloth_runner.modules.base import (
     Resource,
     Want,
 )
+from sloth_runner.modules.files.guard import undisturbed
 from sloth_runner.modules.system.steps import (
-    act,
+    CHANGED,
     alone,
     ask,
     edit_lines,
@@ -39,6 +40,13 @@ if TYPE_CHECKING:
 
 MARK = "# sloth-runner: "
 FOLDER = "/etc/cron.d"
+_UNDISTURBED = f"""\
+folder=/var/spool/cron; [ -r "$folder" ] || folder=/
+exec 9<"$folder"; if command -v flock >/dev/null; then flock 9; fi
+now=$(crontab -u "$SLOTH_USER" -l 2>/dev/null; printf x)
+[ "$now" = "${{SLOTH_OLD}}x" ] || exit {CHANGED}
+"""
+"""Goes on only if a crontab is still as it was read; others of us wait until it is done."""
 TIMES = ("minute", "hour", "day", "month", "weekday")
 SPECIAL = ("reboot", "hourly", "daily", "weekly", "monthly", "yearly", "annually", "midnight")
 RANGES = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 7)}
@@ -141,10 +149,8 @@ def _lines(name: str, wanted: Attributes) -> list[str]:
     return [MARK + name, f"{off}{wanted['schedule']} {user}{wanted['job']}"]
 
 
-def _crontab(resource: Resource) -> Generator[Any, Any, list[str]]:
-    """The lines of the crontab that an entry is in; none where there is no crontab, no user or no cron."""
-    if "file" in resource.params:
-        return (yield from lines_of(f"{FOLDER}/{resource.params['file']}"))
+def _crontab(resource: Resource) -> Generator[Any, Any, str]:
+    """The text of a user's crontab; none where there is no crontab, no user or no cron."""
     ran = yield from ask("crontab", "-u", resource.params["user"], "-l")
     if ran is None or ran.exit_code:
         said = b"" if ran is None else ran.stderr.strip()
@@ -153,18 +159,20 @@ def _crontab(resource: Resource) -> Generator[Any, Any, list[str]]:
                 f"the crontab of {resource.params['user']} can't be read", system=said.decode("utf-8", "replace"),
                 unchanged=[resource.address], next=["run sloth-runner as root, or as that user"],
             )  # fmt: skip
-        return []
-    text: str = ran.stdout.decode("utf-8", "surrogateescape")
-    return text.splitlines()
+        return ""
+    return str(ran.stdout, "utf-8", "surrogateescape")
 
 
 def _observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
     found = []
     read: dict[str, list[str]] = {}
     for look in looks:
-        where = str(look.resource.params.get("file") or f":{look.resource.params['user']}")
-        if where not in read:
-            read[where] = yield from _crontab(look.resource)
+        file = look.resource.params.get("file")
+        where = str(file or f":{look.resource.params['user']}")
+        if where not in read and file:
+            read[where] = yield from lines_of(f"{FOLDER}/{file}")
+        elif where not in read:
+            read[where] = (yield from _crontab(look.resource)).splitlines()
         entry = _find(read[where], look.resource.params["name"], "file" in look.resource.params)
         found.append(Observed(None if entry is None else entry.attributes))
     return found
@@ -176,7 +184,8 @@ def _converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
         if "file" in change.resource.params:
             yield from edit_lines(f"{FOLDER}/{change.resource.params['file']}", edit, gone=True)
         else:
-            yield from _install(change, edit((yield from _crontab(change.resource))))
+            whose = f"the crontab of {change.resource.params['user']}"
+            yield from undisturbed(whose, partial(_install, change, edit))
     return [""] * len(changes)
 
 
@@ -189,18 +198,19 @@ def _edited(change: Change, lines: Sequence[str]) -> list[str]:
     return [*lines[: entry.start], *new, *lines[entry.end :]]
 
 
-def _install(change: Change, lines: Sequence[str]) -> Generator[Any, Any, None]:
-    """Put a user's crontab in place; an empty one is removed."""
+def _install(change: Change, edit: Callable[[list[str]], Sequence[str]]) -> Generator[Any, Any, None]:
+    """Put a user's edited crontab in place; an empty one is removed. Raises OpError ``changed``."""
     params = change.resource.params
+    old = yield from _crontab(change.resource)
+    lines = edit(old.splitlines())
     subject, user = f"cron entry {params['name']} of {params['user']}", params["user"]
     if not change.dry and (yield from ask("crontab", "-u", user, "-l")) is None:
         raise not_installed(subject, "crontab")
-    if lines:
-        text = "".join(f"{line}\n" for line in lines)
-        sensitive = bool(change.options.get("sensitive"))
-        yield from feed(subject, text, ["crontab", "-u", user, "-"], sensitive=sensitive)
-    else:
-        yield from act(subject, ["crontab", "-u", user, "-r"])
+    text = "".join(f"{line}\n" for line in lines)
+    argv = ["crontab", "-u", user, "-" if lines else "-r"]
+    sensitive = bool(change.options.get("sensitive"))
+    env = {"SLOTH_USER": user, "SLOTH_OLD": old}
+    yield from feed(subject, text, argv, sensitive=sensitive, first=_UNDISTURBED, env=env)
 
 
 KINDS = (Kind("cron", "schedule, job, enabled, and user in a file of /etc/cron.d", _observe, _converge),)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 LARGEST = 8 << 20
 """Bytes of a file of settings that are read; a larger one is no such file."""
+CHANGED = 75
+"""The exit status by which a shell line of ours says that others changed what it was to change."""
 PACKAGES = {
     "crontab": "cron", "sysctl": "procps", "systemctl": "systemd", "visudo": "sudo", "umount": "mount",
     "psql": "postgresql-client", "mariadb": "mariadb-client",
@@ -80,10 +82,10 @@ def edit_lines(
             )
         text = yield from text_of(path)
         lines = edit((text or "").splitlines())
-        if gone and not lines:
-            yield Remove(path)
-            return True
         old = None if text is None else text.encode("utf-8", "surrogateescape")
+        if gone and not lines:
+            yield Remove(path, over=over(old))
+            return True
         new = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
         write = Write(path, new, over=over(old))
         yield write if old is not None else write._replace(mode=mode, owner=owner, group=group)
@@ -163,20 +165,27 @@ def act(
 
 
 def feed(
-    subject: str, text: str, argv: Sequence[str], *, mutating: bool = True, sensitive: bool = False
+    subject: str,
+    text: str,
+    argv: Sequence[str],
+    *,
+    mutating: bool = True,
+    sensitive: bool = False,
+    first: str = "",
+    env: Mapping[str, str] | None = None,
 ) -> Generator[Any, Any, Ran]:
     """The same for a program that reads ``text`` from its standard input. The text goes through the environment,
-    which nobody but its user can read, because everybody can read arguments. Up to 100,000 bytes."""
+    which nobody but its user can read, because everybody can read arguments. Up to 100,000 bytes. The shell lines
+    ``first``, which see ``env``, come before; if they end with status CHANGED, OpError ``changed`` is raised."""
     import shlex
 
     if len(text.encode("utf-8", "surrogateescape")) > 100_000:
         raise TaskFailed(
             f"{subject}: more than 100,000 bytes can't be handed to {argv[0]}", unchanged=[subject]
         )
-    line = f'printf %s "$SLOTH_TEXT" | {shlex.join(argv)}'
-    op = Exec(
-        f"`{' '.join(argv)}`", (), line, env={"SLOTH_TEXT": text}, mutating=mutating, quiet=not mutating
-    )
+    line = f'{first}printf %s "$SLOTH_TEXT" | {shlex.join(argv)}'
+    given = {**(env or {}), "SLOTH_TEXT": text}
+    op = Exec(f"`{' '.join(argv)}`", (), line, env=given, mutating=mutating, quiet=not mutating)
     return (yield from perform(subject, op, sensitive=sensitive))
 
 
@@ -194,6 +203,8 @@ def perform(
         if error.kind != "not-found":
             raise
         raise not_installed(subject, error.path) from error
+    if op.line is not None and ran.exit_code == CHANGED:
+        raise OpError("changed", subject, "was changed by others meanwhile")
     if ran.exit_code:
         program = (op.argv or (op.label.strip("`").split()[0],))[0]
         if op.line is not None and ran.exit_code == 127:
