@@ -116,15 +116,16 @@ class Inventory:
         entry = None if name == LOCAL else self._agents.get(name) or self.agents.get(name)
         if entry is not None:
             for group in entry.groups:
-                if group in self.groups:
-                    merge(out, dict(self.groups[group].values))
+                found = self._groups.get(group) or self.groups.get(group)
+                if found is not None:
+                    merge(out, dict(found.values))
             merge(out, dict(entry.values))
         return out
 
     def _meant(self, name: str) -> list[str]:
-        agents = self.agents
         if "://" in name:
             return [self._at(name)]
+        agents = self._agents if _plain(name) else self.agents
         if name.startswith("@"):
             label = name[1:]
             found = [
@@ -152,9 +153,10 @@ class Inventory:
         if url == "local://":
             return LOCAL
         check_url(url)
-        for name, entry in self.agents.items():
-            if entry.url == url:
-                return name
+        for known_so_far in (self._agents, self.agents):
+            for name, entry in known_so_far.items():
+                if entry.url == url:
+                    return name
         name = address_name(url)
         known = self.agents.get(name) or self._addresses.get(name)
         if known is not None and known.url != url:

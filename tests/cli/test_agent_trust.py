@@ -58,6 +58,25 @@ def test_a_failed_enrolment_frees_the_name(cli: Cli) -> None:
     assert 'web1 = "grpc://127.0.0.1"' in cli.ok(*argv, sys.executable, "--no-service")
 
 
+def test_a_machine_without_systemd_is_told_before_anything_is_done(cli: Cli) -> None:
+    cli.ok("agent", "ca", "init")
+    (cli.work / "bin").mkdir()
+    argv = (
+        "agent",
+        "enroll",
+        "local://",
+        "web1",
+        "--folder",
+        str(cli.work / "there"),
+        "--python",
+        sys.executable,
+    )
+    result = cli(*argv, environ={"PATH": str(cli.work / "bin")})
+    assert result.code == 5 and "no systemd" in result.err and "--no-service" in result.err, result.shown()
+    assert not (cli.work / "there").exists()
+    assert "web1" not in (cli.home / "agents" / "agents.json").read_text()
+
+
 def test_the_list_shows_versions_and_certificates(cli: Cli, tmp_path: Path) -> None:
     cli.now = time.time()  # as the agent's clock
     cli.ok("agent", "ca", "init")

@@ -162,6 +162,14 @@ def test_a_command_may_list_agents_once_it_is_trusted(cli: Cli) -> None:
     cli.ok("config", "trust", "--inventory", "--yes")
     failed = cli("run", "t.sloth")
     assert "ended with status 3" in failed.err and "no" in failed.err
+    cli.file(
+        "agents.toml",
+        '[agents]\nown = {url = "local://", groups = ["near"]}\n[groups.near.values]\nport = 1\n',
+    )
+    task = 'task({name = "t", delegate_to = "own", run = function(this) print(this.agent, values.port) end})'
+    cli.file("own.sloth", task)
+    assert "| own 1" in cli.ok("run", "own.sloth")
+    assert document(cli, "agent", "ping", "own")["agents"][0]["reachable"] is True
 
 
 def test_ping_and_facts(cli: Cli) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from sloth_runner.cli.state_seal import broken_off
+from sloth_runner.errors import StoreDown
 from tests.cli.kit import Cli, Result
 from tests.cli.schema import check
 from tests.cli.test_documents import settle
@@ -277,6 +279,18 @@ def test_a_rekey_waits_for_locks_and_says_so(sealed: Cli) -> None:
     assert "being sealed anew" in sealed.ok("state", "rekey", "--status")
     sealed.ok("lock", "break", "deploy", "--yes")
     assert document(sealed("state", "rekey", "--wait", "5m", "-o", "json"))["done"] is True
+
+
+def test_a_server_that_is_lost_midway_says_how_to_go_on() -> None:
+    error = StoreDown("no answer", unchanged=["nothing was stored"], next=["is it running?"])
+    broken_off(error, 300, "sloth-runner state rekey")
+    assert (error.changed, error.unchanged) == (
+        ["300 records and the keyring: they stay as they are now"],
+        [],
+    )
+    assert error.next[1:] == [
+        "run the same command again, it goes on where it stopped: sloth-runner state rekey"
+    ]
 
 
 def test_another_passphrase(sealed: Cli) -> None:

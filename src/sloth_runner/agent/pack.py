@@ -79,7 +79,7 @@ def command(name: str, python: str | None = None, *, keep: bool = True) -> str:
     code = f'import binascii as b,zlib as z;exec(z.decompress(b.a2b_base64("{text}")))'
     find = " || ".join(f"command -v {one}" for one in (PYTHONS if python is None else (python,)))
     script = (
-        f'p=$({find}) || {{ printf "\\n\\0sloth-runner finds no python\\0\\n"; exit 127; }}; '
+        f'p=$({find}) || {{ printf "\\n\\0sloth-runner finds no python\\0\\n{python or ""}\\n"; exit 127; }}; '
         f'exec "$p" -I -S -c "$2" "$1" {"cache" if keep else "memory"} "$2"'
     )
     return f"exec /bin/sh -c '{script}' sh {name} '{code}'"

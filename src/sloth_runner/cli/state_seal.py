@@ -11,7 +11,7 @@ from sloth_runner.cli.base import DURATION, output_option, yes_option
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.words import command, option
 from sloth_runner.durations import human
-from sloth_runner.errors import UsageError
+from sloth_runner.errors import Lost, UsageError
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import TYPE_CHECKING, Any, TypeVar
 
@@ -112,9 +112,20 @@ def _work(shell: Shell, task: Callable[..., Done], wait: float | None) -> Done:
                 return done._replace(changed=changed)
             progress.waiting = len(done.waiting)
             shell.world.sleep(min(TICK, end - shell.world.clock()))
+    except Lost as error:
+        broken_off(error, changed + progress.count, " ".join(shell.words[:3]))
+        raise
     finally:
         progress.close()
         store.close()
+
+
+def broken_off(error: Lost, count: int, command: str) -> None:
+    """Say of a server that was lost midway what that means: ``count`` records were rewritten by then."""
+    if count:
+        error.unchanged = []
+        error.changed = [f"{text.count(count, 'record')} and the keyring: they stay as they are now"]
+    error.next = [*error.next, f"run the same command again, it goes on where it stopped: {command}"]
 
 
 class _Progress:
@@ -123,7 +134,7 @@ class _Progress:
     def __init__(self, shell: Shell) -> None:
         self._began = shell.world.clock()
         self._clock = shell.world.clock
-        self._count = 0
+        self.count = 0
         self.waiting = 0
         self._live: Any = None
         if shell.world.stderr_tty and not shell.structured:
@@ -133,7 +144,7 @@ class _Progress:
 
     def told(self, count: int) -> None:
         """Records rewritten so far."""
-        self._count = count
+        self.count = count
 
     def close(self) -> None:
         """It is over."""
@@ -143,7 +154,7 @@ class _Progress:
     def _draw(self) -> list[str]:
         locks = f", waiting for {text.count(self.waiting, 'lock')}" if self.waiting else ""
         return [
-            f"{text.count(self._count, 'record')} done, {human(max(0.0, self._clock() - self._began))}{locks}"
+            f"{text.count(self.count, 'record')} done, {human(max(0.0, self._clock() - self._began))}{locks}"
         ]
 
 

@@ -24,6 +24,9 @@ FOLDER: Final = "/var/lib/sloth-runner/agent"
 VENV: Final = "/opt/sloth-runner"
 INSTALLING: Final = 600.0
 """Seconds that the installation may take."""
+NO_SERVICE: Final = (
+    "to start it by other means: agent enroll … --no-service, then sloth-runner agent serve there"
+)
 
 
 class Asked(NamedTuple):
@@ -46,6 +49,8 @@ async def enroll(
     authority.refuse_taken(
         asked.name
     )  # before a key is made, which would take the place of the one that is in use
+    if asked.service:
+        await _refuse_without_systemd(transport)
     python = asked.python or await _installed(transport, asked, say)
     say("making its key")
     argv = (python, "-m", "sloth_runner", "agent", "keygen", asked.name, "--folder", asked.folder, "--print")
@@ -61,6 +66,19 @@ async def enroll(
     except BaseException:
         authority.revoke(asked.name, "its enrolment did not come to its end")
         raise
+
+
+async def _refuse_without_systemd(transport: Transport) -> None:
+    """Before anything is installed or made for nothing."""
+    look = Exec("looking for systemd", line="command -v systemctl", cwd="/", mutating=False)
+    there = await _do(transport, look)
+    assert isinstance(there, Ran)
+    if there.exit_code != 0:
+        raise TaskFailed(
+            "there is no systemd on the machine (systemctl is not found), which is to start the agent's service",
+            unchanged=["nothing was done there"],
+            next=[NO_SERVICE],
+        )
 
 
 async def _installed(transport: Transport, asked: Asked, say: Callable[[str], None]) -> str:
@@ -85,10 +103,12 @@ async def _start(transport: Transport, python: str, asked: Asked, say: Callable[
     text = unit.unit(python, asked.folder, asked.listen)
     await _do(transport, Write(unit.PATH, text.encode(), mode=0o644))
     for words in (("daemon-reload",), ("enable", unit.NAME), ("restart", unit.NAME)):
-        await _run(transport, ("systemctl", *words), f"systemctl {words[0]}", 60.0)
+        await _run(transport, ("systemctl", *words), f"systemctl {words[0]}", 60.0, (NO_SERVICE,))
 
 
-async def _run(transport: Transport, argv: tuple[str, ...], what: str, timeout: float = 60.0) -> Ran:
+async def _run(
+    transport: Transport, argv: tuple[str, ...], what: str, timeout: float = 60.0, steps: tuple[str, ...] = ()
+) -> Ran:
     ran = await _do(transport, Exec(what, argv, cwd="/", timeout=timeout))
     assert isinstance(ran, Ran)
     if ran.exit_code != 0:
@@ -97,7 +117,7 @@ async def _run(transport: Transport, argv: tuple[str, ...], what: str, timeout: 
             f"{what} failed with status {ran.exit_code}",
             operation=shlex.join(argv),
             system="\n".join(said) or None,
-            next=["the same by hand shows more"],
+            next=["the same by hand shows more", *steps],
         )
     return ran
 

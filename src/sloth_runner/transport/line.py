@@ -83,6 +83,8 @@ async def greet(channel: Channel, agent: Packed, address: str) -> bytes:
             await channel.drain()
             heard = after
         elif found:
+            while b"\n" not in after and (rest := await channel.receive()):
+                after += rest
             raise _no_python(address, word, after)
         elif not piece:
             raise _not_started(address, heard, channel.why())
@@ -91,8 +93,15 @@ async def greet(channel: Channel, agent: Packed, address: str) -> bytes:
 
 
 def _no_python(address: str, word: bytes, after: bytes) -> Unreachable:
-    version = after.decode("ascii", "replace").strip()
-    what = "there is none" if word == NONE else f"the newest there is {version or 'older'}"
+    """``after``: the newest version there, or the Python that is missing where one was named."""
+    said = after.decode("ascii", "replace").strip()
+    if word == NONE and said:
+        return Unreachable(
+            f"{address}: there is no {said} on the machine, the Python that was named for it",
+            unchanged=["nothing was done there"],
+            next=["correct python in the agent's table, or leave it out: the first that is found is taken"],
+        )
+    what = "there is none" if word == NONE else f"the newest there is {said or 'older'}"
     return Unreachable(
         f"{address}: Python 3.8 or later is needed on the machine, and {what}",
         unchanged=["nothing was done there"],
