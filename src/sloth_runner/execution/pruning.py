@@ -82,14 +82,14 @@ class Pruning:
         for agent in self._app.namespaces():
             if agent == SHARED:
                 continue
-            claims = (claimed(e, self.stack.id) for e in entries(store, agent))
-            out += self._of_agent(agent, [entry for entry in claims if entry is not None])
+            out += self._of_agent(agent, {entry.address: entry for entry in entries(store, agent)})
         out.sort(key=lambda v: (v.made, v.entry.id), reverse=True)
         out.sort(key=lambda v: v.action == KEEP)
         return out
 
-    def _of_agent(self, agent: str, mine: Sequence[Entry]) -> list[Verdict]:
-        judged = [(entry, *self._evaluation.judge(agent, entry)) for entry in mine]
+    def _of_agent(self, agent: str, left: dict[str, Entry]) -> list[Verdict]:
+        claims = (claimed(entry, self.stack.id) for entry in left.values())
+        judged = [(e, *self._evaluation.judge(agent, e)) for e in claims if e is not None]
         taken = [(entry, why) for entry, take, why in judged if take]
         kept = [Verdict(agent, e, KEEP, why) for e, take, why in judged if not take and why]
         if not taken:
@@ -100,7 +100,13 @@ class Pruning:
         try:
             way = Rehearsal(self._transports.to(agent))
             programs: set[str] = set()
-            found = [self._verdict(agent, e, why, ledger, way, programs) for e, why in taken]
+            found = []
+            for judged_entry, why in taken:
+                entry = claimed(left[judged_entry.address], self.stack.id) or judged_entry
+                verdict = self._verdict(agent, _without_named(entry, left), why, ledger, way, programs)
+                found.append(verdict._replace(entry=entry))
+                if verdict.action != KEEP and released(entry, self.stack.id, self._stacks) is None:
+                    _hand_on(left.pop(entry.address), left)
         except SlothError as error:
             return kept + [Verdict(agent, e, KEEP, f"can't be looked at: {error.message}") for e, _ in taken]
         return kept + [one._replace(made=made[one.entry.address]) for one in found]
@@ -175,9 +181,10 @@ class Pruning:
             self._undo(verdict.agent, current, ledger)
         rest = released(current, self.stack.id, self._stacks)
         if rest is None:
-            del left[entry.address]
             ledger.drop(entry.address)
-            self._hand_on(current, left, ledger)
+            heir = _hand_on(left.pop(entry.address), left)
+            if heir is not None:
+                ledger.record(heir, {}, (), begun=False)
         else:
             ledger.record(rest, {}, (), begun=False)
         ledger.flush()
@@ -186,6 +193,7 @@ class Pruning:
         """Undo our work on a resource, if that is possible still. Raises Conflict if it is not."""
         kind, loop = self._kinds[entry.kind], self._transports.loop
         transport = self._transports.to(agent).as_user(entry.user)
+        entry = _without_named(entry, self._left[agent])
         trial = attempt(entry, kind, ledger, Rehearsal(transport), loop, meanwhile=agent in self._programs)
         if trial.action == KEEP:
             raise Conflict(trial.reason, keys=[entry.address])
@@ -202,20 +210,43 @@ class Pruning:
             ledger.withdraw(entry.address)
             raise
 
-    def _hand_on(self, gone: Entry, left: dict[str, Entry], ledger: Ledger) -> None:
-        """Folders that were made for what is gone now, and hold other things of ours, go with the last of these."""
-        folders: list[str] = gone.extra.get("missing") or []
-        for folder in reversed(folders):
+
+def _hand_on(gone: Entry, left: dict[str, Entry]) -> Entry | None:
+    """Folders that were made for what is gone now, and hold other things of ours, go with the last of these; one that
+    is a resource of its own by now, with that. The entry that they go with, if any, as it is from now on."""
+    folders: list[str] = gone.extra.get("missing") or []
+    for folder in reversed(folders):
+        named = _named(folder, left)
+        if named is not None:
+            heir = named._replace(before=None, touched=True)
+        else:
             inside = (e for e in left.values() if e.kind == gone.kind and e.id.startswith(f"{folder}/"))
-            heir = next((e for e in inside if e.touched and e.before is None), None)
-            if heir is None:
+            ours = next((e for e in inside if e.touched and e.before is None), None)
+            if ours is None:
                 continue
-            above = [name for name in folders if heir.id.startswith(f"{name}/")]
-            own = [name for name in heir.extra.get("missing", ()) if name not in above]
-            made = heir._replace(extra={**heir.extra, "missing": sorted([*above, *own], key=len)})
-            left[heir.address] = made
-            ledger.record(made, {}, (), begun=False)
-            return
+            heir = ours
+        above = [name for name in folders if heir.id.startswith(f"{name}/")]
+        own = [name for name in heir.extra.get("missing", ()) if name not in above]
+        made = heir._replace(extra={**heir.extra, "missing": sorted([*above, *own], key=len)})
+        left[heir.address] = made
+        return made
+    return None
+
+
+def _named(folder: str, left: Mapping[str, Entry]) -> Entry | None:
+    """The entry of a folder that is wanted for itself."""
+    entry = left.get(f"file:{folder}")
+    return None if entry is None or entry.applied is None else entry
+
+
+def _without_named(entry: Entry, left: Mapping[str, Entry]) -> Entry:
+    """An entry without the folders, of those that were made for it, that others want: they stay when it goes."""
+    folders: list[str] = entry.extra.get("missing") or []
+    stays = next((folder for folder in reversed(folders) if _named(folder, left)), None)
+    if stays is None:
+        return entry
+    own = [folder for folder in folders if folder.startswith(f"{stays}/")]
+    return entry._replace(extra={**entry.extra, "missing": own})
 
 
 def _made(taken: Sequence[Entry]) -> dict[str, float]:
