@@ -103,3 +103,12 @@ def by_hand(machine: Scratch) -> None:
     assert machine.run("systemctl", "show", "-p", "InvocationID", "tick") == started, (
         "nothing called for a restart"
     )
+
+
+def test_what_a_program_made_before_another_failed_is_not_called_unchanged(machine: Scratch) -> None:
+    put(machine, 'task({name = "half", run = function() group({name = "half", members = {"ghost"}}) end})')
+    run = sloth(machine, "run", "/run/home/site.sloth", code=1)
+    error = run["tasks"][0]["error"]
+    assert error["changed"][0] == "ran `groupadd -- half`"
+    assert error["unchanged"] == []
+    machine.run("groupdel", "half")

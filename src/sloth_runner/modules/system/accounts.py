@@ -320,6 +320,8 @@ KINDS = (
         " or never), password (the digest of its hash; not brought back)",
         _observe_users,
         _converge_users,
+        undone="prune brings back what was there before; a user that was made goes, but not its home folder, in which"
+        ' there may be work of others: state = "absent" with remove_home = true removes both',
         lost=_lost,
         apart=each_alone(
             "uid", "group gid", "groups", "shell", "home", "comment", "locked password", "expires"
@@ -354,7 +356,8 @@ MODULES = (
             Arg("append", "boolean", "leave it in groups that are not named", default=False),
             Arg("shell", "program", "the program it logs in to"),
             Arg("home", "program", "its home folder; that of an existing user is not moved, only entered"),
-            Arg("create_home", "boolean", "make the home folder of a new user, from /etc/skel", default=True),
+            Arg("create_home", "boolean", "make the home folder of a new user, from /etc/skel; it stays when prune"
+                " removes the user", default=True),
             Arg("comment", "account field", "its full name or the like"),
             Arg("password", "password hash", "the hash of its password, as in /etc/shadow; appears nowhere else"),
             Arg("locked", "boolean", "whether its password is locked"),

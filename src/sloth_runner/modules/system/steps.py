@@ -209,7 +209,10 @@ def perform(
         program = (op.argv or (op.label.strip("`").split()[0],))[0]
         if op.line is not None and ran.exit_code == 127:
             raise not_installed(subject, program)
-        raise failure(subject, op.label, ran, advice=advice, sensitive=sensitive)
+        failed = failure(subject, op.label, ran, advice=advice, sensitive=sensitive)
+        if op.mutating:  # it, or one before it, may have changed a part of it
+            failed.unchanged.clear()
+        raise failed
     return ran
 
 
