@@ -357,6 +357,7 @@ def test_a_full_database_says_what_to_do(tmp_path: Path, opened: Open) -> None:
         assert 3 < stored < len(names) - 1
         assert "database space exceeded" in caught.value.message
         assert any("etcdctl alarm disarm" in step for step in caught.value.next)
+        assert any("state export --all --with-history" in step for step in caught.value.next)
         there = len([1 for name in names if store.get(name) is not None])
         if isinstance(caught.value, StoreDown):
             assert there == stored

@@ -48,6 +48,7 @@ _SPACE: Final = (
     "free space: etcdctl compact REVISION, then etcdctl defrag on each node",
     "then let it write again: etcdctl alarm disarm",
     "more room: --quota-backend-bytes on the servers",
+    "to leave it as it is (migrating writes into it, too): state export --all --with-history, state import elsewhere",
 )
 
 TABLE: Final[tuple[Row, ...]] = (

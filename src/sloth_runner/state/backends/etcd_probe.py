@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sloth_runner.state.backends.etcd_link import Link
     from sloth_runner.state.backends.etcd_read import Reading
 
+FREEING: Final = "; free space: etcdctl compact REVISION, etcdctl defrag on each node, etcdctl alarm disarm"
 LEAST: Final = (3, 4)
 SOUND: Final = {(3, 4): 22, (3, 5): 6}
 """The first release of a series without faults that later change logs call inconsistent or lost data."""
@@ -103,7 +104,9 @@ def _space(status: pb.StatusResponse) -> Proof:
     used, quota = status.dbSizeInUse or status.dbSize, status.dbSizeQuota
     size = f"{used / 1e6:,.1f} MB in use" + (f" of {quota / 1e6:,.0f} MB" if quota else "")
     if status.errors:
-        return Proof("space", False, f"etcd raises an alarm: {'; '.join(status.errors)}; {size}")
+        alarms = "; ".join(map(str.strip, status.errors))
+        steps = FREEING if "NOSPACE" in alarms else ""
+        return Proof("space", False, f"etcd raises an alarm: {alarms}; {size}{steps}")
     if quota and used > ROOM * quota:
         text = f"{size}: nearly full; compact and defragment, or raise the quota"
         return Proof("space", False, text, vital=False)
