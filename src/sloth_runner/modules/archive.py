@@ -67,7 +67,7 @@ def archive(args: Mapping[str, Any], context: Context) -> Steps:
     entries: list[list[str]] = known["entries"]
     former: list[list[str]] = known["former"]
     if known["of"] != meaning:
-        unpacked: Unpacked = yield op._replace(look=True)
+        unpacked = yield from _compared(op, args["src"])
         former = _former([*former, *entries], unpacked.entries)
         entries = [list(entry) for entry in unpacked.entries]
     folder = Want(Resource("file", dest), attributes(FOLDER, {**args, "mode": None}))
@@ -226,6 +226,17 @@ def _archive(args: Mapping[str, Any]) -> Generator[Any, Any, tuple[str, bytes | 
         what = "there is no such file" if found.kind == ABSENT else f"it is a {found.kind}"
         raise TaskFailed(f"archive: {src} can't be unpacked: {what}", unchanged=[args["dest"]])
     return found.digest, None
+
+
+def _compared(op: Unpack, src: str) -> Generator[Any, Any, Unpacked]:
+    """What is in the archive. Raises TaskFailed for one that is refused, by the name that the call has for it."""
+    try:
+        unpacked: Unpacked = yield op._replace(look=True)
+    except OpError as error:
+        if op.content is None or error.path != "the archive":
+            raise
+        raise TaskFailed(f"archive: {src}: {error.reason}", unchanged=[op.path]) from error
+    return unpacked
 
 
 def _verify(args: Mapping[str, Any], digest: str) -> None:

@@ -112,7 +112,10 @@ def _digest(password: str) -> str:
 
 def _observe_users(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
     """Rows of all three files, read once. Without the right to read /etc/shadow its attributes are left out."""
-    users: Rows = yield from _rows("/etc/passwd", 7)
+    rows: Rows = yield from _rows("/etc/passwd", 7)
+    users = {
+        name: row for name, row in rows.items() if row[2].isdigit() and row[3].isdigit()
+    }  # as programs do
     groups: Rows = yield from _rows("/etc/group", 4)
     try:
         shadow: Rows | None = yield from _rows("/etc/shadow", 8)

@@ -284,7 +284,7 @@ TYPES: Mapping[str, Callable[[object], Any]] = {
     "mount options": _words,
     "file system": _file_system,
     "sudoers name": _matching(
-        _SUDOERS, "letters, digits, - and _ (sudo ignores files with a dot or a ~ at the end)"
+        _SUDOERS, "letters, digits, - and _ (files with a dot, or a ~ at the end, are ignored there)"
     ),
     "public keys": _public_keys,
     "key options": _key_options,
