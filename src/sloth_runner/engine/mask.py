@@ -24,12 +24,13 @@ DOTS = "••••••"
 class Mask:
     """Learns secrets and covers them in texts."""
 
-    __slots__ = ("_forms", "_guard", "_known", "_whole")
+    __slots__ = ("_forms", "_guard", "_known", "_telling", "_whole")
 
     def __init__(self) -> None:
         self._known: set[str] = set()
         self._forms: list[str] = []
-        self._whole: tuple[str, ...] = ()
+        self._whole: set[str] = set()
+        self._telling: tuple[str, ...] = ()
         self._guard = threading.Lock()
 
     def learn(self, value: Value, *, whole: bool = True) -> None:
@@ -55,7 +56,7 @@ class Mask:
         if not self._whole:
             return False
         if isinstance(value, str):
-            return any(form == value or (len(form) >= TELLING and form in value) for form in self._whole)
+            return value in self._whole or any(form in value for form in self._telling)
         if isinstance(value, Mapping):
             return any(self.holds(key) or self.holds(item) for key, item in value.items())
         if isinstance(value, Pairs):
@@ -112,10 +113,12 @@ class Mask:
             raise
 
     def _learn(self, secret: str, whole: bool) -> None:
-        """Secrets are learned in threads that ask the store, too: the lists of forms are replaced, not changed."""
+        """Secrets are learned in threads that ask the store, too: lists are replaced, not changed."""
         if whole and len(secret) >= SHORTEST and secret not in self._whole:
+            looks = set(forms(secret))
             with self._guard:
-                self._whole = tuple(dict.fromkeys((*self._whole, *forms(secret))))
+                self._whole |= looks
+                self._telling += tuple(form for form in looks if len(form) >= TELLING)
         parts = (secret, *secret.splitlines())
         new = [part for part in parts if len(part) >= SHORTEST and part not in self._known]
         if not new:
