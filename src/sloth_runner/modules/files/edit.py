@@ -315,7 +315,12 @@ MODULES = (
             FOLLOW,
         ),
         "Replaces all that a pattern matches in a file. It can't be undone: what was there is not recorded.",
-        refused={**_OTHERS, "create": "there is nothing to replace in a new file"},
+        refused={
+            **_OTHERS,
+            "create": "there is nothing to replace in a new file",
+            "pattern": "say regexp = …",
+            "replace": "say replacement = …",
+        },
         returns=_RETURNS,
     ),
     Module(
