@@ -118,6 +118,23 @@ def test_an_edit_by_hand_is_shown_by_drift_and_repaired_by_run(home: Home) -> No
     assert home.run("drift", "-o", "json").json["resources"][0]["status"] == "missing"
 
 
+def test_a_resource_that_drift_cant_look_at_is_not_well(home: Home) -> None:
+    target(home).mkdir()
+    path = target(home) / "a"
+    path.write_text("one\n")
+    (target(home) / "b").write_text("one\n")
+    lines = (f'file.line({{path = "ROOT/{name}", line = "two"}})' for name in "ab")
+    file(home, f'task({{name = "t", run = function() {" ".join(lines)} end}})')
+    home.run("run", "site.sloth")
+    path.unlink()
+    path.mkdir()
+    said = home.run("drift", "--detailed-exitcode", code=1)
+    assert said.out.endswith("2 resources checked, 0 drifted, 1 could not be looked at\n")
+    (target(home) / "b").write_text("one\n")
+    home.run("drift", "--detailed-exitcode", code=2)
+    home.run("drift", code=1)
+
+
 def test_the_three_checksums_tell_who_changed_what(home: Home) -> None:
     def write(content: str) -> None:
         text = f'task({{name = "t", run = function() file.write({{dest = "ROOT/a", content = "{content}"}}) end}})'

@@ -47,8 +47,8 @@ def drift(
     """Look at every recorded resource (or those whose type:id begins with PREFIX) and show what differs from what was
     applied last, attribute by attribute, with who applied it and when. Changes nothing; the next run repairs it.
 
-    Exit status: 0, or with --detailed-exitcode 2 exactly if something differs; 4 if no resource begins with PREFIX; 6
-    if an agent can't be reached.
+    Exit status: 0, or with --detailed-exitcode 2 exactly if something differs; 1 if a resource could not be looked
+    at; 4 if no resource begins with PREFIX; 6 if an agent can't be reached.
     """
     from sloth_runner.execution.drifting import drift as look
     from sloth_runner.state.layout import SHARED
@@ -78,7 +78,13 @@ def drift(
             shell.print(line)
     if document["unreachable"]:
         return 6
-    return CHANGES if detailed_exitcode and document["drifted"] else 0
+    if detailed_exitcode and document["drifted"]:
+        return CHANGES
+    return 1 if _unknown(document) else 0  # what nobody could look at is not well
+
+
+def _unknown(document: Document) -> int:
+    return sum(row["status"] == "unknown" for row in document["resources"])
 
 
 def _lines(shell: Shell, document: Document, *, verbose: bool) -> Iterator[str]:
@@ -90,7 +96,7 @@ def _lines(shell: Shell, document: Document, *, verbose: bool) -> Iterator[str]:
         yield styled(text, "red", shell.color)
         yield f"    {pictures(one['problem'])}"
         yield from (f"    next: {pictures(line)}" for line in one["next"])
-    unknown = sum(row["status"] == "unknown" for row in document["resources"])
+    unknown = _unknown(document)
     more = f", {unknown} could not be looked at" if unknown else ""
     text = f"{count(document['checked'], 'resource')} checked, {document['drifted']} drifted{more}"
     yield styled(text, "bold", shell.color)
