@@ -1,4 +1,4 @@
-"""Which lines of a task file may hold a secret, and are neither shown nor kept."""
+"""How the text of a task file is read: which lines may hold a secret, and what no end is found of."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sloth_runner.lua.source import hidden_lines
+from sloth_runner.lua.source import hidden_lines, with_frames
 
 CALL = """task({name = "t", run = function()
   local a = cmd("true")
@@ -58,3 +58,10 @@ def test_a_line_that_says_it_is_hidden_whatever_stands_around(pieces: list[str])
     text = " ".join(pieces)
     said = {n for n, line in enumerate(text.split("\n"), 1) if "sensitive" in line}
     assert said <= hidden_lines(text)
+
+
+@pytest.mark.parametrize("piece", ["[==[", "--[==[", '"\\', "'\\", '"', "function ", "("])
+def test_a_text_that_nothing_ends_is_read_once(piece: str) -> None:
+    text = f"sensitive {piece * 50_001}"
+    assert with_frames(text).endswith(text)
+    assert hidden_lines(text) == {1}

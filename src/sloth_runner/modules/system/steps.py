@@ -203,7 +203,9 @@ def perform(
         if error.kind != "not-found":
             raise
         raise not_installed(subject, error.path) from error
-    if ran.exit_code == CHANGED and f"exit {CHANGED}" in (op.line or ""):  # else it is the program's own status
+    if ran.exit_code == CHANGED and f"exit {CHANGED}" in (
+        op.line or ""
+    ):  # else it is the program's own status
         raise OpError("changed", subject, "was changed by others meanwhile")
     if ran.exit_code:
         program = (op.argv or (op.label.strip("`").split()[0],))[0]
