@@ -230,7 +230,8 @@ def test_a_page_that_waits_for_a_store_that_is_away_says_so(window: Window) -> N
 
 
 def test_a_search_that_fails_says_why(window: Window) -> None:
-    page = window.go("/state?prefix=keyboard:")
+    with window.page.expect_response("**/events"):  # else that is what finds the session ended
+        page = window.go("/state?prefix=keyboard:")
     window.context.clear_cookies()
     page.get_by_role("searchbox").fill("anything")
     expect(page.get_by_role("heading", level=1)).to_have_text("this needs a session")
