@@ -8,6 +8,7 @@ import os
 import random
 import stat
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,48 +53,60 @@ def prepare(folder: Path) -> tuple[Home, Path]:
     return home, root
 
 
-def killed(home: Home, dice: random.Random, *args: str) -> bool:
-    """Start the program and kill it; whether it was still at it."""
-    with home.start(*args) as process:
-        try:
-            process.communicate(timeout=dice.uniform(0.15, 0.6))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-    home.run("lock", "break", "stack:site", "--shared", "--yes", "--reason", "it was killed", code=None)
-    return process.returncode == -9
+class Killer:
+    """Kills commands at random moments of the time that they take: on a quick machine as often as on a slow one."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self.dice = dice
+        self.kills = 0
+        self._lasting: dict[str, float] = {}
+
+    def run(self, home: Home, command: str, *args: str) -> None:
+        """Start the program and kill it, if it is still at it then."""
+        lasting = self._lasting.get(command, 1.0)
+        began = time.monotonic()
+        with home.start(command, *args) as process:
+            try:
+                process.communicate(timeout=lasting * self.dice.uniform(0.3, 1.0))
+                self._lasting[command] = time.monotonic() - began
+            except subprocess.TimeoutExpired:
+                self._lasting[command] = 1.1 * lasting
+                process.kill()
+                process.communicate()
+        self.kills += process.returncode == -9
+        home.run("lock", "break", "stack:site", "--shared", "--yes", "--reason", "it was killed", code=None)
 
 
-def one_round(folder: Path, dice: random.Random) -> int:
-    """Kill a run or two, finish it; kill a prune or two, finish it. How many were killed."""
+def one_round(folder: Path, killer: Killer) -> None:
+    """Kill a run or two, finish it; kill a prune or two, finish it."""
     home, root = prepare(folder)
     before = tree(root)
     log = folder / "log"
     home.file("site.sloth", TASKS.replace("ROOT", str(root)).replace("LOG", str(log)))
-    kills = sum(killed(home, dice, "run", "site.sloth") for _ in range(dice.choice((1, 2))))
+    for _ in range(killer.dice.choice((1, 2))):
+        killer.run(home, "run", "site.sloth")
     home.run("run", "site.sloth")
     assert (root / "made/deep/12").read_text() == "new 12"
     assert log.exists(), "the handler was lost"
     assert home.run("plan", "site.sloth", "--detailed-exitcode", "--paranoid")
     assert home.run("drift", "--detailed-exitcode")
     home.file("site.sloth", GONE)
-    kills += sum(killed(home, dice, "prune", "site.sloth", "--yes") for _ in range(dice.choice((1, 2))))
+    for _ in range(killer.dice.choice((1, 2))):
+        killer.run(home, "prune", "site.sloth", "--yes")
     said = home.run("prune", "site.sloth", "--yes", "-o", "json").json
     assert tree(root) == before, said
     assert home.run("resource", "list", "-o", "json").json["resources"] == []
-    return kills
 
 
 def test_kill_9_while_files_are_converged_and_pruned(tmp_path: Path, soak: bool) -> None:
     wanted = KILLS // LANES * (20 if soak else 1)
 
     def lane(seed: int) -> None:
-        dice = random.Random(seed)
-        kills, number = 0, 0
-        while kills < wanted:
+        killer, number = Killer(random.Random(seed)), 0
+        while killer.kills < wanted:
             number += 1
             try:
-                kills += one_round(tmp_path / f"{seed}-{number}", dice)
+                one_round(tmp_path / f"{seed}-{number}", killer)
             except AssertionError as error:
                 raise AssertionError(f"seed {seed}, round {number}") from error
 
