@@ -87,11 +87,11 @@ class Other:
         self._mark = b""
         """What is said when sudo asks for the password, and once it is content; nothing without a password."""
         self._process = self._start(base, password)
+        if self._mark:  # before sudo is heard, for what answers its mark must come behind
+            self._write((password or b"") + b"\n")
         for work in (self._listen, self._hear):
             threading.Thread(target=work, daemon=True).start()
-        if self._mark:
-            self._write((password or b"") + b"\n")
-        else:
+        if not self._mark:
             self._bring()
 
     def _bring(self) -> None:
