@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from lupa import lua54
 
-from sloth_runner.engine import module_calls, state_calls
+from sloth_runner.engine import module_calls, past_calls, state_calls
 from sloth_runner.lua import data
 from sloth_runner.lua.definitions import _FIELDS
 from sloth_runner.modules import kinds, modules, pure_functions
@@ -115,7 +115,7 @@ def test_tables_of_state_are_described() -> None:
     found = {record.name: {field.name for field in record.fields} for record in state.RECORDS}
     assert found["sloth.StateStats"] == set(Stats._fields)
     assert found["sloth.SetOptions"] == set(state_calls._SET)
-    assert found["sloth.HistoryOptions"] == set(state_calls._HISTORY)
+    assert found["sloth.HistoryOptions"] == set(past_calls.HISTORY)
 
 
 @pytest.mark.parametrize("name", ["meta", "pages"])

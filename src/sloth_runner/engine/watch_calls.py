@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 from sloth_runner.durations import human
 from sloth_runner.engine import arguments as arg
+from sloth_runner.engine.past_calls import revision
 from sloth_runner.engine.pump import Pump, Wait
-from sloth_runner.engine.state_calls import revision
 from sloth_runner.errors import BadArgument, Bug, SlothError, TaskFailed, TimedOut, Unpredictable
 from sloth_runner.model import Returned
 from sloth_runner.plain import TYPE_CHECKING, Any

@@ -35,7 +35,7 @@ def serve(
     app: App,
     options: Options,
     ready: Callable[[Callable[[], str]], None],
-    fault: Callable[[Exception], None] = lambda error: None,
+    fault: Callable[[Exception], None],
 ) -> None:
     """Serve until SIGINT or SIGTERM. ``ready`` is called when connections are accepted, with what makes a link that
     lets one browser in; ``fault`` with what nobody expected, while it serves. Raises UsageError: the
