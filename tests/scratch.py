@@ -8,12 +8,14 @@ developer's machine it is a skip that says so.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,3 +173,11 @@ def scratch_or_skip(folder: Path, *, systemd: bool = False) -> Scratch:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"no scratch machine: {error}")
+
+
+def sloth(machine: Scratch, *argv: str, code: int = 0) -> Any:
+    """What the program says on that machine, as JSON; its home is a folder that is made there."""
+    script = 'mkdir -p "$HOME"; exec "$@"'
+    env = ["env", f"PYTHONPATH={PROJECT / 'src'}", "HOME=/run/home", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+    program = ["/bin/sh", "-c", script, "sh", sys.executable, "-m", "sloth_runner", *argv, "-o", "json"]
+    return json.loads(machine.run(*env, *program, code=code))

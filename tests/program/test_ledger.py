@@ -12,7 +12,7 @@ import pytest
 
 from sloth_runner.state.backends.sqlite import SQLiteStore
 from sloth_runner.state.reseal import status
-from tests.program.kit import ENCRYPTION, Home
+from tests.program.kit import ENCRYPTION, Home, Said
 
 
 @pytest.fixture(params=["plain", "sealed"])
@@ -156,6 +156,13 @@ def test_the_three_checksums_tell_who_changed_what(home: Home) -> None:
     assert reason().startswith("the machine drifted")
 
 
+def traceless(home: Home, said: Said, canary: str) -> bool:
+    """Whether neither a run's output nor anything that is kept of it holds a secret."""
+    later = home.run("runs", "show", "last", "-o", "json")
+    stored = b"".join(path.read_bytes() for path in home.state_folder.rglob("*") if path.is_file())
+    return canary.encode() not in stored and canary not in said.out + said.err + later.out
+
+
 OVER_LINES = [
     'file.write({dest = "ROOT/a", content = "1"}); file.write({\n'
     '  content = "CANARY",\nEXTRA\n  sensitive = true,\n})',
@@ -172,10 +179,7 @@ def test_a_secret_in_a_call_over_several_lines_leaves_no_trace(home: Home, call:
     call = call.replace("CANARY", canary).replace("EXTRA", own if "\nEXTRA" in call else extra)
     file(home, f'task({{name = "t", run = function()\n{call}\nend}})')
     said = home.run("run", "site.sloth", code=1 if extra else 0)
-    said_later = home.run("runs", "show", "last", "-o", "json")
-    stored = b"".join(path.read_bytes() for path in home.state_folder.rglob("*") if path.is_file())
-    assert canary.encode() not in stored
-    assert canary not in said.out + said.err + said_later.out
+    assert traceless(home, said, canary)
     file(home, f'task({{name = "t", run = function()\n{call}\nend}})')
     assert home.run("prune", "site.sloth", "--yes", "-o", "json").json["summary"]["remove"] == 0
     file(home, 'task({name = "t", run = function()\nend})')
@@ -190,10 +194,7 @@ def test_a_secret_beside_another_call_on_its_line_leaves_no_trace(home: Home, fi
     secret = f'file.write({{dest = "ROOT/b", content = "{canary}", sensitive = true}})'
     file(home, f'task({{name = "t", run = function()\n{plain}; {secret}\nend}})')
     said = home.run("run", "site.sloth", code=1 if first else 0)
-    said_later = home.run("runs", "show", "last", "-o", "json")
-    stored = b"".join(path.read_bytes() for path in home.state_folder.rglob("*") if path.is_file())
-    assert canary.encode() not in stored
-    assert canary not in said.out + said.err + said_later.out
+    assert traceless(home, said, canary)
     file(home, 'task({name = "t", run = function()\nend})')
     actions = home.run("prune", "site.sloth", "--yes", "-o", "json").json["summary"]
     assert actions["remove"] == (0 if first else 2)

@@ -3,14 +3,12 @@ will be met."""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.scratch import PROJECT, Scratch, scratch_or_skip
+from tests.scratch import Scratch, scratch_or_skip, sloth
 
 LINES = """
 group({name = "crew", members = {"games"}})
@@ -36,12 +34,6 @@ def machine(tmp_path: Path) -> Any:
     with scratch_or_skip(tmp_path) as scratch:
         scratch.run("mkdir", "/run/home")
         yield scratch
-
-
-def sloth(machine: Scratch, *argv: str) -> Any:
-    """What the program says, as JSON."""
-    env = ["env", f"PYTHONPATH={PROJECT / 'src'}", "HOME=/run/home", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
-    return json.loads(machine.run(*env, sys.executable, "-m", "sloth_runner", *argv, "-o", "json"))
 
 
 def test_memberships_that_follow_from_earlier_calls_are_planned_as_they_are_met(machine: Scratch) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from tests.scratch import PROJECT, Scratch, scratch_or_skip
+from tests.scratch import Scratch, scratch_or_skip, sloth
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAtTjiU0PwSfWGyIo6p8Trxh2xWm1m7ACjMjREPX1y+t"
 WHOLE = f"""
@@ -50,13 +47,6 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scratch]:
     with scratch_or_skip(tmp_path_factory.mktemp("program"), systemd=True) as scratch:
         scratch.run("mkdir", "/run/home")
         yield scratch
-
-
-def sloth(machine: Scratch, *argv: str, code: int = 0) -> Any:
-    """What the program says, as JSON."""
-    env = ["env", f"PYTHONPATH={PROJECT / 'src'}", "HOME=/run/home", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
-    out = machine.run(*env, sys.executable, "-m", "sloth_runner", *argv, "-o", "json", code=code)
-    return json.loads(out)
 
 
 def put(machine: Scratch, text: str) -> None:

@@ -3,15 +3,12 @@ must not say that it brought back what nobody knows any more."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.scratch import PROJECT, Scratch, scratch_or_skip
+from tests.scratch import Scratch, scratch_or_skip, sloth
 
 
 @pytest.fixture
@@ -20,12 +17,6 @@ def machine(tmp_path: Path) -> Iterator[Scratch]:
     with scratch_or_skip(tmp_path) as scratch:
         scratch.run("mkdir", "/run/home")
         yield scratch
-
-
-def sloth(machine: Scratch, *argv: str) -> Any:
-    """What the program says, as JSON."""
-    env = ["env", f"PYTHONPATH={PROJECT / 'src'}", "HOME=/run/home", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
-    return json.loads(machine.run(*env, sys.executable, "-m", "sloth_runner", *argv, "-o", "json"))
 
 
 def put(machine: Scratch, *lines: str) -> None:
