@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -135,14 +135,19 @@ class Arena:
         minutes = {process.number: round(self._clocks[process] / 60) for process in self._processes}
         return {number: found for number, found in minutes.items() if found}
 
-    def run(self, contest: Contest, acquisitions: int, stops: int) -> Outcome:
-        """One contest, until there were so many of each."""
+    def run(self, contest: Contest, acquisitions: int, stops: int, turns: Collection[int] = ()) -> Outcome:
+        """One contest, until there were so many of each, and each process of ``turns`` had the lock: whoever has
+        just had it asks more often than those who wait, so that may take longer than all the rest."""
         self._forget()
         began = time.monotonic()
         for process in self._processes:
             process.tell(json.dumps(contest))
-        while len(self._taken) < acquisitions or self._stopped < stops:
-            self._wait(lambda: bool(self._asleep) or len(self._taken) >= acquisitions)
+
+        def enough() -> bool:
+            return len(self._taken) >= acquisitions and all(self._by_wrong[number] for number in turns)
+
+        while not enough() or self._stopped < stops:
+            self._wait(lambda: bool(self._asleep) or enough())
             self._wake()
         for process in self._processes:
             process.tell("over")
