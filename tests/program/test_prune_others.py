@@ -333,9 +333,35 @@ def test_what_an_archive_brought_into_folders_of_others_goes_and_they_stay(home:
 
 
 @pytest.mark.parametrize("first", ["theirs", "one"])
-def test_an_archive_that_took_the_place_of_something_stays_and_says_of_what(home: Home, first: str) -> None:
+def test_what_an_archive_took_the_place_of_comes_back(home: Home, first: str) -> None:
+    place = home.cwd / "t" / "app"
+    (place / "d").mkdir(parents=True)
+    (place / "d" / "a").write_text(first)
+    (place / "d" / "a").chmod(0o600)
+    (place / "d" / "c").symlink_to("a")
+    (place / "e").mkdir(mode=0o700)
+    before = tree(home)
+    upgraded(home)
+    home.run("run", "site.sloth")
+    task(home)
+    assert {action for action, _ in prune(home)} <= {"remove", "restore", "forget"}
+    assert tree(home) == before
+
+
+def test_what_a_later_archive_of_the_name_took_the_place_of_comes_back(home: Home) -> None:
+    place = upgraded(home)
+    (place / "d" / "c").write_text("theirs")
+    home.run("run", "site.sloth")
+    assert (place / "d" / "c").read_text() == "c"
+    task(home)
+    assert "remove" in [action for action, _ in prune(home)]
+    assert {str(one.relative_to(place)) for one in place.rglob("*")} == {"d", "d/c"}
+    assert (place / "d" / "c").read_text() == "theirs"
+
+
+def test_an_archive_that_took_the_place_of_something_large_stays_and_says_of_what(home: Home) -> None:
     (home.cwd / "t" / "app" / "d").mkdir(parents=True)
-    (home.cwd / "t" / "app" / "d" / "a").write_text(first)
+    (home.cwd / "t" / "app" / "d" / "a").write_bytes(bytes((1 << 20) + 1))
     upgraded(home)
     home.run("run", "site.sloth")
     before = tree(home)

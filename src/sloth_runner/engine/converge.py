@@ -21,6 +21,7 @@ from sloth_runner.modules.base import (
     Look,
     Observed,
     Resource,
+    Saved,
     Source,
     Told,
     differing,
@@ -189,6 +190,8 @@ class Converging:
         if self._rehearsal is not None:
             yield from self._rehearse(kind, todo, changes)
             return
+        for job in todo:
+            yield from self._save(kind, job)
         self._recording.intend(todo)
         yield Durable(self._line)
         looks = [Look(job.want.resource, _keys(job)) for job in todo]
@@ -256,6 +259,14 @@ class Converging:
         if kind.content is not None and job.observed.attributes is not None:
             job.old = yield from kind.content(job.want.resource)
         job.diff = self._difference(job, kind)
+
+    def _save(self, kind: Kind, job: Job) -> Generator[Any, Any, None]:
+        """What undoing will need of what is about to be replaced, if the kind knows that better than the content
+        does. A run that was killed has seen it before it began."""
+        if kind.save is not None and job.intent is None:
+            ours = job.entry if job.entry is not None and job.entry.touched else None
+            saved = yield from kind.save(job.want, job.observed, ours)
+            job.saved = Saved(saved.extra) if self._about.sensitive else saved
 
     def _difference(self, job: Job, kind: Kind) -> str | None:
         if kind.content is None:

@@ -8,7 +8,7 @@ from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state.ledger_records import checksum
 
 if TYPE_CHECKING:
-    from sloth_runner.modules.base import Attributes, Want
+    from sloth_runner.modules.base import Attributes, Saved, Want
     from sloth_runner.ops import Stamp
     from sloth_runner.state.ledger_records import Entry, Intent
 
@@ -37,7 +37,7 @@ class Job:
 
     __slots__ = (
         "content", "diff", "differing", "drifted", "entry", "file", "gone", "intent", "marks", "note",
-        "observed", "old", "sensitive", "since", "source", "want", "wanted",
+        "observed", "old", "saved", "sensitive", "since", "source", "want", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +59,7 @@ class Job:
         self.drifted: frozenset[str] = frozenset()
         self.content: bytes | None = None
         self.old: bytes | None = None
+        self.saved: Saved | None = None
         self.source: Stamp | None = None
         self.diff: str | None = None
         self.note = ""

@@ -46,6 +46,8 @@ class Recording:
             intent = self._intent(job)
             if intent.before_content is not None and job.old is not None:
                 contents[intent.before_content] = job.old
+            if job.saved is not None:
+                contents.update(job.saved.contents)
             intents[job.address] = job.intent = intent
         self._ledger.intend(intents, contents)
 
@@ -59,13 +61,15 @@ class Recording:
         if entry is not None and entry.touched:
             kept = entry.before_content or _still_there(entry, job)
             before, salted = entry.before, bool(entry.salt)
-            return Intent(before, entry.extra, kept, True, about.notify, now, run, salted)
+            extra = entry.extra if job.saved is None else job.saved.extra
+            return Intent(before, extra, kept, True, about.notify, now, run, salted)
         attributes = job.observed.attributes
         kept = None
         if attributes is not None and not about.sensitive and job.old is not None:
             kept = str(attributes["content"]) if "content" in attributes else None
         before = None if attributes is None else covered(attributes, about.salt)
-        return Intent(before, job.observed.extra, kept, True, about.notify, now, run, about.sensitive)
+        extra = job.observed.extra if job.saved is None else job.saved.extra
+        return Intent(before, extra, kept, True, about.notify, now, run, about.sensitive)
 
     def record(self, job: Job, observed: Observed, *, touched: bool) -> None:
         """It is as wanted now."""

@@ -114,6 +114,8 @@ def _can_restore(entry: Entry, kind: Kind, undo: Undoing, now: Observed, ledger:
 def _change(entry: Entry, undo: Undoing, now: Observed, ledger: Ledger) -> Change:
     content = ledger.content(entry.before_content) if entry.before_content is not None else None
     resource = Resource(entry.kind, entry.id, entry.params)
-    options = {"undo": True, "replace": True}
+    kept = {one: ledger.content(one) for one in entry.extra.get("contents", ())}
+    contents = {one: data for one, data in kept.items() if data is not None}
+    options = {"undo": True, "replace": True, "contents": contents}
     left = differing(now.attributes, undo.wanted)
     return Change(resource, now, undo.wanted, left, content, options, entry.extra)

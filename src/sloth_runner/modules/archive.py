@@ -3,8 +3,8 @@
 Kind "archive" (``folder#archive``) is what one archive put into a folder. Attributes: ``content``, the SHA-256 over
 all that is there of it (path, kind, mode, content), and ``differing``, the paths that are missing or not as unpacked.
 What is in the folder beside that is left alone, also what another archive of the same name had put there (param
-``former``). Undone, all goes again that was not there before (extra ``there``: rows of what was), unless something
-was replaced, of which nothing is kept.
+``former``). Undone, all goes again that was not there before (extra ``there``: rows of what was), and what was
+replaced comes back (``replaced``: its paths; ``contents``: the digests of what of it is kept).
 """
 
 from __future__ import annotations
@@ -26,17 +26,34 @@ from sloth_runner.modules.base import (
     Observed,
     Recall,
     Resource,
+    Saved,
     Source,
     Want,
 )  # fmt: skip
 from sloth_runner.modules.files.put import OWNERS, attributes, where
-from sloth_runner.ops import ABSENT, FILE, FOLDER, LINK, Batch, OpError, Remove, Stat, Unpack
+from sloth_runner.ops import (
+    ABSENT,
+    FILE,
+    FOLDER,
+    LINK,
+    Batch,
+    MakeLink,
+    OpError,
+    Read,
+    Remove,
+    SetAttrs,
+    Stat,
+    Unpack,
+    Write,
+)
 from sloth_runner.plain import TYPE_CHECKING, Any
+from sloth_runner.state.ledger_records import KEPT_CONTENT
 
 if TYPE_CHECKING:
     from sloth_runner.model import Value
     from sloth_runner.modules.base import Converged, Steps
-    from sloth_runner.ops import Found, Unpacked
+    from sloth_runner.ops import Content, Found, Op, Unpacked
+    from sloth_runner.state.ledger_records import Entry
 
 Entries = Sequence[Sequence[str]]
 """Path, kind, mode ("" for any) and SHA-256 or target of each thing in an archive."""
@@ -45,6 +62,8 @@ PART = 2000
 """Things of an archive that are one resource; a larger archive is several. So many former ones are known."""
 REMEMBERED = 5000
 """Up to so many things are remembered, so that the archive need not be read at each look."""
+KEPT = 8 << 20
+"""Bytes of all that one unpacking takes the place of that are kept."""
 NAMED = 10
 
 
@@ -72,7 +91,9 @@ def archive(args: Mapping[str, Any], context: Context) -> Steps:
         entries = [list(entry) for entry in unpacked.entries]
     folder = Want(Resource("file", dest), attributes(FOLDER, {**args, "mode": None}))
     done: tuple[Converged, ...] = yield Ensure((folder,))  # not for an archive that is refused
-    wants = _wants(dest, args, entries, former, op)
+    wants = _wants(
+        dest, args, entries, former, op, frozenset(e[0] for e in (*known["entries"], *known["former"]))
+    )
     if wants:
         done = (*done, *(yield Ensure(wants)))
     remember: tuple[str, Mapping[str, Value]] | None = None
@@ -93,8 +114,9 @@ def _former(earlier: Entries, entries: Entries) -> list[list[str]]:
 
 
 def _wants(
-    dest: str, args: Mapping[str, Any], entries: Entries, former: Entries, op: Unpack
+    dest: str, args: Mapping[str, Any], entries: Entries, former: Entries, op: Unpack, known: frozenset[str]
 ) -> tuple[Want, ...]:
+    """Of each part; ``known`` are the paths of what was unpacked last."""
     wants = []
     for start in range(0, len(entries), PART):
         part = [list(entry) for entry in entries[start : start + PART]]
@@ -105,7 +127,12 @@ def _wants(
         params.update({key: args[key] for key in ("owner", "group") if args[key] is not None})
         wanted = {"content": _digest([_row(entry) for entry in part]), "differing": []}
         wants.append(
-            Want(Resource("archive", f"{dest}#{args['src']}{number}", params), wanted, None, {"op": op})
+            Want(
+                Resource("archive", f"{dest}#{args['src']}{number}", params),
+                wanted,
+                None,
+                {"op": op, "known": known},
+            )
         )
     return tuple(wants)
 
@@ -121,8 +148,8 @@ def _digest(rows: Sequence[object]) -> str:
 
 
 def observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
-    """All that archives put there, in one look; a whole one tells what is there, also of former ones: that is not
-    ours if we never changed anything."""
+    """All that archives put there, in one look, and what is there in its place; a whole one tells that of former
+    ones, too: it is not ours if we never changed anything."""
     ops: list[Stat] = []
     for look in looks:
         params = look.resource.params
@@ -140,27 +167,76 @@ def _stats(params: Mapping[str, Any], entries: Entries) -> list[Stat]:
 
 def _observed(look: Look, found: Any) -> Observed:
     params = look.resource.params
-    rows = [_seen(entry, next(found), params) for entry in params["entries"]]
-    there = []
+    pairs = [(entry, next(found)) for entry in params["entries"]]
+    rows = [_seen(entry, one, params) for entry, one in pairs]
     if look.keys is None:
-        former = [_seen(entry, next(found), params) for entry in params.get("former", ())]
-        there = [row for row in (*rows, *former) if row[1] != ABSENT]
+        pairs += [(entry, next(found)) for entry in params.get("former", ())]
+    there = [_was(entry, one) for entry, one in pairs if one.kind != ABSENT]
     extra = {"there": there} if there else {}
     if all(row[1] == ABSENT for row in rows):
         return Observed(None, extra)
-    pairs = zip(rows, params["entries"], strict=True)
-    differing = [entry[0] for row, entry in pairs if row != _row(entry)]
+    differing = [entry[0] for row, entry in zip(rows, params["entries"], strict=True) if row != _row(entry)]
     return Observed({"content": _digest(rows), "differing": differing}, extra)
 
 
 def _seen(entry: Sequence[str], found: Found, params: Mapping[str, Any]) -> list[object]:
     """What is there, in the form of ``_row``."""
     path, _, mode, _ = entry
-    detail = found.target if found.kind == LINK else found.digest if found.kind == FILE else ""
     seen = f"{found.mode:04o}" if mode and found.kind in (FILE, FOLDER) else mode
     owner, group = params.get("owner"), params.get("group")
     fits = owner in (None, str(found.uid), found.owner) and group in (None, str(found.gid), found.group)
-    return [path, found.kind, seen, detail, fits]
+    return [path, found.kind, seen, _detail(found), fits]
+
+
+def _was(entry: Sequence[str], found: Found) -> list[Any]:
+    """What is there, as it is put back."""
+    return [entry[0], found.kind, f"{found.mode:04o}", _detail(found), str(found.uid), str(found.gid)]
+
+
+def _detail(found: Found) -> str | None:
+    return found.target if found.kind == LINK else found.digest if found.kind == FILE else ""
+
+
+def save(want: Want, observed: Observed, entry: Entry | None) -> Generator[Any, Any, Saved]:
+    """What is there that no archive has brought; and what of it is about to be replaced, with its content."""
+    extra, ours = ({}, set()) if entry is None else (entry.extra, _brought(want, entry))
+    was = {row[0]: row for row in extra.get("there", ())}
+    replaced, digests = list(extra.get("replaced", ())), list(extra.get("contents", ()))
+    contents: dict[str, bytes] = {}
+    differing = (observed.attributes or {}).get("differing", ())
+    for row in observed.extra.get("there", ()):
+        path, kind, _, digest = row[:4]
+        if path in ours if path not in was else row != was[path]:
+            continue
+        was[path] = row
+        if path not in differing or path in replaced:
+            continue
+        replaced.append(path)
+        if kind == FILE and digest not in digests:
+            whole = posixpath.join(str(want.resource.params["path"]), path)
+            content = yield from _content(whole, digest, KEPT - sum(map(len, contents.values())))
+            if content is not None:
+                contents[digest] = content
+                digests.append(digest)
+    more = {"there": list(was.values()), "replaced": replaced, "contents": digests}
+    return Saved({name: value for name, value in more.items() if value}, contents)
+
+
+def _brought(want: Want, entry: Entry) -> set[str]:
+    """The paths of all that archives have put there."""
+    params = entry.params
+    return {*want.options["known"], *(one[0] for one in (*params["entries"], *params.get("former", ())))}
+
+
+def _content(path: str, digest: str, left: int) -> Generator[Any, Any, bytes | None]:
+    """The content of a file of that digest, if it is small enough to be kept."""
+    from hashlib import sha256
+
+    try:
+        read: Content = yield Read(path, min(KEPT_CONTENT, left))
+    except OpError:
+        return None
+    return read.data if sha256(read.data).hexdigest() == digest else None
 
 
 def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
@@ -183,21 +259,22 @@ def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
 
 def _take_away(change: Change) -> Generator[Any, Any, None]:
     """Remove files and links that were not there before, and the folders that are empty then; of former ones those
-    that are as they were unpacked. Raises TaskFailed if we replaced something."""
-    params, there = change.resource.params, {row[0]: row for row in change.extra.get("there", ())}
+    that are as they were unpacked. Put back what was replaced; raises TaskFailed if it is not kept."""
+    params, extra = change.resource.params, change.extra
+    was = {row[0]: row for row in extra.get("there", ())}
     every = [*params["entries"], *params.get("former", ())]
     found: Sequence[Found] = yield Batch(tuple(_stats(params, every)))
-    replaced, ours = [], []
+    ours, back = [], []
     for entry, one in zip(every, found, strict=True):
-        unpacked = _seen(entry, one, params) == _row(entry)
-        before = there.get(entry[0])
-        if before is None and (unpacked or one.kind == entry[1] == FOLDER):
+        path, unpacked = entry[0], _seen(entry, one, params) == _row(entry)
+        if path not in was and (unpacked or one.kind == entry[1] == FOLDER):
             ours.append(entry)
-        elif before is not None and unpacked and _seen(before[:4], one, params) != before:
-            replaced.append(entry[0])
-    if replaced:
+        elif path in extra.get("replaced", ()) and unpacked and _was(entry, one) != was[path]:
+            back.append(_put_back(params, was[path], one, change.options["contents"]))
+    lost = [one for one in back if isinstance(one, str)]
+    if lost:
         raise TaskFailed(
-            f"{change.resource.id} took the place of {', '.join(replaced[:NAMED])}, of which nothing is kept",
+            f"{change.resource.id} took the place of {', '.join(lost[:NAMED])}, of which nothing is kept",
             unchanged=[change.resource.id],
         )
     for entry in sorted(ours, reverse=True):
@@ -206,6 +283,22 @@ def _take_away(change: Change) -> Generator[Any, Any, None]:
         except OpError as error:
             if entry[1] != FOLDER or error.kind not in ("not-empty", "mount"):
                 raise
+    ops = tuple(one for one in back if not isinstance(one, str))
+    if ops:
+        yield Batch(ops)
+
+
+def _put_back(
+    params: Mapping[str, Any], row: Sequence[Any], now: Found, contents: Mapping[str, bytes]
+) -> Op | str:
+    """What makes of what is there what was there before; its path, if that is not kept."""
+    path, kind, mode, detail, uid, gid = row
+    whole = posixpath.join(str(params["path"]), path)
+    if kind == LINK:
+        return MakeLink(whole, detail, uid, gid)
+    if kind == now.kind and _detail(now) == detail:
+        return SetAttrs(whole, int(mode, 8), uid, gid)
+    return Write(whole, contents[detail], int(mode, 8), uid, gid) if detail in contents else path
 
 
 def _archive(args: Mapping[str, Any]) -> Generator[Any, Any, tuple[str, bytes | None]]:
@@ -256,7 +349,9 @@ KINDS = (
         observe,
         converge,
         undone="prune takes away what it has brought, and what earlier archives of the same src have left, unless"
-        " they held more than 5,000 things; if it took the place of something, all stays, since that is not kept",
+        " they held more than 5,000 things; what they took the place of comes back (files of up to 1 MiB, 8"
+        " MiB an unpacking); if something of it is not kept, all stays",
+        save=save,
     ),
 )
 MODULES = (

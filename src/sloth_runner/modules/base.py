@@ -14,6 +14,7 @@ from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from sloth_runner.model import Outcome
     from sloth_runner.ops import Op, Stamp
+    from sloth_runner.state.ledger_records import Entry
 
     Attributes: TypeAlias = Mapping[str, Any]
     """What a resource is like: plain values by name. ``content`` is the SHA-256 (hex) of its content."""
@@ -154,6 +155,14 @@ class Change(NamedTuple):
     dry: bool = False
 
 
+class Saved(NamedTuple):
+    """What undoing will need of what is about to be replaced, where that is more than one content: ``extra``, as it
+    is recorded then, whose list ``contents`` names by SHA-256 those that are kept; and the new ones of them."""
+
+    extra: Mapping[str, Any]
+    contents: Mapping[str, bytes] = {}
+
+
 class Told(NamedTuple):
     """What ``converge`` says of a change when a note is not all: how the content that it made differs, and the
     SHA-256 ("": there is none) of the whole file that a part was put into; ``gone`` are other paths that were removed
@@ -199,6 +208,8 @@ class Kind(NamedTuple):
     is in the folder ``id`` beside what should be.
     ``marks`` are attributes that nobody asks for, by which what we made is told from what others put in its place.
     ``lost`` names what of earlier attributes can't be brought back, because they hold only a mark of it.
+    ``save`` tells what undoing will need of what a change is about to replace; it is given what the ledger has of our
+    earlier work, if any. ``converge`` gets those contents back, by their SHA-256, as option ``contents``.
     ``pictured``: in check mode ``converge`` rehearses in files all that looking at one reads, before programs.
     """
 
@@ -215,6 +226,7 @@ class Kind(NamedTuple):
     part: bool = False
     lists: str = ""
     pictured: bool = False
+    save: Callable[[Want, Observed, Entry | None], Generator[Any, Any, Saved]] | None = None
 
 
 class Context(NamedTuple):

@@ -13,7 +13,7 @@ from sloth_runner.errors import Conflict
 from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import CONTENT, INTENT, LEDGER, PENDING, place, prefix_of
-from sloth_runner.state.ledger_records import Entry, Pending, decode, decode_intent, escaped
+from sloth_runner.state.ledger_records import Entry, Pending, contents_of, decode, decode_intent, escaped
 from sloth_runner.state.store import Change, parts
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ def sweep(store: Store, namespace: str) -> list[str]:
 
 def unused_contents(store: Store, namespace: str, most: int = 500) -> list[Change]:
     """Deletions of kept contents that no entry and no intent refers to."""
-    used: set[str | None] = set()
+    used: set[str] = set()
     for entry in entries(store, namespace):
-        used |= {entry.content, entry.before_content}
+        used |= contents_of(entry)
     for found in store.scan(prefix_of(namespace, INTENT)):
-        used.add(decode_intent(found.value).before_content)
+        used |= contents_of(decode_intent(found.value))
     stale = (e for e in store.scan(prefix_of(namespace, CONTENT)) if place(e.key).name not in used)
     return [Change(e.key, None, e.rev) for _, e in zip(range(most), stale, strict=False)]

@@ -118,6 +118,12 @@ def checksum(attributes: Attributes | None) -> str:
     return sha256(_dump(attributes)).hexdigest()
 
 
+def contents_of(record: Entry | Intent) -> set[str]:
+    """The digests of all kept contents that a record refers to."""
+    own = record.content if isinstance(record, Entry) else None
+    return {one for one in (own, record.before_content, *record.extra.get("contents", ())) if one}
+
+
 _text_of = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode
 
 
