@@ -143,6 +143,22 @@ end})
 """
 
 
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_fault_in_a_template_names_its_line_there_and_the_call_in_the_task_file(
+    home: Home, command: str
+) -> None:
+    (home.cwd / "page.tmpl").write_text("one\n{{ missing }}\n")
+    home.file(
+        "t.sloth",
+        f'task({{name = "t", run = function()\n  file.write({{dest = "{home.cwd}/out", content = "x"}})\n'
+        f'  file.template({{src = "page.tmpl", dest = "{home.cwd}/page"}})\nend}})',
+    )
+    said = home.run(command, "t.sloth", code=1).out
+    assert f"--> {home.cwd}/page.tmpl:2" in said
+    assert f"operation: file.template, called at {home.cwd}/t.sloth:3" in said
+    assert "unchanged: this call changed nothing" in said
+
+
 def test_a_failure_that_is_ignored_lets_a_plan_go_on_as_it_does_a_run(home: Home) -> None:
     root = home.cwd / "t"
     (root / "d").mkdir()

@@ -186,12 +186,12 @@ class ModuleCall:
         return known[0][0]
 
     def _failed(self, error: SlothError) -> object:
+        error.operation = error.operation or self._call.name
+        error.target = error.target or self._common.target
         if self._rehearsal is not None:
             error = self._untold(error, self._rehearsal)
             if not self._common.ignore_errors or isinstance(error, Unpredictable):
                 raise error
-        error.operation = error.operation or self._call.name
-        error.target = error.target or self._common.target
         changed = bool(self._drive.mutations)
         error.changed.extend((*self._drive.mutations, *self._drive.attempts))
         self._context.tally.changed += changed

@@ -123,6 +123,8 @@ class Sources:
             error = raised.origin
             if isinstance(error, SlothError) and error.file is None:
                 self.place(error, raised.file, raised.line, raised.call, (raised.call or "").split(".")[-1])
+            elif isinstance(error, SlothError) and raised.file and error.operation == raised.call is not None:
+                error.operation = f"{raised.call}, called at {raised.file}:{raised.line}"
             return error
         if raised.kind == "error":
             return self._known(raised)

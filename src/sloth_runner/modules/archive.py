@@ -312,7 +312,7 @@ def _archive(args: Mapping[str, Any]) -> Generator[Any, Any, tuple[str, bytes | 
     if not src.startswith("/"):
         raise BadArgument(
             f"archive: with remote = true, src is an absolute path on the target, not {src!r}",
-            unchanged=["nothing was changed"],
+            unchanged=["this call changed nothing"],
         )
     found: Found = yield Stat(src, digest=True, follow=True, names=False)
     if found.kind != FILE or found.digest is None:

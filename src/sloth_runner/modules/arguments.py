@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sloth_runner.model import Value
     from sloth_runner.modules.base import Arg, Module
 
-NOTHING = ("nothing was changed",)
+NOTHING = ("this call changed nothing",)
 FURTHER = ("remote_types", "system.types", "databases.types", "certificate_types")
 """Files with types of arguments that only some modules have; they are loaded when one of those is called."""
 

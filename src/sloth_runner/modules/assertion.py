@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sloth_runner.modules.base import Steps
     from sloth_runner.ops import Ran
 
-NOTHING = ("nothing was changed by it",)
+NOTHING = ("this call changed nothing",)
 
 
 def that(args: Mapping[str, Any], context: Context) -> Steps:

@@ -95,11 +95,11 @@ def read_source(folder: str, path: str) -> bytes:
         status = os.stat(full)  # noqa: PTH116 - as above
         if not stat.S_ISREG(status.st_mode):
             what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise BadArgument(f"{full} is {what}; src is one file", unchanged=["nothing was changed"])
+            raise BadArgument(f"{full} is {what}; src is one file", unchanged=["this call changed nothing"])
         content = _content(full, status.st_size)
     except (FileNotFoundError, NotADirectoryError):
         raise FileMissing(
-            f"there is no file {full}", unchanged=["nothing was changed"], next=_near(Path(full))
+            f"there is no file {full}", unchanged=["this call changed nothing"], next=_near(Path(full))
         ) from None
     except OSError as error:
         words = error.strerror or str(error)
@@ -107,7 +107,7 @@ def read_source(folder: str, path: str) -> bytes:
     if len(content) > LIMIT:
         raise TooLarge(
             f"{full} has more than {LIMIT >> 20} MiB, which modules don't carry",
-            unchanged=["nothing was changed"],
+            unchanged=["this call changed nothing"],
             next=["fetch it on the target: cmd with curl, rsync, …, and creates = its path"],
         )
     return content
@@ -143,7 +143,7 @@ def read_tree(folder: str, path: str) -> tuple[SourceEntry, ...]:
             waiting.extend(entry.path for entry in inner if entry.kind == FOLDER)
     except (FileNotFoundError, NotADirectoryError):
         raise FileMissing(
-            f"there is no file {full}", unchanged=["nothing was changed"], next=_near(Path(full))
+            f"there is no file {full}", unchanged=["this call changed nothing"], next=_near(Path(full))
         ) from None
     except OSError as error:
         words = error.strerror or str(error)

@@ -202,7 +202,7 @@ def _problem(
         file=file,
         line=line,
         source=source,
-        unchanged=["nothing was changed"],
+        unchanged=["this call changed nothing"],
         next=next or [],
     )
 

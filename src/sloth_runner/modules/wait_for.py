@@ -47,7 +47,7 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
             return Outcome(False, f"{what}, at look {attempts}", {"attempts": attempts})
     raise TimedOut(
         f"wait_for: it is not so that {what}, after {human(timeout)}: {missing}",
-        unchanged=["nothing was changed"],
+        unchanged=["this call changed nothing"],
         next=["give it longer: timeout = …", "look at the log of what should have brought it about"],
     )
 

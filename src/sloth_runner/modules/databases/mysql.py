@@ -28,7 +28,7 @@ def user(args: Mapping[str, Any], context: Context) -> Steps:
     if args["password"] is not None and args["auth"] not in (None, "password"):
         raise BadArgument(
             'mysql.user: a password is for auth = "password"; give one of them',
-            unchanged=["nothing was changed"],
+            unchanged=["this call changed nothing"],
         )
     if args["state"] == "absent":
         return outcome((yield Ensure((Want(resource, None),))), name)
@@ -38,7 +38,7 @@ def user(args: Mapping[str, Any], context: Context) -> Steps:
         options["stored"] = stored(args["password"])
         wanted.update(auth="password", password=mark(options["stored"]))
     elif args["auth"] == "password":
-        raise BadArgument("mysql.user: which password? password = …", unchanged=["nothing was changed"])
+        raise BadArgument("mysql.user: which password? password = …", unchanged=["this call changed nothing"])
     return outcome((yield Ensure((Want(resource, wanted, None, options),))), name)
 
 
@@ -57,12 +57,12 @@ def grant(args: Mapping[str, Any], context: Context) -> Steps:
     own = {key: args[key] for key in ("name", "at", "database", "table")}
     if args["database"] == "*" and args["table"] != "*":
         raise BadArgument(
-            "mysql.grant: a table is in one database: database = …", unchanged=["nothing was changed"]
+            "mysql.grant: a table is in one database: database = …", unchanged=["this call changed nothing"]
         )
     if "usage" in args["privileges"] or "grant option" in args["privileges"]:
         raise BadArgument(
             'mysql.grant: state = "absent" takes all privileges; the grant option is said with grant_option',
-            unchanged=["nothing was changed"],
+            unchanged=["this call changed nothing"],
         )
     name = f"{who} on {args['database']}.{args['table']}"
     resource = Resource("mysql.grant", _id(params, name), {**params, **own})

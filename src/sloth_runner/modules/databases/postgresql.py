@@ -25,7 +25,9 @@ def user(args: Mapping[str, Any], context: Context) -> Steps:
     """A role."""
     name, absent = args["name"], args["state"] == "absent"
     if name == PUBLIC or name.startswith("pg_"):
-        raise BadArgument(f"postgresql.user: no role can be called {name}", unchanged=["nothing was changed"])
+        raise BadArgument(
+            f"postgresql.user: no role can be called {name}", unchanged=["this call changed nothing"]
+        )
     params = _server(args, context)
     resource = Resource("postgresql.user", _id(params, name), {**params, "name": name})
     if absent:
@@ -80,7 +82,9 @@ def grant(args: Mapping[str, Any], context: Context) -> Steps:
     on, role, where = args["on"], args["role"], args["database"]
     name = args["object"] if args["object"] is not None else where if on == "database" else None
     if name is None:
-        raise BadArgument(f"postgresql.grant: say which {on}: object = …", unchanged=["nothing was changed"])
+        raise BadArgument(
+            f"postgresql.grant: say which {on}: object = …", unchanged=["this call changed nothing"]
+        )
     if on == "database" and name != where:
         raise BadArgument("postgresql.grant: on a database, say database = … alone")
     params = _server(args, context)
@@ -93,7 +97,7 @@ def grant(args: Mapping[str, Any], context: Context) -> Steps:
     if strange:
         raise BadArgument(
             f"postgresql.grant: {strange[0]!r} can't be granted on a {on}; there are {', '.join(PRIVILEGES[on])}",
-            unchanged=["nothing was changed"],
+            unchanged=["this call changed nothing"],
         )
     return outcome((yield Ensure((Want(resource, {"privileges": sorted(wanted)}),))), role)
 

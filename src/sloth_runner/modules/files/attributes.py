@@ -39,7 +39,7 @@ def attributes(args: Mapping[str, Any], context: Context) -> Steps:
     """Mode, owner, group and ACL of what is there."""
     if all(args[name] is None for name in ("mode", "owner", "group", "acl")):
         raise BadArgument(
-            "file.attributes needs mode, owner, group or acl", unchanged=["nothing was changed"]
+            "file.attributes needs mode, owner, group or acl", unchanged=["this call changed nothing"]
         )
     mask = _mask(args["mode"], args["acl"] or {})
     path = yield from where(args["path"], args["follow"], context)
@@ -70,7 +70,7 @@ def _mask(mode: int | None, acl: Mapping[str, str | None]) -> str | None:
             raise BadArgument(
                 f"file.attributes: {entry} would not get {permissions}: the group's digit of mode {mode:04o} "
                 f"({mask}) is the most that an ACL can give",
-                unchanged=["nothing was changed"],
+                unchanged=["this call changed nothing"],
                 next=["give the group's digit of mode more, or leave mode out"],
             )
     return mask

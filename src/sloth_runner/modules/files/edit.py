@@ -16,7 +16,7 @@ from sloth_runner.plain import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes, Change, Converged, Steps
 
-NOTHING = ["nothing was changed"]
+NOTHING = ["this call changed nothing"]
 
 
 def line(args: Mapping[str, Any], context: Context) -> Steps:

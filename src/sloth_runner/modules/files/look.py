@@ -61,14 +61,14 @@ def checksum(args: Mapping[str, Any], context: Context) -> Steps:
 
 def _no_file(name: str, path: str, found: Found) -> TaskFailed:
     if found.kind == ABSENT:
-        return TaskFailed(f"{name}: there is no file {path}", unchanged=["nothing was changed"])
+        return TaskFailed(f"{name}: there is no file {path}", unchanged=["this call changed nothing"])
     words = {FOLDER: "a folder", LINK: f"a symbolic link to {found.target}"}
     what = words.get(found.kind, "a device, a pipe or a socket") + (
         "" if found.kind == LINK else ", not a file"
     )
     return TaskFailed(
         f"{name}: {path} is {what}",
-        unchanged=["nothing was changed"],
+        unchanged=["this call changed nothing"],
         next=["follow = true acts on what the link leads to"] if found.kind == LINK else [],
     )
 

@@ -58,7 +58,9 @@ def directory(args: Mapping[str, Any], context: Context) -> Steps:
 
         return (yield from tree.set_all(args, context))
     if args["file_mode"] is not None:
-        raise BadArgument("file.directory: file_mode needs recurse = true", unchanged=["nothing was changed"])
+        raise BadArgument(
+            "file.directory: file_mode needs recurse = true", unchanged=["this call changed nothing"]
+        )
     path = yield from where(args["path"], args["follow"], context)
     return _outcome((yield from _converge(Want(Resource("file", path), attributes(FOLDER, args)))))
 
@@ -67,7 +69,7 @@ def absent(args: Mapping[str, Any], context: Context) -> Steps:
     """Nothing at a path."""
     path = yield from where(args["path"], False, context)
     if path == "/":
-        raise BadArgument("file.absent does not remove /", unchanged=["nothing was changed"])
+        raise BadArgument("file.absent does not remove /", unchanged=["this call changed nothing"])
     options = {"recursive": args["recursive"]}
     return _outcome((yield from _converge(Want(Resource("file", path), None, None, options))))
 
@@ -105,7 +107,7 @@ def where(path: str, follow: bool, context: Context) -> Generator[Any, Any, str]
         if context.user not in (identity.name, str(identity.uid)):
             raise BadArgument(
                 f"file modules can't act as {context.user!r} on this machine; they act as {identity.name!r}",
-                unchanged=["nothing was changed"],
+                unchanged=["this call changed nothing"],
                 next=["say whom the file belongs to: owner = …, group = …", "or call it without user"],
             )
     if not follow:

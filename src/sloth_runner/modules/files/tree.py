@@ -27,7 +27,7 @@ def copy(args: Mapping[str, Any], context: Context, entries: Sequence[SourceEntr
             "file.copy of a folder has no validate: that checks one file"
             if args["validate"] is not None
             else "file.copy: purge would take away what backup keeps",
-            unchanged=["nothing was changed"],
+            unchanged=["this call changed nothing"],
         )
     dest = yield from where(args["dest"], args["follow"], context)
     if context.is_local:
@@ -51,7 +51,7 @@ def _refuse_inside(src: str, dest: str) -> Generator[Any, Any, None]:
     if place != top and place.startswith(top.rstrip("/") + "/"):
         raise BadArgument(
             f"file.copy: {dest} is inside the folder that is copied, {top}",
-            unchanged=["nothing was changed"],
+            unchanged=["this call changed nothing"],
             next=["say a dest outside of it, or a src that does not hold it"],
         )
 
@@ -69,7 +69,7 @@ def _want(args: Mapping[str, Any], dest: str, entry: SourceEntry) -> Want:
     if entry.kind != FILE:
         raise BadArgument(
             f"{source} is a device, a pipe or a socket, which file.copy doesn't copy",
-            unchanged=["nothing was changed"],
+            unchanged=["this call changed nothing"],
         )
     mode = entry.mode if args["mode"] == "source" else args["mode"]
     options.update({"backup": True} if args["backup"] else {})
@@ -115,7 +115,7 @@ def set_all(args: Mapping[str, Any], context: Context) -> Steps:
     if all(args[name] is None for name in ("mode", "file_mode", "owner", "group")):
         raise BadArgument(
             "file.directory: recurse needs owner, group, mode or file_mode to set",
-            unchanged=["nothing was changed"],
+            unchanged=["this call changed nothing"],
         )
     path = yield from where(args["path"], args["follow"], context)
     wants = [Want(Resource("file", path), attributes(FOLDER, args))]

@@ -83,7 +83,7 @@ def _run(label: str, argv: tuple[str, ...], how: How, *, mutating: bool) -> Gene
             raise
         raise TaskFailed(
             "git is not installed",
-            unchanged=["nothing was changed"],
+            unchanged=["this call changed nothing"],
             next=['install it: pkg({ name = "git" })'],
         ) from error
     return ran
@@ -152,7 +152,7 @@ def _chosen(version: str, found: list[str], refs: Mapping[str, str], branch: str
     if len(found) > 1:
         raise TaskFailed(
             f"{version} is both a branch and a tag of {how.where}",
-            unchanged=["nothing was changed"],
+            unchanged=["this call changed nothing"],
             next=[f'say version = "refs/heads/{version}" or "refs/tags/{version}"'],
         )
     if not found:
@@ -161,7 +161,7 @@ def _chosen(version: str, found: list[str], refs: Mapping[str, str], branch: str
             f"{how.where} has no branch and no tag {version}"
             if version != "HEAD"
             else f"{how.where} is empty",
-            unchanged=["nothing was changed"],
+            unchanged=["this call changed nothing"],
             next=["a commit is named by all its 40 digits"] if short else ["check its spelling"],
         )
     ref = found[0]

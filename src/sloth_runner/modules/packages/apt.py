@@ -94,7 +94,7 @@ def ask(argv: tuple[str, ...]) -> Generator[Any, Any, Ran]:
             raise
         raise TaskFailed(
             f"{argv[0]} is not there: pkg works on Debian and what descends from it",
-            unchanged=["nothing was changed"],
+            unchanged=["this call changed nothing"],
             next=["another package manager can be called with cmd"],
         ) from error
     return ran

@@ -83,7 +83,7 @@ def _check_user(args: Mapping[str, Any]) -> None:
     if args["append"] and args["groups"] is None:
         raise BadArgument("user: append goes with groups = {…}", unchanged=[args["name"]])
     if args["name"] == "root" and args["state"] == "absent":
-        raise BadArgument("user: root is not removed", unchanged=["nothing was changed"])
+        raise BadArgument("user: root is not removed", unchanged=["this call changed nothing"])
 
 
 def _wanted(args: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def alone(context: Context, module: str, advice: str = "") -> Generator[Any, Any
     if context.user not in (identity.name, str(identity.uid)):
         raise BadArgument(
             f"{module} can't act as {context.user!r} on this machine; it acts as {identity.name!r}",
-            unchanged=["nothing was changed"],
+            unchanged=["this call changed nothing"],
             next=[advice or "connect as that user, or run sloth-runner as that user"],
         )
 

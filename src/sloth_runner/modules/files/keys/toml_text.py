@@ -31,7 +31,7 @@ def _editor() -> Any:
     except ImportError as error:
         raise TaskFailed(
             "editing TOML needs tomlkit, which is not installed",
-            unchanged=["nothing was changed"],
+            unchanged=["this call changed nothing"],
             next=["pip install 'sloth-runner[toml]'"],
         ) from error
     return tomlkit
