@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.cli.kit import Cli
 
 
@@ -74,3 +76,38 @@ def test_a_page_is_found_by_its_name(cli: Cli) -> None:
     assert "workflow.define(name, def)" in cli.ok("modules", "workflow")
     assert "sleep(time)" in cli.ok("modules", "lua")
     assert "file:NAME" in cli.ok("modules", "file")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (".", "in it: site.sloth"),
+        ("empty", "sloth-runner init"),
+        ("https://example.org/site.sloth", "fetch it and read it first"),
+        ("s3://bucket/site.sloth", "fetch it and read it first"),
+        ("site", "did you mean 'site.sloth'?"),
+        ("nowhere/site.sloth", "there is no folder"),
+    ],
+)
+def test_what_is_no_task_file_says_what_to_do(cli: Cli, name: str, said: str) -> None:
+    cli.file("site.sloth", 'task({ name = "a", run = function() end })')
+    (cli.work / "empty").mkdir()
+    result = cli("run", name)
+    assert (result.code, said in result.err) == (4, True)
+    assert "unchanged: nothing was run" in result.err
+
+
+def test_a_file_without_tasks_is_warned_of(cli: Cli) -> None:
+    cli.file("a.sloth", "return { { name = 'a' } }")
+    assert "the file defines no task" in cli("validate", "a.sloth").err
+    assert "warning: the file defines no task" in cli.ok("run", "a.sloth")
+
+
+@pytest.mark.parametrize("line", [("modules", "lineinfile"), ("explain", "lineinfile")])
+def test_names_of_other_tools_are_known(cli: Cli, line: tuple[str, ...]) -> None:
+    assert "here that is file.line" in cli(*line).err
+
+
+def test_words_that_other_tools_have_for_all_calls(cli: Cli) -> None:
+    cli.file("a.sloth", 'task({ name = "a", run = function() cmd({ command = "true", become = true }) end })')
+    assert 'cmd has no become: say user = "root"' in cli("plan", "a.sloth").out

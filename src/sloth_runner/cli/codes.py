@@ -33,7 +33,10 @@ CODES: Final[dict[str, Entry]] = {
         "5",
         "a task file is not Lua",
         "The file could not be parsed. Nothing was run. The error shows the line and what Lua stumbled over.",
-        ("Look at that line and the one before it: a missing 'end', comma or bracket is often there.",),
+        (
+            "Look at that line and the one before it: a missing 'end', comma or bracket is often there.",
+            "The file of another tool (YAML, a Makefile, HCL) is not run: docs/coming-from.md says how to go over.",
+        ),
     ),
     "E-FIELD": (
         "5",

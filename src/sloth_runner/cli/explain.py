@@ -55,13 +55,14 @@ def explain(shell: Shell, code: str | None) -> None:
 def _explain_name(shell: Shell, given: str, code: str) -> None:
     """Explain what is no error code. Raises UsageError if it is no module or function either."""
     from sloth_runner.cli.modules import show
+    from sloth_runner.modules.habits import called
     from sloth_runner.reference.entries import find, names
 
     found = find(given)
     if found:
         show(shell, given, found)
         return
-    meant = did_you_mean(code, CODES) or did_you_mean(given, names())
+    meant = called(given) or did_you_mean(code, CODES) or did_you_mean(given, names())
     raise UsageError(
         f"there is no error code, module or function {given!r}",
         next=meant or ["sloth-runner explain", "sloth-runner modules"],

@@ -36,9 +36,11 @@ def modules(shell: Shell, name: str | None) -> None:
 
     found = find(name)
     if not found:
+        from sloth_runner.modules.habits import called
+
         raise UsageError(
             f"there is no module or function {name!r}",
-            next=did_you_mean(name, names()) or ["sloth-runner modules"],
+            next=called(name) or did_you_mean(name, names()) or ["sloth-runner modules"],
         )
     show(shell, name, found)
 

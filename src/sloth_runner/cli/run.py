@@ -168,6 +168,10 @@ def validate(shell: Shell, /, file: Path, **given: Any) -> None:
         shell.document("validate", {"store": shell.app().stores.name, **body})
     else:
         shell.print(f"{file}: {count(len(program.tasks), 'task')}, nothing wrong")
+        if not program.tasks:
+            from sloth_runner.lua.foreign import NO_TASK
+
+            shell.warn(NO_TASK)
 
 
 @command("list")

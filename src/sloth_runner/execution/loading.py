@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -68,6 +69,10 @@ class Loading:
             self._unwatch()
             raise
         self.program: Program = self.loaded.program
+        if not self.program.tasks:
+            from sloth_runner.lua.foreign import NO_TASK
+
+            self.said.append(("warn", NO_TASK, Site(str(self.file), 1)))
 
     def _watched(self) -> Watchdog | None:
         from sloth_runner.execution.watchdog import Watchdog
@@ -163,8 +168,30 @@ def _existing(file: Path) -> Path:
     path = file.absolute()
     if path.is_file():
         return path
+    nothing = ["nothing was run"]
     if path.is_dir():
-        raise FileMissing(f"{file} is a folder; a task file is needed")
+        found = sorted(p.name for p in path.glob("*.sloth"))
+        named = f"in it: {', '.join(found[:8])}{' …' if len(found) > 8 else ''}"
+        begin = f"sloth-runner init {file} begins a project there"
+        raise FileMissing(
+            f"{file} is a folder; a task file is needed",
+            unchanged=nothing,
+            next=[named if found else begin],
+        )
+    if re.search(r"(^|/)[a-z][a-z0-9+]*:/+", str(file)):
+        raise FileMissing(
+            f"{path.name} is not looked for at an address: task files are files of this machine",
+            unchanged=nothing,
+            next=["fetch it and read it first: curl -O, git clone; then run the file"],
+        )
     folder = path.parent
-    siblings = [p.name for p in folder.iterdir() if p.is_file()] if folder.is_dir() else []
-    raise FileMissing(f"there is no file {file}", next=did_you_mean(path.name, siblings))
+    if not folder.is_dir():
+        raise FileMissing(f"there is no file {file}: there is no folder {folder}", unchanged=nothing)
+    siblings = [p.name for p in folder.iterdir() if p.is_file()]
+    raise FileMissing(f"there is no file {file}", unchanged=nothing, next=_meant(path.name, siblings))
+
+
+def _meant(name: str, siblings: list[str]) -> list[str]:
+    """The file beside it that was meant: the same name with the ending of task files, or the nearest one."""
+    whole = f"{name}.sloth"
+    return did_you_mean(whole if whole in siblings else name, siblings)

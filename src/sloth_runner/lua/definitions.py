@@ -63,6 +63,8 @@ class Definitions:
                 bad = BadArgument(f"{title}: {name} {problem}", unchanged=["nothing was run"])
                 if name == "run":
                     bad.next = ["say what to do in a function: run = function() cmd({ command = … }) end"]
+                if name == "name" and isinstance(fields["name"], str):
+                    bad.next = _name_like(fields["name"])
                 raise self._at(bad, site, name) from None
         if kind in ("task", "handler"):
             if "run" in functions:
@@ -141,6 +143,12 @@ def _title(kind: str, name: object) -> str:
 
 
 def _meant(name: str, known: Mapping[str, Field]) -> list[str]:
+    from sloth_runner.modules.habits import FIELDS
+
+    meant = FIELDS.get(name, "")
+    field = re.match(r"say (\w+) =", meant)
+    if meant and "run" in known and (field is None or field.group(1) in known):
+        return [meant]
     return did_you_mean(name, known) or [f"the fields are {', '.join(known)}"]
 
 
@@ -171,9 +179,15 @@ def _task_name(value: object) -> str:
     if _TASK_NAME.fullmatch(_text(value)):
         return str(value)
     raise ValueError(
-        f"{value!r} is none: it begins with a letter or digit, then letters, digits, dot, dash and underscore, "
+        "can't be that: a name begins with a letter or digit, then letters, digits, dot, dash and underscore, "
         "128 in all"
     )
+
+
+def _name_like(text: str) -> list[str]:
+    """A name that can be used in the place of ``text``, as the ``next`` of an error."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:128]
+    return [f"say name = {name!r}; description takes any text"] if name else []
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from sloth_runner.errors import (
     SyntaxProblem,
     TaskFailed,
 )
+from sloth_runner.lua.meant import advice, meant, stray
 from sloth_runner.lua.source import hidden_lines
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
@@ -26,13 +27,6 @@ if TYPE_CHECKING:
 _MISSING = r"a nil value \((global|field|method) '([^']+)'\)"
 _CALLED = r"^attempt to call a table value \(global '([^']+)'\)"
 _INDEXED = r"^attempt to index a function value \(global '([^']+)'\)"
-_OPERATORS = (
-    (r"[-+*/]=", "Lua has no operators such as +=: write x = x + 1"),
-    (r"!=", "unequal is written ~= in Lua"),
-    (r"&&", "Lua writes and, or, not in words"),
-    (r"\|\|", "Lua writes and, or, not in words"),
-    (r"!", "Lua writes and, or, not in words"),
-)
 _NAMED = r"\((?:global|local|field|method|upvalue|constant) '([^']+)'\)"
 _NEAR = r"near '(.+)'$"
 _OWN = r"^\[sloth\]:\d+: "
@@ -131,7 +125,8 @@ class Sources:
         message, file, line = self._split(raised)
         found = TaskFailed(message, next=self._advice(message, self.line(file, line) or ""))
         named = re.search(_NAMED, message)
-        self.place(found, file, line, named.group(1) if named else None)
+        word = named.group(1) if named else None
+        self.place(found, file, line, f".{word}", word)
         return found
 
     def syntax(self, message: str, path: str) -> SyntaxProblem:
@@ -140,12 +135,38 @@ class Sources:
         near = re.search(_NEAR, text, re.DOTALL)
         error = SyntaxProblem(text, unchanged=["nothing was run"])
         self.place(error, file, line, near.group(1) if near else None)
-        if near and not near.group(1)[0].isalnum():
-            said = [advice for operator, advice in _OPERATORS if re.search(operator, error.source or "")]
-            error.next = said[:1]
+        if self._foreign(error, path):
+            return error
+        self._stray(error)
+        if not error.next:
+            error.next = meant(text, near.group(1) if near else "", error.source or "")
         if near is None or near.group(1) == "<eof>":
             error.column = len(error.source) + 1 if error.source else None
         return error
+
+    def _foreign(self, error: SyntaxProblem, path: str) -> bool:
+        """Whether a text that does not compile is something else than Lua; then ``error`` says what."""
+        from sloth_runner.lua.foreign import SMALLEST, what_else
+
+        name = path.rpartition("/")[2]
+        found = what_else(name, "\n".join(self._lines.get(path, ())))
+        if found is None:
+            return False
+        error.message = f"this is {found.what}; a task file is Lua"
+        error.args = (error.message,)
+        error.next = [
+            f"the smallest task file: {SMALLEST}",
+            *found.next,
+            "sloth-runner init DIR begins a project",
+        ]
+        return True
+
+    def _stray(self, error: SyntaxProblem) -> None:
+        """Point at a character that Lua knows only inside texts: word processors and web pages put them into code."""
+        found = stray(error.source or "") if "near '<\\" in error.message else None
+        if found is not None:
+            at, error.message, advice = found
+            error.args, error.column, error.next = (error.message,), at + 1, [advice]
 
     def _known(self, raised: Raised) -> SlothError:
         error = _CODES.get(raised.code or "", TaskFailed)(
@@ -167,6 +188,8 @@ class Sources:
         return message, file, line
 
     def _advice(self, message: str, source: str) -> list[str]:
+        from sloth_runner.modules.habits import called
+
         if _BOUNDARY in message:
             return [
                 "functions given to table.sort, string.gsub, __tostring or __gc can't wait for state or modules: "
@@ -179,29 +202,38 @@ class Sources:
             return self._offer(used.group(1))
         if used := re.search(_INDEXED, message):
             return [f"{used.group(1)} is a function: {used.group(1)}(…)"]
+        if said := advice(message, source):
+            return said
         missing = re.search(_MISSING, message)
         if missing is None:
             return []
         kind, name = missing.groups()
         if kind == "global":
-            return did_you_mean(name, self._names(""))
+            known = called(name, variables=not message.startswith("attempt to call"))
+            return known or did_you_mean(name, self._names(""))
         owner = re.search(rf"(\w+)\s*[.:]\s*{re.escape(name)}\b", source)
         return self._offer(owner.group(1), name) if owner else []
 
-    def _offer(self, owner: str, meant: str = "") -> list[str]:
+    def _offer(self, owner: str, wanted: str = "") -> list[str]:
         """What a global table has that may have been meant, and whether it can be called itself."""
+        from sloth_runner.modules.habits import called
+
         known = list(self._names(owner))
         names = sorted(name for name in known if name != "()")
-        offered = did_you_mean(meant, names) if meant else []
+        offered = called(f"{owner}.{wanted}" if wanted else owner)
+        if not offered and wanted:
+            offered = did_you_mean(wanted, names)
         if not offered and 0 < len(names) <= 30:
             offered = [f"{owner} has: {', '.join(names)}"]
         return offered + ([f"{owner} itself is called: {owner}({{ … }})"] if "()" in known else [])
 
 
 def column(source: str, *words: str | None) -> int:
-    """Where to put the caret: the first of ``words`` that occurs as a word, else the first character."""
+    """Where to put the caret: the first of ``words`` that occurs as a word (one with a dot before it: as a
+    field), else the first character."""
     for word in words:
-        found = word and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", source)
+        before, name = (r"(?<=[.:])", word[1:]) if word and word[0] == "." else (r"(?<!\w)", word or "")
+        found = name and re.search(rf"{before}{re.escape(name)}(?!\w)", source)
         if found:
             return found.start() + 1
     return len(source) - len(source.lstrip()) + 1

@@ -40,7 +40,12 @@ def check(
                 raise BadArgument(f"{function}: {arg.name} {error}", unchanged=NOTHING) from None
         elif arg.required:
             _refuse_unknown(function, args, raw, refused)
-            raise BadArgument(f"{function} needs {arg.name}: {arg.doc}", unchanged=NOTHING)
+            raise BadArgument(
+                f"{function} needs {arg.name}: {arg.doc}",
+                unchanged=NOTHING,
+                next=["user is as whom it is done: say account = …"]
+                * (arg.name == "account" and "user" in raw),
+            )
         else:
             checked[arg.name] = arg.default
     if met != len(raw):
@@ -74,8 +79,10 @@ def _refuse_unknown(
 
 def _unknown(function: str, known: Sequence[str], name: str, refused: Mapping[str, str]) -> BadField:
     from sloth_runner.modules.described import COMMON
+    from sloth_runner.modules.habits import ARGUMENTS
     from sloth_runner.names import did_you_mean
 
+    refused = {**ARGUMENTS, **refused}
     if name in refused:
         return BadField(f"{function} has no {name}: {refused[name]}", unchanged=NOTHING)
     return BadField(
