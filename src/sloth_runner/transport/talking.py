@@ -32,6 +32,8 @@ STOPPING = 15
 """Seconds that an operation may take to stop."""
 LOOK = 1.0
 """Seconds between two looks whether anybody is there, when an answer is late."""
+MUTE = 15.0
+"""Seconds that an agent whose answer is late may leave us without a sign of life."""
 APART = 4 << 10
 """Bytes from which a content travels by itself, once for each digest."""
 
@@ -135,14 +137,20 @@ class Wire:
 
     async def _answer(self, number: int, future: asyncio.Future[Any], seconds: float | None) -> Any:
         """The answer, which has to come within so many seconds if it can."""
-        wait = seconds
+        await asyncio.wait([future], timeout=seconds)
+        late = asyncio.get_running_loop().time()
         while not future.done():
-            await asyncio.wait([future], timeout=wait)
-            if not future.done() and self._channel.away():
+            if self._mute(late):
                 self._send(frames.message(frames.CANCEL, number))
                 raise Late(f"no answer within {seconds:g} seconds, and the agent is not there")
-            wait = LOOK
+            await asyncio.wait([future], timeout=LOOK)
         return future.result()
+
+    def _mute(self, since: float) -> bool:
+        """Whether nobody is at the other end, as far as the line knows, or as silence tells; a sign of life is asked
+        for."""
+        self._send(frames.message(frames.PING, 0))
+        return self._channel.away() or asyncio.get_running_loop().time() - max(self._heard, since) > MUTE
 
     async def _cancel(self, number: int, future: asyncio.Future[Any]) -> None:
         """Have it stopped, and wait for that; a failure to stop it is raised instead."""
@@ -154,8 +162,10 @@ class Wire:
             if future.done():
                 break
             if self._channel.away():
-                raise stopped_unseen(self._address, self._owner.agent)
-        if future.done() and future.exception() is None and isinstance(future.result(), wire.Unstoppable):
+                raise stopped_unseen(self._address, self._owner.agent, "the connection is lost")
+        if not future.done():
+            raise stopped_unseen(self._address, self._owner.agent, f"no answer within {STOPPING} seconds")
+        if future.exception() is None and isinstance(future.result(), wire.Unstoppable):
             raise unstoppable(*future.result())
 
     async def _bring(self, contents: dict[str, bytes]) -> None:

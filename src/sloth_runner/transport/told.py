@@ -29,10 +29,10 @@ def unstoppable(label: str, user: str, group: int, system: str) -> TaskFailed:
     )
 
 
-def stopped_unseen(address: str, agent: str) -> Indeterminate:
-    """A program was to be stopped while nobody was at the other end of the line."""
+def stopped_unseen(address: str, agent: str, why: str) -> Indeterminate:
+    """A program was to be stopped while nobody was at the other end of the line, or nobody who answered."""
     return Indeterminate(
-        f"{address}: the connection is lost, so whether what was under way has stopped is not known",
+        f"{address}: {why}, so whether what was under way has stopped is not known",
         target=agent,
         next=["an agent that is there stops by itself what its controller has left", *_AGAIN],
     )

@@ -1,0 +1,138 @@
+"""Why: a machine may stand still with its connection open; it is waited for no longer than it has to be, and what
+nobody knows then is said."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from sloth_runner.agent import frames, wire
+from sloth_runner.agent.frames import Reader
+from sloth_runner.errors import Indeterminate
+from sloth_runner.ops import Exec, Ran
+from sloth_runner.transport.line import Channel
+from sloth_runner.transport.remote import Remote
+
+RAN = Ran(0, None, b"", b"", (False, False), False)
+
+
+class Leaps(selectors.DefaultSelector):
+    """Waits for nothing: where nothing is ready, time leaps to the next timer."""
+
+    leapt = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(0)
+        self.leapt += 0.0 if ready or timeout is None else timeout
+        return ready
+
+
+class Leaping(asyncio.SelectorEventLoop):
+    """Hours on it take no time."""
+
+    def __init__(self) -> None:
+        self.leaps = Leaps()
+        super().__init__(self.leaps)
+
+    def time(self) -> float:
+        return super().time() + self.leaps.leapt
+
+
+class Scripted:
+    """A channel to an agent whose every frame ``answer`` decides: what it says to one of ours."""
+
+    def __init__(self, answer: Callable[[frames.Frame], bytes]) -> None:
+        self.sent = self.received = self.trips = 0
+        self._answer = answer
+        self._reader = Reader()
+        self._said: asyncio.Queue[bytes] = asyncio.Queue()
+        hello = wire.Hello(wire.VERSION, "", (3, 8, 0), "me", 0, "/", 1)
+        self._said.put_nowait(frames.message(frames.HELLO, 0, wire.dumps(hello)))
+
+    def send(self, data: bytes) -> None:
+        for frame in self._reader.feed(data):
+            if said := self._answer(frame):
+                self._said.put_nowait(said)
+
+    async def drain(self) -> None:
+        pass
+
+    async def receive(self) -> bytes:
+        return await self._said.get()
+
+    def away(self) -> bool:
+        return False
+
+    async def aclose(self, *, idle: bool = False) -> None:
+        self._said.put_nowait(b"")
+
+    def why(self) -> str:
+        return ""
+
+
+class Line:
+    address = "test://web1"
+
+    def __init__(self, answer: Callable[[frames.Frame], bytes]) -> None:
+        self._answer = answer
+
+    async def open(self) -> Channel:
+        return Scripted(self._answer)
+
+
+def there(answer: Callable[[frames.Frame], bytes], work: Callable[[Remote], Coroutine[Any, Any, Any]]) -> Any:
+    async def go() -> Any:
+        remote = Remote("web1", Line(answer))
+        try:
+            return await work(remote)
+        finally:
+            await remote.aclose()
+
+    with asyncio.Runner(loop_factory=Leaping) as runner:
+        return runner.run(go())
+
+
+def mute(frame: frames.Frame) -> bytes:
+    return b""
+
+
+def program(timeout: float | None = None) -> Exec:
+    return Exec("it", ("true",), cwd="/", timeout=timeout)
+
+
+def test_a_timeout_holds_where_nobody_answers() -> None:
+    with pytest.raises(Indeterminate, match="whether it was done is not known") as caught:
+        there(mute, lambda remote: remote.do(program(3.0)))
+    assert caught.value.system == "no answer within 3 seconds, and the agent is not there"
+
+
+def test_what_nobody_says_has_stopped_is_not_taken_for_stopped() -> None:
+    async def cancelled(remote: Remote) -> None:
+        work = asyncio.create_task(remote.do(program()))
+        await asyncio.sleep(1)
+        work.cancel()
+        await work
+
+    with pytest.raises(Indeterminate, match="whether what was under way has stopped is not known"):
+        there(mute, cancelled)
+
+
+def test_an_agent_that_is_there_is_waited_for() -> None:
+    asked: list[int] = []
+    signs: list[int] = []
+
+    def busy(frame: frames.Frame) -> bytes:
+        if frame.kind == frames.REQUEST:
+            asked.append(frame.number)
+        if frame.kind != frames.PING:
+            return b""
+        signs.append(frame.number)
+        if len(signs) == 100:
+            return frames.message(frames.RESULT, asked[0], wire.dumps(RAN))
+        return frames.message(frames.PONG, frame.number)
+
+    assert there(busy, lambda remote: remote.do(program(3.0))) == RAN
