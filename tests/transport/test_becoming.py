@@ -159,6 +159,24 @@ def test_sudo_that_refuses(machine: Scratch, user: str, password: str | None) ->
     there(as_login(machine, user), work, password)
 
 
+def test_why_sudo_refuses_is_told_though_it_is_said_late(machine: Scratch) -> None:
+    late = """exec <&- >&-
+    for _ in 1 2 3 4 5 6 7 8 9 10; do sha256sum /usr/bin/python3 >/dev/null; done
+    echo 'sudo: not in this house' >&2; exit 1"""
+    machine.run(
+        "/bin/sh",
+        "-c",
+        'mkdir /late; printf %s "$0" > /late/sudo; chmod 755 /late/sudo',
+        f"#!/bin/sh\n{late}",
+    )
+
+    async def work(remote: Remote) -> None:
+        with pytest.raises(OpError, match="not in this house"):
+            await remote.as_user("root").do(WhoAmI())
+
+    there([*machine.argv(()), "/bin/su", "eve", "-c", f"PATH=/late:$PATH; export PATH; {AGENT}"], work)
+
+
 def test_a_wrong_password_is_tried_once(machine: Scratch) -> None:
     async def work(remote: Remote) -> None:
         for _ in range(3):

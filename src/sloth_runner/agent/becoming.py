@@ -27,6 +27,8 @@ PIECE = 256 << 10
 OPENING = 30.0
 """Seconds that it may take to begin."""
 ENDING = 10.0
+TELLING = 2.0
+"""Seconds from its end to the last that is heard of why."""
 _MAGIC = b"\n\x00sloth-runner agent\x00\n"
 _BEGIN = """import os, sys
 def exactly(n):
@@ -89,8 +91,9 @@ class Other:
         self._process = self._start(base, password)
         if self._mark:  # before sudo is heard, for what answers its mark must come behind
             self._write((password or b"") + b"\n")
-        for work in (self._listen, self._hear):
-            threading.Thread(target=work, daemon=True).start()
+        self._hearing = threading.Thread(target=self._hear, daemon=True)
+        for thread in (threading.Thread(target=self._listen, daemon=True), self._hearing):
+            thread.start()
         if not self._mark:
             self._bring()
 
@@ -174,6 +177,8 @@ class Other:
                 self._process.stdin.close()
 
     def _refusal(self) -> OpError:
+        if self._ended:
+            self._hearing.join(TELLING)
         said = self._said.replace(self._mark, b"").decode("utf-8", "replace")
         lines = [line for line in said.splitlines() if line.strip()]
         why = lines[-1] if lines else "its agent ended" if self._ended else "its agent does not begin"
