@@ -9,7 +9,7 @@ import pyte
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from sloth_runner.cli.progress import Progress
+from sloth_runner.cli.progress import Progress, ending
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.world import World
 from sloth_runner.errors import CommandFailed
@@ -140,6 +140,18 @@ task({name = "second", depends_on = "first", run = function()
 end})
 task({name = "third", depends_on = "second", run = function() end})
 """
+
+
+def test_what_failed_alike_on_several_machines_is_told_once() -> None:
+    users = DOCUMENT["tasks"][0]
+    other = {**users, "agent": "web2", "error": CommandFailed("the command ended with status 2").document(1)}
+    alike = [{**users, "agent": name} for name in ("web1", "web3", "web4")]
+    packages = {**users, "agent": "web1", "name": "packages"}
+    told = ending({**DOCUMENT, "tasks": [alike[0], other, *alike[1:], packages]}, "", 80, False)
+    titles = ["[web1, web3, web4] users failed", "[web2] users failed", "[web1] packages failed"]
+    assert [line for line in told if line.endswith(" failed")] == titles
+    assert sum("useradd: user 'www-data' already exists" in line for line in told) == 2
+
 
 
 def test_a_run_fails_and_goes_on(cli: Cli) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from sloth_runner.cli.shell import Shell, flush
 from sloth_runner.cli.text import count, pictures, styled, took
@@ -181,14 +181,7 @@ def account(document: Document, columns: int, color: bool) -> list[str]:
 
 def ending(document: Document, resume: str, columns: int, color: bool) -> list[str]:
     """Failures together, then what to do next, then the summary, which is the last line."""
-    lines: list[str] = []
-    for task in document["tasks"]:
-        if task["error"] is not None:
-            lines += [
-                "",
-                f"{head(task['agent'], task['name'], color)} {styled(task['status'], 'red', color)}",
-            ]
-            lines += _problem({**task["error"], "target": None}, columns, color)
+    lines = _failures(document["tasks"], columns, color)
     for error in document.get("hook_errors", ()):
         lines += ["", f"{head('', 'on_complete', color)} {styled('failed', 'red', color)}"]
         lines += _problem({**error, "target": None}, columns, color)
@@ -202,6 +195,20 @@ def ending(document: Document, resume: str, columns: int, color: bool) -> list[s
     if lines:
         lines.append("")
     return [*lines, styled(summary(document), "bold", color)]
+
+
+def _failures(tasks: Iterable[Document], columns: int, color: bool) -> list[str]:
+    """What failed and why; what is the same on several machines stands there once, with their names."""
+    told: dict[tuple[str, ...], list[str]] = {}
+    for task in tasks:
+        if task["error"] is not None:
+            title = f"{task['name']} {styled(task['status'], 'red', color)}"
+            problem = _problem({**task["error"], "target": None}, columns, color)
+            told.setdefault((title, *problem), []).append(task["agent"])
+    lines: list[str] = []
+    for (title, *problem), agents in told.items():
+        lines += ["", head(", ".join(agents), title, color), *problem]
+    return lines
 
 
 def _problem(error: Document, columns: int, color: bool) -> list[str]:
