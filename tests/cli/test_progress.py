@@ -153,7 +153,6 @@ def test_what_failed_alike_on_several_machines_is_told_once() -> None:
     assert sum("useradd: user 'www-data' already exists" in line for line in told) == 2
 
 
-
 def test_a_run_fails_and_goes_on(cli: Cli) -> None:
     cli.file("web.sloth", FILE)
     result = cli("run", "web.sloth")
