@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     FileOp: TypeAlias = (
         "Stat | Read | Write | MakeDir | MakeLink | SetAttrs | SetTimes | Remove | Glob | List | WhoAmI"
     )
-    Op: TypeAlias = "FileOp | Facts | Unpack | Exec | Fetch | Reach | Pause | Batch"
+    Op: TypeAlias = "FileOp | Whose | Facts | Unpack | Exec | Fetch | Reach | Pause | Batch"
     Result: TypeAlias = (
-        "Found | Content | Done | Matches | Listing | Identity | Gathered | Unpacked | Ran | Fetched | Reached"
-        " | Paused | tuple[Result, ...]"
+        "Found | Content | Done | Matches | Listing | Identity | Owned | Gathered | Unpacked | Ran | Fetched"
+        " | Reached | Paused | tuple[Result, ...]"
     )
     Stamp: TypeAlias = "tuple[int, int, int, int, int]"
 
@@ -37,6 +37,7 @@ class OpError(Exception):
 
     ``kind`` is one of ``missing``, ``denied``, ``read-only``, ``exists``, ``folder``, ``not-folder``, ``not-empty``,
     ``not-file``, ``link``, ``mount``, ``bad-path``, ``no-user``, ``no-group``, ``no-rights`` (to act as a user),
+    ``taken`` (by another),
     ``gone`` (who acts as a user; it may have been done),
     ``changed`` (by others meanwhile), ``too-large``, ``too-deep``,
     ``not-found`` (a program), ``no-folder`` (to start one in), ``system``; of requests ``unreachable``,
@@ -188,6 +189,15 @@ class WhoAmI(NamedTuple):
     """The user who performs operations there."""
 
 
+class Whose(NamedTuple):
+    """Who is meant by an owner and a group, where ``path`` (or what else it names) is to be theirs: an Owned. Names
+    that the machine does not know are ``no-user`` and ``no-group``; numbers need not stand for anybody."""
+
+    path: str
+    owner: str | None = None
+    group: str | None = None
+
+
 class Facts(NamedTuple):
     """What the machine is like, one ``section`` of it; changes nothing."""
 
@@ -330,6 +340,15 @@ class Identity(NamedTuple):
     uid: int
     home: str
     gid: int = -1
+    group: str = ""
+
+
+class Owned(NamedTuple):
+    """Numbers and names of an owner and a group (the number, where there is no name); -1 and "" for none."""
+
+    uid: int = -1
+    gid: int = -1
+    owner: str = ""
     group: str = ""
 
 

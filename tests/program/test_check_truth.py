@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from tests.program.kit import Home
 
 NAMES = ("a", "b", "d", "d/x", "d/e", "d/e/y", "l", "dl", "dl/x", "dl/e/y")
+NOBODY = (', owner = "nosuch"', ', group = "nosuch"')
 CONTENTS = ("", "one\n", "two\n")
 
 
@@ -29,7 +30,9 @@ def _options(draw: st.DrawFn, *, file: bool) -> str:
     mode = draw(st.sampled_from((None, "0600", "0644") if file else (None, "0700", "0755")))
     if mode is not None:
         out += f', mode = "{mode}"'
-    return out + draw(st.sampled_from(("", "", f', owner = "{os.geteuid()}"', f', group = "{os.getegid()}"')))
+    return out + draw(
+        st.sampled_from(("", "", f', owner = "{os.geteuid()}"', f', group = "{os.getegid()}"', *NOBODY))
+    )
 
 
 @st.composite

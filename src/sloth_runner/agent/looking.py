@@ -6,7 +6,7 @@ import os
 import stat
 import time
 
-from sloth_runner.agent.names import encode, group_name, owner_name, raw, text
+from sloth_runner.agent.names import encode, group_name, ids, owner_name, raw, text
 from sloth_runner.ops import (
     ABSENT,
     FILE,
@@ -21,8 +21,10 @@ from sloth_runner.ops import (
     Listing,
     Matches,
     OpError,
+    Owned,
     Read,
     Stat,
+    Whose,
 )
 
 TYPE_CHECKING = False
@@ -224,3 +226,10 @@ def who_am_i() -> Identity:
     except KeyError:
         return Identity(str(uid), uid, "/", gid, group)
     return Identity(entry.pw_name, uid, entry.pw_dir, gid, group)
+
+
+def whose(op: Whose) -> Owned:
+    """Who is meant by an owner and a group."""
+    uid, gid = ids(op.path, op.owner, op.group)
+    owner = "" if op.owner is None else owner_name(uid)
+    return Owned(uid, gid, owner, "" if op.group is None else group_name(gid))

@@ -28,6 +28,7 @@ from sloth_runner.ops import (
     Stat,
     Unpack,
     WhoAmI,
+    Whose,
     Write,
 )
 
@@ -120,13 +121,14 @@ def _reach(op: Reach) -> Result:
     return reach(op)
 
 
-_LOOKING = frozenset((Stat, Read, Glob, List, WhoAmI, Facts))
+_LOOKING = frozenset((Stat, Read, Glob, List, WhoAmI, Whose, Facts))
 _ACTIONS: dict[type, Callable[[Any], Result]] = {
     Stat: looking.look,
     Read: looking.read,
     Glob: looking.glob,
     List: looking.list_folder,
     WhoAmI: lambda op: looking.who_am_i(),
+    Whose: looking.whose,
     Facts: _gather,
     SetAttrs: writing.set_attrs,
     SetTimes: writing.set_times,

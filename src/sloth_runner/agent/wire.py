@@ -122,11 +122,12 @@ class Broken(NamedTuple):
 
 OPERATIONS = (
     ops.Stat, ops.Read, ops.Write, ops.MakeDir, ops.MakeLink, ops.SetTimes, ops.SetAttrs, ops.Remove, ops.Glob,
-    ops.List, ops.Unpack, ops.WhoAmI, ops.Facts, ops.Exec, ops.Fetch, ops.Reach, ops.Pause, ops.Batch, Kept,
+    ops.List, ops.Unpack, ops.WhoAmI, ops.Whose, ops.Facts, ops.Exec, ops.Fetch, ops.Reach, ops.Pause, ops.Batch,
+    Kept,
 )  # fmt: skip
 RESULTS = (
-    ops.Found, ops.Content, ops.Done, ops.Matches, ops.Listing, ops.Unpacked, ops.Identity, ops.Gathered, ops.Ran,
-    ops.Fetched, ops.Reached, ops.Paused,
+    ops.Found, ops.Content, ops.Done, ops.Matches, ops.Listing, ops.Unpacked, ops.Identity, ops.Owned, ops.Gathered,
+    ops.Ran, ops.Fetched, ops.Reached, ops.Paused,
 )  # fmt: skip
 FAILURES = (Refused, Overran, Unstoppable, Stopped, Forgotten, Lacking, Broken)
 

@@ -301,7 +301,7 @@ class Converging:
         except Skipped:
             for job in todo:
                 if kind.pictured:
-                    self._rehearsal.opaque = self._rehearsal.opaque or job.address
+                    self._rehearsal.obscure(job.address)
                     continue
                 attributes = None if job.wanted is None else {**(job.observed.attributes or {}), **job.wanted}
                 self._rehearsal.predict(job.address, Observed(attributes))

@@ -225,6 +225,7 @@ def _told(failure: Exception) -> Exception:
             'variable that holds it: sudo_password_env = "NAME"'
         ],
         "no-group": ["make the group first, or check its spelling"],
+        "taken": ["take another name or number, or change first what has it"],
         "mount": ["unmount it first"],
         "no-folder": ["make it first, or correct the task's workdir (the call's cwd)"],
     }

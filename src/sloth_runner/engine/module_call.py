@@ -14,7 +14,7 @@ from sloth_runner.engine.pump import Wait
 from sloth_runner.errors import Bug, SlothError, TaskProblem, Unpredictable
 from sloth_runner.model import Call, Outcome, Partial
 from sloth_runner.modules.base import Predict
-from sloth_runner.ops import Exec
+from sloth_runner.ops import Exec, OpError
 from sloth_runner.plain import TYPE_CHECKING, Any, cast
 from sloth_runner.state.ledger_records import Entry, Pending, covered_line, is_covered
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SECRETS = frozenset({"content", "vars", "variables", "argv", "command", "secret"})
 """Types of arguments that may hold what a sensitive call has to hide."""
+CERTAIN = frozenset({"no-user", "no-group", "taken"})
+"""Kinds of errors that a rehearsal tells only if no change before could prevent them."""
 
 
 class ModuleCall:
@@ -256,6 +258,9 @@ class ModuleCall:
         """An error in check mode: what would have been changed before might have prevented it."""
         if isinstance(error, Unpredictable) or rehearsal.opaque is None or not isinstance(error, TaskProblem):
             return error
+        cause = error.__cause__
+        if isinstance(cause, OpError) and cause.kind in CERTAIN and not self._common.user:
+            return error
         return Unpredictable(
             f"it may depend on {rehearsal.opaque}, which would be done first: {error.message}"
         )
@@ -286,7 +291,7 @@ class ModuleCall:
             prediction = Predict(address, f"would do more: {label}", None, "what it does can't be rehearsed")
         by = prediction.message.removeprefix("would run ")
         rehearsal.expect(dict.fromkeys(prediction.makes, by), dict.fromkeys(prediction.removes, by))
-        rehearsal.opaque = rehearsal.opaque or prediction.address
+        rehearsal.obscure(prediction.address)
         unknown = prediction.unknown + (("changed",) if prediction.changed is None else ())
         self._context.tally.actions.append(foretold(prediction, self._call))
         if prediction.changed is not False:

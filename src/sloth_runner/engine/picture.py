@@ -16,6 +16,10 @@ UNKNOWN = -1.0
 """When something was modified that is only rehearsed."""
 
 
+ACCOUNTS = ("user:", "group:", "group.member:")
+"""Resources whose programs make no other accounts than those that are in the picture."""
+
+
 class Node(NamedTuple):
     """What the rehearsal has put at a path: like Found, with the content of a file. ``unknown`` says by whom it
     would be made, if nothing else is known of it; ``packed``: the content is in an archive, only its digest known."""
@@ -29,12 +33,23 @@ class Node(NamedTuple):
 class Picture:
     """What one machine would be like."""
 
-    __slots__ = ("nodes", "opaque", "predicted")
+    __slots__ = ("nodes", "obscured", "predicted")
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
         self.predicted: dict[str, Observed] = {}
-        self.opaque: str | None = None
+        self.obscured: list[str] = []
+        """The addresses of changes that could not be rehearsed, or not all of them."""
+
+    @property
+    def opaque(self) -> str | None:
+        """The first change that could not be rehearsed."""
+        return self.obscured[0] if self.obscured else None
+
+    @property
+    def may_hold_accounts(self) -> bool:
+        """Whether a program would run that may make users and groups, of which nothing is known."""
+        return any(not address.startswith(ACCOUNTS) for address in self.obscured)
 
     def covered(self, path: str) -> Node | None:
         """What the rehearsal says of a path: its own node, or nothing below a path that is gone or new."""

@@ -13,7 +13,8 @@ from contextlib import suppress
 from hashlib import sha256
 
 from sloth_runner.engine.drive import Skipped
-from sloth_runner.engine.picture import UNKNOWN, Node, Picture
+from sloth_runner.engine.owners import Owners
+from sloth_runner.engine.picture import Node, Picture
 from sloth_runner.engine.ways import Ways
 from sloth_runner.errors import Bug, Unpredictable
 from sloth_runner.ops import (
@@ -45,6 +46,7 @@ from sloth_runner.ops import (
     Unpack,
     Unpacked,
     WhoAmI,
+    Whose,
     Write,
     mutates,
 )
@@ -54,7 +56,7 @@ from sloth_runner.transport.base import discard
 if TYPE_CHECKING:
     from sloth_runner.model import Sink
     from sloth_runner.modules.base import Observed
-    from sloth_runner.ops import Identity, Op, Result
+    from sloth_runner.ops import Op, Owned, Result
     from sloth_runner.transport.base import Transport
 
     Asking: TypeAlias = Generator[Op, Result, Result]
@@ -76,8 +78,7 @@ class Rehearsal:
         self._picture: Picture = same._picture if same is not None else Picture()
         self._nodes = self._picture.nodes
         self._ways = Ways(self._picture)
-        self._me: Identity | None = None
-        """Whose things are that are made; asked for with the first."""
+        self._owners = Owners(self._picture)
         self.predicted = self._picture.predicted
 
     def as_user(self, user: str | None) -> Rehearsal:
@@ -96,9 +97,9 @@ class Rehearsal:
         """The first change that could not be rehearsed."""
         return self._picture.opaque
 
-    @opaque.setter
-    def opaque(self, what: str | None) -> None:
-        self._picture.opaque = what
+    def obscure(self, address: str) -> None:
+        """This would be changed, and all that it changes can't be rehearsed."""
+        self._picture.obscured.append(address)
 
     def changes(self, path: str) -> bool:
         """Whether something would be done to a path; not to what is no path."""
@@ -107,7 +108,7 @@ class Rehearsal:
     def predict(self, address: str, observed: Observed) -> None:
         """A resource would be like this."""
         self.predicted[address] = observed
-        self.opaque = self.opaque or address
+        self.obscure(address)
 
     def expect(self, makes: Mapping[str, str], removes: Mapping[str, str]) -> None:
         """A command would make and remove these paths (path -> by whom)."""
@@ -166,18 +167,19 @@ class Rehearsal:
     def _steps(self, op: Op) -> Asking:
         """Yields what the machine has to be asked for; the result. Nothing is changed in memory before the last
         question has been answered."""
+        owned = yield from self._owners.ask(op)
+        if isinstance(op, Whose):
+            return owned
         if isinstance(op, Exec | Fetch | Pause):
             if isinstance(op, Pause) or op.mutating:
                 raise Skipped(op)
             return (yield op)
-        if isinstance(op, MakeDir | MakeLink | Write | Unpack) and self._me is None:
-            self._me = cast("Identity", (yield WhoAmI()))
         if isinstance(op, Unpack):
             yield from self._ways.ask((op,))
             op = cast("Unpack", self._ways.straight(op))
             yield from self._foresee(op)
             looked: Result = yield op._replace(look=True)
-            return looked if op.look else self._unpack(op, looked)
+            return looked if op.look else self._unpack(op, looked, owned)
         if isinstance(op, Batch):
             return (yield from self._together(op))
         if isinstance(op, Facts | WhoAmI | Reach) or (
@@ -188,12 +190,12 @@ class Rehearsal:
         op = self._ways.straight(op)
         needed = self._needed(op)
         if needed is None:
-            return (yield from self._answer(op))
-        return (yield from self._apply(op, (yield needed)))
+            return (yield from self._answer(op, owned))
+        return (yield from self._apply(op, (yield needed), owned))
 
     def _together(self, batch: Batch) -> Asking:
         """A Batch. What only looks at paths of which nothing is rehearsed is asked for in one question."""
-        if not self._nodes and not mutates(batch):
+        if not self._nodes and all(isinstance(op, Stat | Read | Glob | List) for op in batch.ops):
             return (yield batch)
         looks = [op for op in batch.ops if isinstance(op, Stat | Read)]
         if len(looks) < len(batch.ops):
@@ -235,13 +237,13 @@ class Rehearsal:
         if self._picture.below(op.path) or (isinstance(below, Found) and below.kind != ABSENT):
             raise Unpredictable(f"what will be in {op.path} is not known: it would be changed before")
 
-    def _unpack(self, op: Unpack, looked: Result) -> Result:
+    def _unpack(self, op: Unpack, looked: Result, owned: Owned) -> Result:
         """What would be there once the archive is unpacked: all of it but the contents of files."""
         assert isinstance(looked, Unpacked)
         for path, kind, mode, detail in looked.entries:
             if path in looked.differing:
                 target = detail if kind == LINK else None
-                made = self._made(kind, int(mode or "755", 8), op.owner, op.group, target)
+                made = self._owners.made(kind, int(mode or "755", 8), owned, target)
                 made = made._replace(digest=detail if kind == FILE else None)
                 content = b"" if kind == FOLDER else None
                 self._nodes[posixpath.join(op.path, path)] = Node(made, content, packed=kind == FILE)
@@ -260,7 +262,7 @@ class Rehearsal:
             return op if self._picture.covered(op.path) is None else None
         return op
 
-    def _answer(self, op: Op) -> Asking:
+    def _answer(self, op: Op, owned: Owned) -> Asking:
         path = getattr(op, "path", "")
         node = self._picture.covered(path)
         if node is None:
@@ -273,7 +275,7 @@ class Rehearsal:
             return (yield from self._read(op, node))
         if isinstance(op, List):
             return self._list(op, node)
-        return (yield from self._apply(op, node.found))
+        return (yield from self._apply(op, node.found, owned))
 
     def _stat(self, op: Stat, node: Node) -> Found:
         found = node.found
@@ -302,7 +304,7 @@ class Rehearsal:
         inner = self._picture.below(op.path)
         return Listing(tuple((name, kind) for name, kind in inner if op.recursive or "/" not in name))
 
-    def _apply(self, op: Op, below: Result) -> Asking:
+    def _apply(self, op: Op, below: Result, owned: Owned) -> Asking:
         """The result of ``op`` where the machine (or an earlier picture) says ``below``."""
         if isinstance(op, Stat | Read | List):
             return self._merged(op, below) if isinstance(op, List) else below
@@ -313,7 +315,7 @@ class Rehearsal:
         if isinstance(op, Remove):
             return (yield from self._remove(op, below))
         if isinstance(op, SetAttrs | SetTimes):
-            return self._set(op, below)
+            return self._set(op, below, owned)
         self._require_parent(op.path)  # type: ignore[union-attr] # what is left makes something
         if isinstance(op, MakeLink | Write) and below.kind == FOLDER:
             raise OpError("folder", op.path, "is a folder, and is not replaced by a file")
@@ -322,39 +324,15 @@ class Rehearsal:
                 return Done(False)
             if below.kind != ABSENT:
                 raise OpError("not-folder", op.path, "is there already, and is no folder")
-            self._nodes[op.path] = Node(self._made(FOLDER, op.mode, op.owner, op.group), b"")
+            self._nodes[op.path] = Node(self._owners.made(FOLDER, op.mode, owned), b"")
         elif isinstance(op, MakeLink):
-            self._nodes[op.path] = Node(self._made(LINK, 0o777, op.owner, op.group, op.target))
+            self._nodes[op.path] = Node(self._owners.made(LINK, 0o777, owned, op.target))
         elif isinstance(op, Write):
             mode = op.mode if op.mode is not None else below.mode if below.kind == FILE else NEW
             old = below if below.kind == FILE else None
-            found = self._made(FILE, mode, op.owner, op.group, None, old)
+            found = self._owners.made(FILE, mode, owned, None, old)
             self._nodes[op.path] = Node(found._replace(size=len(op.content)), op.content)
         return Done(True)
-
-    def _made(
-        self,
-        kind: str,
-        mode: int,
-        owner: str | None,
-        group: str | None,
-        target: str | None = None,
-        old: Found | None = None,
-    ) -> Found:
-        me = self._me
-        uid, gid, user, users = (me.uid, me.gid, me.name, me.group) if me else (-1, -1, "", "")
-        if old is not None:
-            uid, gid, user, users = old.uid, old.gid, old.owner, old.group
-        return Found(
-            kind,
-            mode,
-            uid if owner in (None, user) else int(owner) if owner.isdigit() else -1,
-            gid if group in (None, users) else int(group) if group.isdigit() else -1,
-            user if owner is None else owner,
-            users if group is None else group,
-            target=target,
-            modified=UNKNOWN,
-        )
 
     def _require_parent(self, path: str) -> None:
         parent = posixpath.dirname(path)
@@ -362,15 +340,16 @@ class Rehearsal:
         if node is not None and node.found.kind == ABSENT:
             raise OpError("missing", parent, "there is no such file or folder")
 
-    def _set(self, op: SetAttrs | SetTimes, below: Found) -> Result:
+    def _set(self, op: SetAttrs | SetTimes, below: Found, owned: Owned) -> Result:
         if below.kind == ABSENT:
             raise OpError("missing", op.path, "there is no such file or folder")
         if isinstance(op, SetTimes):
             found = below if op.modified is None else below._replace(modified=op.modified)
         else:
-            found = self._made(
-                below.kind, below.mode if op.mode is None else op.mode, op.owner, op.group, None, below
-            )._replace(size=below.size, digest=below.digest, modified=below.modified)
+            mode = below.mode if op.mode is None else op.mode
+            found = self._owners.made(below.kind, mode, owned, None, below)._replace(
+                size=below.size, digest=below.digest, modified=below.modified
+            )
         node = self._nodes.get(op.path)
         self._nodes[op.path] = Node(found, node.content if node else None, packed=bool(node and node.packed))
         return Done(found != below)

@@ -61,3 +61,36 @@ def test_memberships_that_follow_from_earlier_calls_are_planned_as_they_are_met(
         ("group:gone", "create"),
         ("user:eve", "update"),
     ]
+
+
+MADE = """
+group({name = "crew", gid = 4400})
+user({name = "ann", group = "crew", uid = 4401})
+file.write({dest = "/srv/a", content = "a", owner = "ann", group = "crew"})
+file.attributes({path = "/srv/a", owner = "4401", group = "4400"})
+ssh_key.authorized({account = "ann", key = "ssh-ed25519 KEY"})
+""".replace("KEY", "AAAAC3NzaC1lZDI1NTE5AAAAIKq0mdAp1qJOJH3OUF0Dg2nkBwjI2qyn9Ihtbm0bNrqn a")
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ('file.write({dest = "/srv/b", content = "b", owner = "anna"})', "there is no user 'anna'"),
+        ('file.directory({path = "/srv", group = "old"})', "there is no group 'old'"),
+        ('user({name = "bob", uid = 4401})', "the uid 4401 is that of ann already"),
+        ('user({name = "bob", groups = {"crew", "crow"}})', "there is no group 'crow'"),
+        ('group({name = "more", gid = 4400})', "the gid 4400 is that of crew already"),
+        ('group({name = "crew", state = "absent"})', "it is the primary group of ann"),
+        ('user({name = "ann", state = "absent"}) user({name = "ann", uid = 4401, group = "crew"})', ""),
+    ],
+)
+def test_who_will_be_there_is_known_to_the_plan(machine: Scratch, lines: str, why: str) -> None:
+    machine.run("sh", "-c", "groupadd old")
+    text = f'task({{name = "t", run = function() {MADE} group({{name = "old", state = "absent"}})\n{lines} end}})'
+    machine.run("sh", "-c", "cat >/run/home/site.sloth", stdin=text)
+    (planned,) = sloth(machine, "plan", "/run/home/site.sloth", code=1 if why else 0)["tasks"]
+    (ran,) = sloth(machine, "run", "/run/home/site.sloth", code=1 if why else 0)["tasks"]
+    told = [one["line"] for one in planned["actions"] if one["action"] != "none"]
+    assert told == [one["line"] for one in ran["calls"] if one["changed"]]
+    if why:
+        assert planned["error"]["message"] == ran["error"]["message"] and why in ran["error"]["message"]

@@ -24,7 +24,7 @@ from sloth_runner.modules.base import (
     Want,
     each_alone,
 )
-from sloth_runner.modules.system import foreseen
+from sloth_runner.modules.system import foreseen, refused
 from sloth_runner.modules.system.steps import act, alone, feed, lines_of
 from sloth_runner.ops import OpError
 from sloth_runner.plain import TYPE_CHECKING, Any
@@ -158,7 +158,7 @@ def _day(cell: str) -> str:
 
 def _converge_users(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
     notes = []
-    yield from _foresee(foreseen.of_user, changes)
+    yield from _foresee(refused.of_user, foreseen.of_user, changes)
     for change in changes:
         if change.wanted is None:
             notes.append((yield from _remove_user(change)))
@@ -268,16 +268,22 @@ def _group(row: Sequence[str]) -> dict[str, Any]:
     return {**number, "members": _members(row)}
 
 
-def _foresee(how: Callable[[Change], Generator[Any, Any, None]], changes: Sequence[Change]) -> Any:
-    """In a plan: what the programs would make of the groups' file, before they are skipped. What prune tries is held
-    against the machine as it is."""
+def _foresee(
+    refuse: Callable[[Change], Generator[Any, Any, None]],
+    effect: Callable[[Change], Generator[Any, Any, None]],
+    changes: Sequence[Change],
+) -> Generator[Any, Any, None]:
+    """What the programs would refuse; and, in a plan, what they would make of the files, before they are skipped.
+    What prune tries is held against the machine as it is."""
     for change in changes:
-        if change.dry and not change.options.get("undo"):
-            yield from how(change)
+        if not change.options.get("undo"):
+            yield from refuse(change)
+            if change.dry:
+                yield from effect(change)
 
 
 def _converge_groups(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
-    yield from _foresee(foreseen.of_group, changes)
+    yield from _foresee(refused.of_group, foreseen.of_group, changes)
     for change in changes:
         name, before, wanted = change.resource.id, change.observed.attributes, change.wanted
         subject = f"group {name}"
@@ -306,7 +312,7 @@ def _observe_members(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Obse
 
 
 def _converge_members(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
-    yield from _foresee(foreseen.of_member, changes)
+    yield from _foresee(refused.of_member, foreseen.of_member, changes)
     for change in changes:
         name, _, member = change.resource.id.partition("/")
         how = "--delete" if change.wanted is None else "--add"

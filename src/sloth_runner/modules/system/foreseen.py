@@ -1,7 +1,8 @@
-"""Why: what programs for users and groups would make of /etc/group has to be seen by the calls after them in a plan.
+"""Why: what programs for users and groups would make of /etc/passwd and /etc/group has to be seen by the calls after
+them in a plan.
 
-The programs are not run in check mode; their effect on this one file is rehearsed there. The number of a new group is
-left open: nobody knows it yet.
+The programs are not run in check mode; their effect on these files is rehearsed there. The number of a new user or
+group is left open: nobody knows it yet.
 """
 
 from __future__ import annotations
@@ -13,25 +14,31 @@ from sloth_runner.ops import Write
 from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sloth_runner.modules.base import Change
+    from sloth_runner.modules.base import Attributes, Change
 
-PATH = "/etc/group"
+USERS, GROUPS = "/etc/passwd", "/etc/group"
 Row = list[str]
 Steps = Generator[Any, Any, None]
 
 
 def of_user(change: Change) -> Steps:
-    """Its memberships, and a group of its own name that comes and goes with it."""
+    """Its row, its memberships, and a group of its own name that comes and goes with it."""
     name, before, wanted = change.resource.id, change.observed.attributes, change.wanted
-    own = (yield from _own_groups()) if wanted is None or before is None else False
+    own = (yield from own_groups()) if wanted is None or before is None else False
     if wanted is None:
         gid = str((before or {}).get("gid"))
         shared = yield from _others_have(name, gid)
+        yield from _rewrite(lambda rows: [row for row in rows if row[0] != name], USERS)
         yield from _rewrite(lambda rows: _without_user(rows, name, gid if own and not shared else None))
     else:
         new = own and before is None and not {"group", "gid"} & set(wanted)
         named = wanted.get("groups") if "groups" in change.differing or before is None else None
         yield from _rewrite(lambda rows: _with_user(rows, name, new=new, groups=named))
+        like = {**(before or {}), **wanted}
+        if "group" in wanted or new:
+            numbers = {row[0]: row[2] for row in (yield from rows_of(GROUPS))}
+            like["gid"] = numbers.get(wanted.get("group", name), "")
+        yield from _rewrite(lambda rows: _with_row(rows, name, like), USERS)
 
 
 def of_group(change: Change) -> Steps:
@@ -58,14 +65,14 @@ def of_member(change: Change) -> Steps:
     yield from _rewrite(lambda rows: [_member(row, member, there) if row[0] == name else row for row in rows])
 
 
-def _rewrite(edit: Callable[[Sequence[Row]], list[Row]]) -> Steps:
-    """Edit the rows of the file; lines that are none stay, before them."""
-    lines = yield from lines_of(PATH)
-    rows = [line.split(":") for line in lines]
-    others = [":".join(row) for row in rows if len(row) != 4]
-    edited = [":".join(row) for row in edit([row for row in rows if len(row) == 4])]
+def _rewrite(edit: Callable[[Sequence[Row]], list[Row]], path: str = GROUPS) -> Steps:
+    """Edit the rows of a file; lines that are none stay, before them."""
+    width = 4 if path == GROUPS else 7
+    rows = [line.split(":") for line in (yield from lines_of(path))]
+    others = [":".join(row) for row in rows if len(row) != width]
+    edited = [":".join(row) for row in edit([row for row in rows if len(row) == width])]
     text = "".join(f"{line}\n" for line in (*others, *edited))
-    yield Write(PATH, text.encode("utf-8", "surrogateescape"))
+    yield Write(path, text.encode("utf-8", "surrogateescape"))
 
 
 def _member(row: Row, name: str, there: bool) -> Row:
@@ -78,12 +85,25 @@ def _with_user(rows: Sequence[Row], name: str, *, new: bool, groups: Sequence[st
     return [*edited, [name, "x", "", ""]] if new and all(row[0] != name for row in rows) else edited
 
 
+def _with_row(rows: Sequence[Row], name: str, like: Attributes) -> list[Row]:
+    home = like.get("home", f"/home/{name}")
+    new = [
+        name,
+        "x",
+        *(str(like.get(key, "")) for key in ("uid", "gid", "comment")),
+        home,
+        like.get("shell", ""),
+    ]
+    there = any(row[0] == name for row in rows)
+    return [new if row[0] == name else row for row in rows] if there else [*rows, new]
+
+
 def _without_user(rows: Sequence[Row], name: str, gid: str | None) -> list[Row]:
     left = [_member(row, name, False) for row in rows]
     return [row for row in left if not (row[0] == name and row[2] in (gid, "") and gid and not row[3])]
 
 
-def _own_groups() -> Generator[Any, Any, bool]:
+def own_groups() -> Generator[Any, Any, bool]:
     """Whether a new user gets a group of its own name, which goes with it."""
     import re
 
@@ -92,5 +112,11 @@ def _own_groups() -> Generator[Any, Any, bool]:
 
 
 def _others_have(name: str, gid: str) -> Generator[Any, Any, bool]:
-    rows = [line.split(":") for line in (yield from lines_of("/etc/passwd"))]
-    return any(len(row) == 7 and row[3] == gid and row[0] != name for row in rows)
+    return any(row[3] == gid and row[0] != name for row in (yield from rows_of(USERS)))
+
+
+def rows_of(path: str) -> Generator[Any, Any, list[Row]]:
+    """The rows of one of the files."""
+    width = 4 if path == GROUPS else 7
+    rows = [line.split(":") for line in (yield from lines_of(path))]
+    return [row for row in rows if len(row) == width]

@@ -119,11 +119,12 @@ def fingerprint(blob: str) -> str:
 
 
 class Place(NamedTuple):
-    """An authorized_keys file and whom it and a folder made for it belong to."""
+    """An authorized_keys file and whom it and a folder made for it belong to (in a plan maybe not by
+    number)."""
 
     path: str
     uid: str
-    gid: str
+    gid: str | None
     home: str
 
 
@@ -133,7 +134,7 @@ def _place(params: Attributes) -> Generator[Any, Any, Place | None]:
         cells = line.split(":")
         if cells[0] == params["user"] and len(cells) >= 7:
             path = params["path"] or posixpath.join(cells[5], ".ssh/authorized_keys")
-            return Place(path, cells[2], cells[3], cells[5])
+            return Place(path, cells[2] or cells[0], cells[3] or None, cells[5])
     return None
 
 
