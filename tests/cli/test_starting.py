@@ -111,3 +111,11 @@ def test_names_of_other_tools_are_known(cli: Cli, line: tuple[str, ...]) -> None
 def test_words_that_other_tools_have_for_all_calls(cli: Cli) -> None:
     cli.file("a.sloth", 'task({ name = "a", run = function() cmd({ command = "true", become = true }) end })')
     assert 'cmd has no become: say user = "root"' in cli("plan", "a.sloth").out
+
+
+def test_values_that_were_not_given_are_named_by_the_error_that_follows(cli: Cli) -> None:
+    cli.ok("init", "shop")
+    forgotten = cli("run", "shop/hello.sloth").out
+    assert "next: values.folder is missing: give it: --set folder=…, or --values values.yaml" in forgotten
+    cli.file("a.sloth", 'task({ name = "a", run = function()\n  cmd({\n    command = values.line,\n  })\nend })')
+    assert "values.line is missing: give it: --set line=…, or --values FILE" in cli("run", "a.sloth").out

@@ -84,14 +84,24 @@ class Callbacks:
         """Something was read that ``values`` lacks: warn once for each place, or refuse."""
         text, site = to_text(path), site_of(file, line)
         help_ = did_you_mean(to_text(name), to_text(known).split("\n"))
+        given = help_ or self._giving(text)
         if self._host.strict_values:
-            raise BadValues(f"{text} is missing", next=help_ or ["give it: --set key=value or --values FILE"])
+            raise BadValues(f"{text} is missing", next=given)
+        if self.runtime is not None and site is not None:
+            self.runtime.sources.missed[site] = [f"{text} is missing: {given[0]}"]
         place = (site.file if site else None, line, text)
         if place not in self._warned:
             self._warned.add(place)
             where = "" if site is None else f" ({os.path.relpath(site.file, self._folder)}:{site.line})"
             self._host.say("warn", "; ".join([f"{text} is missing: nil is used", *help_]) + where, site)
         return ()
+
+    def _giving(self, path: str) -> list[str]:
+        """How to give what ``values`` lacks; a file of values beside the task file may only not have been named."""
+        names = [f"values.{ending}" for ending in ("yaml", "yml", "toml", "json")]
+        beside = [name for name in names if (self._folder / name).is_file()]
+        files = f"--values {beside[0]}, which lies beside this file" if beside else "--values FILE"
+        return [f"give it: --set {path.removeprefix('values.')}=…, or {files}"]
 
     def getenv(self, name: bytes) -> tuple[Any, ...]:
         """A variable of the controller's environment, or nil."""

@@ -29,6 +29,7 @@ _CALLED = r"^attempt to call a table value \(global '([^']+)'\)"
 _INDEXED = r"^attempt to index a function value \(global '([^']+)'\)"
 _NAMED = r"\((?:global|local|field|method|upvalue|constant) '([^']+)'\)"
 _NEAR = r"near '(.+)'$"
+_LACKING = r"\bnil\b|^[\w.]+ (needs|takes either) "
 _OWN = r"^\[sloth\]:\d+: "
 _NUMBERED = r"\A:(\d+): "
 _BOUNDARY = "attempt to yield across a C-call boundary"
@@ -65,6 +66,8 @@ class Sources:
         self._names = names
         self._lines: dict[str, list[str]] = {}
         self._hidden: dict[str, frozenset[int]] = {}
+        self.missed: dict[Site, list[str]] = {}
+        """Where something was read that ``values`` lacks, and how to give it."""
 
     def add(self, path: str, text: str) -> None:
         """Remember a file's text."""
@@ -113,6 +116,13 @@ class Sources:
 
     def failure(self, raised: Raised) -> BaseException:
         """The exception that a body ends with."""
+        error = self._failure(raised)
+        if isinstance(error, SlothError) and re.search(_LACKING, error.message):
+            missed = [said for site, said in self.missed.items() if _reaches(error, site)]
+            error.next = (missed[-1] if missed else []) or error.next
+        return error
+
+    def _failure(self, raised: Raised) -> BaseException:
         if raised.origin is not None:
             error = raised.origin
             if isinstance(error, SlothError) and error.file is None:
@@ -226,6 +236,11 @@ class Sources:
         if not offered and 0 < len(names) <= 30:
             offered = [f"{owner} has: {', '.join(names)}"]
         return offered + ([f"{owner} itself is called: {owner}({{ … }})"] if "()" in known else [])
+
+
+def _reaches(error: SlothError, site: Site) -> bool:
+    """Whether an error's call, told by its first line, may go on to ``site``."""
+    return error.file == site.file and error.line is not None and 0 <= site.line - error.line < 20
 
 
 def column(source: str, *words: str | None) -> int:

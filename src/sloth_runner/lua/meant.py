@@ -65,13 +65,11 @@ def advice(message: str, source: str) -> list[str]:
 
 def _missing(field: str, source: str) -> list[str]:
     """What a field of a table that is there without anybody's doing lacks."""
-    owner = re.search(rf"\b(values|deps|env|params)((?:\.\w+)*)\.{re.escape(field)}\b", source)
+    owner = re.search(rf"\b(deps|env|params)((?:\.\w+)*)\.{re.escape(field)}\b", source)
     if owner is None:
         return []
     path = (owner.group(2) + "." + field)[1:]
     match owner.group(1):
-        case "values":
-            return [f"give it: --set {path}=…, or --values FILE; or write values.{path} or 'default'"]
         case "env":
             return [f"the variable {path} is not set; env({path!r}, 'default') has a default"]
         case "deps":
