@@ -19,6 +19,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> list[str]:
     return [f"did you mean {near!r}?"] if near else []
 
 
+def choice(word: str, known: Iterable[str], what: str) -> list[str]:
+    """The same; where nothing is close, all there are, if they are few: ``what`` names them."""
+    names = sorted(known)
+    if near := did_you_mean(word, names):
+        return near
+    return [f"{what}: {', '.join(names)}"] if 0 < len(names) <= 12 else []
+
+
 def with_bytes(quoted: str) -> str:
     """What ``repr`` made of text, with lone bytes (``'\\udcff'``) as they are shown everywhere else: ``'\\xff'``."""
     import re

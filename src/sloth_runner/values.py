@@ -56,12 +56,24 @@ def merge(into: Table, more: Table) -> None:
 def read_values(file: Path) -> Table:
     """One file by its suffix: .yaml, .yml, .toml or .json."""
     try:
-        text = file.read_text(encoding="utf-8")
+        raw = file.read_bytes()
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:
         siblings = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
         raise FileMissing(f"there is no values file {file}", next=did_you_mean(file.name, siblings)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadValues(f"the values file {file} can't be read: {error}", file=str(file)) from error
+    except OSError as error:
+        why = "it is a folder" if isinstance(error, IsADirectoryError) else error.strerror
+        raise BadValues(
+            f"the values file {file} can't be read: {why}", file=str(file), unchanged=["nothing was run"]
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BadValues(
+            f"{file.name} is not UTF-8: there is the byte 0x{raw[error.start]:02x} in this line",
+            file=str(file),
+            line=raw.count(b"\n", 0, error.start) + 1,
+            unchanged=["nothing was run"],
+            next=[f"if it is Latin-1: iconv -f ISO-8859-1 -t UTF-8 {file.name} > NEW"],
+        ) from error
     data = _parse(file, text)
     if data is None:
         return {}

@@ -223,3 +223,62 @@ def test_drift_is_not_asked_of_a_file(cli: Cli) -> None:
     assert "no recorded resource begins with 't.sloth'" in result.err
     assert "t.sloth is a file: leave it out to look at all resources" in result.err
     assert "is a file" not in cli("drift", "file:/x").err
+
+
+TASKS = """
+task({ name = "build", tags = "slow", run = function() end })
+task({ name = "deploy", run = function() file.directory({ path = "/tmp", mode = values.mode }) end })
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("--task", "biuld"), "did you mean 'build'?"),
+        (("--task", "x"), "the tasks are: build, deploy"),
+        (("--tags", "nginx"), "the tags are: slow"),
+        (("--limit", "web9"), "tasks run on: local"),
+        (("--values", "."), "can't be read: it is a folder"),
+        (("--values", "latin.yaml"), "latin.yaml is not UTF-8: there is the byte 0xe9 in this line"),
+    ],
+)
+def test_what_is_not_in_the_file_says_what_is(cli: Cli, line: tuple[str, ...], said: str) -> None:
+    cli.file("a.sloth", TASKS)
+    (cli.work / "latin.yaml").write_bytes(b"name: a\ncity: Orl\xe9ans\n")
+    result = cli("run", "a.sloth", *line)
+    assert said in result.err
+    assert "unchanged: nothing was run" in result.err
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("crlf.toml", b"\xef\xbb\xbfmode = '0755'\r\n"),
+        ("bom.json", b'\xef\xbb\xbf{"mode": "0755"}'),
+        ("bom.yaml", b"\xef\xbb\xbfmode: '0755'\r\n"),
+    ],
+)
+def test_values_from_another_system_are_read(cli: Cli, name: str, text: bytes) -> None:
+    cli.file("a.sloth", 'task({ name = "a", run = function() print("mode=" .. values.mode) end })')
+    (cli.work / name).write_bytes(text)
+    assert "mode=0755" in cli.ok("run", "a.sloth", "--values", name)
+
+
+def test_a_mode_of_a_file_of_values_is_text(cli: Cli) -> None:
+    cli.file("a.sloth", TASKS)
+    cli.file("a.yaml", "mode: 0755\n")
+    assert "in a file of values in quotes, too, not 493" in cli("plan", "a.sloth", "--values", "a.yaml").out
+
+
+def test_what_ignores_nothing_is_refused(cli: Cli) -> None:
+    for pattern in ("", "mode", "file:/etc/motd"):
+        assert "names no attribute of a resource" in cli("drift", "--ignore", pattern).err
+    for pattern in ("*", "*.mode", "file:/etc/motd.mode"):
+        cli.ok("drift", "--ignore", pattern)
+
+
+def test_a_run_is_not_asked_for_a_task_that_it_had_not(cli: Cli) -> None:
+    cli.file("a.sloth", TASKS)
+    cli("run", "a.sloth")
+    assert "did you mean 'build'?" in cli("runs", "logs", "--task", "biuld").err
+    assert "no runs of the stack b; the stacks are: a" in cli("runs", "list", "--stack", "b").err

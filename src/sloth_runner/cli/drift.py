@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from sloth_runner.cli import suggestions
@@ -10,7 +11,7 @@ from sloth_runner.cli.plan import CHANGES
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.text import count, pictures, styled
 from sloth_runner.cli.words import argument, command, option
-from sloth_runner.errors import KeyMissing
+from sloth_runner.errors import KeyMissing, UsageError
 from sloth_runner.plain import Any
 
 Document = Mapping[str, Any]
@@ -53,6 +54,13 @@ def drift(
     from sloth_runner.execution.drifting import drift as look
     from sloth_runner.state.layout import SHARED
 
+    for pattern in ignore:
+        if not re.search(r"[*?]|.:.*\.", pattern):
+            raise UsageError(
+                f"--ignore {pattern!r} names no attribute of a resource",
+                unchanged=["nothing was changed"],
+                next=["such as 'file:/etc/motd.mode', or '*.mode' for the mode of all"],
+            )
     app = shell.app()
     chosen = [app.require_agent(name) for name in agents] or [n for n in app.namespaces() if n != SHARED]
     document = look(app, chosen, ignore, prefix)

@@ -8,7 +8,9 @@ from sloth_runner.cli.shell import Document, Shell
 from sloth_runner.cli.words import argument, command, option
 from sloth_runner.documents import runs as told
 from sloth_runner.engine import records
+from sloth_runner.errors import UsageError
 from sloth_runner.moments import parse_moment
+from sloth_runner.names import choice
 from sloth_runner.plain import Any
 
 
@@ -28,8 +30,11 @@ def list_runs(shell: Shell, stack: str | None, limit: int) -> None:
         return
     headers = ["RUN", "STACK", "STATUS", "STARTED", "TOOK", "TASKS", "BY"]
     shell.table(headers, [_cells(shell, row) for row in heads], flexible=(1, 5, 6))
-    if shell.human and not heads:
-        shell.say("no runs" + (f" of the stack {stack}" if stack else " yet"))
+    if not heads and stack:
+        names = [str(row["stack"]) for row in told.stacks(shell.app())]
+        shell.say("; ".join([f"no runs of the stack {stack}", *choice(stack, names, "the stacks are")]))
+    elif not heads and shell.human:
+        shell.say("no runs yet")
 
 
 @command("show")
@@ -72,6 +77,11 @@ def show(shell: Shell, run: str) -> None:
 def logs(shell: Shell, run: str, task: str | None) -> None:
     """Print what the tasks of RUN said (last, if none is named)."""
     document = records.show_run(shell.app().store(), run)
+    names = {str(one["name"]) for one in document["tasks"]}
+    if task is not None and task not in names:
+        raise UsageError(
+            f"--task: the run {document['run']} has no task {task!r}", next=choice(task, names, "the tasks are")
+        )
     lines = told.lines(document, task)
     if shell.mode == "jsonl":
         for line in lines:

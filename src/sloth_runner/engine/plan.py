@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from sloth_runner.errors import BadDependency, Cycle, UsageError
 from sloth_runner.model import Program, TaskDef
-from sloth_runner.names import did_you_mean
+from sloth_runner.names import choice, did_you_mean
 from sloth_runner.plain import NamedTuple
+
+_NOTHING = ("nothing was run",)
 
 
 class Selection(NamedTuple):
@@ -66,7 +68,11 @@ def make_plan(program: Program, selection: Selection, resolve: Callable[[TaskDef
         if unmatched:
             known = {agent for task in program.tasks for agent in resolve(task)}
             name = min(unmatched)
-            raise UsageError(f"--limit: no task here runs on {name!r}", next=did_you_mean(name, known))
+            raise UsageError(
+                f"--limit: no task here runs on {name!r}",
+                unchanged=_NOTHING,
+                next=choice(name, known, "tasks run on"),
+            )
     if any(selection):
         flag = "--limit" if selection.limit else "delegate_to"
         _check_left(flag, selection, asked, {instance.task.name for instance in instances})
@@ -107,7 +113,7 @@ def _check_cycles(tasks: dict[str, TaskDef]) -> None:
                     f"these tasks wait for each other: {' → '.join(circle)}",
                     file=site.file,
                     line=site.line,
-                    unchanged=["nothing was run"],
+                    unchanged=_NOTHING,
                 )
             else:
                 trail.append((following, iter(tasks[following].depends_on)))
@@ -119,14 +125,20 @@ def _asked(tasks: dict[str, TaskDef], listed: frozenset[str], selection: Selecti
     for name in selection.tasks:
         if name not in tasks:
             raise UsageError(
-                f"--task: there is no task {name!r} in this file", next=did_you_mean(name, tasks)
+                f"--task: there is no task {name!r} in this file",
+                unchanged=_NOTHING,
+                next=choice(name, tasks, "the tasks are"),
             )
     for chosen, among in ((selection.tags, listed), (selection.skip_tags, frozenset(tasks))):
         known = {tag for name in among for tag in tasks[name].tags}
         for tag in chosen:
             if tag not in known:
                 where = "in this file" if len(among) == len(tasks) else "that the workflow lists"
-                raise UsageError(f"no task {where} has the tag {tag!r}", next=did_you_mean(tag, known))
+                raise UsageError(
+                    f"no task {where} has the tag {tag!r}",
+                    unchanged=_NOTHING,
+                    next=choice(tag, known, "the tags are") or ["no task has a tag"] * (not known),
+                )
     if selection.tasks:
         return [name for name in tasks if name in selection.tasks]
     wanted = set(selection.tags)
@@ -156,7 +168,7 @@ def _check_left(flag: str, selection: Selection, asked: list[str], left: set[str
         return
     raise UsageError(
         f"{flag} leaves {what}",
-        unchanged=["nothing was run"],
+        unchanged=_NOTHING,
         next=["see the tasks, their tags and where they run: sloth-runner list FILE"],
     )
 

@@ -162,7 +162,8 @@ def _mode(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and set(str(value)) <= set("01234567"):
         hint = f'"{value:04d}"'
         raise ValueError(f"is octal text: write {hint}, because {value} is a decimal number in Lua")
-    raise ValueError(f"is octal text such as {hint}, not {shown(value)}")
+    quoted = ", in a file of values in quotes, too" if isinstance(value, int | float) else ""
+    raise ValueError(f"is octal text such as {hint}{quoted}, not {shown(value)}")
 
 
 def _owner(value: object) -> str:
