@@ -117,5 +117,7 @@ def test_values_that_were_not_given_are_named_by_the_error_that_follows(cli: Cli
     cli.ok("init", "shop")
     forgotten = cli("run", "shop/hello.sloth").out
     assert "next: values.folder is missing: give it: --set folder=…, or --values values.yaml" in forgotten
-    cli.file("a.sloth", 'task({ name = "a", run = function()\n  cmd({\n    command = values.line,\n  })\nend })')
+    cli.file(
+        "a.sloth", 'task({ name = "a", run = function()\n  cmd({\n    command = values.line,\n  })\nend })'
+    )
     assert "values.line is missing: give it: --set line=…, or --values FILE" in cli("run", "a.sloth").out

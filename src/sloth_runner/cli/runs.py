@@ -80,7 +80,8 @@ def logs(shell: Shell, run: str, task: str | None) -> None:
     names = {str(one["name"]) for one in document["tasks"]}
     if task is not None and task not in names:
         raise UsageError(
-            f"--task: the run {document['run']} has no task {task!r}", next=choice(task, names, "the tasks are")
+            f"--task: the run {document['run']} has no task {task!r}",
+            next=choice(task, names, "the tasks are"),
         )
     lines = told.lines(document, task)
     if shell.mode == "jsonl":
