@@ -103,6 +103,16 @@ def test_break_shows_the_holder_and_asks(cli: Cli) -> None:
     assert cli("lock", "break", "deploy", "--yes").code == 4
 
 
+def test_a_lease_of_a_holder_whose_clock_is_slow_has_not_ended(cli: Cli) -> None:
+    hold(cli, "deploy", "night-job")
+    assert "; ends by itself in " in cli("lock", "break", "deploy").err
+    cli.now += 24 * 3600
+    late = " ago by the clock here: the store's decides"
+    assert late in cli("lock", "break", "deploy").err
+    refused = cli("lock", "run", "deploy", "--", "true")
+    assert refused.code == 3 and late in refused.err
+
+
 def test_how_a_lock_was_broken_is_shown_until_it_is_taken_again(cli: Cli) -> None:
     hold(cli, "deploy", "night-job")
     cli.ok("lock", "break", "deploy", "--yes", "--reason", "it hangs\x1b[1m")

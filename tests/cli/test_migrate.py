@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -185,6 +186,13 @@ def test_a_variable_is_left_to_its_user(filled: Cli, url: str) -> None:
     result = filled("state", "migrate", "--to", url, "--yes")
     assert result.code == 0 and f"export SLOTH_RUNNER_STATE__STORE={url}" in result.err
     assert not (filled.home / "config.toml").exists()
+
+
+def test_a_variable_can_be_set_as_it_is_printed(filled: Cli, tmp_path: Path) -> None:
+    filled.environ["SLOTH_RUNNER_STATE__STORE"] = "sqlite"
+    result = filled("state", "migrate", "--to", f"sqlite://{tmp_path}/a&b", "--yes")
+    export, variable = shlex.split(result.err.splitlines()[-1])
+    assert export == "export" and variable.endswith("/a&b")
 
 
 def test_a_configuration_that_names_another_store_is_left_alone(filled: Cli, url: str) -> None:

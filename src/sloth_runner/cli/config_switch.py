@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 from sloth_runner.config import HOME_FILE, PREFIX
@@ -55,7 +56,7 @@ def _planned(settings: Settings, url: str, password_env: str | None) -> Switch:
         return Switch(Path(origin.file), url, password_env, tuple(lines))
     if origin.label == "default":
         return Switch(settings.home / HOME_FILE, url, password_env, tuple(lines))
-    return Switch(None, url, password_env, (f"export {VARIABLE}={url}",))
+    return Switch(None, url, password_env, (f"export {VARIABLE}={shlex.quote(url)}",))
 
 
 def make(switch: Switch) -> str:

@@ -83,7 +83,7 @@ def break_held(shell: Shell, name: str, where: Where, reason: str, yes: bool) ->
     lines = [
         f"  {name} in {info.namespace} of {app.stores.name}",
         f"  held by {info.owner.holder!r}: {documents.who_text(by)}, pid {by.pid}",
-        f"  {_state(stale)}; ends by itself {text.ago(info.expires, shell.world.clock())}",
+        f"  {_state(stale)}; {text.lease_end(info.expires, shell.world.clock())}",
     ]
     shell.confirm(lines, "Break it?", yes=yes)
     told.take_away(app, view, info, reason)

@@ -89,7 +89,7 @@ def _held_by_another(shell: Shell, found: locks.Info, wait: float) -> LockHeld:
     after = f" after {human(wait)}" if wait else ""
     return LockHeld(
         f"the lock {found.name!r} is held by {found.owner.holder!r} ({documents.who_text(by)}, pid {by.pid}){after}; "
-        f"it expires {text.ago(found.expires, shell.world.clock())}",
+        f"it {text.lease_end(found.expires, shell.world.clock())}",
         unchanged=["the command was not run"],
         next=["wait for it: --wait 5m", f"see it: sloth-runner lock show {found.name}"],
     )

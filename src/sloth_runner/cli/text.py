@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sloth_runner.documents.words import PICTURES, ago, bytes_shown, count, pictures, size, took
+from sloth_runner.documents.words import PICTURES, ago, bytes_shown, count, lease_end, pictures, size, took
 
 __all__ = (
-    "ago", "clip", "count", "fields", "pad", "pictures", "plain", "size", "styled", "table", "took", "width",
+    "ago", "clip", "count", "fields", "lease_end", "pad", "pictures", "plain", "size", "styled", "table",
+    "took", "width",
 )  # fmt: skip
 
 ELLIPSIS = "…"

@@ -32,6 +32,14 @@ def ago(moment: float, now: float) -> str:
     return f"{length} ago" if distance > 0 else f"in {length}"
 
 
+def lease_end(expires: float, now: float) -> str:
+    """When a lease ends. Its holder's clock has said so, and the store's decides: an end that has passed by the clock
+    here has not come yet there."""
+    if expires > now:
+        return f"ends by itself {ago(expires, now)}"
+    return f"should have ended {ago(expires, now)} by the clock here: the store's decides"
+
+
 def took(seconds: float) -> str:
     """A length of time: ``6ms``, ``0.4s``, ``3m 20s``."""
     from sloth_runner.durations import human
