@@ -171,6 +171,10 @@ WRONG = {
     "group key": ("[groups.db]\nvalue = {}\n", 1, "did you mean 'values'?"),
     "group type": ("[groups]\ndb = 1\n", 2, "a table"),
     "syntax": ("[run]\njobs = = 1\n", 2, "not TOML"),
+    "no quotes": ("[state]\nstore = sqlite\n", 2, 'texts stand in quotes: store = "sqlite"'),
+    "no quotes, a path": ("[state]\nstore = /srv/state # here\n", 2, 'store = "/srv/state"'),
+    "YAML": ("state:\n  store: sqlite\n", 1, "how YAML is written"),
+    "an address alone": ('[agents]\nweb = "root@10.0.0.5"\n', 2, 'web = "ssh://root@10.0.0.5"'),
     "string over lines": (
         '[groups.db]\nvalues = { a = """\njobs = 1\n""" }\n[run]\nx = 1\n',
         6,
@@ -190,6 +194,14 @@ def test_what_is_wrong_is_shown_where_it_is(place: Place, name: str) -> None:
     assert error.source == text.splitlines()[line - 1]
     assert says in " ".join([error.message, *error.next])
     assert error.unchanged and error.exit_code == 5
+
+
+def test_a_file_of_another_system_is_read(place: Place) -> None:
+    (place.work / "sloth.toml").write_bytes(b"\xef\xbb\xbf[run]\r\njobs = 3\r\n")
+    assert place.load().jobs == 3
+    (place.work / "sloth.toml").write_bytes(b'[agents]\nweb = "\xe9"\n')
+    with pytest.raises(BadConfig, match="a byte in it is not UTF-8"):
+        place.load()
 
 
 def test_columns_point_at_the_word(place: Place) -> None:

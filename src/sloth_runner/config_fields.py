@@ -76,7 +76,8 @@ def parse_agent(name: str, raw: object, origin: Origin, check: Callable[[str], s
             )
     url, values = table.get("url"), table.get("values", {})
     if not isinstance(url, str) or "://" not in url:
-        raise origin.problem(f"agent {name!r} needs a URL such as ssh://host", f'{name} = "ssh://user@host"')
+        there = url if isinstance(url, str) and re.fullmatch(r"[\w.@:-]+", url) else "user@host"
+        raise origin.problem(f"agent {name!r} needs a URL such as ssh://host", f'{name} = "ssh://{there}"')
     if not isinstance(values, dict):
         raise origin.problem(f"values of agent {name!r} is a table")
     labels = {key: _labels(name, key, table.get(key, []), origin) for key in ("groups", "tags")}

@@ -69,7 +69,7 @@ def read_config(path: Path, *, required: bool = False) -> ConfigFile | None:
     """The file, or None if there is none. Raises FileMissing if it is ``required``, BadConfig if it can't be
     read or is no TOML."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         if not required:
             return None
@@ -80,8 +80,9 @@ def read_config(path: Path, *, required: bool = False) -> ConfigFile | None:
     except NotADirectoryError:
         return None
     except (OSError, UnicodeDecodeError) as error:
+        what = "a byte in it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
         raise BadConfig(
-            f"the configuration file can't be read: {getattr(error, 'strerror', None) or error}",
+            f"the configuration file can't be read: {what}",
             file=str(path),
             unchanged=["nothing was run, read or written"],
         ) from error
@@ -100,7 +101,16 @@ def _syntax(path: Path, lines: tuple[str, ...], message: str) -> BadConfig:
     line, column = (int(found[1]), int(found[2])) if found else (max(1, len(lines)), None)
     what = re.sub(_AT, "", message).strip().replace("(at end of document)", "at the end of the file")
     source = lines[line - 1] if 0 < line <= len(lines) else None
-    return Origin(f"{path}:{line}", str(path), line, column, source).problem(f"this is not TOML: {what}")
+    origin = Origin(f"{path}:{line}", str(path), line, column, source)
+    return origin.problem(f"this is not TOML: {what}", *_meant(source or ""))
+
+
+def _meant(source: str) -> list[str]:
+    """What to write instead of a line that is not TOML, as the ``next`` of an error."""
+    if re.match(r"\s*[\w-]+\s*:", source):
+        return ["this is how YAML is written; TOML: [table] for what holds others, and key = value"]
+    bare = re.match(r"\s*([\w-]+)\s*=\s*([A-Za-z~/][^\s\"'\[{]*)\s*(#|$)", source)
+    return [f'texts stand in quotes: {bare[1]} = "{bare[2]}"'] if bare else []
 
 
 def _places(lines: tuple[str, ...]) -> dict[Path_, tuple[int, int]]:
