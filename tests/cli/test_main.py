@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -15,7 +15,7 @@ import sloth_runner.errors as errors
 from sloth_runner.cli.clicked import root
 from sloth_runner.cli.codes import CODES
 from sloth_runner.cli.problems import exit_code, lines
-from sloth_runner.cli.table import ROOT
+from sloth_runner.cli.table import ELSEWHERE, ROOT, STATE
 from tests.cli.kit import Cli
 
 ARGV = [sys.executable, "-m", "sloth_runner"]
@@ -272,3 +272,31 @@ def test_a_list_that_names_nothing_never_means_all(cli: Cli, command: str, flag:
     assert result.code == 64
     assert f"error[E-USAGE]: {flag} names nothing" in result.err
     assert not cli.home.exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("site.sloth",), "sloth-runner run site.sloth"),
+        (("site.sloth", "--set", "a=b c"), "sloth-runner run site.sloth --set 'a=b c'"),
+        (("apply", "site.sloth"), "here that is sloth-runner run FILE"),
+        (("help", "run"), "sloth-runner run --help"),
+        (("state", "rm", "k"), "here that is sloth-runner state delete"),
+        (("runn",), "did you mean 'run'?"),
+    ],
+)
+def test_a_command_that_is_none_says_what_was_meant(cli: Cli, line: tuple[str, ...], said: str) -> None:
+    cli.file("site.sloth", "")
+    assert f"next: {said}" in cli(*line).err
+
+
+@pytest.mark.parametrize("line", [(), ("state",), ("state", "list"), ("run",), ("lock", "run")])
+def test_the_short_flag_for_help(cli: Cli, line: tuple[str, ...]) -> None:
+    assert cli.ok(*line, "-h") == cli.ok(*line, "--help")
+
+
+def test_what_is_called_otherwise_elsewhere_is_there() -> None:
+    for theirs, ours in ELSEWHERE.items():
+        first, *more = ours.split()
+        assert first in ROOT or first in STATE, theirs
+        assert not isinstance(ROOT.get(first, ("",))[0], Mapping) or more[0] in ROOT[first][0], theirs

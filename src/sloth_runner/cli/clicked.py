@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from click.shell_completion import CompletionItem
 from sloth_runner import __version__
 from sloth_runner.cli import words
 from sloth_runner.cli.shell import Shell
-from sloth_runner.cli.table import NAME, ROOT
+from sloth_runner.cli.table import ELSEWHERE, NAME, ROOT
 from sloth_runner.errors import SlothError, UsageError
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import TYPE_CHECKING, Any
@@ -35,6 +36,10 @@ class Clicked(click.Command):
         """See click; the help is printed by us."""
         return _own_help(super().get_help_option(ctx))
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """See click."""
+        return [*super().get_params(ctx), _short_help()]
+
     def invoke(self, ctx: click.Context) -> int:
         """Do it with what was parsed."""
         shell = ctx.find_object(Shell)
@@ -53,6 +58,10 @@ class LazyGroup(click.Group):
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         """See click; the help is printed by us."""
         return _own_help(super().get_help_option(ctx))
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """See click."""
+        return [*super().get_params(ctx), _short_help()]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in the order of the table."""
@@ -79,11 +88,7 @@ class LazyGroup(click.Group):
             raise UsageError(
                 f"there is no command {name!r} of {path!r}",
                 unchanged=["nothing was changed"],
-                next=[
-                    *did_you_mean(name, known),
-                    f"commands: {', '.join(known)}",
-                    f"{path} --help",
-                ],
+                next=[*_meant(ctx, args, known), f"{path} --help"],
             )
         return (name if command else None), command, args[1:]
 
@@ -213,6 +218,32 @@ def _given(ctx: click.Context) -> dict[str, Any]:
         if isinstance(param, click.Argument) and left and given.get(param.name or "") is None:
             given[param.name or ""] = left.pop(0)
     return given
+
+
+def _meant(ctx: click.Context, args: list[str], known: list[str]) -> list[str]:
+    """What may have been meant by a line whose first word is no command: all there are, if nothing else is known."""
+    name, *more = args
+    shell = ctx.find_object(Shell)
+    if shell is not None and (shell.cwd / name).is_file():
+        return [f"{ctx.command_path} {shlex.join(['run', *args])}"]
+    if name == "help" and more and more[0] in known:
+        return [f"{ctx.command_path} {more[0]} --help"]
+    ours = ELSEWHERE.get(name)
+    if ours and ours.split()[0] in known:
+        return [f"here that is {ctx.command_path} {ours}"]
+    return [*did_you_mean(name, known), f"commands: {', '.join(known)}"]
+
+
+def _short_help() -> click.Option:
+    """-h, which many try first; the help speaks of --help alone."""
+    return click.Option(
+        ["-h", "short_help"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        hidden=True,
+        callback=_show_help,
+    )
 
 
 def _own_help(option: click.Option | None) -> click.Option | None:

@@ -112,3 +112,16 @@ ROOT: Final[Entries] = {
     "completion": ("completion:completion", "Print the completion script for a shell."),
     "version": ("version:version", "Print the version."),
 }
+
+ELSEWHERE: Final[Mapping[str, str]] = {
+    "apply": "run FILE", "exec": "run FILE", "play": "run FILE", "playbook": "run FILE", "up": "run FILE",
+    "check": "plan FILE", "preview": "plan FILE", "dry-run": "plan FILE", "lint": "validate FILE",
+    "test": "validate FILE", "destroy": "prune FILE", "down": "prune FILE", "refresh": "drift",
+    "get": "state get KEY", "set": "state set KEY VALUE", "show": "state show KEY", "export": "state export",
+    "import": "state import FILE", "doctor": "state doctor", "history": "state history", "unlock": "lock break NAME",
+    "force-unlock": "lock break NAME", "inventory": "agent list", "ping": "agent ping", "facts": "agent facts NAME",
+    "logs": "runs logs", "log": "runs logs", "status": "runs show", "resume": "run FILE --resume RUN",
+    "rm": "delete", "remove": "delete", "del": "delete", "put": "set", "ls": "list", "incr": "increment",
+    "doc": "modules NAME", "docs": "modules NAME", "new": "init",
+}  # fmt: skip
+"""What other tools call our commands."""
