@@ -184,15 +184,9 @@ def test_the_projects_file_keeps_everything_else(filled: Cli, url: str) -> None:
 def test_a_variable_is_left_to_its_user(filled: Cli, url: str) -> None:
     filled.environ["SLOTH_RUNNER_STATE__STORE"] = "sqlite"
     result = filled("state", "migrate", "--to", url, "--yes")
-    assert result.code == 0 and f"export SLOTH_RUNNER_STATE__STORE={url}" in result.err
+    assert result.code == 0
+    assert shlex.split(result.err.splitlines()[-1]) == ["export", f"SLOTH_RUNNER_STATE__STORE={url}"]
     assert not (filled.home / "config.toml").exists()
-
-
-def test_a_variable_can_be_set_as_it_is_printed(filled: Cli, tmp_path: Path) -> None:
-    filled.environ["SLOTH_RUNNER_STATE__STORE"] = "sqlite"
-    result = filled("state", "migrate", "--to", f"sqlite://{tmp_path}/a&b", "--yes")
-    export, variable = shlex.split(result.err.splitlines()[-1])
-    assert export == "export" and variable.endswith("/a&b")
 
 
 def test_a_configuration_that_names_another_store_is_left_alone(filled: Cli, url: str) -> None:
