@@ -215,7 +215,8 @@ def test_a_command_that_is_the_way_there_is_waited_for(sshd: SSHServer, home: Pa
     script.write_text(PROXY)
     words = f"{sys.executable} {script} {sshd.port} {tmp_path / 'pid'}"
     with (home / ".ssh" / "config").open("a") as file:
-        file.write(f"\nHost far\n  HostKeyAlias [127.0.0.1]:{sshd.port}\n  ProxyCommand {words}\n")
+        file.write(f"\nHost far\n  HostName far.invalid\n  HostKeyAlias [127.0.0.1]:{sshd.port}\n")
+        file.write(f"  ProxyCommand {words}\n")
 
     async def go() -> None:
         remote = Remote("far", line("ssh://far", Jumps(home, {})))
@@ -225,6 +226,12 @@ def test_a_command_that_is_the_way_there_is_waited_for(sshd: SSHServer, home: Pa
             os.kill(int((tmp_path / "pid").read_text()), 0)
 
     asyncio.run(go())
+
+
+def test_a_command_that_is_the_way_there_and_is_missing(home: Path) -> None:
+    with (home / ".ssh" / "config").open("a") as file:
+        file.write("\nHost far\n  HostName 127.0.0.1\n  ProxyCommand no-such-program %h\n")
+    assert refusal("ssh://far", home).system == "no-such-program: No such file or directory"
 
 
 def test_through_a_jump_host_that_is_known(sshd: SSHServer, home: Path) -> None:

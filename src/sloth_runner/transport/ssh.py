@@ -133,7 +133,7 @@ async def connect(
 
     try:
         return await asyncssh.connect(
-            target.host,
+            target.name,  # what the configuration knows it by; HostName is found there again
             target.port,
             username=target.user,
             config=target.config,
@@ -190,6 +190,8 @@ def _told(target: Target, error: Exception, keys: HostKeys) -> Unreachable:
     else:
         what, next_ = "can't be reached", [by_hand, *target.remarks]
     words = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or None
+    if isinstance(error, OSError) and error.filename:  # a ProxyCommand that is not there
+        words = f"{error.filename}: {words}"
     return Unreachable(f"{address}: {what}", system=words, unchanged=["nothing was done there"], next=next_)
 
 
