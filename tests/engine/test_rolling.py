@@ -159,6 +159,16 @@ def test_a_failure_ends_the_roll() -> None:
     assert "1 of 5 machines failed (max_failures = 0)" in str(ended["a@web2"].reason)
 
 
+def test_what_follows_is_not_begun_where_the_roll_did_not_come() -> None:
+    rolling = task("a", serial=(Share(2),), max_failures=Share(0))
+    ended = Trial(rolling, task("b"), agents=FIVE).run("a@web1")
+    assert [ended[f"b@{name}"].status for name in FIVE] == ["ok", *["skipped"] * 4]
+    assert ended["b@web4"].reason == "not started after 'a' was held back (-k goes on)"
+    ended = Trial(rolling, task("b"), agents=FIVE).run("a@web1", rules=Rules(keep_going=True))
+    assert [ended[f"a@{name}"].status for name in FIVE][2:] == ["skipped"] * 3
+    assert [ended[f"b@{name}"].status for name in FIVE] == ["ok"] * 5
+
+
 def test_some_failures_may_be_allowed() -> None:
     rolling = task("a", serial=(Share(1),), max_failures=Share(1))
     ended = Trial(rolling, agents=FIVE).run("a@web0", unreachable=("a@web2",))

@@ -114,11 +114,14 @@ class Runner:
             return Ended(status, why, blocks=True)
         stopped = self._stopped.get(instance.agent)
         if stopped is not None and not self._rules.keep_going:
-            return Ended("skipped", f"not started after {stopped!r} failed (-k goes on)", blocks=True)
+            return Ended("skipped", f"not started after {stopped} (-k goes on)", blocks=True)
         if self._time_is_up():
             self.late = True
             return Ended("skipped", "the time of the run was up", blocks=True)
-        return queue.verdict(instance)
+        verdict = queue.verdict(instance)
+        if isinstance(verdict, Ended):
+            self._stopped.setdefault(instance.agent, f"{instance.task.name!r} was held back")
+        return verdict
 
     def _time_is_up(self, after: float = 0.0) -> bool:
         """Whether the run has no time left, ``after`` so many seconds."""
@@ -159,7 +162,7 @@ class Runner:
         assert isinstance(ended, Ended)
         self.ended[instance.id] = ended
         if ended.status in ("failed", "unreachable"):
-            self._stopped.setdefault(instance.agent, instance.task.name)
+            self._stopped.setdefault(instance.agent, f"{instance.task.name!r} failed")
         queue = self._queues[instance.task.name]
         if queue.end(instance, failed=ended.status in ("failed", "unreachable")):
             self._open.discard(instance.task.name)

@@ -186,7 +186,8 @@ def _told(target: Target, error: Exception, keys: HostKeys) -> Unreachable:
             [f"does an SSH server listen on port {target.port} there?", by_hand],
         )
     elif isinstance(error, socket.gaierror):
-        what, next_ = "the name is not known", ["check its spelling in sloth.toml or ~/.ssh/config"]
+        name = "the name" if target.host == target.name else f"the name {target.host}"
+        what, next_ = f"{name} is not known", ["check its spelling in sloth.toml or ~/.ssh/config"]
     else:
         what, next_ = "can't be reached", [by_hand, *target.remarks]
     words = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or None
