@@ -12,12 +12,13 @@ from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.layout import LEDGER, prefix_of, store_key
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_ahead import ENOUGH, FEW, MOST
-from sloth_runner.state.ledger_records import Entry
+from sloth_runner.state.ledger_records import Entry, Intent
 from sloth_runner.state.store import Change, Check
 from sloth_runner.state.store import Entry as StoreEntry
 
 BY = ("ann", "host", 1, "run", "task")
 NAMESPACE = "local"
+INTENT = Intent(None, {}, None, True, (), 1.0, "run", False)
 
 
 class Counted(MemoryStore):
@@ -65,6 +66,35 @@ def filled(count: int) -> Counted:
     ledger.flush()
     store.gets, store.scans = 0, []
     return store
+
+
+def test_what_is_new_is_written_without_asking_for_it_first() -> None:
+    store = filled(3)
+    ledger = Ledger(store, NAMESPACE, tuple)
+    assert ledger.entry("file:/new") is None
+    store.gets = 0
+    ledger.begin({"file:/new": INTENT}, {})
+    ledger.record(entry("new"), {"digest": b"content"}, (), begun=True)
+    ledger.begin({"file:/next": INTENT}, {})
+    assert store.gets == 0
+
+
+def test_what_turns_out_to_be_there_is_asked_for_and_written_over() -> None:
+    store = filled(3)
+    other = Ledger(store, NAMESPACE, tuple)
+    ledger = Ledger(store, NAMESPACE, tuple)
+    assert ledger.entry("file:/new") is None
+    other.begin({"file:/new": INTENT._replace(run="other")}, {})
+    other.record(entry("new", seen="1;"), {"digest": b"content"}, (), begun=False)
+    other.flush()
+    store.gets = 0
+    ledger.begin({"file:/new": INTENT}, {})
+    ledger.record(entry("new"), {"digest": b"content"}, (), begun=True)
+    ledger.flush()
+    assert store.gets > 0
+    after = Ledger(store, NAMESPACE, tuple)
+    assert after.intent("file:/new") is None
+    assert after.entry("file:/new") == entry("new")
 
 
 def test_a_ledger_with_few_entries_is_read_with_the_first_question() -> None:

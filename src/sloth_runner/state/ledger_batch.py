@@ -61,7 +61,7 @@ def _commit(
 ) -> dict[str, int | None]:
     tries: Tries | None = None
     while True:
-        changes = list(_changes(store, items, known))
+        changes = list(_changes(store, items, known, asking=tries is not None))
         if not changes:
             return {}
         try:
@@ -91,11 +91,15 @@ def _commit(
 
 
 def _changes(
-    store: Store, items: Sequence[tuple[str, bytes | None]], known: dict[str, int]
+    store: Store, items: Sequence[tuple[str, bytes | None]], known: dict[str, int], *, asking: bool
 ) -> Iterator[Change | Check]:
+    """What is put and is not known is taken to be new, as it nearly always is: to ask for each would cost a far store
+    as much as the commit, which tells if it is not. Then (``asking``) the store is asked."""
     for key, data in items:
         rev = known.get(key)
-        if rev is None:
+        if rev is None and data is not None and not asking:
+            rev = ABSENT
+        elif rev is None:
             found = store.get(key)
             rev = known[key] = found.rev if found else ABSENT
         if rev != ABSENT and place(key).kind == CONTENT and data is not None:
