@@ -100,6 +100,20 @@ def test_the_agent_travels_once(tmp_path: Path) -> None:
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("left", [0, 1000, 100_000])
+def test_an_agent_that_was_damaged_is_brought_again(tmp_path: Path, left: int) -> None:
+    async def go() -> None:
+        async with remote(tmp_path) as there:
+            await there.do(WhoAmI())
+
+    asyncio.run(go())
+    (kept,) = (tmp_path / ".cache" / "sloth-runner").iterdir()
+    whole = kept.read_bytes()
+    os.truncate(kept, left)
+    asyncio.run(go())
+    assert kept.read_bytes() == whole
+
+
 def test_a_folder_that_others_may_write_to_is_not_trusted(tmp_path: Path) -> None:
     folder = tmp_path / ".cache" / "sloth-runner"
     folder.mkdir(parents=True)

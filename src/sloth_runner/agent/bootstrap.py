@@ -14,13 +14,18 @@ NEED = b"\n\x00sloth-runner needs its agent\x00\n"
 OLD = b"\n\x00sloth-runner python is too old\x00\n"
 
 
+def anew(python):
+    # type: (str) -> None
+    os.execv(python, [python, "-I", "-S", "-c", sys.argv[3]] + sys.argv[1:])  # noqa: S606 - a shell would add nothing
+
+
 def newer():
     # type: () -> None
     for name in ("python3.%d" % minor for minor in range(20, 7, -1)):
         for folder in os.environ.get("PATH", os.defpath).split(":") + ["/usr/bin", "/usr/local/bin"]:
             path = os.path.join(folder, name)
             if os.access(path, os.X_OK):
-                os.execv(path, [path, "-I", "-S", "-c", sys.argv[3]] + sys.argv[1:])  # noqa: S606 - a shell would add nothing
+                anew(path)
     os.write(1, OLD + sys.version.split()[0].encode() + b"\n")
     sys.exit(1)
 
@@ -111,15 +116,16 @@ def in_memory(data):
 
 
 def place(name, keep):
-    # type: (str, bool) -> str
+    # type: (str, bool) -> tuple[str, bool]
+    """Where it is, and whether it was there already."""
     folder = own_folder() if keep else None
     if folder is None:
-        return in_memory(come())
+        return in_memory(come()), False
     path = os.path.join(folder, "%s-%s.zip" % (name, sys.implementation.cache_tag))
     try:
         found = os.lstat(path)
         if found.st_uid == os.geteuid() and found.st_mode & 0o177777 == 0o100600:
-            return path
+            return path, True
         os.unlink(path)
     except FileNotFoundError:
         pass
@@ -127,8 +133,8 @@ def place(name, keep):
     try:
         put(path, compiled(data))
     except OSError:
-        return in_memory(data)
-    return path
+        return in_memory(data), False
+    return path, False
 
 
 def begin():
@@ -137,8 +143,15 @@ def begin():
     name, how = sys.argv[1:3]
     if len(name) != 64 or not name.isalnum():
         sys.exit(64)
-    sys.path.insert(0, place(name, how == "cache"))
-    from sloth_runner.agent.stdio import serve
+    path, kept = place(name, how == "cache")
+    sys.path.insert(0, path)
+    try:
+        from sloth_runner.agent.stdio import serve
+    except Exception:
+        if not kept:
+            raise
+        os.unlink(path)  # it was damaged since it was kept
+        anew(sys.executable)
 
     sys.exit(serve(name, os.environ))
 
