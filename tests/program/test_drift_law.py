@@ -68,6 +68,7 @@ def touch(path: Path) -> None:
     path.touch()
 
 
+WHOLE = 'file.write({dest = "ROOT/b", content = "one"})'
 EDITS = (write, append, change, chmod, remove, folder, link, touch)
 Edit = tuple[Callable[[Path], None], str]
 
@@ -113,6 +114,8 @@ def test_drift_shows_a_difference_exactly_when_a_run_would_repair_one(soak: bool
     @given(st.lists(calls(), min_size=1, max_size=4), st.lists(edits, min_size=1, max_size=6))
     @example(['file.line({path = "ROOT/a", line = "line 1"})'], [(change, "a")])
     @example(['file.write({dest = "ROOT/b", content = ""})'], [(folder, "b")])
+    @example([WHOLE, 'file.attributes({path = "ROOT/b", mode = "0600"})'], [(append, "b")])
+    @example([WHOLE.replace("}", ', mode = "0600"}'), 'file.touch({path = "ROOT/b"})'], [(chmod, "b")])
     @example(['file.link({path = "ROOT/n", target = "a"})'], [(link, "n")])
     def law(lines: list[str], edits: list[Edit]) -> None:
         where = Path(tempfile.mkdtemp())

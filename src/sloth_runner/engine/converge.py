@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 
 from sloth_runner.engine.drive import Skipped
 from sloth_runner.engine.job import About, Job, attribute_lines, converged
+from sloth_runner.engine.joint import also, name
 from sloth_runner.engine.lines import Durable
 from sloth_runner.engine.recording import Recording, covered
 from sloth_runner.errors import TaskFailed
@@ -82,11 +83,14 @@ class Converging:
             known = yield self._ledger.asking(addresses)
         pairs = zip(request.wants, known, strict=True)
         sensitive = self._about.sensitive
-        jobs = [Job(want, entry, intent, sensitive, kind.marks) for want, (entry, intent) in pairs]
+        jobs = [
+            Job(want, entry, intent, sensitive, kind.marks, kind.apart) for want, (entry, intent) in pairs
+        ]
         yield from self._observe(kind, jobs)
         todo = []
         for job in jobs:
             self._compare(job)
+            job.also = also(job, self._about)
             if job.differing:
                 yield from self._compare_as_recorded(kind, job)
                 yield from self._tell_ours(kind, job)
@@ -98,6 +102,8 @@ class Converging:
                 inside = (yield from self._inside(kind, job)) if job.intent is not None else []
                 self._recording.confirm(job)
                 self._drop(inside)
+            if self._rehearsal is None:
+                name(self._ledger, job)
             self._report(job)
         return tuple([converged(job) for job in jobs])
 

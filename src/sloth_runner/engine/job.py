@@ -36,8 +36,8 @@ class Job:
     """One resource on its way through an Ensure."""
 
     __slots__ = (
-        "content", "diff", "differing", "drifted", "entry", "file", "gone", "intent", "marks", "note",
-        "observed", "old", "saved", "sensitive", "since", "source", "want", "wanted",
+        "also", "apart", "content", "diff", "differing", "drifted", "entry", "file", "gone", "intent", "marks",
+        "note", "observed", "old", "recorded", "saved", "sensitive", "since", "source", "want", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -47,8 +47,10 @@ class Job:
         intent: Intent | None,
         sensitive: bool,
         marks: frozenset[str] = frozenset(),
+        apart: tuple[frozenset[str], ...] = (),
     ) -> None:
         self.want = want
+        self.apart = apart
         self.marks = marks
         self.sensitive = sensitive
         self.entry = entry
@@ -60,6 +62,9 @@ class Job:
         self.content: bytes | None = None
         self.old: bytes | None = None
         self.saved: Saved | None = None
+        self.recorded: Entry | None = None
+        self.also: Attributes = {}
+        """What other calls want of it beside, as recorded."""
         self.source: Stamp | None = None
         self.diff: str | None = None
         self.note = ""
@@ -90,7 +95,7 @@ class Job:
         if not self.differing:
             return None
         wanted = None if self.wanted is None else covered(self.wanted, self.entry.salt)
-        asked = checksum(wanted) == checksum(self.entry.wanted)
+        asked = checksum(None if wanted is None else {**self.also, **wanted}) == checksum(self.entry.wanted)
         if not self.drifted and self.since:
             return self.since if asked else f"the file changed, and {self.since}"
         if not self.drifted:

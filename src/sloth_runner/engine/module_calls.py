@@ -202,6 +202,7 @@ class ModuleCalls:
             if target is None or target.stamp is None or stamps(target.stamp, source) != seen:
                 return self._perform(module, context, call, raw, identity)
             context.called(call, context.agent, False, "", None)
+            self.world.ledger(context.agent).named[f"file:{path}"] = None
             return {"changed": False, "message": "", "path": path}
 
         try:

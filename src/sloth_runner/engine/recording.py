@@ -75,10 +75,11 @@ class Recording:
         """It is as wanted now."""
         about, entry, intent = self._about, job.entry, job.intent
         salt = (entry.salt if entry is not None and entry.salt else about.salt) if about.sensitive else ""
-        made = self._entry(job, observed, salt, touched=touched)
+        made = job.recorded = self._entry(job, observed, salt, touched=touched)
         contents: dict[str, bytes] = {}
         if made.content is not None and job.content is not None:
             contents[made.content] = job.content
+        waiting = self._ledger.unseen.pop(made.address, None)
         notify = about.notify if job.differing else ()
         if intent is not None:
             notify = tuple(dict.fromkeys((*intent.notify, *notify)))
@@ -87,13 +88,15 @@ class Recording:
         self._ledger.record(made, contents, due, begun=intent is not None)
         if salt and entry is not None and not entry.salt:
             self._ledger.let_go()
-        if made.content is not None and not made.seen and about.call:
-            whole = job.source is not None or not isinstance(job.want.content, Source)
-            self._ledger.unseen.append(Unseen(made, about.call if whole else "", job.source))
+        if waiting is not None and "content" in job.also:
+            self._ledger.unseen[made.address] = Unseen(made, "", waiting.source)
+        elif made.content is not None and not made.seen and about.call:
+            call = about.call if self._is_whole(job) else ""
+            self._ledger.unseen[made.address] = Unseen(made, call, job.source)
 
     def _entry(self, job: Job, observed: Observed, salt: str, *, touched: bool) -> Entry:
         about, entry, intent, want = self._about, job.entry, job.intent, job.want
-        wanted = None if job.wanted is None else covered(job.wanted, salt)
+        wanted = None if job.wanted is None else {**job.also, **covered(job.wanted, salt)}
         before, extra, kept, salted = _before(entry, intent, job.observed)
         if salt and not salted:
             before, kept = None if before is None else covered(before, salt), None
@@ -102,6 +105,8 @@ class Recording:
         applied = (
             None if wanted is None else {**wanted, **_marks(job, observed, before, salt, touched=touched)}
         )
+        if applied is not None and entry is not None:
+            applied.update({key: value for key, value in (entry.applied or {}).items() if key in job.also})
         now, by = self._clock(), about.by
         applied_at = now
         if entry is not None and not touched:  # who applied it last stays; which task names it may be new
@@ -111,6 +116,8 @@ class Recording:
             small = job.content is not None and len(job.content) <= KEPT_CONTENT
             same = entry is not None and entry.content == job.wanted["content"]
             content = str(job.wanted["content"]) if small or same else None
+        elif entry is not None and "content" in job.also:
+            content = entry.content
         was_touched = touched or (intent is not None) or (entry is not None and entry.touched)
         return Entry(
             kind=want.resource.kind, id=want.resource.id, params=dict(want.resource.params), wanted=wanted,
@@ -124,19 +131,24 @@ class Recording:
 
     def _seen(self, job: Job, observed: Observed, salt: str) -> dict[str, Any]:
         """What makes the next look cheaper: the stamps, and the call, if it depends on nothing else."""
+        entry = job.entry
+        if entry is not None and "content" in job.also and not job.differing:
+            return {"seen": entry.seen, "source": entry.source}
         if salt or job.wanted is None or "content" not in job.wanted:
             return {}
         found: dict[str, Any] = {}
-        from_source = isinstance(job.want.content, Source)
         if isinstance(job.want.content, Source):
             found["source"] = job.want.content.path
         if observed.known is None:
             return found
         found["seen"] = stamps(observed.known[0], job.source)
-        whole = job.source is not None or not from_source
-        if self._about.call and whole:
+        if self._about.call and self._is_whole(job):
             found["call"] = self._about.call
         return found
+
+    def _is_whole(self, job: Job) -> bool:
+        """Whether the call and the stamps of its files say all that is wanted of a resource."""
+        return not job.also and (job.source is not None or not isinstance(job.want.content, Source))
 
     def confirm(self, job: Job) -> None:
         """It is as wanted: adopt it, also in the place of what was ours, or note what is new about who wants it."""
@@ -165,7 +177,8 @@ class Recording:
             or entry.user != about.user
             or entry.keep is not about.keep
             or bool(entry.salt) is not about.sensitive
-            or entry.wanted != (covered(job.wanted, entry.salt) if job.wanted is not None else None)
+            or entry.wanted
+            != (None if job.wanted is None else {**job.also, **covered(job.wanted, entry.salt)})
             or entry.params != job.want.resource.params
         )
 
@@ -180,8 +193,9 @@ def covered(attributes: Attributes, salt: str) -> Attributes:
 def look_again(ledger: Ledger, transport: Transport) -> None:
     """Files that were changed a moment ago have a stamp that can be trusted by now: where they still are as they were
     applied, the next run need not read them."""
-    while ledger.unseen:
-        waiting, ledger.unseen = ledger.unseen[:TOGETHER], ledger.unseen[TOGETHER:]
+    unseen, ledger.unseen = list(ledger.unseen.values()), {}
+    while unseen:
+        waiting, unseen = unseen[:TOGETHER], unseen[TOGETHER:]
         found = [transport.at_once(Stat(one.entry.id, digest=True, names=False)) for one in waiting]
         _seen_again(ledger, waiting, found)
         ledger.flush()
@@ -190,7 +204,7 @@ def look_again(ledger: Ledger, transport: Transport) -> None:
 async def look_again_there(ledger: Ledger, transport: Transport) -> None:
     """The same on another machine, in one question for each user. Raises OpError, Unreachable: the next run looks
     closer, then."""
-    unseen, ledger.unseen = ledger.unseen, []
+    unseen, ledger.unseen = list(ledger.unseen.values()), {}
     for user in dict.fromkeys([one.entry.user for one in unseen]):
         waiting = [one for one in unseen if one.entry.user == user]
         looks = tuple([Stat(one.entry.id, digest=True, names=False) for one in waiting])
@@ -255,15 +269,20 @@ def _left(
     entry, now = job.entry, observed.attributes
     if applied is None or now is None:
         return {}
-    made: dict[str, Any] = {}
+    left: dict[str, Any] = {}
     if job.made:
-        made = dict(covered(now, salt)) if "type" in now else {}  # what has no type goes back as one anyway
+        left = dict(covered(now, salt)) if "type" in now else {}  # what has no type goes back as one anyway
     elif entry is not None and entry.touched and entry.applied is not None and (salt or not entry.salt):
-        had, was = {**entry.left, **entry.applied}, entry.before or {}
-        ours = {key: value for key, value in had.items() if value != was.get(key)}
-        made = dict(ours if entry.salt else covered(ours, salt))
+        ours = made(entry)
+        left = dict(ours if entry.salt else covered(ours, salt))
     whole = before is not None and before.get("type") == covered(now, salt).get("type")
-    return {k: v for k, v in made.items() if k not in applied and (whole or k == "content")}
+    return {k: v for k, v in left.items() if k not in applied and (whole or k == "content")}
+
+
+def made(entry: Entry) -> Attributes:
+    """What our writes have made of a resource, as they left it, where it was not so before."""
+    had, was = {**entry.left, **(entry.applied or {})}, entry.before or {}
+    return {key: value for key, value in had.items() if value != was.get(key)}
 
 
 def _others(entry: Entry | None, about: About) -> dict[str, Any]:

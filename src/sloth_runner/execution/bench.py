@@ -67,6 +67,8 @@ class Bench:
         self._layers = layers if any(layers.values()) else {}
         self._whose_values = ""
         self._every_call = options.every_call
+        chosen = (options.tasks, options.tags, options.skip_tags, options.limit, options.resume)
+        self._whole = not any(chosen)
         before = self._use_values if self._layers else None
         self._settling = Settling()
         self._transports = app.transports(self._settling)
@@ -116,6 +118,14 @@ class Bench:
                 system=error.reason,
                 next=["check the file system (dmesg says more), then run again: it looks at what is there"],
             ) from error
+
+    def forget_unnamed(self) -> None:
+        """A run of the whole file has ended well: what no call of it has named is no longer wanted."""
+        for ledger in self.ledgers.values() if self._whole else ():
+            if ledger.surplus:
+                from sloth_runner.engine.joint import forget_unnamed
+
+                forget_unnamed(ledger)
 
     def look_again(self) -> None:
         """At the end: make the looks of the next run cheaper."""

@@ -147,6 +147,8 @@ class Execution:
             self.journal.hook_failed(error)
         if self.broken is not None and not _is_lost(self.broken):
             raise self.broken
+        if ok and not failed:
+            self._while_there(self.bench.forget_unnamed)
         self._while_there(self.bench.look_again)
         return errors + failed
 

@@ -61,7 +61,11 @@ class Ledger:
         self._begun: set[str] | None = None
         self._ahead = Ahead(prefix_of(namespace, LEDGER), far=self._far)
         self._letting_go = False
-        self.unseen: list[Unseen] = []
+        self.unseen: dict[str, Unseen] = {}
+        self.named: dict[str, frozenset[str] | None] = {}
+        """The attributes of resources that calls of this run have named (None: all that are recorded); ``surplus``
+        are the addresses of those of which more is recorded."""
+        self.surplus: set[str] = set()
 
     # What is known.
 
