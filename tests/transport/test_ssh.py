@@ -177,16 +177,23 @@ def test_no_python(sshd: SSHServer, home: Path) -> None:
     assert "there is no /no/python3 on the machine" in told.message
 
 
-def test_a_shell_that_runs_nothing(sshd: SSHServer, home: Path) -> None:
+@pytest.mark.parametrize(
+    ("forced", "said"),
+    [
+        ("echo This account is closed; exit 1", "This account is closed"),
+        ("echo unknown: $SSH_ORIGINAL_COMMAND; exit 1", "unknown: exec /bin/sh -c"),
+    ],
+)
+def test_a_shell_that_runs_nothing(sshd: SSHServer, home: Path, forced: str, said: str) -> None:
     keys = sshd.folder / "authorized_keys"
     before = keys.read_text()
-    keys.write_text(f'command="echo This account is closed; exit 1" {before}')
+    keys.write_text(f'command="{forced}" {before}')
     try:
         told = refusal(sshd.url, home)
     finally:
         keys.write_text(before)
     assert "the agent could not be started" in told.message
-    assert "This account is closed" in str(told.system)
+    assert said in str(told.system) and len(str(told.system)) < 400
 
 
 def test_names_ports_users_and_keys_come_from_the_configuration(sshd: SSHServer, home: Path) -> None:

@@ -7,6 +7,7 @@ import zlib
 from sloth_runner.agent.frames import MAGIC
 from sloth_runner.errors import Unreachable
 from sloth_runner.plain import TYPE_CHECKING, Protocol
+from sloth_runner.transport.told import last_lines
 
 if TYPE_CHECKING:
     from sloth_runner.agent.pack import Packed
@@ -113,10 +114,9 @@ def _no_python(address: str, word: bytes, after: bytes) -> Unreachable:
 
 
 def _not_started(address: str, heard: bytes, why: str) -> Unreachable:
-    last = heard.decode("utf-8", "replace").replace("\0", "").strip().splitlines()[-3:]
     return Unreachable(
         f"{address}: the agent could not be started{': ' + why if why else ''}",
-        system="\n".join(last) or None,
+        system="\n".join(last_lines(heard)) or None,
         unchanged=["nothing was done there"],
         next=["the account needs a login shell that runs commands"],
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from sloth_runner.errors import Unreachable
 from sloth_runner.transport.line import Channel, greet
+from sloth_runner.transport.told import last_lines
 
 PIECE = 256 << 10
 LAST_WORDS = 4096
@@ -52,8 +53,7 @@ class PipeChannel:
         """The last that the agent has said on its standard error, and how it ended."""
         code = self._process.returncode
         ended = "" if code is None else f"its process ended with status {code}"
-        said = self._said.decode("utf-8", "replace").strip().splitlines()[-3:]
-        return "; ".join(filter(None, (ended, *said)))
+        return "; ".join(filter(None, (ended, *last_lines(self._said))))
 
     def away(self) -> bool:
         return False  # it ends with its connection

@@ -18,6 +18,7 @@ from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.transport.line import Channel, greet
 from sloth_runner.transport.ssh_hosts import HostKeys, told_host_key
 from sloth_runner.transport.ssh_settings import Target, load_target
+from sloth_runner.transport.told import last_lines
 
 if TYPE_CHECKING:
     import asyncssh
@@ -257,12 +258,11 @@ class SSHChannel:
 
     def why(self) -> str:
         """The last that came on the agent's standard error."""
-        lines = self._said.decode("utf-8", "replace").strip().splitlines()[-3:]
         code, signal = self._process.exit_status, self._process.exit_signal
         ended = [] if code is None else [f"it ended with status {code}"]
         if signal is not None:
             ended = [f"it was ended by SIG{signal[0]}"]
-        return "; ".join([*ended, *lines])
+        return "; ".join([*ended, *last_lines(self._said)])
 
     def away(self) -> bool:
         return False  # it ends with its connection

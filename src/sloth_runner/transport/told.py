@@ -5,17 +5,24 @@ from __future__ import annotations
 from sloth_runner.errors import Indeterminate, TaskFailed, TimedOut
 from sloth_runner.plain import Final
 
+WIDEST = 300
+"""Characters of a line that a machine has said."""
 _AGAIN: Final = ("run again: it looks what is there, and does what is missing",)
+
+
+def last_lines(said: bytes) -> list[str]:
+    """The last that a machine has said. A shell or an appliance may say what it was asked, which is long."""
+    lines = said.decode("utf-8", "replace").replace("\0", "").strip().splitlines()[-3:]
+    return [line if len(line) <= WIDEST else line[:WIDEST] + " …" for line in lines]
 
 
 def timed_out(label: str, timeout: float, said: bytes) -> TimedOut:
     """A program took too long and was stopped; ``said`` is the last that it wrote."""
     from sloth_runner.durations import human
 
-    last = said.decode("utf-8", "replace").strip().splitlines()[-3:]
     return TimedOut(
         f"{label} took longer than its timeout of {human(timeout)} and was stopped",
-        system="\n".join(last) or None,
+        system="\n".join(last_lines(said)) or None,
         next=["give it longer: timeout = …", "what it had done by then stays done"],
     )
 
