@@ -85,3 +85,19 @@ def test_a_guide_that_is_named_is_there() -> None:
     assert found is not None
     named = [word for line in found.next for word in line.split() if word.startswith("docs/")]
     assert named and all((Path(__file__).parents[2] / path).is_file() for path in named)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yml", "on:\n" * 25_000),
+        ("a.yml", "jobs:\n" * 16_000),
+        ("a.yml", " \n" * 50_000 + "x: ?"),
+        ("a.sloth", "\n" * 100_000 + "?"),
+        ("a.sloth", "---" + "\n" * 99_000 + "?"),
+        ("a.sloth", "task" + "\n" * 90_000),
+        ("a.sloth", "task(\n" * 16_000),
+    ],
+)
+def test_a_long_text_is_read_once_and_not_from_each_of_its_lines(name: str, text: str) -> None:
+    assert what_else(name, text) == what_else(name, text[:4] + text[-5:])

@@ -68,17 +68,18 @@ _TEXTS = (
     (r"\AFROM [\w./:@-]+( AS \w+)?$", "a Dockerfile"),
     (r"(?m)^[^\s#:=(){}]+ *:(?![:=])[^\n]*\n\t", "a Makefile"),
     (r"\A\[[\w.\"' -]+\]$", "TOML"),
-    (r"\A(---\s*\n\s*)?(- +\S|[\w./\"'-]+:( |$))", "YAML"),
+    (r"\A(---[^\n]*\n\s*)?(- +\S|[\w./\"'-]+:( |$))", "YAML"),
 )
 """How texts begin whose names tell nothing, lone bytes as surrogates; comments before are left out."""
-_LUA = r"(?m)^\s*(task|handler)\s*\(?\s*\{"
+_LUA = r"(?m)^[ \t]*(task|handler)[ \t]*(\(\s*)?\{"
 _YAML = (
-    (r"(?m)^\s*(- +)?hosts:", "an Ansible playbook (YAML)"),
-    (r"(?m)^(on|true):[^\n]*\n(.*\n)*jobs:", "a GitHub workflow (YAML)"),
-    (r"(?m)^services:", "a Compose file (YAML)"),
-    (r"(?m)^apiVersion:", "a Kubernetes manifest (YAML)"),
-    (r"(?m)^- +(name|become|register|block|include_tasks|import_tasks):", "tasks of Ansible (YAML)"),
+    ((r"^[ \t]*(- +)?hosts:",), "an Ansible playbook (YAML)"),
+    ((r"^(on|true):", "^jobs:"), "a GitHub workflow (YAML)"),
+    (("^services:",), "a Compose file (YAML)"),
+    (("^apiVersion:",), "a Kubernetes manifest (YAML)"),
+    (("^- +(name|become|register|block|include_tasks|import_tasks):",), "tasks of Ansible (YAML)"),
 )
+"""What is in each kind of it: all of the patterns."""
 
 
 def what_else(name: str, text: str) -> Foreign | None:
@@ -95,7 +96,9 @@ def what_else(name: str, text: str) -> Foreign | None:
     if kind is None:
         return None
     if kind == "YAML":
-        kind = _first(_YAML, text) or kind
+        kind = next(
+            (one for parts, one in _YAML if all(re.search(p, text, re.MULTILINE) for p in parts)), kind
+        )
     return Foreign(kind, tuple([line.format(name=name) for line in _KINDS[kind]]))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+_LONG = 2_000
+"""Characters of a line that are looked at: nobody writes longer ones by hand."""
 _WORDS = "Lua writes and, or, not in words"
 _COMMENT = "a comment begins with -- in Lua"
 _SYNTAX = (
@@ -35,6 +37,7 @@ _ARGUMENTS = ("this", "params", "deps")
 
 def meant(message: str, near: str, source: str) -> list[str]:
     """What to do about a syntax error, as its ``next``: one line, or none."""
+    source = source[:_LONG]
     for stumbled, line, said in _SYNTAX:
         if re.fullmatch(stumbled, near[:1] if stumbled == r"\W" else near) and re.search(line, source):
             return [said]
@@ -59,7 +62,7 @@ def advice(message: str, source: str) -> list[str]:
             return ["run gets it as an argument: run = function(this, params, deps) … end"]
         return []
     if found := re.search(r"nil value \(field '([^']+)'\)", message):
-        return _missing(found.group(1), source)
+        return _missing(found.group(1), source[:_LONG])
     return []
 
 
@@ -81,7 +84,9 @@ def _missing(field: str, source: str) -> list[str]:
 
 def stray(source: str) -> tuple[int, str, str] | None:
     """The first character of a line that Lua knows only in texts: where it is (from 0), what is said, what to do."""
-    outside = re.sub(r"\"(\\.|[^\"\\])*\"|'(\\.|[^'\\])*'|--.*", lambda text: " " * len(text.group()), source)
+    outside = re.sub(
+        r"\"(\\.|[^\"\\])*\"|'(\\.|[^'\\])*'|--.*", lambda text: " " * len(text.group()), source[:_LONG]
+    )
     for at, char in enumerate(outside):
         if char.isascii() or char.isalnum() or unicodedata.category(char) == "Cs":
             continue
