@@ -16,7 +16,6 @@ from sloth_runner.errors import (
     SyntaxProblem,
     TaskFailed,
 )
-from sloth_runner.lua.meant import advice, meant, stray
 from sloth_runner.lua.source import hidden_lines
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
@@ -141,6 +140,8 @@ class Sources:
 
     def syntax(self, message: str, path: str) -> SyntaxProblem:
         """The error for a text that Lua could not compile."""
+        from sloth_runner.lua.meant import meant
+
         text, file, line = self._split(Raised(None, "string", None, message, path, None, None))
         near = re.search(_NEAR, text, re.DOTALL)
         error = SyntaxProblem(text, unchanged=["nothing was run"])
@@ -173,6 +174,8 @@ class Sources:
 
     def _stray(self, error: SyntaxProblem) -> None:
         """Point at a character that Lua knows only inside texts: word processors and web pages put them into code."""
+        from sloth_runner.lua.meant import stray
+
         found = stray(error.source or "") if "near '<\\" in error.message else None
         if found is not None:
             at, error.message, advice = found
@@ -198,6 +201,7 @@ class Sources:
         return message, file, line
 
     def _advice(self, message: str, source: str) -> list[str]:
+        from sloth_runner.lua.meant import advice
         from sloth_runner.modules.habits import called
 
         if _BOUNDARY in message:
