@@ -76,7 +76,8 @@ class Transports:
             return None
         found = self.app.getenv(name)
         if not found:
-            raise entry.origin.problem(
+            raise _unready(
+                entry,
                 f"the variable {name}, which should hold {what} of agent {entry.name!r}, is not set",
                 f"export {name}=…",
             )
@@ -104,6 +105,13 @@ class Scheme(NamedTuple):
     make: Callable[[Transports, Agent], Transport]
 
 
+def _unready(entry: Agent, message: str, advice: str) -> BadConfig:
+    """An agent can't be reached from here as things are; the file that names it is right."""
+    problem: BadConfig = entry.origin.problem(message, advice)
+    problem.unchanged = ["nothing was done on it"]
+    return problem
+
+
 def _local(transports: Transports, entry: Agent) -> Transport:
     from sloth_runner.transport.local import LocalTransport
 
@@ -121,7 +129,8 @@ def _ssh(transports: Transports, entry: Agent) -> Transport:
     try:
         load()
     except ImportError as error:
-        raise entry.origin.problem(
+        raise _unready(
+            entry,
             f"agent {entry.name!r}: SSH needs a package that is not installed ({error.name})",
             "pip install 'sloth-runner[ssh]'",
         ) from error
@@ -150,7 +159,8 @@ def _grpc(transports: Transports, entry: Agent) -> Transport:
     try:
         rpc = load(app.environ)
     except ImportError as error:
-        raise entry.origin.problem(
+        raise _unready(
+            entry,
             f"agent {entry.name!r}: gRPC needs a package that is not installed ({error.name})",
             "pip install 'sloth-runner[agent]'",
         ) from error

@@ -212,6 +212,16 @@ def test_targets(cli: Cli) -> None:
     assert cli("run", "web.sloth", "--delegate-to", "@web").code == 4
 
 
+def test_what_keeps_us_from_a_machine_is_told_before_the_run(cli: Cli) -> None:
+    far = 'far = { url = "ssh://far.invalid", sudo_password_env = "NOT_SET" }'
+    cli.file("sloth.toml", f'[agents]\nhere = "local://"\n{far}\n')
+    first = 'task({name = "first", delegate_to = "here", run = function() print("begun") end})\n'
+    cli.file("web.sloth", first + 'task({name = "second", delegate_to = "far", run = function() end})\n')
+    result = cli("run", "web.sloth")
+    assert result.code == 5 and "the variable NOT_SET" in result.err and "begun" not in result.out
+    assert cli.ok("runs", "list") == "" and cli.ok("lock", "list", "--all-agents") == ""
+
+
 def test_validate_and_list(cli: Cli) -> None:
     cli.file("web.sloth", FILE)
     assert cli.ok("validate", "web.sloth") == "web.sloth: 3 tasks, nothing wrong\n"

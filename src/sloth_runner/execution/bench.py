@@ -72,6 +72,8 @@ class Bench:
         before = self._use_values if self._layers else None
         self._settling = Settling()
         self._transports = app.transports(self._settling)
+        for agent in plan.targets:
+            self._transports.to(agent)  # what keeps us from one is told before anything is done on another
         loop = self._transports.loop
         self.pump = Pump(self._serve, basis.desk, basis.settle, before=before, loop=loop)
         self.locker = basis.make_locker(self.pump)
