@@ -28,6 +28,8 @@ CREATE = ("", ", create = true", ', state = "absent"')
 
 WRITE = 'file.write({dest = "ROOT/n/m/z", content = ""})'
 FOLDER = 'file.directory({path = "ROOT/n", mode = "0700"})'
+LINE = 'file.line({path = "ROOT/n/m/z", line = "one", create = true})'
+ITSELF = 'file.attributes({path = "ROOT/n/m/z", mode = "0600"})'
 BELOW = 'file.directory({path = "ROOT/n/m"})'
 
 
@@ -107,6 +109,7 @@ def test_a_pruned_machine_is_as_if_it_had_never_been_otherwise(soak: bool) -> No
     @settings(max_examples=400 if soak else 12)
     @given(st.lists(st.builds(lambda line, span: (line, *span), calls(), spans), min_size=1, max_size=6))
     @example([(WRITE, 0, 1), (BELOW, 0, LAST)])
+    @example([(LINE, 0, 1), (ITSELF, 0, LAST)])
     def law(lines: list[Line]) -> None:
         folder = Path(tempfile.mkdtemp())
         try:
@@ -126,9 +129,12 @@ def test_a_pruned_machine_is_as_if_it_had_never_been_otherwise(soak: bool) -> No
         ([(WRITE, False), (BELOW, True)], ["n", "n/m"]),
         ([(WRITE, False), (BELOW, False), (FOLDER, True)], ["n"]),
         ([(WRITE, False), (BELOW, True), (FOLDER, False)], ["n", "n/m"]),
+        ([(LINE, False), (ITSELF, True)], ["n", "n/m", "n/m/z"]),
+        ([(LINE, False), (ITSELF, False)], []),
+        ([(LINE, False), (ITSELF, True), (FOLDER, False)], ["n", "n/m", "n/m/z"]),
     ],
 )
-def test_a_folder_that_a_file_brought_stays_as_long_as_it_is_named_itself(
+def test_what_a_call_brought_beside_stays_as_long_as_it_is_named_itself(
     tmp_path: Path, lines: list[tuple[str, bool]], left: list[str]
 ) -> None:
     home = world(tmp_path)

@@ -213,8 +213,9 @@ class Pruning:
 
 def _hand_on(gone: Entry, left: dict[str, Entry]) -> Entry | None:
     """Folders that were made for what is gone now, and hold other things of ours, go with the last of these; one that
-    is a resource of its own by now, with that. The entry that they go with, if any, as it is from now on."""
-    folders: list[str] = gone.extra.get("missing") or []
+    is a resource of its own by now (as may be the file of a part) with that. The entry that they go with, if any, as
+    it is from now on."""
+    folders = _brought(gone)
     for folder in reversed(folders):
         named = _named(folder, left)
         if named is not None:
@@ -234,19 +235,27 @@ def _hand_on(gone: Entry, left: dict[str, Entry]) -> Entry | None:
 
 
 def _named(folder: str, left: Mapping[str, Entry]) -> Entry | None:
-    """The entry of a folder that is wanted for itself."""
+    """The entry of a folder or a file that is wanted for itself."""
     entry = left.get(f"file:{folder}")
     return None if entry is None or entry.applied is None else entry
 
 
 def _without_named(entry: Entry, left: Mapping[str, Entry]) -> Entry:
-    """An entry without the folders, of those that were made for it, that others want: they stay when it goes."""
-    folders: list[str] = entry.extra.get("missing") or []
-    stays = next((folder for folder in reversed(folders) if _named(folder, left)), None)
+    """An entry without what was made for it and others want: that stays when it goes, and so does what it is in."""
+    brought = _brought(entry)
+    stays = next((path for path in reversed(brought) if _named(path, left)), None)
     if stays is None:
         return entry
-    own = [folder for folder in folders if folder.startswith(f"{stays}/")]
-    return entry._replace(extra={**entry.extra, "missing": own})
+    own = [path for path in brought if path.startswith(f"{stays}/")]
+    folders = [path for path in own if path in entry.extra.get("missing", ())]
+    file = entry.extra.get("file") if stays != entry.params.get("path") else "empty"
+    return entry._replace(extra={**entry.extra, "missing": folders, **({"file": file} if file else {})})
+
+
+def _brought(entry: Entry) -> list[str]:
+    """The folders that were made for it, and the file that it is a part of, if that was, the highest first."""
+    folders: list[str] = entry.extra.get("missing") or []
+    return [*folders, str(entry.params["path"])] if entry.extra.get("file") == "missing" else folders
 
 
 def _made(taken: Sequence[Entry]) -> dict[str, float]:
