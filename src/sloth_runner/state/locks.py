@@ -155,7 +155,7 @@ def why_lost(store: Store, namespace: str, name: str, token: int | None = None) 
     later = _token(fence.value) - token if token is not None else 1
     if later == 1 and note is not None:
         return Loss(f"it was {note.words}", True)
-    if later == 2 and note is None and before.op == "break":
+    if later == 2 and before.op == "break":
         return Loss(f"it was {before.words or 'broken'}", True)
     if later > 2 or token is None:
         return Loss(f"{either}; others may have had it since", None)
