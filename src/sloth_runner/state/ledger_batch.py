@@ -102,7 +102,7 @@ def _changes(
         elif rev is None:
             found = store.get(key)
             rev = known[key] = found.rev if found else ABSENT
-        if rev != ABSENT and place(key).kind == CONTENT and data is not None:
+        if rev != ABSENT and place(key).kind == CONTENT:
             yield Check(key, rev)  # it is there already: by its name it is the same
         elif data is not None or rev != ABSENT:
             yield Change(key, data, rev)
