@@ -22,6 +22,7 @@ from tests.state.kit import BY, Clock
 from tests.state.lossy import Line
 
 NAMESPACE = "web1"
+WHO = ("ann", "host1", 7, "r1", "t")
 MOST = 3000
 """Bytes of values in one commit."""
 
@@ -42,7 +43,7 @@ def entry(
     there = {"type": "file", "number": number}
     return Entry(
         kind, name, {}, there, there, None, {}, True, None if content is None else named(content),
-        None if before is None else named(before), 1.0, 1.0, tuple(BY), "stack", ("line",), number, "file.copy",
+        None if before is None else named(before), 1.0, 1.0, WHO, "stack", ("line",), number, "file.copy",
     )  # fmt: skip
 
 

@@ -77,7 +77,8 @@ class Slot:
         self.guess = guess
         self.added: list[Record] = []
         self.touched = False
-        self.marked = False
+        self.marked: Record | None = None
+        """What was there before, if its flag is another now."""
         self.place = -1
         """Where in the commit its new head stands; -1: nowhere."""
         self.data = b""
@@ -127,8 +128,9 @@ class Batch:
             slot.last = live._replace(expires=plan.expires, sensitive=plan.sensitive, touch=touch)
             if slot.added:
                 slot.added[-1] = slot.last
+            elif slot.marked or plan.sensitive is not live.sensitive:
+                slot.marked = slot.last
             slot.touched = True
-            slot.marked = slot.marked or plan.sensitive is not live.sensitive
         else:
             return plan.result
         for fence in fences:
@@ -154,11 +156,11 @@ class Batch:
                 if record.blob and record.text is not None:
                     blob = store_key(self._namespace, BLOB, key, record.number)
                     out.append(Change(blob, record.text.encode(), ABSENT))
-            if slot.marked and not slot.added:  # the value that was marked must stay masked in its history
-                name = store_key(self._namespace, HISTORY, key, head.number)
+            if slot.marked is not None:  # the value that was marked must stay masked in its history
+                name = store_key(self._namespace, HISTORY, key, slot.marked.number)
                 revision = self._store.get(name)
-                if revision is not None:
-                    out.append(Change(name, data, revision.rev))
+                if revision is not None and all(change.key != name for change in pruned):
+                    out.append(Change(name, encode_record(slot.marked), revision.rev))
             out.extend(pruned)
         if out:
             out.extend(self._fences.values())

@@ -1,0 +1,86 @@
+"""What is written together is what it would be had it been written one by one."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sloth_runner.state import edits
+from sloth_runner.state.batch import Retention
+from sloth_runner.state.layout import HISTORY, prefix_of
+from sloth_runner.state.record import decode_record
+from sloth_runner.state.state import State
+from tests.state.kit import Clock, make_state
+
+LONG = "x" * 9000
+EDITS = {
+    "one": edits.put(1),
+    "two": edits.put("two"),
+    "long": edits.put(LONG),
+    "hide one": edits.put(1, sensitive=True),
+    "show one": edits.put(1, sensitive=False),
+    "one for a while": edits.put(1, ttl=15),
+    "delete": edits.delete,
+    "last for a while": edits.set_ttl(15),
+    "stay": edits.set_ttl(None),
+    "count": edits.add(1),
+}
+GROUPS = st.lists(
+    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(sorted(EDITS))), min_size=1, max_size=6),
+    max_size=5,
+)
+
+
+def on_record(state: State, key: str) -> list[tuple[object, ...]]:
+    """What a key's revisions say, apart from the moments up to which they hold."""
+    found = state.store.scan(prefix_of("local", HISTORY))
+    records = [decode_record(entry.value) for entry in found if f"\x1f{key}\x1f" in entry.key]
+    return [
+        (r.number, r.op, r.blob or r.text, r.sensitive, r.time, r.created, r.size, r.kept) for r in records
+    ]
+
+
+@given(GROUPS)
+def test_together_or_one_by_one(groups: list[list[tuple[str, str]]]) -> None:
+    clock = Clock()
+    together, apart = make_state(clock=clock), make_state(clock=clock)
+    for group in groups:
+        clock.now += 10
+        told = together.writer.apply([together.edit(key, EDITS[name]) for key, name in group])
+        one_by_one = [apart.writer.apply([apart.edit(key, EDITS[name])])[0] for key, name in group]
+        assert list(map(str, told)) == list(map(str, one_by_one))
+        for key in "ab":
+            assert on_record(together, key) == on_record(apart, key)
+            mine, other = together.row(key), apart.row(key)
+            assert (mine is None) is (other is None)
+            if mine is not None and other is not None:
+                assert (mine.value, mine.record.expires) == (other.value, other.record.expires)
+
+
+def test_a_value_was_created_when_it_was_set_after_there_was_none() -> None:
+    clock = Clock()
+    state = make_state(clock=clock)
+    created = []
+    for step in ("set", "change", "delete", "set", "expire", "set", "change"):
+        clock.now += 10
+        if step == "delete":
+            state.delete("a")
+        elif step == "expire":
+            state.set("a", clock.now, ttl=5)
+        else:
+            state.set("a", clock.now)
+        row = state.row("a")
+        created.append(None if row is None else clock.now - row.record.created)
+    assert created == [0, 10, None, 0, 10, 0, 10]
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(1, 3))
+def test_what_is_beyond_is_gone_and_nothing_else(groups: list[int], most: int) -> None:
+    state = make_state(retention=Retention(1, 90, most))
+    value = 0
+    for size in groups:
+        state.writer.apply([state.edit("a", edits.put(value + number)) for number in range(size)])
+        value += size
+        kept = [row[0] for row in on_record(state, "a")]
+        row = state.row("a")
+        assert row is not None and kept == list(range(row.record.first, value + 1))
