@@ -196,6 +196,16 @@ def test_a_shell_that_runs_nothing(sshd: SSHServer, home: Path, forced: str, sai
     assert said in str(told.system) and len(str(told.system)) < 400
 
 
+def test_lines_of_known_hosts_that_are_not_understood_are_left_alone(sshd: SSHServer, home: Path) -> None:
+    known = home / ".ssh" / "known_hosts"
+    known.write_bytes(
+        b"alone\n@mark far ssh-ed25519 AAAA\n# caf\xe9\n|1|no|hash ssh-rsa A\n" + known.read_bytes()
+    )
+    there(sshd.url, home, lambda remote: remote.do(WhoAmI()))
+    known.write_bytes(b"alone\n\xff\n")
+    assert "its host key is not known" in refusal(sshd.url, home).message
+
+
 def test_names_ports_users_and_keys_come_from_the_configuration(sshd: SSHServer, home: Path) -> None:
     (home / ".ssh" / "id_ed25519").rename(home / ".ssh" / "elsewhere")
     key = home / ".ssh" / "elsewhere"

@@ -3,12 +3,16 @@ one."""
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 
 from sloth_runner.errors import Unreachable
 from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     import asyncssh
 
     from sloth_runner.transport.ssh_settings import Target
@@ -18,8 +22,7 @@ class HostKeys:
     """The known host keys for one connection, and the key that the server has shown if it is none of them."""
 
     def __init__(self, target: Target) -> None:
-        texts = [path.read_bytes() for path in target.known]
-        self.known = b"\n".join([*texts, b"# never empty: that would mean another file\n"])
+        self.known = _read(target.known)
         self.offered: asyncssh.SSHKey | None = None
         self._target = target
 
@@ -30,6 +33,19 @@ class HostKeys:
         target = self._target
         port = None if target.port == 22 else target.port
         return list(match_known_hosts(self.known, target.alias or target.host, "", port)[0])
+
+
+def _read(files: Iterable[Path]) -> asyncssh.SSHKnownHosts:
+    """What these files say. As with ssh, one that can't be read, or a line that can't be understood, says nothing."""
+    import asyncssh
+
+    known = asyncssh.SSHKnownHosts()
+    for file in files:
+        with contextlib.suppress(OSError):
+            for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):
+                with contextlib.suppress(ValueError):
+                    known.load(line)
+    return known
 
 
 def told_host_key(target: Target, keys: HostKeys, error: asyncssh.HostKeyNotVerifiable) -> Unreachable:
