@@ -18,7 +18,7 @@ HEAD = "# Agents; see docs/agents.md. `sloth-runner agent add` and `remove` chan
 
 def added(text: str, name: str, table: Mapping[str, Any]) -> str:
     """The text of a file of agents with one more at its end."""
-    lines = [f"[agents.{_key(name)}]"] + [f"{_key(key)} = {_value(value)}" for key, value in table.items()]
+    lines = [f"[agents.{toml_key(name)}]"] + [f"{toml_key(key)} = {_value(value)}" for key, value in table.items()]
     before = text or HEAD
     made = before + ("" if before.endswith("\n") else "\n") + "\n" + "\n".join(lines) + "\n"
     _check(made, {**_agents(text), name: dict(table)})
@@ -80,7 +80,8 @@ def _check(text: str, wanted: Mapping[str, Any]) -> None:
         )
 
 
-def _key(name: str) -> str:
+def toml_key(name: str) -> str:
+    """A name as a key of TOML; one with dots stands in quotes."""
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _text(name)
 
 
@@ -95,7 +96,7 @@ def _value(value: Any) -> str:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(str(key))} = {_value(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{toml_key(str(key))} = {_value(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_value, value)) + "]"
     if isinstance(value, int | float):

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from sloth_runner.config_fields import Agent
 from sloth_runner.config_file import Origin
-from sloth_runner.errors import AgentUnknown, BadConfig, UsageError
+from sloth_runner.errors import AgentUnknown, BadConfig, BadName, UsageError
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.layout import LOCAL, check_agent_name
@@ -72,13 +72,22 @@ class Inventory:
         found = self._agents.get(name) or self._addresses.get(name) or self.agents.get(name)
         if found is not None:
             return found
+        from sloth_runner.agents_file import toml_key
+
         known = [LOCAL, *sorted(self.agents)]
+        address = [f"an address is named as ssh://{name}"] if re.search(r".[.@].", name) else []
+        try:
+            check_agent_name(name)
+        except BadName as error:
+            error.next = address or error.next
+            raise
         raise AgentUnknown(
-            f"how to reach the agent {check_agent_name(name)!r} is not known",
+            f"how to reach the agent {name!r} is not known",
             unchanged=["nothing was run on it"],
             next=[
                 *did_you_mean(name, known),
-                f'add to sloth.toml under [agents]: {name} = "ssh://user@host"',
+                f'add to sloth.toml under [agents]: {toml_key(name)} = "ssh://user@host"',
+                *address,
             ],
         )
 

@@ -183,3 +183,17 @@ def test_ping_and_facts(cli: Cli) -> None:
     assert set(facts["facts"]) == {"os", "cpu"}
     assert cli("agent", "facts", "here", "oss").code == 5
     assert cli("agent", "facts", "there").code == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("web1.example.org", 'add to sloth.toml under [agents]: "web1.example.org" = "ssh://user@host"'),
+        ("web1.example.org", "an address is named as ssh://web1.example.org"),
+        ("root@10.0.0.5", "an address is named as ssh://root@10.0.0.5"),
+        ("web_1", 'add to sloth.toml under [agents]: web_1 = "ssh://user@host"'),
+    ],
+)
+def test_a_machine_that_is_not_known_says_how_to_name_it(cli: Cli, name: str, said: str) -> None:
+    cli.file("a.sloth", 'task({ name = "a", run = function() end })')
+    assert said in cli("run", "a.sloth", "--delegate-to", name).err

@@ -49,6 +49,7 @@ def enroll(
     """
     from urllib.parse import urlsplit
 
+    from sloth_runner.agents_file import toml_key
     from sloth_runner.daemon.enrolling import FOLDER, Asked
     from sloth_runner.state.layout import check_agent_name
 
@@ -73,7 +74,7 @@ def enroll(
             "agent.enroll", {"name": name, "address": address, "url": url, "service": not no_service}
         )
         return
-    shell.print(f'{name} is enrolled; in sloth.toml under [agents]: {name} = "{url}"')
+    shell.print(f'{name} is enrolled; in sloth.toml under [agents]: {toml_key(name)} = "{url}"')
 
 
 def _enroll(shell: Shell, transport: Transport, run: Callable[..., object], asked: Asked) -> None:
