@@ -18,7 +18,9 @@ HEAD = "# Agents; see docs/agents.md. `sloth-runner agent add` and `remove` chan
 
 def added(text: str, name: str, table: Mapping[str, Any]) -> str:
     """The text of a file of agents with one more at its end."""
-    lines = [f"[agents.{toml_key(name)}]"] + [f"{toml_key(key)} = {_value(value)}" for key, value in table.items()]
+    lines = [f"[agents.{toml_key(name)}]"] + [
+        f"{toml_key(key)} = {_value(value)}" for key, value in table.items()
+    ]
     before = text or HEAD
     made = before + ("" if before.endswith("\n") else "\n") + "\n" + "\n".join(lines) + "\n"
     _check(made, {**_agents(text), name: dict(table)})
@@ -96,7 +98,9 @@ def _value(value: Any) -> str:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{toml_key(str(key))} = {_value(item)}" for key, item in value.items()) + " }"
+        return (
+            "{ " + ", ".join(f"{toml_key(str(key))} = {_value(item)}" for key, item in value.items()) + " }"
+        )
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_value, value)) + "]"
     if isinstance(value, int | float):
