@@ -112,3 +112,36 @@ def test_a_sentence_is_no_name_and_one_is_proposed(desk: Desk) -> None:
     with pytest.raises(BadArgument) as caught:
         desk.load("task({ name = 'install nginx (web)', run = function() end })")
     assert caught.value.next == ["say name = 'install-nginx-web'; description takes any text"]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("if zzz then end", ["zzz is not set: nil is used (tasks.lua:1)"]),
+        ("local ready = 1 if redy then end", ["redy is not set: nil is used; did you mean 'ready'? (tasks.lua:1)"]),
+        ("for i = 1, 3 do local x = nowhere end", ["nowhere is not set: nil is used (tasks.lua:1)"]),
+        ("found = 1 if found then end", []),
+        ("if rawget(_G, 'nowhere') then end", []),
+        ("pcall(function() nowhere.x() end)", []),
+        ("pcall(function() return 'a' .. nowhere end)", []),
+    ],
+)  # fmt: skip
+def test_a_variable_that_nobody_has_set_is_told_of(desk: Desk, code: str, said: list[str]) -> None:
+    desk.run(code)
+    assert desk.lines("warn") == said
+
+
+def test_modules_may_look_for_what_is_not_there(desk: Desk) -> None:
+    (desk.folder / "lib.lua").write_text("local unpack = unpack or table.unpack\nreturn { unpack = unpack }")
+    desk.run("require('lib')")
+    assert desk.lines("warn") == []
+
+
+@pytest.mark.parametrize(
+    ("word", "ours"), [("True", "true"), ("None", "nil"), ("no", "false"), ("null", "nil")]
+)
+def test_what_others_write_for_true_false_and_nil(desk: Desk, word: str, ours: str) -> None:
+    with pytest.raises(BadArgument) as caught:
+        desk.run(f"cmd({{ command = 'x', check = {word} }})")
+    assert (caught.value.message, caught.value.next) == (f"there is no {word} in Lua", [f"write {ours}"])
+    assert caught.value.column is not None and desk.run(f"local {word} = 5 return {word}") == 5

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
-from sloth_runner.errors import BadField, BadValues, TimedOut
+from sloth_runner.errors import BadArgument, BadField, BadValues, TimedOut
 from sloth_runner.lua.bridge import CHUNK, flatten, to_bytes, to_text, unflatten
 from sloth_runner.model import Site
 from sloth_runner.names import did_you_mean
@@ -49,7 +49,16 @@ class Callbacks:
     def functions(self) -> dict[str, Callable[..., tuple[Any, ...]]]:
         """All of them by the names the prelude uses."""
         calls = (
-            *(self.poll, self.say, self.missing, self.getenv, self.path, self.module, self.syntax),
+            *(
+                self.poll,
+                self.say,
+                self.missing,
+                self.unset,
+                self.getenv,
+                self.path,
+                self.module,
+                self.syntax,
+            ),
             *(self.push, self.pull, self.pure, self.define, self.method, self.unbuilt),
         )
         return {call.__name__: call for call in calls}
@@ -94,6 +103,26 @@ class Callbacks:
             self._warned.add(place)
             where = "" if site is None else f" ({os.path.relpath(site.file, self._folder)}:{site.line})"
             self._host.say("warn", "; ".join([f"{text} is missing: nil is used", *help_]) + where, site)
+        return ()
+
+    def unset(self, name: bytes, file: bytes | None = None, line: int | None = None) -> tuple[Any, ...]:
+        """A global was read that nobody has set: warn once for each place in the task file itself, unless the line
+        fails by it at once; what other languages write for nil, true and false is refused."""
+        from sloth_runner.lua.meant import LITERALS, fails_by
+
+        word, site = to_text(name), site_of(file, line)
+        assert self.runtime is not None
+        sources = self.runtime.sources
+        if site is None or site.file != sources.first:
+            return ()
+        if word in LITERALS:
+            raise BadArgument(f"there is no {word} in Lua", next=[f"write {LITERALS[word]}"])
+        place = (site.file, site.line, word)
+        if place not in self._warned and not fails_by(word, sources.line(site.file, site.line) or ""):
+            self._warned.add(place)
+            where = f"({os.path.relpath(site.file, self._folder)}:{site.line})"
+            said = "; ".join([f"{word} is not set: nil is used", *sources.like(word)])
+            self._host.say("warn", f"{said} {where}", site)
         return ()
 
     def _giving(self, path: str) -> list[str]:

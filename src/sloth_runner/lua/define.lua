@@ -187,11 +187,21 @@ local function complete()
   end
 end
 
+-- A global that nobody has set is nil; the task file's author is told of it, for it may be misspelt.
+local unset = {
+  __index = function(_, name)
+    if type(name) == "string" then trust(py.unset(name, site(2))) end
+    return nil
+  end,
+  __metatable = false,
+}
+
 -- Register a file's function; returns its number, or what keeps it from compiling. `text` is the file as it is run.
 function core.load_file(original, text, name)
   local chunk, problem = load(original, name, "t", env)
   if not chunk then return problem end
   chunk = load(text, name, "t", env) or chunk
+  setmetatable(env, unset)
   return register(function()
     chunk()
     complete()

@@ -78,6 +78,17 @@ class Sources:
         """The lines of every file."""
         return self._lines
 
+    @property
+    def first(self) -> str | None:
+        """The task file itself."""
+        return next(iter(self._lines), None)
+
+    def like(self, name: str) -> list[str]:
+        """The variable of the task file or the global that was meant by a name that is none."""
+        from sloth_runner.lua.meant import declared
+
+        return did_you_mean(name, {*self._names(""), *declared(self._lines.get(self.first or "", ()))})
+
     def line(self, path: str | None, line: int | None) -> str | None:
         """The text of a line (from 1)."""
         lines = self._lines.get(path or "", [])
@@ -224,7 +235,7 @@ class Sources:
         kind, name = missing.groups()
         if kind == "global":
             known = called(name, variables=not message.startswith("attempt to call"))
-            return known or did_you_mean(name, self._names(""))
+            return known or self.like(name)
         owner = re.search(rf"(\w+)\s*[.:]\s*{re.escape(name)}\b", source)
         return self._offer(owner.group(1), name) if owner else []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 _LONG = 2_000
 """Characters of a line that are looked at: nobody writes longer ones by hand."""
@@ -33,6 +34,12 @@ _CLOSE = r"^'\}' expected(?: \(to close '\{' at line (\d+)\))? near '(?![,;:)}])
 _LOOPS = r"\(for iterator 'for iterator'\)"
 _INDEX = r"\(field '(\?|integer index)'\)"
 _ARGUMENTS = ("this", "params", "deps")
+LITERALS = {
+    **dict.fromkeys(("None", "null", "NULL", "Null", "undefined", "NIL", "Nil"), "nil"),
+    **dict.fromkeys(("True", "TRUE", "yes", "Yes", "YES", "on", "On"), "true"),
+    **dict.fromkeys(("False", "FALSE", "no", "No", "NO", "off", "Off"), "false"),
+}
+"""What other languages write for nil, true and false. In Lua these are variables, which would silently be nil."""
 
 
 def meant(message: str, near: str, source: str) -> list[str]:
@@ -64,6 +71,22 @@ def advice(message: str, source: str) -> list[str]:
     if found := re.search(r"nil value \(field '([^']+)'\)", message):
         return _missing(found.group(1), source[:_LONG])
     return []
+
+
+def fails_by(name: str, source: str) -> bool:
+    """Whether a line fails at once because ``name`` is nil: it is called, indexed or joined to a text there, and the
+    error says so."""
+    word = re.escape(name)
+    return re.search(rf"(?<![\w.:]){word}\s*[(.:\[{{\"']|\.\.\s*{word}(?!\w)", source) is not None
+
+
+def declared(lines: Iterable[str]) -> set[str]:
+    """The names of variables that a file declares."""
+    found: set[str] = set()
+    for line in lines:
+        for names in re.findall(r"\blocal\s+(?:function\s+)?(\w+(?:\s*,\s*\w+)*)", line):
+            found.update(re.split(r"\s*,\s*", names))
+    return found
 
 
 def _missing(field: str, source: str) -> list[str]:

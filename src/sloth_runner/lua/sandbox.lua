@@ -130,7 +130,7 @@ end
 function env.require(name)
   local value = loaded[name]
   if value ~= nil then return value end
-  if type(name) == "string" and name ~= "_G" and type(env[name]) == "table" then return env[name] end
+  if type(name) == "string" and name ~= "_G" and type(rawget(env, name)) == "table" then return env[name] end
   return load_module(name)
 end
 env.package = {
