@@ -206,6 +206,22 @@ def test_lines_of_known_hosts_that_are_not_understood_are_left_alone(sshd: SSHSe
     assert "its host key is not known" in refusal(sshd.url, home).message
 
 
+def test_a_key_that_is_broken_or_encrypted_keeps_no_other_from_being_used(
+    sshd: SSHServer, home: Path
+) -> None:
+    key = home / ".ssh" / "id_ed25519"
+    (home / ".ssh" / "id_ecdsa").write_text("junk\n")
+    shutil.copy(key, home / ".ssh" / "id_rsa")
+    subprocess.run(["/usr/bin/ssh-keygen", "-qp", "-P", "", "-N", "sealed", "-f", str(key)], check=True)
+    there(sshd.url, home, lambda remote: remote.do(WhoAmI()))
+    there(sshd.url, home, lambda remote: remote.do(WhoAmI()), passphrase="another")
+    (home / ".ssh" / "id_rsa").unlink()
+    told = refusal(sshd.url, home)
+    assert told.next[0].startswith(f"{key} was not used: it is encrypted: ") and "id_ecdsa" in told.next[1]
+    assert "Incorrect passphrase" in refusal(sshd.url, home, passphrase="another").next[0]
+    there(sshd.url, home, lambda remote: remote.do(WhoAmI()), passphrase="sealed")
+
+
 def test_names_ports_users_and_keys_come_from_the_configuration(sshd: SSHServer, home: Path) -> None:
     (home / ".ssh" / "id_ed25519").rename(home / ".ssh" / "elsewhere")
     key = home / ".ssh" / "elsewhere"

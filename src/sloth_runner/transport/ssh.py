@@ -17,6 +17,7 @@ from sloth_runner.errors import BadConfig, Unreachable
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.transport.line import Channel, greet
 from sloth_runner.transport.ssh_hosts import HostKeys, told_host_key
+from sloth_runner.transport.ssh_keys import unusable
 from sloth_runner.transport.ssh_settings import Target, load_target
 from sloth_runner.transport.told import last_lines
 
@@ -132,7 +133,7 @@ async def connect(
             keys.offered = key
             return False
 
-    try:
+    async def log_in(own: Any) -> asyncssh.SSHClientConnection:
         return await asyncssh.connect(
             target.name,  # what the configuration knows it by; HostName is found there again
             target.port,
@@ -142,7 +143,7 @@ async def connect(
             tunnel=jump,
             client_factory=Client,
             agent_path=target.agent,
-            client_keys=list(target.keys) or (),
+            client_keys=own,
             ignore_encrypted=way.passphrase is None,
             password=way.password,
             passphrase=way.passphrase,
@@ -154,8 +155,18 @@ async def connect(
             keepalive_count_max=3,
             x509_trusted_certs=None,
         )
-    except (OSError, TimeoutError, asyncssh.Error, ValueError, asyncssh.KeyImportError) as error:
-        raise _told(target, error, keys) from error
+
+    try:
+        try:
+            return await log_in(list(target.keys) or ())
+        except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, PermissionError):
+            bad = unusable(target.keys, way.passphrase)
+            if not bad:
+                raise
+            good = [key for key in target.keys if key not in bad]
+            return await log_in(good or iter(()))  # an empty list would mean: those of the home folder
+    except (OSError, TimeoutError, asyncssh.Error, ValueError) as error:
+        raise _told(target, error, keys, way.passphrase) from error
 
 
 def _keys_first(connection: Any) -> None:
@@ -165,7 +176,7 @@ def _keys_first(connection: Any) -> None:
         connection._auth_methods = [b"publickey", b"none"]
 
 
-def _told(target: Target, error: Exception, keys: HostKeys) -> Unreachable:
+def _told(target: Target, error: Exception, keys: HostKeys, passphrase: str | None) -> Unreachable:
     """Why a machine can't be reached, and what to do."""
     import asyncssh
 
@@ -173,11 +184,12 @@ def _told(target: Target, error: Exception, keys: HostKeys) -> Unreachable:
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return told_host_key(target, keys, error)
     if isinstance(error, asyncssh.PermissionDenied):
+        unused = [f"{file} was not used: {why}" for file, why in unusable(target.keys, passphrase).items()]
         return Unreachable(
             f"{address}: the server lets {target.user} not in: no key or password was accepted",
             system=error.reason,
             unchanged=["nothing was done there"],
-            next=[by_hand, f"install a key: ssh-copy-id {target.words}", *target.remarks],
+            next=[*unused, by_hand, f"install a key: ssh-copy-id {target.words}", *target.remarks],
         )
     if isinstance(error, TimeoutError):
         what, next_ = "does not answer in time", ["is it up, and does a firewall let us through?", by_hand]
@@ -318,7 +330,7 @@ class SSHLine:
                     command(agent.name, way.python), encoding=None, window=WINDOW, max_pktsize=32768
                 )
             except (asyncssh.Error, OSError) as error:
-                raise _told(target, error, HostKeys(target)) from error
+                raise _told(target, error, HostKeys(target), None) from error
             channel = SSHChannel(connection, process)
             try:
                 async with asyncio.timeout(LOGIN):
