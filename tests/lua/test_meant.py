@@ -70,6 +70,8 @@ def test_what_stands_in_texts_is_no_stray_character() -> None:
         ("for x in {1} do end", 1, "a loop over a list: for _, item in ipairs(list) do … end"),
         ("print('x' .. ({'a'})[0])", 1, "lists begin at 1 in Lua"),
         ("local l, i = {'a'}, 0\nprint('x' .. l[i])", 1, "lists begin at 1 in Lua"),
+        ("if '80' > 79 then end", 1, "tonumber(text) makes one of it"),
+        ("print(tonumber('8x') + 1)", 1, "tonumber gives nil for what is no number"),
         ("print(this.name)", 7, "run = function(this, params, deps) … end"),
         ("print('x' .. values.web.port)", 25, "values.web.port is missing: give it: --set web.port=…"),
         ("print('x' .. values.wob.port)", 21, "values.wob is missing: did you mean 'web'?"),

@@ -33,6 +33,7 @@ _SYNTAX = (
 _CLOSE = r"^'\}' expected(?: \(to close '\{' at line (\d+)\))? near '(?![,;:)}])"
 _LOOPS = r"\(for iterator 'for iterator'\)"
 _INDEX = r"\(field '(\?|integer index)'\)"
+_COMPARED = "^attempt to compare (number with string|string with number)"
 _ARGUMENTS = ("this", "params", "deps")
 LITERALS = {
     **dict.fromkeys(("None", "null", "NULL", "Null", "undefined", "NIL", "Nil"), "nil"),
@@ -64,6 +65,10 @@ def advice(message: str, source: str) -> list[str]:
         ]
     if re.search(_INDEX, message):
         return ["there is nothing at that place: lists begin at 1 in Lua, and #list is the last"]
+    if re.search(_COMPARED, message):
+        return ["a text is no number: tonumber(text) makes one of it, tostring(number) a text"]
+    if "nil value" in message and "tonumber(" in source:
+        return ["tonumber gives nil for what is no number: tonumber(x) or 0"]
     if found := re.search(r"nil value \(global '(\w+)'\)", message):
         if found.group(1) in _ARGUMENTS:
             return ["run gets it as an argument: run = function(this, params, deps) … end"]

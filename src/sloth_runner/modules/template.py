@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sloth_runner.errors import BadArgument, FileMissing, SlothError, TemplateProblem
 from sloth_runner.model import Pairs
-from sloth_runner.modules.arguments import check
+from sloth_runner.modules.arguments import NOTHING, check
 from sloth_runner.modules.base import Arg, Source
 from sloth_runner.modules.sources import read_source
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
@@ -161,12 +161,21 @@ def _candidates(main: Text, name: str) -> list[str]:
 
 
 def _decoded(content: bytes, path: str) -> str:
+    """A template's text, without the byte order mark that some editors begin it with."""
     try:
-        return content.decode()
+        return content.removeprefix(b"\xef\xbb\xbf").decode()
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
+        wrong = error.object[error.start]
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise TemplateProblem(
-            f"{path}: a template is UTF-8 text; byte {error.start + 1} isn't", file=path, line=line
+            f"{path}: a template is UTF-8 text; the byte 0x{wrong:02x} in this line is none",
+            file=path,
+            line=line,
+            unchanged=NOTHING,
+            next=[
+                f"if it is Latin-1: iconv -f ISO-8859-1 -t UTF-8 {path} > NEW",
+                "file.copy puts a file of any bytes on the target, as it is",
+            ],
         ) from None
 
 
