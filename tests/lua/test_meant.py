@@ -147,3 +147,19 @@ def test_what_others_write_for_true_false_and_nil(desk: Desk, word: str, ours: s
         desk.run(f"cmd({{ command = 'x', check = {word} }})")
     assert (caught.value.message, caught.value.next) == (f"there is no {word} in Lua", [f"write {ours}"])
     assert caught.value.column is not None and desk.run(f"local {word} = 5 return {word}") == 5
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("state.with_lock('a', 5, function() end)", "state.with_lock"),
+        ("state.transaction(function() end)", "state.transaction"),
+        ("state.watch('a')", "state.watch"),
+        ("state.shared.set('a', 1)", "state.set"),
+        ("cmd('ls')", "cmd"),
+    ],
+)
+def test_what_only_tasks_can_do_is_named_as_it_is_written(desk: Desk, code: str, name: str) -> None:
+    with pytest.raises(BadArgument) as caught:
+        desk.load(code)
+    assert caught.value.message.startswith(f"{name} can't be called at the top level of the file")

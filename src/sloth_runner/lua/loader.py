@@ -24,6 +24,15 @@ __all__ = ["Host", "Limits", "Loaded", "load"]
 _MODULE = r"[A-Za-z0-9_-]+([./][A-Za-z0-9_-]+)*"
 
 
+_WRITTEN = {
+    "secret": "secret({ command = … })",
+    "state.lock_enter": "state.with_lock",
+    "state.txn_begin": "state.transaction",
+    "state.watch_enter": "state.watch",
+}
+"""Calls that a task file writes in another way."""
+
+
 class Loaded:
     """A program and the Lua state it lives in."""
 
@@ -86,9 +95,8 @@ def _run_top(start: Start) -> None:
             call = body.send(None) if error is None else body.throw(error)
         except StopIteration:
             return
-        what = "secret({ command = … })" if call.name == "secret" else call.name
         error = BadArgument(
-            f"{what} can't be called at the top level of the file, which only defines tasks",
+            f"{_WRITTEN.get(call.name, call.name)} can't be called at the top level of the file, which only defines tasks",
             unchanged=["nothing was run"],
             next=["move it into a task's run function"],
         )
