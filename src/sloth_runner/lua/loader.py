@@ -95,8 +95,9 @@ def _run_top(start: Start) -> None:
             call = body.send(None) if error is None else body.throw(error)
         except StopIteration:
             return
+        what = _WRITTEN.get(call.name, call.name)
         error = BadArgument(
-            f"{_WRITTEN.get(call.name, call.name)} can't be called at the top level of the file, which only defines tasks",
+            f"{what} can't be called at the top level of the file, which only defines tasks",
             unchanged=["nothing was run"],
             next=["move it into a task's run function"],
         )
