@@ -16,6 +16,7 @@ from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_queries import entries
 from tests.program.kit import Home
 from tests.program.leftovers import prune, task, tree
+from tests.services.base import free_port
 
 
 @pytest.fixture
@@ -65,6 +66,21 @@ def test_a_site_counts_as_reached_only_on_the_agent_where_it_was(home: Home) -> 
     assert prune(home) == {"web2": "keep"}
     assert prune(home, "--delegate-to", "web1") == {"web2": "keep"}
     assert sorted(tree(home)) == ["web1", "web2"]
+
+
+def test_what_is_on_a_machine_that_can_not_be_reached_is_kept_and_said(home: Home) -> None:
+    two(home)
+    text = """task({name = "t", delegate_to = {"web1", "web2"}, run = function(this)
+      for i = 1, values.n do file.write({dest = "ROOT/" .. this.agent .. i, content = "x"}) end
+    end})"""
+    home.file("site.sloth", text.replace("ROOT", str(home.cwd / "t")))
+    home.run("run", "site.sloth", "--set", "n=2")
+    home.file("sloth.toml", f'[agents]\nweb1 = "local://"\nweb2 = "ssh://127.0.0.1:{free_port()}"\n')
+    said = home.run("prune", "site.sloth", "--set", "n=1", "--yes", code=6)
+    assert "refuses the connection" in said.out and "1 removed" in said.out
+    assert sorted(tree(home)) == ["web11", "web21", "web22"]
+    home.file("site.sloth", 'task({name = "other", run = function() end})')
+    assert "refuses the connection" in home.run("prune", "site.sloth", "--check", code=6).out
 
 
 def test_a_resource_that_another_stack_names_too_is_kept(home: Home) -> None:

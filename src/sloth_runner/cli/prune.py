@@ -12,7 +12,7 @@ from sloth_runner.cli.files import file_and_stack, file_options, run_options
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.text import pictures, styled
 from sloth_runner.cli.words import PATH, argument, command, option
-from sloth_runner.errors import Declined, SlothError
+from sloth_runner.errors import Declined, SlothError, Unreachable
 from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def prune(
     The file is evaluated as plan does. A resource is taken if its task is gone from the file, if a line that named it
     is gone, or if that line was reached and did not name it. What was changed by others since, and what could not be
     evaluated, is kept and listed. It is shown first; handled in the reverse order of creation.
+
+    Exit status: 0; 1 if one of them could not be undone; 6 if a machine can't be reached, whose resources are kept.
     """
     from sloth_runner.execution.pruning import Pruning
 
@@ -59,7 +61,7 @@ def prune(
         taken = [verdict for verdict in verdicts if verdict.action != "keep"]
         if check or not taken:
             _show(shell, pruning, [(verdict, None) for verdict in verdicts], done=False)
-            return 0
+            return Unreachable.exit_code if pruning.unreachable else 0
         if max_prune is not None and len(taken) > max_prune:
             raise Declined(
                 f"{len(taken)} resources would be pruned, more than --max-prune {max_prune}",
@@ -69,7 +71,9 @@ def prune(
         shell.confirm(_question(pruning, verdicts), f"Prune {len(taken)} of them?", yes=yes)
         done = pruning.carry_out(verdicts)
         _show(shell, pruning, done, done=True)
-    return 1 if any(error is not None for _, error in done) else 0
+        lost = pruning.unreachable
+    failed = any(error is not None for _, error in done)
+    return Unreachable.exit_code if lost else 1 if failed else 0
 
 
 def _question(pruning: Pruning, verdicts: Sequence[Verdict]) -> list[str]:

@@ -38,8 +38,14 @@ class Evaluation:
         self._reached: dict[tuple[str, str], set[Site]] = {}
         self._unsure: dict[tuple[str, str], set[Site]] = {}
         self._finished: dict[tuple[str, str], bool] = {}
+        self._failed: dict[tuple[str, str], str] = {}
         for document in checking.plan_tasks():
-            self._finished[document["name"], document["agent"]] = document["status"] == "planned"
+            instance = (document["name"], document["agent"])
+            self._finished[instance] = document["status"] == "planned"
+            if document["error"] is not None:
+                self._failed[instance] = document["error"]["message"]
+        self.unreachable = any(task["status"] == "unreachable" for task in checking.plan_tasks())
+        """Whether a machine could not be reached, so that what is on it was not judged."""
         for context in checking.contexts.values():
             instance = (context.task.name if context.task else "", context.agent)
             for target, address, site, resource, wanted in context.tally.named:
@@ -64,7 +70,9 @@ class Evaluation:
             return True, f"{words} is gone from task {task!r}"
         if self._passed(task, entry.agent or agent, entry.site):
             return True, f"task {task!r} no longer names it"
-        return False, f"not evaluated: task {task!r} did not come to it"
+        failed = self._failed.get((task, entry.agent or agent))
+        why = "" if failed is None else f": {failed}"
+        return False, f"not evaluated: task {task!r} did not come to it{why}"
 
     def otherwise(self, agent: str, entry: Entry) -> str | None:
         """The address by which the file names what the entry is about, or a part or the whole of it; None: it does

@@ -14,7 +14,7 @@ from sloth_runner.engine.records import list_stacks
 from sloth_runner.engine.rehearsal import Rehearsal
 from sloth_runner.engine.solo import complete
 from sloth_runner.engine.stacks import check_unmoved
-from sloth_runner.errors import Conflict, SlothError
+from sloth_runner.errors import Conflict, SlothError, Unreachable
 from sloth_runner.execution.checking import Checking
 from sloth_runner.execution.judging import Evaluation
 from sloth_runner.execution.loading import Loading
@@ -67,6 +67,8 @@ class Pruning:
             self.stack = checking.stack
             self.file = str(loading.file)
             self._evaluation = Evaluation(checking, loading, options)
+            self.unreachable = self._evaluation.unreachable
+            """Whether a machine could not be reached: what is on it is kept."""
         finally:
             loading.close()
 
@@ -108,6 +110,7 @@ class Pruning:
                 if verdict.action != KEEP and released(entry, self.stack.id, self._stacks) is None:
                     _hand_on(left.pop(entry.address), left)
         except SlothError as error:
+            self.unreachable = self.unreachable or isinstance(error, Unreachable)
             return kept + [Verdict(agent, e, KEEP, f"can't be looked at: {error.message}") for e, _ in taken]
         return kept + [one._replace(made=made[one.entry.address]) for one in found]
 
