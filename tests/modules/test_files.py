@@ -443,6 +443,26 @@ def test_acl_and_mode(machine: Machine) -> None:
         assert not machine.call("file.attributes", args).changed
 
 
+def test_what_a_mode_has_taken_away_of_an_acl_is_given_back(machine: Machine) -> None:
+    acl_or_skip(machine.root)
+    path = machine.root / "f"
+    path.write_text("x")
+    args = {"path": str(path), "acl": {"user:daemon": "r"}}
+    machine.call("file.attributes", args)
+    path.chmod(0o600)
+    machine.check("file.attributes", args)
+    assert machine.would_change()
+    assert "effective --- → r--" in machine.call("file.attributes", args).message
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert not machine.call("file.attributes", args).changed
+    wide = {**args, "mode": "0660"}
+    path.chmod(0o600)
+    machine.check("file.attributes", wide)
+    said = [(job.address, job.action) for job in machine.jobs]
+    machine.call("file.attributes", wide)
+    assert [(job.address, job.action) for job in machine.jobs] == said
+
+
 def test_default_acl_and_back(machine: Machine) -> None:
     acl_or_skip(machine.root)
     folder = machine.root / "d"

@@ -1,8 +1,9 @@
 """Why: who may do what with a file or folder that is there already is set apart from what is in it: mode, owner,
 group, and the entries of its access control list, each a resource of its own that can be taken back.
 
-Attribute of kind "file.acl" (``path#user:NAME``, ``path#default:group:NAME``): ``permissions``, such as "rw-". Where
-there is an ACL, the group's digit of the mode is its mask: it limits named users and groups (acl(5)).
+Attributes of kind "file.acl" (``path#user:NAME``, ``path#default:group:NAME``): ``permissions``, such as "rw-", and,
+but for defaults, what of them is ``effective``. Where there is an ACL, the group's digit of the mode is its mask: it
+limits named users and groups (acl(5)), so that a mode that is set later may take away what an entry gives.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sloth_runner.ops import Found, Ran
 
 ENV = {"LC_ALL": "C"}
+MASK = "mask:"
 
 
 def attributes(args: Mapping[str, Any], context: Context) -> Steps:
@@ -53,6 +55,8 @@ def attributes(args: Mapping[str, Any], context: Context) -> Steps:
             raise BadArgument(f"file.attributes: {path} is a file, and only folders have {entry}")
         resource = Resource("file.acl", f"{path}#{entry}", {"path": path, "entry": entry})
         wanted = None if permissions is None else {"permissions": permissions}
+        if wanted is not None and not entry.startswith("default:"):
+            wanted["effective"] = permissions
         entries.append(Want(resource, wanted, None, {"mask": mask} if mask is not None else {}))
     if entries:
         done = (*done, *(yield Ensure(tuple(entries))))
@@ -60,11 +64,19 @@ def attributes(args: Mapping[str, Any], context: Context) -> Steps:
     return Outcome(bool(changed), "; ".join(one.message for one in changed), {"path": path})
 
 
+def _letters(digit: int) -> str:
+    return "".join(letter if digit & bit else "-" for letter, bit in (("r", 4), ("w", 2), ("x", 1)))
+
+
+def _both(permissions: str, mask: str) -> str:
+    return "".join(letter if letter in mask else "-" for letter in permissions)
+
+
 def _mask(mode: int | None, acl: Mapping[str, str | None]) -> str | None:
     """The mask that ``mode`` sets. Raises BadArgument if it would take away what an entry gives."""
     if mode is None or not acl:
         return None
-    mask = "".join(letter if mode >> 3 & bit else "-" for letter, bit in (("r", 4), ("w", 2), ("x", 1)))
+    mask = _letters(mode >> 3)
     for entry, permissions in acl.items():
         if permissions and not entry.startswith("default:") and set(permissions) - set(mask) - {"-"}:
             raise BadArgument(
@@ -104,6 +116,8 @@ def observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
         bare = not any(name.startswith("default:") is default and name[-1] != ":" for name in acl)
         bare = bare and not (default and "default:user:" in acl)
         attributes = {"permissions": acl[entry]} if entry in acl else None
+        if attributes is not None and not default:
+            attributes["effective"] = _both(acl[entry], acl[MASK])
         found.append(Observed(attributes, {"bare": True} if bare else {}))
     return found
 
@@ -113,8 +127,8 @@ def _name(look: Look) -> str:
 
 
 def _lists(paths: Sequence[str], *, numbers: bool) -> Generator[Any, Any, dict[str, dict[str, str]]]:
-    """The ACL of each path that is a file or a folder: permissions by entry. With ``numbers`` also by numbers of
-    users and groups."""
+    """The ACL of each path that is a file or a folder: permissions by entry, MASK too (in a plan that of a mode that
+    would be set). With ``numbers`` also by numbers of users and groups."""
     stats: Sequence[Found] = yield Batch(tuple([Stat(path, names=False) for path in paths]))
     there = [path for path, found in zip(paths, stats, strict=True) if found.kind in (FILE, FOLDER)]
     lists: dict[str, dict[str, str]] = {path: {} for path in there}
@@ -122,6 +136,9 @@ def _lists(paths: Sequence[str], *, numbers: bool) -> Generator[Any, Any, dict[s
         for path in there:
             text = yield from _getfacl(path, how)
             lists[path].update(_entries(text))
+    for path, found in zip(paths, stats, strict=True):
+        if path in lists:
+            lists[path][MASK] = _letters(found.mode >> 3)
     return lists
 
 
@@ -156,22 +173,33 @@ def _not_installed(error: OpError, path: str) -> Exception:
 
 def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
     """Set or remove each entry; a list that is empty again and had been made for it goes too."""
+    notes = []
     for change in changes:
-        path, entry = str(change.resource.params["path"]), str(change.resource.params["entry"])
-        if change.wanted is not None:
-            words = f"{entry}:{change.wanted['permissions']}"
-            if "mask" in change.options and not entry.startswith("default:"):
-                words += f",mask::{change.options['mask']}"
-            yield from _setfacl(path, "--modify", words)
-            continue
-        yield from _setfacl(path, "--remove", entry)
-        if change.extra.get("bare"):
-            acl = (yield from _lists([path], numbers=False)).get(path, {})
-            default = "default:" if entry.startswith("default:") else ""
-            own = [name for name in acl if name.startswith("default:") is bool(default)]
-            if not any(name[-1] != ":" for name in own):
-                yield from _setfacl(path, *(("--remove-default",) if default else ("--remove", "mask::")))
-    return [""] * len(changes)
+        path = str(change.resource.params["path"])
+        before: Found = yield Stat(path, names=False)
+        yield from _converge(change)
+        after: Found = yield Stat(path, names=False)
+        modes = f"mode {before.mode:04o} → {after.mode:04o}"
+        told = f"{modes}, as the ACL needs it: a call that sets its mode must say so"
+        notes.append(told if change.wanted is not None and after.mode != before.mode else "")
+    return notes
+
+
+def _converge(change: Change) -> Generator[Any, Any, None]:
+    path, entry = str(change.resource.params["path"]), str(change.resource.params["entry"])
+    if change.wanted is not None:
+        words = f"{entry}:{change.wanted['permissions']}"
+        if "mask" in change.options and not entry.startswith("default:"):
+            words += f",mask::{change.options['mask']}"
+        yield from _setfacl(path, "--modify", words)
+        return
+    yield from _setfacl(path, "--remove", entry)
+    if change.extra.get("bare"):
+        acl = (yield from _lists([path], numbers=False)).get(path, {})
+        default = "default:" if entry.startswith("default:") else ""
+        own = [name for name in acl if name.startswith("default:") is bool(default)]
+        if not any(name[-1] != ":" for name in own):
+            yield from _setfacl(path, *(("--remove-default",) if default else ("--remove", "mask::")))
 
 
 def _setfacl(path: str, *how: str) -> Generator[Any, Any, None]:
@@ -187,7 +215,15 @@ def _setfacl(path: str, *how: str) -> Generator[Any, Any, None]:
         raise TaskFailed(f"the ACL of {path} can't be set ({' '.join(how)}): {said}", system=said, next=hint)
 
 
-KINDS = (Kind("file.acl", "an entry of an ACL: permissions, such as rw-", observe, converge),)
+KINDS = (
+    Kind(
+        "file.acl",
+        "an entry of an ACL: permissions, such as rw-, and what of them is effective: a mode that is set later may"
+        " take them away, since its digit for the group is the most that named users and groups get",
+        observe,
+        converge,
+    ),
+)
 MODULES = (
     Module(
         "file.attributes",
