@@ -65,3 +65,58 @@ def test_a_handler_is_no_task(home: Home) -> None:
     text = 'handler({name = "t", run = function() end})\ntask({name = "t", run = function() end})'
     file(home, text)
     assert "E-DUPLICATE" in home.run("validate", "site.sloth", code=5).err
+
+
+def test_a_handler_that_failed_stays_due_until_it_succeeds(home: Home) -> None:
+    file(
+        home,
+        """handler({name = "h", run = function() cmd("echo h >> ROOT/log; test ! -e ROOT/broken") end})
+        handler({name = "later", run = function() cmd("echo later >> ROOT/log") end})
+        task({name = "t", run = function()
+          file.write({dest = "ROOT/a", content = "a", notify = {"h", "later"}})
+        end})""",
+    )
+    broken = home.cwd / "t" / "broken"
+    broken.touch()
+    for _ in range(2):
+        said = home.run("run", "site.sloth", code=1)
+        assert "still due on local" in said.out
+    assert log(home) == ["h", "h"]
+    broken.unlink()
+    home.run("plan", "site.sloth", code=None)
+    assert "still due" not in home.run("run", "site.sloth").out
+    assert log(home) == ["h", "h", "h", "later"]
+    home.run("run", "site.sloth")
+    assert log(home) == ["h", "h", "h", "later"]
+
+
+def test_a_handler_that_is_in_the_file_no_more_is_forgotten_and_that_is_said_once(home: Home) -> None:
+    task = """task({name = "t", run = function()
+      file.write({dest = "ROOT/a", content = "a", notify = NOTIFY})
+    end})"""
+    file(home, 'handler({name = "h", run = function() error("no") end})' + task.replace("NOTIFY", '"h"'))
+    home.run("run", "site.sloth", code=1)
+    file(home, task.replace("NOTIFY", "nil"))
+    home.run("plan", "site.sloth", code=None)
+    text = "the handler 'h' was due since run"
+    assert text in home.run("run", "site.sloth").out
+    assert text not in home.run("run", "site.sloth").out
+
+
+def test_a_handler_runs_once_on_each_machine_that_called_for_it(home: Home) -> None:
+    home.file("sloth.toml", '[agents]\nhere = "local://"\nthere = "local://"\n')
+    file(
+        home,
+        """handler({name = "h", run = function(this) cmd("echo " .. this.agent .. " >> ROOT/log") end})
+        task({name = "t", delegate_to = {"here", "there"}, run = function(this)
+          for _, name in ipairs({"a", "b"}) do
+            file.write({dest = "ROOT/" .. name .. this.agent, content = name, notify = "h"})
+          end
+        end})
+        task({name = "u", run = function() file.write({dest = "ROOT/c", content = "c", notify = "h"}) end})""",
+    )
+    home.run("run", "site.sloth")
+    assert sorted(log(home)) == ["here", "local", "there"]
+    (home.cwd / "t" / "athere").unlink()
+    home.run("run", "site.sloth")
+    assert sorted(log(home)) == ["here", "local", "there", "there"]
