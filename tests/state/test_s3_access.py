@@ -116,6 +116,7 @@ def test_keys_from_the_environment_and_from_the_configuration() -> None:
     with pytest.raises(StoreDown, match="secret key is wrong") as caught:
         works(url, {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": "another secret"})
     assert "another secret" not in str(caught.value.document())
+    assert "where they are looked for" in caught.value.next[0]
 
 
 def test_nobody_has_credentials() -> None:

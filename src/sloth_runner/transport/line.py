@@ -118,5 +118,5 @@ def _not_started(address: str, heard: bytes, why: str) -> Unreachable:
         f"{address}: the agent could not be started{': ' + why if why else ''}",
         system="\n".join(last_lines(heard)) or None,
         unchanged=["nothing was done there"],
-        next=["the account needs a login shell that runs commands"],
+        next=["the account needs a login shell that runs commands, and a Python that starts"],
     )

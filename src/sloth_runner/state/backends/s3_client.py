@@ -107,13 +107,18 @@ _MEANING: Final = {
     "SlowDown": "it asks for fewer requests",
     "EntityTooLarge": "the object is too large for it",
 }
+_WHERE: Final = "docs/stores/s3.md says where they are looked for: Credentials"
 _ADVICE: Final = {
     "NoSuchBucket": "make the bucket first: aws s3 mb s3://BUCKET",
     "AccessDenied": "give these credentials what the store needs: docs/stores/s3.md, Permissions",
     "RequestTimeTooSkewed": "set the clock: timedatectl set-ntp true",
     "PermanentRedirect": "name the bucket's region in the URL: ?region=…",
     "AuthorizationHeaderMalformed": "name the bucket's region in the URL: ?region=…",
-    "Credentials": "docs/stores/s3.md says where they are looked for: Credentials",
+    "InvalidAccessKeyId": _WHERE,
+    "SignatureDoesNotMatch": _WHERE,
+    "ExpiredToken": _WHERE,
+    "InvalidToken": _WHERE,
+    "Credentials": _WHERE,
     "the connection was refused": "does the server run, and is endpoint= in the URL right?",
     "its name is not known": "is endpoint= in the URL right?",
     "its certificate is not trusted": "name the authority that signed it: ca_file=FILE in the URL",
