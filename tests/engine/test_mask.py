@@ -56,8 +56,8 @@ def test_of_tables_every_text_and_number_is_learned() -> None:
     mask = Mask()
     value: Value = [{"a": "first secret"}, Pairs(((1, "second secret"),)), 12345, True]
     mask.learn(value)
-    data = {"first secret": ["a second secret b", 12345, None], "true": "12345"}
-    assert mask.cover_all(data) == {DOTS: [f"a {DOTS} b", 12345, None], "true": DOTS}
+    data = {"first secret": ["a second secret b", 12345, None], "True": "12345"}
+    assert mask.cover_all(data) == {DOTS: [f"a {DOTS} b", 12345, None], "True": DOTS}
 
 
 def test_each_line_of_a_secret_is_one() -> None:

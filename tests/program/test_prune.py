@@ -83,6 +83,37 @@ def test_what_is_on_a_machine_that_can_not_be_reached_is_kept_and_said(home: Hom
     assert "refuses the connection" in home.run("prune", "site.sloth", "--check", code=6).out
 
 
+def shrinking(home: Home, call: str, end: str = "") -> None:
+    """A task whose loop names what the state says: ``a`` and ``b`` at first, then ``a`` alone."""
+    lines = f'task({{name = "t", run = function()\nfor _, n in ipairs(state.get("names", {{"a", "b"}})) do\n{call}\nend'
+    home.file("site.sloth", f"{lines}\n{end}\nend}})".replace("ROOT", str(home.cwd / "t")))
+    home.run("run", "site.sloth")
+    home.run("state", "set", "names", "--json", '["a"]')
+
+
+def test_what_a_call_put_elsewhere_goes_when_its_task_names_it_no_more(home: Home) -> None:
+    two(home)
+    shrinking(home, 'file.write({dest = "ROOT/" .. n, content = "x", delegate_to = "web1"})')
+    assert prune(home) == {"b": "remove"}
+    assert sorted(tree(home)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "end",
+    ['error("no")', 'if cmd({command = "true"}).stdout == "" then sleep(0) end'],
+    ids=["fails", "unknown"],
+)
+def test_what_a_task_names_after_it_broke_off_can_not_be_known(home: Home, end: str) -> None:
+    shrinking(
+        home, 'file.write({dest = "ROOT/" .. n, content = "x"})', f'if state.get("stop") then {end} end'
+    )
+    home.run("state", "set", "stop", "--json", "true")
+    assert prune(home) == {"b": "keep"}
+    home.run("state", "delete", "stop", "--yes")
+    assert prune(home) == {"b": "remove"}
+    assert sorted(tree(home)) == ["a"]
+
+
 def test_a_resource_that_another_stack_names_too_is_kept(home: Home) -> None:
     line = 'file.write({dest = "ROOT/a", content = "x"})'
     task(home, line, file="other.sloth")
