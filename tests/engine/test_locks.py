@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from sloth_runner.engine.holding import Holding, Renewer
-from sloth_runner.errors import BadArgument, LockHeld, LockLost, LockOwner, NotANumber, SlothError, TaskFailed
+from sloth_runner.errors import (
+    BadArgument,
+    BadName,
+    LockHeld,
+    LockLost,
+    LockOwner,
+    NotANumber,
+    SlothError,
+    TaskFailed,
+)
 from sloth_runner.model import Call, Returned
 from sloth_runner.state import locks
 from sloth_runner.state.backends.memory import MemoryStore
@@ -243,6 +252,62 @@ def test_a_later_task_of_the_run_may_unlock_what_an_ended_one_kept() -> None:
         return (yield call("state.unlock", "a", "h"))
 
     assert bench.run(first=first, second=second)["second"] is True
+
+
+def test_what_an_ended_task_kept_is_another_holders_until_it_is_let_go() -> None:
+    bench = Bench()
+
+    def first() -> Steps:
+        return (yield call("state.lock", "a", "h", 60, {"keep": True}))
+
+    def second() -> Steps:
+        yield call("sleep", 0.01)
+        refused = yield call("state.try_lock", "a", "other", 60)
+        token = yield call("state.try_lock", "a", "h", 60)
+        yield call("state.set", "k", 1)
+        return refused, token
+
+    results = bench.run(first=first, second=second)
+    assert results["second"] == (False, results["first"])
+    assert locks.info(bench.store, "local", "a") is None
+
+
+def test_another_holder_is_another_even_in_the_same_task() -> None:
+    bench = Bench()
+
+    def body() -> Steps:
+        yield call("state.lock", "a", "h", 60)
+        refused = yield call("state.try_lock", "a", "other", 60)
+        try:
+            yield call("state.unlock", "a", "other")
+        except LockOwner:
+            return refused, (yield call("state.unlock", "a", "h"))
+
+    assert bench.run(body=body)["body"] == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("state.lock", ("", "h", 5)),
+        ("state.lock", ("a", "h", "soon")),
+        ("state.try_lock", ("a\nb", "h", 5)),
+        ("state.lock_enter", ("a", "h", 5, {"keep": True})),
+        ("state.lock_enter", ("x" * 513, "h", 5, None)),
+        ("state.unlock", ("", "h")),
+        ("state.unlock", ("a", 5)),
+        ("state.is_locked", ("",)),
+    ],
+)
+def test_what_names_no_lock_or_holder_is_refused(name: str, args: tuple[object, ...]) -> None:
+    bench = Bench()
+
+    def body() -> Steps:
+        yield call(name, *args)
+
+    with pytest.raises((BadArgument, BadName)):
+        bench.run(body=body)
+    assert list(bench.store.scan()) == []
 
 
 def test_only_the_owner_unlocks() -> None:

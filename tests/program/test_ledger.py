@@ -326,8 +326,12 @@ def test_an_unknown_handler_is_refused(home: Home) -> None:
     assert "did you mean 'restart'?" in said.out
 
 
-def test_a_sensitive_resource_leaves_no_trace_of_its_content(home: Home) -> None:
-    canary = "c4n4ry-s3cr3t"
+@pytest.mark.parametrize("there", [False, True])
+def test_a_sensitive_resource_leaves_no_trace_of_its_content(home: Home, there: bool) -> None:
+    canary, before = "c4n4ry-s3cr3t", "0ld-c4n4ry"
+    if there:
+        target(home).mkdir(exist_ok=True)
+        (target(home) / "secret").write_text(before)
     text = f"""task({{name = "t", run = function()
       file.write({{dest = "ROOT/secret", content = "{canary}", mode = "0600", sensitive = true}})
     end}})"""
@@ -346,12 +350,13 @@ def test_a_sensitive_resource_leaves_no_trace_of_its_content(home: Home) -> None
         said = home.run(*argv)
         out += said.out + said.err
     out += home.run("resource", "show", f"file:{target(home)}/secret", "-o", "json").out
-    assert canary not in out
-    digest = hashlib.sha256(canary.encode()).hexdigest()
-    for path in home.state_folder.rglob("*"):
-        if path.is_file():
-            data = path.read_bytes()
-            assert canary.encode() not in data and digest.encode() not in data
+    for secret in (canary, before):
+        digest = hashlib.sha256(secret.encode()).hexdigest()
+        assert secret not in out and digest not in out
+        for path in home.state_folder.rglob("*"):
+            if path.is_file():
+                data = path.read_bytes()
+                assert secret.encode() not in data and digest.encode() not in data
     assert (target(home) / "secret").read_text() == canary
 
 
