@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
+import time
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from sloth_runner.app import App
 from sloth_runner.execution.loading import RunOptions
 from sloth_runner.execution.pruning import PRUNE, Pruning
 from sloth_runner.execution.stack_lock import StackLock
-from sloth_runner.state.layout import LOCAL
+from sloth_runner.state.layout import INTENT, LEDGER, LOCAL, place
 from sloth_runner.state.ledger import Ledger
-from sloth_runner.state.ledger_queries import entries
+from sloth_runner.state.ledger_queries import entries, intents
+from sloth_runner.state.store import Change, Check, Rev, Store
 from tests.program.kit import Home
 from tests.program.leftovers import prune, task, tree
 from tests.services.base import free_port
@@ -85,8 +90,7 @@ def test_what_is_on_a_machine_that_can_not_be_reached_is_kept_and_said(home: Hom
 
 def shrinking(home: Home, call: str, end: str = "") -> None:
     """A task whose loop names what the state says: ``a`` and ``b`` at first, then ``a`` alone."""
-    lines = f'task({{name = "t", run = function()\nfor _, n in ipairs(state.get("names", {{"a", "b"}})) do\n{call}\nend'
-    home.file("site.sloth", f"{lines}\n{end}\nend}})".replace("ROOT", str(home.cwd / "t")))
+    task(home, f'for _, n in ipairs(state.get("names", {{"a", "b"}})) do\n{call}\nend\n{end}')
     home.run("run", "site.sloth")
     home.run("state", "set", "names", "--json", '["a"]')
 
@@ -144,6 +148,73 @@ def test_what_a_run_named_since_it_was_shown_is_not_taken(home: Home) -> None:
     assert error is None
     assert verdict.action == "keep"
     assert sorted(tree(home)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "action"), [("changed", "keep"), ("forgotten", "keep"), ("gone", "remove"), ("", "remove")]
+)
+def test_what_has_happened_since_it_was_shown_counts(home: Home, meanwhile: str, action: str) -> None:
+    path = home.cwd / "t" / "a"
+    task(home, 'file.write({dest = "ROOT/a", content = "x"})')
+    home.run("run", "site.sloth")
+    task(home)
+    app = home.app()
+    pruning = Pruning(app, RunOptions(home.cwd / "site.sloth"))
+    verdicts = pruning.verdicts()
+    if meanwhile == "changed":
+        path.write_text("theirs")
+    elif meanwhile == "forgotten":
+        home.run("resource", "forget", f"file:{path}", "--yes")
+    elif meanwhile == "gone":
+        path.unlink()
+    ((verdict, error),) = pruning.carry_out(verdicts)
+    assert (verdict.action, error) == (action, None)
+    assert path.exists() == (action == "keep")
+    assert list(intents(app.store(), LOCAL)) == []
+    assert (len(list(entries(app.store(), LOCAL))) == 1) == (meanwhile == "changed")
+
+
+class Noting:
+    """A store that notes what it is told of the ledger, and whether a file is there at that moment."""
+
+    def __init__(self, inner: Store, path: Path) -> None:
+        self.inner = inner
+        self.traits = inner.traits
+        self.get = inner.get
+        self.scan = inner.scan
+        self.close = inner.close
+        self.path = path
+        self.noted: list[tuple[str, bool, bool]] = []
+
+    def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
+        """See Store."""
+        for one in changes:
+            if isinstance(one, Change) and place(one.key).kind in (INTENT, LEDGER):
+                self.noted.append((place(one.key).kind, one.value is not None, self.path.exists()))
+        return self.inner.commit(changes)
+
+
+def test_what_is_about_to_be_undone_is_on_record_before_and_gone_from_it_after(home: Home) -> None:
+    path = home.cwd / "t" / "a"
+    task(home, 'file.write({dest = "ROOT/a", content = "x"})')
+    home.run("run", "site.sloth")
+    task(home)
+
+    class Noted(App):
+        """Opens its store noted."""
+
+        def store(self) -> Store:
+            """See App."""
+            if self._store is None:
+                self._store = Noting(self.stores.open(), path)
+            return self._store
+
+    app = Noted(home.app().settings, clock=time.time, new_id=lambda: uuid.uuid4().hex, getenv=home.env.get)
+    pruning = Pruning(app, RunOptions(home.cwd / "site.sloth"))
+    pruning.carry_out(pruning.verdicts())
+    store = app.store()
+    assert isinstance(store, Noting)
+    assert store.noted == [(INTENT, True, True), (LEDGER, False, False), (INTENT, False, False)]
 
 
 def test_a_folder_with_things_of_others_in_it_stays_and_says_so(home: Home) -> None:
