@@ -245,3 +245,11 @@ def test_logs_and_show(cli: Cli) -> None:
         ["local", "second", "failed"],
         ["local", "third", "skipped"],
     ]
+
+
+def test_a_stack_that_was_renamed_says_how_it_is_run(cli: Cli) -> None:
+    cli.file("web.sloth", 'task({ name = "a", run = function() end })')
+    cli.ok("run", "web.sloth")
+    result = cli("stack", "rename", "web", "shop")
+    assert result.out == "the stack web is shop now\n"
+    assert f"sloth-runner run -f {cli.work}/web.sloth shop" in result.err.replace("/TMP/work", str(cli.work))

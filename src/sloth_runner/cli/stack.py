@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from sloth_runner.cli import suggestions
 from sloth_runner.cli.base import output_option, yes_option
 from sloth_runner.cli.shell import Shell
@@ -68,6 +70,9 @@ def rename(shell: Shell, old: str, new: str) -> None:
         shell.document("stack.rename", {"store": shell.app().stores.name, "old": old, "new": new})
     else:
         shell.print(f"the stack {old} is {new} now")
+        file = next((str(row["file"]) for row in told.stacks(shell.app()) if row["stack"] == new), "FILE")
+        line = shlex.join(["sloth-runner", "run", "-f", file, new])
+        shell.say(f"unless its workflow is called {new}, it is run by its name from now on: {line}")
 
 
 @command("forget")
