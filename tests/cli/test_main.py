@@ -300,3 +300,15 @@ def test_what_is_called_otherwise_elsewhere_is_there() -> None:
         first, *more = ours.split()
         assert first in ROOT or first in STATE, theirs
         assert not isinstance(ROOT.get(first, ("",))[0], Mapping) or more[0] in ROOT[first][0], theirs
+
+
+@pytest.mark.parametrize("before", [0, 30, 60, 100, 5_000])
+@pytest.mark.parametrize("after", [1, 20, 5_000])
+def test_the_place_of_an_error_is_seen_in_a_long_line(before: int, after: int) -> None:
+    source = f"{'é' * before}!{'b' * after}"
+    error = errors.TaskFailed("wrong", file="a", line=1, column=before + 1, source=source)
+    shown = list(lines(error.document(), 80, color=False))
+    caret = next(number for number, text in enumerate(shown) if text.endswith("^"))
+    assert shown[caret - 1][shown[caret].index("^")] == "!"
+    assert len(shown[caret - 1]) <= 80
+    assert shown[caret - 1].count("b") >= min(after, 20)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sloth_runner.cli.text import clip, pictures, styled, width
+from sloth_runner.cli.text import ELLIPSIS, clip, pictures, styled, width
 from sloth_runner.errors import (
     Bug,
     FileProblem,
@@ -105,16 +105,36 @@ def interrupted() -> Interrupted:
     return Interrupted("interrupted")
 
 
+_SEEN = 24
+"""Columns that are shown from the place of an error on."""
+
+
 def _source(error: Mapping[str, Any], columns: int, color: bool) -> list[str]:
     source, line = error.get("source"), error.get("line")
     if not source or line is None:
         return []
-    shown = pictures(str(source).expandtabs(4))
     margin = " " * len(str(line))
-    out = [f"{margin} |", f"{line} | {clip(shown, max(20, columns - len(margin) - 3))}"]
+    room = max(20, columns - len(margin) - 3)
     column = error.get("column")
+    at = column - 1 if column is not None and column >= 1 else 0
+    before, after = _around(str(source), at, room)
+    out = [f"{margin} |", f"{line} | {clip(before + after, room)}"]
     if column is not None and column >= 1:
-        before = str(source)[: column - 1].expandtabs(4)
-        if width(before) < columns - len(margin) - 4:
-            out.append(f"{margin} | {' ' * width(before)}{styled('^', 'red', color)}")
+        out.append(f"{margin} | {' ' * width(before)}{styled('^', 'red', color)}")
     return out
+
+
+def _around(source: str, at: int, room: int) -> tuple[str, str]:
+    """What is shown of a line before and from ``at`` on: its beginning, unless ``at`` would hardly be seen then."""
+    far = at > 4 * room  # a line of megabytes is not measured
+    before = pictures(source[at - room if far else 0 : at].expandtabs(4))
+    after = pictures(source[at : at + room].expandtabs(4))
+    if after and at + room < len(source):
+        after += " " * room  # there is more: what is clipped shows so
+    most = room - min(_SEEN, width(after))
+    if not far and width(before) <= most:
+        return before, after
+    kept = before[-max(1, most - 1) :]
+    while width(kept) > most - 1:
+        kept = kept[1:]
+    return ELLIPSIS + kept, after

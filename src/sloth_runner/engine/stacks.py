@@ -65,7 +65,10 @@ def check_stack_name(name: str, undone: str = "nothing was run") -> str:
     if not good or ".." in name:
         raise BadStack(
             f"{name!r} can't name a stack",
-            next=["use letters, digits, '.', '_' and '-', starting with a letter or digit"],
+            next=[
+                "use letters, digits, '.', '_' and '-', starting with a letter or digit",
+                "a file of any name is run under one: sloth-runner run -f FILE STACK",
+            ],
             unchanged=[undone],
         )
     return name

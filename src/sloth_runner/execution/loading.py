@@ -170,7 +170,7 @@ def _existing(file: Path) -> Path:
         return path
     nothing = ["nothing was run"]
     if path.is_dir():
-        found = sorted(p.name for p in path.glob("*.sloth"))
+        found = sorted(p.name for p in path.glob("*.sloth") if p.is_file())
         named = f"in it: {', '.join(found[:8])}{' …' if len(found) > 8 else ''}"
         begin = f"sloth-runner init {file} begins a project there"
         raise FileMissing(
@@ -183,6 +183,18 @@ def _existing(file: Path) -> Path:
             f"{path.name} is not looked for at an address: task files are files of this machine",
             unchanged=nothing,
             next=["fetch it and read it first: curl -O, git clone; then run the file"],
+        )
+    if path.exists() or file.name == "-":
+        raise FileMissing(
+            f"{file.name} is no file that can be read again: a task file is, by plan, run and --resume",
+            unchanged=nothing,
+            next=["write what it gives into a file, and name that"],
+        )
+    if path.is_symlink():
+        raise FileMissing(
+            f"{file} is a link to {path.readlink()}, which is not there",
+            unchanged=nothing,
+            next=["correct the link"],
         )
     folder = path.parent
     if not folder.is_dir():
