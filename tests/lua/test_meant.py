@@ -124,6 +124,8 @@ def test_a_sentence_is_no_name_and_one_is_proposed(desk: Desk) -> None:
         ("for i = 1, 3 do local x = nowhere end", ["nowhere is not set: nil is used (tasks.lua:1)"]),
         ("found = 1 if found then end", []),
         ("if rawget(_G, 'nowhere') then end", []),
+        ("found = found or {} local x = nil ~= other and other == nil", []),
+        ("if type(nowhere) == 'nil' or _G.nowhere then end", []),
         ("pcall(function() nowhere.x() end)", []),
         ("pcall(function() return 'a' .. nowhere end)", []),
     ],

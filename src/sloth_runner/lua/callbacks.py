@@ -107,8 +107,8 @@ class Callbacks:
 
     def unset(self, name: bytes, file: bytes | None = None, line: int | None = None) -> tuple[Any, ...]:
         """A global was read that nobody has set: warn once for each place in the task file itself, unless the line
-        fails by it at once; what other languages write for nil, true and false is refused."""
-        from sloth_runner.lua.meant import LITERALS, fails_by
+        fails by it at once, or expects that; what other languages write for nil, true and false is refused."""
+        from sloth_runner.lua.meant import LITERALS, expected, fails_by
 
         word, site = to_text(name), site_of(file, line)
         assert self.runtime is not None
@@ -118,7 +118,8 @@ class Callbacks:
         if word in LITERALS:
             raise BadArgument(f"there is no {word} in Lua", next=[f"write {LITERALS[word]}"])
         place = (site.file, site.line, word)
-        if place not in self._warned and not fails_by(word, sources.line(site.file, site.line) or ""):
+        source = sources.line(site.file, site.line) or ""
+        if place not in self._warned and not fails_by(word, source) and not expected(word, source):
             self._warned.add(place)
             where = f"({os.path.relpath(site.file, self._folder)}:{site.line})"
             said = "; ".join([f"{word} is not set: nil is used", *sources.like(word)])

@@ -85,6 +85,13 @@ def fails_by(name: str, source: str) -> bool:
     return re.search(rf"(?<![\w.:]){word}\s*[(.:\[{{\"']|\.\.\s*{word}(?!\w)", source) is not None
 
 
+def expected(name: str, source: str) -> bool:
+    """Whether a line asks if ``name`` is set, or has a default for it: whoever wrote it knows that it may not be."""
+    word = rf"(?<![\w.:]){re.escape(name)}"
+    asked = rf"{word}\s*(or\b|[=~]=\s*nil\b)|\bnil\s*[=~]=\s*{word}\b|\btype\s*\(\s*{word}\b|(?<!\w)_G\b"
+    return re.search(asked, source) is not None
+
+
 def declared(lines: Iterable[str]) -> set[str]:
     """The names of variables that a file declares."""
     found: set[str] = set()
