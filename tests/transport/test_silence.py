@@ -13,7 +13,7 @@ import pytest
 from sloth_runner.agent import frames, wire
 from sloth_runner.agent.frames import Reader
 from sloth_runner.errors import Indeterminate
-from sloth_runner.ops import Exec, Ran
+from sloth_runner.ops import Done, Exec, Ran, Write
 from sloth_runner.transport.line import Channel
 from sloth_runner.transport.remote import Remote
 
@@ -74,19 +74,48 @@ class Scripted:
         return ""
 
 
+class Slow(Scripted):
+    """Contents take their time, and all that is said behind them waits."""
+
+    def __init__(self, answer: Callable[[frames.Frame], bytes]) -> None:
+        super().__init__(answer)
+        self._behind: list[bytes] = []
+        self._bringing = False
+
+    def send(self, data: bytes) -> None:
+        self._bringing = self._bringing or data[0] == frames.CONTENT
+        self._behind.append(data)
+        if not self._bringing:
+            self._arrive()
+
+    async def drain(self) -> None:
+        if self._bringing:
+            await asyncio.sleep(40)
+            self._bringing = False
+            self._arrive()
+
+    def _arrive(self) -> None:
+        behind, self._behind = self._behind, []
+        super().send(b"".join(behind))
+
+
 class Line:
     address = "test://web1"
 
-    def __init__(self, answer: Callable[[frames.Frame], bytes]) -> None:
-        self._answer = answer
+    def __init__(self, channel: Scripted) -> None:
+        self._channel = channel
 
     async def open(self) -> Channel:
-        return Scripted(self._answer)
+        return self._channel
 
 
-def there(answer: Callable[[frames.Frame], bytes], work: Callable[[Remote], Coroutine[Any, Any, Any]]) -> Any:
+def there(
+    answer: Callable[[frames.Frame], bytes],
+    work: Callable[[Remote], Coroutine[Any, Any, Any]],
+    make: type[Scripted] = Scripted,
+) -> Any:
     async def go() -> Any:
-        remote = Remote("web1", Line(answer))
+        remote = Remote("web1", Line(make(answer)))
         try:
             return await work(remote)
         finally:
@@ -136,3 +165,18 @@ def test_an_agent_that_is_there_is_waited_for() -> None:
         return frames.message(frames.PONG, frame.number)
 
     assert there(busy, lambda remote: remote.do(program(3.0))) == RAN
+
+
+def test_a_sign_of_life_may_stand_behind_a_content_that_is_on_its_way() -> None:
+    def answer(frame: frames.Frame) -> bytes:
+        if frame.kind == frames.REQUEST and frame.number == 2:
+            done = frames.message(frames.RESULT, 2, wire.dumps(Done(True)))
+            return frames.message(frames.RESULT, 1, wire.dumps(RAN)) + done
+        return frames.message(frames.PONG, frame.number) if frame.kind == frames.PING else b""
+
+    async def both(remote: Remote) -> Any:
+        ran = asyncio.create_task(remote.do(program(3.0)))
+        await asyncio.sleep(1)
+        return await asyncio.gather(ran, remote.do(Write("/f", b"x" * 10_000)))
+
+    assert there(answer, both, Slow) == [RAN, Done(True)]

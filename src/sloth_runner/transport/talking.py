@@ -138,8 +138,11 @@ class Wire:
     async def _answer(self, number: int, future: asyncio.Future[Any], seconds: float | None) -> Any:
         """The answer, which has to come within so many seconds if it can."""
         await asyncio.wait([future], timeout=seconds)
-        late = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        late = clock()
         while not future.done():
+            if self._sending.locked():  # a sign of life may stand behind a content, which takes its time
+                late = clock()
             if self._mute(late):
                 self._send(frames.message(frames.CANCEL, number))
                 raise Late(f"no answer within {seconds:g} seconds, and the agent is not there")
