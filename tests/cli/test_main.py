@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ import sloth_runner.errors as errors
 from sloth_runner.cli.clicked import root
 from sloth_runner.cli.codes import CODES
 from sloth_runner.cli.problems import exit_code, lines
-from sloth_runner.cli.table import ELSEWHERE, ROOT, STATE
+from sloth_runner.cli.table import ELSEWHERE, FLAGS, ROOT, STATE
 from tests.cli.kit import Cli
 
 ARGV = [sys.executable, "-m", "sloth_runner"]
@@ -312,3 +313,29 @@ def test_the_place_of_an_error_is_seen_in_a_long_line(before: int, after: int) -
     assert shown[caret - 1][shown[caret].index("^")] == "!"
     assert len(shown[caret - 1]) <= 80
     assert shown[caret - 1].count("b") >= min(after, 20)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("-e", "a=1"), "--set NAME=VALUE"),
+        (("-var", "a=1"), "--set NAME=VALUE"),
+        (("-var-file=x.tfvars",), "--values FILE"),
+        (("-target=x",), "--task NAME"),
+        (("--become",), 'user = "root"'),
+        (("-i", "hosts"), "machines stand under [agents] in sloth.toml"),
+        (("--parallelism", "4"), "-j N"),
+        (("--tagz", "x"), "did you mean '--tags'?"),
+    ],
+)
+def test_options_of_other_tools_are_answered_with_ours(cli: Cli, line: tuple[str, ...], said: str) -> None:
+    cli.file("site.sloth", "")
+    assert f"next: {said}" in cli("run", "site.sloth", *line).err
+    assert "next: usage:" in cli("state", "list", "-e").err
+
+
+def test_options_that_are_named_are_there(cli: Cli) -> None:
+    known = cli.ok("run", "--help")
+    for theirs, ours in FLAGS.items():
+        assert theirs not in known.split()
+        assert all(flag in known for flag in re.findall(r"--[a-z-]+|-j", ours)), theirs

@@ -135,6 +135,12 @@ def test_a_variable_that_nobody_has_set_is_told_of(desk: Desk, code: str, said: 
     assert desk.lines("warn") == said
 
 
+def test_a_task_file_may_be_stricter(desk: Desk) -> None:
+    with pytest.raises(TaskFailed, match="no nowhere"):
+        desk.run("setmetatable(_G, { __index = function(_, name) error('no ' .. name) end }) return nowhere")
+    assert desk.lines("warn") == []
+
+
 def test_modules_may_look_for_what_is_not_there(desk: Desk) -> None:
     (desk.folder / "lib.lua").write_text("local unpack = unpack or table.unpack\nreturn { unpack = unpack }")
     desk.run("require('lib')")
@@ -148,7 +154,7 @@ def test_what_others_write_for_true_false_and_nil(desk: Desk, word: str, ours: s
     with pytest.raises(BadArgument) as caught:
         desk.run(f"cmd({{ command = 'x', check = {word} }})")
     assert (caught.value.message, caught.value.next) == (f"there is no {word} in Lua", [f"write {ours}"])
-    assert caught.value.column is not None and desk.run(f"local {word} = 5 return {word}") == 5
+    assert caught.value.column == 64 and desk.run(f"local {word} = 5 return {word}") == 5
 
 
 @pytest.mark.parametrize(

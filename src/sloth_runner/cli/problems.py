@@ -62,7 +62,7 @@ def from_click(error: Any, command: str) -> UsageError:
     if name == "NoSuchOption" and ctx is not None:
         known = [opt for param in ctx.command.get_params(ctx) for opt in param.opts + param.secondary_opts]
         message = f"there is no option {option!r} of {path!r}"
-        next_steps += did_you_mean(str(option), known)
+        next_steps += _other_flag(ctx, str(option)) or did_you_mean(str(option), known)
         if str(option) in ("-C", "--config", "--debug", "--version"):
             next_steps.append(f"it stands before the command: sloth-runner {option} …")
         elif path.endswith("state set"):
@@ -75,6 +75,18 @@ def from_click(error: Any, command: str) -> UsageError:
         next_steps.append(" ".join(ctx.get_usage().split()).replace("Usage:", "usage:", 1))
     next_steps.append(f"{path} --help")
     return UsageError(message, unchanged=["nothing was changed"], next=next_steps)
+
+
+def _other_flag(ctx: Any, option: str) -> list[str]:
+    """What does here what an option of other tools does, as the ``next`` of an error. One with a single dash and a
+    word is taken apart before it gets here: the line still has it."""
+    from sloth_runner.cli.table import FLAGS
+
+    if "--values" not in {flag for param in ctx.command.get_params(ctx) for flag in param.opts}:
+        return []
+    given = [word.partition("=")[0] for word in ctx.obj.words] if not option.startswith("--") else []
+    found = next((word for word in (*given, option) if word in FLAGS), None)
+    return [] if found is None else [FLAGS[found]]
 
 
 def _click_message(error: Any) -> str:

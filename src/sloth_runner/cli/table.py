@@ -125,3 +125,28 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "doc": "modules NAME", "docs": "modules NAME", "new": "init",
 }  # fmt: skip
 """What other tools call our commands."""
+
+_SET = "--set NAME=VALUE sets a value; --values FILE gives many"
+_USER = 'user = "root" stands in a task or a call'
+FLAGS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("-e", "--extra-vars", "-var", "--var", "-D"), _SET),
+    **dict.fromkeys(("-var-file", "--var-file", "--vars-file"), "--values FILE gives values"),
+    **dict.fromkeys(("-b", "--become", "--become-user", "--sudo", "-u", "--user"), _USER),
+    **dict.fromkeys(
+        ("-K", "--ask-become-pass"), "sudo_password_env stands in an agent's table in sloth.toml"
+    ),
+    **dict.fromkeys(
+        ("--ask-vault-pass", "--vault-password-file"), "secret({ … }) in a task file finds secrets"
+    ),
+    **dict.fromkeys(("-l", "--subset", "--hosts", "--host"), "--limit AGENTS leaves the others out"),
+    **dict.fromkeys(("-t", "--tag"), "--tags TAGS chooses tasks"),
+    **dict.fromkeys(("-target", "--target"), "--task NAME chooses a task and what it needs"),
+    **dict.fromkeys(("-n", "--noop", "--just-print", "--preview"), "--check only shows what would be done"),
+    **dict.fromkeys(("-parallelism", "--parallelism", "--parallel"), "-j N runs independent tasks at once"),
+    **dict.fromkeys(("-auto-approve", "--auto-approve"), "a run never asks; what does takes --yes"),
+    "-i": "machines stand under [agents] in sloth.toml: sloth-runner agent add NAME ssh://USER@HOST",
+    "--inventory": "machines stand under [agents] in sloth.toml: sloth-runner agent add NAME ssh://USER@HOST",
+    "--start-at-task": "--resume RUN goes on where a run stopped",
+    "--force": "what asks takes --yes",
+}
+"""What other tools call options of ``run`` and its kin."""

@@ -116,7 +116,9 @@ class Callbacks:
         if site is None or site.file != sources.first:
             return ()
         if word in LITERALS:
-            raise BadArgument(f"there is no {word} in Lua", next=[f"write {LITERALS[word]}"])
+            error = BadArgument(f"there is no {word} in Lua", next=[f"write {LITERALS[word]}"])
+            sources.place(error, site.file, site.line, word)
+            raise error
         place = (site.file, site.line, word)
         source = sources.line(site.file, site.line) or ""
         if place not in self._warned and not fails_by(word, source) and not expected(word, source):

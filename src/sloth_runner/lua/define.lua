@@ -193,7 +193,6 @@ local unset = {
     if type(name) == "string" then trust(py.unset(name, site(2))) end
     return nil
   end,
-  __metatable = false,
 }
 
 -- Register a file's function; returns its number, or what keeps it from compiling. `text` is the file as it is run.
