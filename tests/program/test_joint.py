@@ -62,6 +62,24 @@ def test_what_is_asked_for_no_more_is_looked_at_no_more_and_undone(home: Home) -
     assert (file.read_text(), file.stat().st_mode & 0o777) == ("theirs", 0o644)
 
 
+def test_what_another_stack_wants_of_it_is_looked_at_and_stays(home: Home) -> None:
+    file = home.cwd / "t" / "f"
+    group = 'file.attributes({path = "ROOT/f", group = "GROUP"})'.replace("GROUP", str(file.stat().st_gid))
+    task(home, group, file="other.sloth")
+    for _ in range(2):
+        home.run("run", "other.sloth")
+        file.write_text("changed")
+        file.chmod(0o604)
+        assert drifted(home) == ["content", "mode"]
+        assert len(calls(home)) == 2 and drifted(home) == []
+    task(home, WRITE)
+    assert calls(home) == []
+    file.chmod(0o604)
+    assert drifted(home) == []
+    home.run("run", "other.sloth")
+    assert drifted(home) == []
+
+
 def test_a_run_of_some_tasks_takes_nothing_from_the_others(home: Home) -> None:
     task(
         home,

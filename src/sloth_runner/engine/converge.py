@@ -103,7 +103,7 @@ class Converging:
                 self._recording.confirm(job)
                 self._drop(inside)
             if self._rehearsal is None:
-                name(self._ledger, job)
+                name(self._ledger, job, self._about.stack)
             self._report(job)
         return tuple([converged(job) for job in jobs])
 

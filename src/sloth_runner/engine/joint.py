@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 
 
 def also(job: Job, about: About) -> Attributes:
-    """What other calls of the stack want of the resource, as recorded, that this one says nothing of."""
+    """What other calls want of the resource, as recorded, that this one says nothing of."""
     entry, wanted = job.entry, job.wanted
     if entry is None or wanted is None or entry.wanted is None or entry.applied is None or job.made:
         return {}
-    same = (entry.stack, entry.params, bool(entry.salt))
-    if same != (about.stack, job.want.resource.params, about.sensitive):
+    if (entry.params, bool(entry.salt)) != (job.want.resource.params, about.sensitive):
         return {}
     kind = covered({"type": wanted.get("type")}, entry.salt)["type"] if "type" in wanted else None
     if entry.wanted.get("type") != kind:
@@ -31,25 +30,33 @@ def also(job: Job, about: About) -> Attributes:
     return {key: value for key, value in entry.wanted.items() if key not in wanted and key not in said}
 
 
-def name(ledger: Ledger, job: Job) -> None:
+def name(ledger: Ledger, job: Job, stack: str) -> None:
     """A call of this run has said what it wants of a resource."""
     entry, named = job.recorded or job.entry, ledger.named.get(job.address, frozenset())
     if named is None:
         return
     named = ledger.named[job.address] = named | frozenset(job.wanted or ())
-    if entry is not None and not named.issuperset(entry.wanted or ()):
+    if entry is not None and not (named | of_others(entry, stack)).issuperset(entry.wanted or ()):
         ledger.surplus.add(job.address)
     else:
         ledger.surplus.discard(job.address)
 
 
-def forget_unnamed(ledger: Ledger) -> None:
+def of_others(entry: Entry, stack: str) -> frozenset[str]:
+    """What other stacks want of a resource."""
+    others = {*entry.others, entry.stack} - {stack}
+    return frozenset(key for one in others for key in entry.shares.get(one, ()))
+
+
+def forget_unnamed(ledger: Ledger, stack: str) -> None:
     """The run has come to its end: what none of its calls wants of the resources that they have named is no longer
     wanted. What we made of it stays known, so that it can be undone."""
     for address in sorted(ledger.surplus):
         entry, named = ledger.entry(address), ledger.named[address]
         if entry is not None and entry.wanted is not None and named is not None:
-            ledger.record(_with_only(entry, named), {}, (), begun=False)
+            shares = {**entry.shares, stack: sorted(named)} if entry.shares else {}
+            kept = _with_only(entry, named | of_others(entry, stack))
+            ledger.record(kept._replace(shares=shares), {}, (), begun=False)
     ledger.surplus.clear()
     ledger.flush()
 

@@ -125,9 +125,19 @@ class Recording:
             content=content, before_content=kept, order=entry.order if entry else now, time=applied_at, by=by,
             stack=about.stack, site=about.site, line=about.line, module=about.module, agent=about.agent,
             user=about.user, salt=salt, file=_file(job, salt), keep=about.keep, others=_others(entry, about),
+            shares=self._shares(job),
             left=_left(job, observed, before, applied, salt) if was_touched else {},
             **self._seen(job, observed, salt),
         )  # fmt: skip
+
+    def _shares(self, job: Job) -> dict[str, list[str]]:
+        """Which attributes each stack wants, if there are several."""
+        entry, others = job.entry, _others(job.entry, self._about)
+        if entry is None or not others:
+            return {}
+        known = {stack: entry.shares.get(stack, sorted(entry.wanted or ())) for stack in others}
+        named = self._ledger.named.get(job.address) or frozenset()
+        return {**known, self._about.stack: sorted(named | frozenset(job.wanted or ()))}
 
     def _seen(self, job: Job, observed: Observed, salt: str) -> dict[str, Any]:
         """What makes the next look cheaper: the stamps, and the call, if it depends on nothing else."""

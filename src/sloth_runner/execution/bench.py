@@ -127,7 +127,7 @@ class Bench:
             if ledger.surplus:
                 from sloth_runner.engine.joint import forget_unnamed
 
-                forget_unnamed(ledger)
+                forget_unnamed(ledger, self.basis.stack)
 
     def look_again(self) -> None:
         """At the end: make the looks of the next run cheaper."""

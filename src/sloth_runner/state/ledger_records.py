@@ -32,6 +32,7 @@ class Entry(NamedTuple):
     ``seen`` are the stamps of the file and of its ``source`` on the controller (``TARGET;SOURCE``) at a moment when
     the wanted content was theirs, and ``call`` identifies the call that met them so: while call and stamps are the
     same, the look is done. ``file`` is the digest of the whole file that a part was put into, as it was left.
+    ``shares`` are, where several stacks name it, the attributes that each of them wants.
     ``user`` is as whom the call acted (None: as the login): to look at it and to undo it may need the same rights.
     """
 
@@ -63,6 +64,7 @@ class Entry(NamedTuple):
     left: Mapping[str, Any] = {}
     file: str = ""
     user: str | None = None
+    shares: Mapping[str, list[str]] = {}
 
     @property
     def address(self) -> str:
