@@ -167,6 +167,39 @@ def test_an_agent_that_is_there_is_waited_for() -> None:
     assert there(busy, lambda remote: remote.do(program(3.0))) == RAN
 
 
+class Asleep(Scripted):
+    """Before its answers are heard, we are asleep for a while."""
+
+    begun = False
+
+    async def receive(self) -> bytes:
+        heard = await super().receive()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Leaping)
+        if self.begun:
+            loop.leaps.leapt += 300.0
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        self.begun = True
+        return heard
+
+
+def test_after_a_sleep_of_ours_nobody_is_taken_for_gone() -> None:
+    signs: list[int] = []
+
+    def busy(frame: frames.Frame) -> bytes:
+        if frame.kind != frames.PING:
+            return b""
+        signs.append(frame.number)
+        if len(signs) == 10:
+            return frames.message(frames.RESULT, 1, wire.dumps(RAN))
+        return frames.message(frames.PONG, frame.number)
+
+    assert there(busy, lambda remote: remote.do(program()), Asleep) == RAN
+    signs.clear()
+    assert there(busy, lambda remote: remote.do(program(3.0)), Asleep) == RAN
+
+
 def test_a_sign_of_life_may_stand_behind_a_content_that_is_on_its_way() -> None:
     def answer(frame: frames.Frame) -> bytes:
         if frame.kind == frames.REQUEST and frame.number == 2:

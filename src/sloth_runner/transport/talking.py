@@ -24,16 +24,17 @@ PATIENCE = 300.0
 """Seconds of silence after which the agent takes us for gone."""
 HEARTBEAT = 20.0
 """Seconds between two signs of life."""
-SILENCE = 60.0
-"""Seconds without an answer to them after which the line is given up."""
+SILENCE = 3
+"""Signs of life without an answer after which the line is given up. They are counted, as are looks: we may have been
+asleep ourselves, and what came meanwhile is heard only then."""
 OPENING = 30.0
 """Seconds that an agent may take to say its first word."""
 STOPPING = 15
 """Seconds that an operation may take to stop."""
 LOOK = 1.0
 """Seconds between two looks whether anybody is there, when an answer is late."""
-MUTE = 15.0
-"""Seconds that an agent whose answer is late may leave us without a sign of life."""
+MUTE = 15
+"""Looks that an agent whose answer is late may leave us without a sign of life."""
 APART = 4 << 10
 """Bytes from which a content travels by itself, once for each digest."""
 
@@ -61,7 +62,7 @@ class Wire:
         self._contents: set[str] = set()
         self._sending = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
-        self._heard = 0.0
+        self._heard = 0
         self.ended = False
         self.why = ""
 
@@ -138,22 +139,20 @@ class Wire:
     async def _answer(self, number: int, future: asyncio.Future[Any], seconds: float | None) -> Any:
         """The answer, which has to come within so many seconds if it can."""
         await asyncio.wait([future], timeout=seconds)
-        clock = asyncio.get_running_loop().time
-        late = clock()
+        heard = quiet = 0
         while not future.done():
-            if self._sending.locked():  # a sign of life may stand behind a content, which takes its time
-                late = clock()
-            if self._mute(late):
+            if self._heard != heard or self._sending.locked():
+                heard, quiet = (
+                    self._heard,
+                    0,
+                )  # a content takes its time, and a sign of life may stand behind it
+            if self._channel.away() or quiet > MUTE:
                 self._send(frames.message(frames.CANCEL, number))
                 raise Late(f"no answer within {seconds:g} seconds, and the agent is not there")
+            self._send(frames.message(frames.PING, 0))
             await asyncio.wait([future], timeout=LOOK)
+            quiet += 1
         return future.result()
-
-    def _mute(self, since: float) -> bool:
-        """Whether nobody is at the other end, as far as the line knows, or as silence tells; a sign of life is asked
-        for."""
-        self._send(frames.message(frames.PING, 0))
-        return self._channel.away() or asyncio.get_running_loop().time() - max(self._heard, since) > MUTE
 
     async def _cancel(self, number: int, future: asyncio.Future[Any]) -> None:
         """Have it stopped, and wait for that; a failure to stop it is raised instead."""
@@ -231,19 +230,19 @@ class Wire:
             raise BadFrame(f"an agent sends no frame of kind {kind}")
 
     async def _beat(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._heard = loop.time()
+        heard = quiet = 0
         while not self.ended:
             await asyncio.sleep(HEARTBEAT)
-            if loop.time() - self._heard > SILENCE:
-                self._end(f"nothing was heard for {SILENCE:g} seconds")
+            heard, quiet = self._heard, 0 if self._heard != heard else quiet + 1
+            if quiet > SILENCE:
+                self._end(f"nothing was heard for {SILENCE * HEARTBEAT:g} seconds")
                 await self._channel.aclose()
                 return
             self._send(frames.message(frames.PING, 0))
 
     async def _receive(self) -> bytes:
         piece = await self._channel.receive()
-        self._heard = asyncio.get_running_loop().time()
+        self._heard += 1
         return piece
 
     def _send(self, data: bytes) -> None:
