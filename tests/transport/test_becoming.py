@@ -96,7 +96,7 @@ def test_a_user_that_is_not_there(tmp_path: Path) -> None:
     async def work(remote: Remote) -> None:
         with pytest.raises(OpError) as caught:
             await remote.as_user("no-such-user").do(WhoAmI())
-        assert caught.value.kind == "no-user"
+        assert caught.value.kind == "no-login"
 
     there(["/bin/sh", "-c", AGENT], work)
 

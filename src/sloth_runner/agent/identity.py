@@ -32,7 +32,7 @@ def spawn_as(
 ) -> Spawn:
     """How to run ``argv`` as ``user`` (None: as we are) with ``base`` and then ``env`` as its environment.
 
-    Another user gets their own HOME; sudo must not ask for a password. Raises OpError ``no-user``.
+    Another user gets their own HOME; sudo must not ask for a password. Raises OpError ``no-login``.
     """
     if user is None:
         return Spawn(argv, {**base, **env})
@@ -41,7 +41,7 @@ def spawn_as(
     try:
         entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
     except (KeyError, ValueError, OverflowError):
-        raise OpError("no-user", user, "there is no such user on this machine") from None
+        raise OpError("no-login", user, "there is no such user on this machine") from None
     if entry.pw_uid == os.geteuid():
         return Spawn(argv, {**base, **env})
     if os.geteuid() == 0:

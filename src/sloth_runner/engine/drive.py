@@ -207,7 +207,7 @@ def _is_quiet(op: Op) -> bool:
 WAIT = object()
 _NOT_BEGUN = {
     **dict.fromkeys(("no-folder", "not-found"), "the command was not started"),
-    **dict.fromkeys(("no-user", "no-rights"), "nothing was done as that user"),
+    **dict.fromkeys(("no-login", "no-rights"), "nothing was done as that user"),
 }
 _OF_STORE = frozenset((Ask, Durable))
 
@@ -220,6 +220,7 @@ def _told(failure: Exception) -> Exception:
         "denied": ["run sloth-runner as a user who may do this, or give the path to one who may"],
         "read-only": ["mount the file system for writing, or name a path on another one"],
         "no-user": ["make the user first, or check its spelling"],
+        "no-login": ["make the user first, or check its spelling"],
         "no-rights": [
             "may the login become that user by sudo? If sudo wants a password there, the agent's table names the "
             'variable that holds it: sudo_password_env = "NAME"'

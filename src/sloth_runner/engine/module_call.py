@@ -259,7 +259,7 @@ class ModuleCall:
         if isinstance(error, Unpredictable) or rehearsal.opaque is None or not isinstance(error, TaskProblem):
             return error
         cause = error.__cause__
-        if isinstance(cause, OpError) and cause.kind in CERTAIN and not self._common.user:
+        if isinstance(cause, OpError) and cause.kind in CERTAIN:
             return error
         return Unpredictable(
             f"it may depend on {rehearsal.opaque}, which would be done first: {error.message}"

@@ -52,7 +52,7 @@ class Owners:
             assert isinstance(me, Identity)
             self._me = me
         if isinstance(op, Exec) and op.mutating:
-            return (yield from self._whose(op.user or "", op.user, None))
+            return (yield from self._login(op.user))
         if isinstance(op, MakeDir | MakeLink | Write | Unpack | SetAttrs | Fetch | Whose):
             path = (op.into or op.url) if isinstance(op, Fetch) else op.path
             return (yield from self._whose(path, op.owner, op.group))
@@ -68,6 +68,12 @@ class Owners:
         uid, owner = (owned.uid, owned.owner) if owned.owner else (had.uid, had.name)
         gid, group = (owned.gid, owned.group) if owned.group else (had.gid, had.group)
         return Found(kind, mode, uid, gid, owner, group, target=target, modified=UNKNOWN)
+
+    def _login(self, user: str | None) -> Generator[Op, Result, Owned]:
+        try:
+            return (yield from self._whose(user or "", user, None))
+        except OpError:
+            raise OpError("no-login", user or "", "there is no such user on this machine") from None
 
     def _whose(self, path: str, owner: str | None, group: str | None) -> Generator[Op, Result, Owned]:
         uid, user = (-1, "") if owner is None else (yield from self._one(Whose(path, owner), owner, USERS))

@@ -108,7 +108,7 @@ def read_source(folder: str, path: str) -> bytes:
         raise TooLarge(
             f"{full} has more than {LIMIT >> 20} MiB, which modules don't carry",
             unchanged=["this call changed nothing"],
-            next=["fetch it on the target: cmd with curl, rsync, …, and creates = its path"],
+            next=["have the target get it: http.download, or cmd with rsync and creates = its path"],
         )
     return content
 
