@@ -28,6 +28,14 @@ def test_a_new_project_runs_as_it_says(cli: Cli) -> None:
     assert [(folder / name / "file.lua").is_file() for name in library] == [True]
 
 
+def test_the_fields_of_a_task_are_shown_with_it(cli: Cli) -> None:
+    shown = cli.ok("modules", "task")
+    assert "sloth.Task\n" in shown and "depends_on" in shown
+    assert "depends_on" in cli.ok("modules", "sloth.Task")
+    # What stands in the description already is not said again.
+    assert "content         the text, byte for byte (needed)\n" in cli.ok("modules", "file.write")
+
+
 def test_nothing_is_overwritten(cli: Cli) -> None:
     cli.file("project/values.yaml", "mine: true\n")
     result = cli("init", "project")

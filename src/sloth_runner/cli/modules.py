@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -15,6 +16,9 @@ from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.reference.entries import Entry, Field
+
+
+_SMALL = frozenset(("a", "an", "any", "the", "such", "as", "or", "of", "it", "is", "that"))
 
 
 def complete_name(shell: Shell, given: Mapping[str, Any]) -> Sequence[str]:
@@ -116,14 +120,22 @@ def _title(shell: Shell, text: str) -> None:
 
 def _fields(shell: Shell, fields: Sequence[Field], width: int, *, results: bool = False) -> None:
     for field in fields:
-        notes = [] if results and field.words == "any" else [field.words]
+        notes = [] if (results and field.words == "any") or _said(field.words, field.doc) else [field.words]
         if field.required and not results:
             notes.append("needed")
         elif field.default is not None:
             notes.append(f"else {field.default}")
         elif results and not field.required:
-            notes.append("not always there")
-        _wrapped(shell, f"  {field.name}", ". ".join(filter(None, (field.doc, "; ".join(notes)))), width)
+            notes.append("optional")
+        more = "; ".join(notes)
+        text = f"{field.doc} ({more})" if field.doc and more else field.doc or more
+        _wrapped(shell, f"  {field.name}", text, width)
+
+
+def _said(words: str, doc: str) -> bool:
+    """Whether what a field can be is in what is said of it already."""
+    told = set(re.findall(r"\w+", doc.lower())) | _SMALL
+    return told.issuperset(re.findall(r"\w+", words.lower()))
 
 
 def _wrapped(shell: Shell, head: str, text: str, width: int) -> None:

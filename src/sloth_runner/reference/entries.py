@@ -135,10 +135,12 @@ def page_of(name: str) -> str:
 
 
 def find(name: str) -> tuple[Entry, ...]:
-    """The entries that a name stands for: one, or all that begin with it, or all of a page; none if nothing is called
-    so."""
+    """The entries that a name stands for: one with the tables that it takes, or all that begin with it, or all of a
+    page; none if nothing is called so."""
     everything = (*entries(), *_values())
     exact = tuple(entry for entry in everything if entry.name == name)
+    taken = {found for entry in exact for field in entry.fields for found in _RECORD.findall(field.words)}
+    exact += tuple(entry for entry in everything if entry.name in taken and entry not in exact)
     below = tuple(entry for entry in everything if entry.name.startswith((name + ".", name + ":")))
     if exact or below:
         return exact + below
@@ -165,6 +167,10 @@ def _values() -> Iterator[Entry]:
         yield entry
         for field in entry.fields:
             yield value(f"{variable.name}.{field.name}", f"{field.doc}: {field.type}", field.type)
+    for record in known.values():
+        yield Entry(
+            record.name, record.doc, False, False, tuple(map(_parameter, record.fields)), (), called=False
+        )
     for kind in kinds().values():
         yield Entry(f"{kind.name}:", f"A kind of resource: {kind.doc}.", False, False, (), (), called=False)
 
