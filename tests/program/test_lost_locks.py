@@ -90,3 +90,10 @@ def test_what_is_to_be_cleaned_up_is(home: Home) -> None:
     home.run("run", "t.sloth", code=1)
     assert home.run("lock", "list", "--all-agents").out == ""
     assert home.value("told") == "E-LOCK-LOST"
+
+
+def test_a_run_whose_stack_was_taken_away_says_so(home: Home) -> None:
+    broken = shlex.join([*PROGRAM, "lock", "break", "--shared", "stack:site", "--yes", "--reason", "stuck"])
+    home.file("site.sloth", f'task({{name = "t", run = function() cmd([[{broken}]]) end}})')
+    said = home.run("run", "site.sloth", code=1)
+    assert "E-LOCK-LOST" in said.err and "'stack:site'" in said.err and "stuck" in said.err

@@ -28,6 +28,7 @@ from sloth_runner.state.layout import (
     revisions_of,
     store_key,
 )
+from sloth_runner.state.lost_fences import tell_lost
 from sloth_runner.state.patience import CONTENTION, Tries
 from sloth_runner.state.store import ABSENT, Change, Check, Store, parts
 
@@ -55,7 +56,7 @@ def live_key(run: str) -> str:
 
 
 def write(store: Store, rows: Sequence[tuple[str, Document | None]], fences: Sequence[Fence] = ()) -> None:
-    """Commit records, new or again (None: deleted), under the stack's lock. Raises Conflict when that was lost."""
+    """Commit records, new or again (None: deleted), under the stack's lock. Raises LockLost when that was lost."""
     checks = [check for fence in fences for check in fence.checks]
     tries: Tries | None = None
     while True:
@@ -70,6 +71,7 @@ def write(store: Store, rows: Sequence[tuple[str, Document | None]], fences: Seq
                 settle(store, [*part, *checks])
             return
         except Conflict as conflict:
+            tell_lost(store, conflict, checks, "how the run goes on is not recorded")
             # Records of a run are its own: what moved them is a migration of the store, which keeps their content.
             tries = tries or Tries(store.traits.patience, CONTENTION)
             if not conflict.keys <= {key for key, _ in rows} or not tries.again(conflict):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sloth_runner.errors import Conflict, LockLost, TooLarge
+from sloth_runner.errors import Conflict, TooLarge
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import CONTENT, place
 from sloth_runner.state.ledger_queries import sweep
+from sloth_runner.state.lost_fences import tell_lost
 from sloth_runner.state.patience import CONTENTION, Tries
 from sloth_runner.state.store import ABSENT, Change, Check, parts
 
@@ -67,16 +68,7 @@ def _commit(
         try:
             revs = settle(store, [*changes, *fences])
         except Conflict as conflict:
-            if conflict.keys & {check.key for check in fences}:
-                from sloth_runner.state.locks import why_lost
-
-                lock = place(fences[0].key)
-                why = why_lost(store, lock.namespace, lock.name)
-                raise LockLost(
-                    f"the lock {lock.name!r} is no longer held ({why.words}): "
-                    "what was just done is not in the ledger",
-                    next=["see who has it: sloth-runner lock list --shared", "run again"],
-                ) from conflict
+            tell_lost(store, conflict, fences, "what was just done is not in the ledger")
             known.clear()  # another stack works on the same resources: what we did last is true
             tries = tries or Tries(store.traits.patience, CONTENTION)
             if tries.again(conflict):
