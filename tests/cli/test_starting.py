@@ -90,22 +90,24 @@ def test_a_page_is_found_by_its_name(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (".", "in it: site.sloth"),
+        (".", "in it: link.sloth, site.sloth"),
         ("empty", "sloth-runner init"),
         ("https://example.org/site.sloth", "fetch it and read it first"),
         ("s3://bucket/site.sloth", "fetch it and read it first"),
         ("site", "did you mean 'site.sloth'?"),
+        ("main.tf", "task files there: link.sloth, site.sloth"),
         ("nowhere/site.sloth", "there is no folder"),
         ("-", "write what it gives into a file"),
         ("pipe", "write what it gives into a file"),
-        ("link.sloth", "is a link to gone.sloth, which is not there"),
+        ("dead.sloth", "is a link to gone.sloth, which is not there"),
     ],
 )
 def test_what_is_no_task_file_says_what_to_do(cli: Cli, name: str, said: str) -> None:
     cli.file("site.sloth", 'task({ name = "a", run = function() end })')
     (cli.work / "empty").mkdir()
     os.mkfifo(cli.work / "pipe")
-    (cli.work / "link.sloth").symlink_to("gone.sloth")
+    (cli.work / "dead.sloth").symlink_to("gone.sloth")
+    (cli.work / "link.sloth").symlink_to("site.sloth")
     result = cli("run", name)
     assert (result.code, said in result.err) == (4, True)
     assert "unchanged: nothing was run" in result.err

@@ -12,7 +12,7 @@ from sloth_runner.engine.secrets import Secrets
 from sloth_runner.errors import AgentUnknown, FileMissing, FileProblem
 from sloth_runner.model import Program, Site, TaskDef
 from sloth_runner.modules.sources import read_source
-from sloth_runner.names import did_you_mean
+from sloth_runner.names import choice, did_you_mean
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.layout import LOCAL
 from sloth_runner.values import load_values, merge
@@ -204,6 +204,8 @@ def _existing(file: Path) -> Path:
 
 
 def _meant(name: str, siblings: list[str]) -> list[str]:
-    """The file beside it that was meant: the same name with the ending of task files, or the nearest one."""
+    """The file beside it that was meant: the same name with the ending of task files, the nearest one, or a task
+    file at all."""
     whole = f"{name}.sloth"
-    return did_you_mean(whole if whole in siblings else name, siblings)
+    near = did_you_mean(whole if whole in siblings else name, siblings)
+    return near or choice(name, [one for one in siblings if one.endswith(".sloth")], "task files there")
