@@ -326,6 +326,7 @@ def test_the_place_of_an_error_is_seen_in_a_long_line(before: int, after: int) -
         (("-i", "hosts"), "machines stand under [agents] in sloth.toml"),
         (("--parallelism", "4"), "-j N"),
         (("--tagz", "x"), "did you mean '--tags'?"),
+        (("shop",), "one file at a time; under the name of a stack: sloth-runner run -f FILE STACK"),
     ],
 )
 def test_options_of_other_tools_are_answered_with_ours(cli: Cli, line: tuple[str, ...], said: str) -> None:

@@ -71,6 +71,8 @@ def from_click(error: Any, command: str) -> UsageError:
             next_steps.append("the command and its options come after --")
     else:
         message = _click_message(error)
+        if "extra argument" in message and "--file" in _flags(ctx):
+            next_steps.append(f"one file at a time; under the name of a stack: {path} -f FILE STACK")
     if ctx is not None:
         next_steps.append(" ".join(ctx.get_usage().split()).replace("Usage:", "usage:", 1))
     next_steps.append(f"{path} --help")
@@ -82,11 +84,16 @@ def _other_flag(ctx: Any, option: str) -> list[str]:
     word is taken apart before it gets here: the line still has it."""
     from sloth_runner.cli.table import FLAGS
 
-    if "--values" not in {flag for param in ctx.command.get_params(ctx) for flag in param.opts}:
+    if "--values" not in _flags(ctx):
         return []
     given = [word.partition("=")[0] for word in ctx.obj.words] if not option.startswith("--") else []
     found = next((word for word in (*given, option) if word in FLAGS), None)
     return [] if found is None else [FLAGS[found]]
+
+
+def _flags(ctx: Any) -> set[str]:
+    """The options that a command has."""
+    return set() if ctx is None else {flag for param in ctx.command.get_params(ctx) for flag in param.opts}
 
 
 def _click_message(error: Any) -> str:
