@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+from functools import lru_cache
 
 from sloth_runner.errors import Unreachable
 from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     import asyncssh
@@ -22,7 +22,7 @@ class HostKeys:
     """The known host keys for one connection, and the key that the server has shown if it is none of them."""
 
     def __init__(self, target: Target) -> None:
-        self.known = _read(target.known)
+        self.known = _read(tuple([(path, *_stamp(path)) for path in target.known]))
         self.offered: asyncssh.SSHKey | None = None
         self._target = target
 
@@ -35,12 +35,23 @@ class HostKeys:
         return list(match_known_hosts(self.known, target.alias or target.host, "", port)[0])
 
 
-def _read(files: Iterable[Path]) -> asyncssh.SSHKnownHosts:
-    """What these files say. As with ssh, one that can't be read, or a line that can't be understood, says nothing."""
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes with a file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@lru_cache(maxsize=4)
+def _read(files: tuple[tuple[Path, *tuple[int, ...]], ...]) -> asyncssh.SSHKnownHosts:
+    """What these files say, with their stamps: read once for all machines, since thousands of lines take a while. As
+    with ssh, a file that can't be read, or a line that can't be understood, says nothing."""
     import asyncssh
 
     known = asyncssh.SSHKnownHosts()
-    for file in files:
+    for file, *_ in files:
         with contextlib.suppress(OSError):
             for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):
                 with contextlib.suppress(ValueError):
