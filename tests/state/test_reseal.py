@@ -436,9 +436,11 @@ def test_no_trace_of_plaintext_or_of_an_old_key_stays_on_disk(tmp_path: Path) ->
     reseal.encrypt(opened(store), os.urandom, quiet)
     assert b"canary" not in everything(folder)
     (first,) = reseal.status(store).counts
-    keyring = store.get(KEYRING)
-    assert keyring is not None
+    old = store.get(KEYRING)
     reseal.rekey(opened(store), os.urandom, quiet)
+    keyring = store.get(KEYRING)
+    assert old is not None and keyring is not None
+    assert old.value[-100:] not in everything(folder)
     assert bytes.fromhex(first) not in everything(folder)
     assert first.encode() not in everything(folder)
     assert everything(folder).count(MARK) > 300

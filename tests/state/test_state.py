@@ -207,6 +207,18 @@ def test_bad_agent_names_are_refused(name: str) -> None:
         make_state().agent(name)
 
 
+def test_going_back_to_a_secret_does_not_show_it() -> None:
+    state = make_state()
+    state.set("a", "hidden", sensitive=True)
+    state.set("a", "public", sensitive=False)
+    state.rollback("a", 1)
+    row = state.row("a")
+    assert row is not None and row.value == "hidden" and row.record.sensitive
+    state.rollback("a", 2)
+    row = state.row("a")
+    assert row is not None and row.value == "public" and row.record.sensitive  # until it is said not to be
+
+
 def test_rollback_makes_a_revision_and_old_ones_can_be_read() -> None:
     clock = Clock()
     state = make_state(clock=clock)
