@@ -259,3 +259,19 @@ def test_a_secret_stays_one() -> None:
     rollback.apply(state.writer, "local", steps, HAND)
     row = state.row("k")
     assert row is not None and (row.value, row.record.sensitive) == ("early", True)
+
+
+def test_what_a_run_wrote_before_the_clock_was_put_back_is_its_own() -> None:
+    clock = Clock()
+    state = make_state(clock=clock)
+    run = State(state.writer, "local", BY._replace(run="run2"), shared_prefixes=())
+    clock.now += 100
+    run.set("k", "of the run")
+    clock.now -= 50
+    end = clock.now
+    clock.now += 10
+    state.set("k", "later")
+    for target, value in ((Target(end, "run2"), "of the run"), (Target(end), None)):
+        steps, _ = rollback.plan(state.writer.store, "local", target, clock.now)
+        rollback.apply(state.writer, "local", steps, HAND)
+        assert state.get("k") == value

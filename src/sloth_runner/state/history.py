@@ -223,8 +223,7 @@ def seen(record: Record, later: Record | None, moment: float) -> Record | None:
     when that was.
     """
     if later is not None:
-        ends = None if later.op != "expire" else later.expires or record.expires
-        record = record._replace(expires=ends)
+        record = record._replace(expires=later.expires if later.op == "expire" else None)
     return record if record.live(moment) else None
 
 
