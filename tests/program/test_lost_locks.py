@@ -97,3 +97,23 @@ def test_a_run_whose_stack_was_taken_away_says_so(home: Home) -> None:
     home.file("site.sloth", f'task({{name = "t", run = function() cmd([[{broken}]]) end}})')
     said = home.run("run", "site.sloth", code=1)
     assert "E-LOCK-LOST" in said.err and "'stack:site'" in said.err and "stuck" in said.err
+
+
+def test_whose_stack_another_may_have_changes_nothing_more(home: Home) -> None:
+    taken = shlex.join([*PROGRAM, "lock", "break", "stack:t", "--shared", "--yes", "--reason", "it hangs"])
+    text = """task({name = "t", run = function()
+      file.write({dest = "ROOT/first", content = "x"})
+      cmd([[TAKEN]])
+      pcall(function() file.write({dest = "ROOT/second", content = "x"}) end)
+      file.write({dest = "ROOT/third", content = "x"})
+    end})
+    task({name = "u", run = function() file.write({dest = "ROOT/fourth", content = "x"}) end})"""
+    root = home.cwd / "t"
+    root.mkdir()
+    home.file("t.sloth", text.replace("ROOT", str(root)).replace("TAKEN", taken))
+    said = home.run("run", "t.sloth", code=1)
+    assert "it hangs" in said.err and "E-LOCK-LOST" in said.err
+    assert [path.name for path in root.iterdir()] == ["first"]
+    recorded = home.run("resource", "list", "-o", "json").json["resources"]
+    assert [Path(row["address"]).name for row in recorded] == ["first"]
+    assert home.run("runs", "list", "-o", "json").json["runs"][0]["status"] == "died"
