@@ -200,6 +200,25 @@ def test_after_a_sleep_of_ours_nobody_is_taken_for_gone() -> None:
     assert there(busy, lambda remote: remote.do(program(3.0)), Asleep) == RAN
 
 
+class Broken(Scripted):
+    """It ends while a content is on its way, and says why."""
+
+    async def drain(self) -> None:
+        if not self._said.qsize():
+            self._said.put_nowait(b"")
+        raise ConnectionResetError
+
+    def why(self) -> str:
+        return "it was ended by SIGKILL"
+
+
+@pytest.mark.parametrize("content", [b"small", b"x" * 10_000])
+def test_why_a_line_broke_is_told_though_it_broke_while_we_spoke(content: bytes) -> None:
+    with pytest.raises(Indeterminate) as caught:
+        there(mute, lambda remote: remote.do(Write("/f", content)), Broken)
+    assert caught.value.system == "it was ended by SIGKILL"
+
+
 def test_a_sign_of_life_may_stand_behind_a_content_that_is_on_its_way() -> None:
     def answer(frame: frames.Frame) -> bytes:
         if frame.kind == frames.REQUEST and frame.number == 2:

@@ -128,8 +128,9 @@ class Wire:
             await self._channel.drain()
             return await self._answer(number, future, _limit(op))
         except ConnectionError as error:
-            self._end(str(error))
-            raise Cut(str(error)) from error
+            future.cancel()  # nobody waits for it
+            await self._broke(error)
+            raise Cut(self.why) from error
         except asyncio.CancelledError:
             await self._cancel(number, future)
             raise
@@ -180,7 +181,7 @@ class Wire:
                     try:
                         await self._channel.drain()
                     except ConnectionError as error:
-                        self._end(str(error))
+                        await self._broke(error)
                         return  # the request will notice
                 self._contents.add(digest)
 
@@ -253,6 +254,11 @@ class Wire:
     def bytes(self) -> tuple[int, int]:
         """Bytes sent and received."""
         return self._channel.sent, self._channel.received
+
+    async def _broke(self, error: ConnectionError) -> None:
+        """Nothing can be said any more; who listens hears why."""
+        await asyncio.wait(self._tasks[:1], timeout=LOOK)
+        self._end(str(error))
 
     def _end(self, why: str) -> None:
         self.ended = True
