@@ -10,6 +10,8 @@ _LONG = 2_000
 """Characters of a line that are looked at: nobody writes longer ones by hand."""
 _WORDS = "Lua writes and, or, not in words"
 _COMMENT = "a comment begins with -- in Lua"
+_END = "a block above has no end of its own: if, for, while, function each need one"
+_BLOCKS = "blocks are written in words: if … then … end, for … do … end, function(…) … end"
 _SYNTAX = (
     # near what, in a line with what, and what to do
     (r"[-+*/=]", r"[-+*/]=", "Lua has no operators such as +=: write x = x + 1"),
@@ -25,11 +27,19 @@ _SYNTAX = (
     (r"\W", r"^\s*[\"']\w+[\"']\s*:", "a field is written with = in Lua: name = value"),
     (r"[)>]", r"\)\s*=>", "a function is written in Lua: function(…) … end"),
     (r"\W|\w+", r"\b(elif|else if)\b.*\bthen\b", "it is one word in Lua: elseif … then"),
-    (r",", r"^\s*end\s*,", "a block above has no end of its own: if, for, while, function each need one"),
+    (r",", r"^\s*end\s*,", _END),
+    (r"\}", r"^\s*\}\s*[),]", _END),
     (r",", r"\)\s*,\s*$", "a call that stands for itself has no comma after it"),
+    (r"\{", r"\)\s*\{\s*$|\b(then|else|do|try)\s*\{", _BLOCKS),
+    (r"\}", r"^\s*\}\s*(else.*)?$", _BLOCKS),
     (r"\w+", r"^\s*(let|var|const|my)\s+\w", "a variable is declared in Lua: local name = value"),
     (r"\w+", r"^\s*(def|func|fn)\s+\w", "a function is declared in Lua: local function name(…) … end"),
 )
+_EXPECTED = {
+    "'end' expected": _END,
+    "'then' expected": "a condition is written: if … then … end",
+    "'do' expected": "a loop is written: for … do … end, while … do … end",
+}
 _CLOSE = r"^'\}' expected(?: \(to close '\{' at line (\d+)\))? near '(?![,;:)}])"
 _LOOPS = r"\(for iterator 'for iterator'\)"
 _INDEX = r"\(field '(\?|integer index)'\)"
@@ -49,6 +59,9 @@ def meant(message: str, near: str, source: str) -> list[str]:
     for stumbled, line, said in _SYNTAX:
         if re.fullmatch(stumbled, near[:1] if stumbled == r"\W" else near) and re.search(line, source):
             return [said]
+    for said, advised in _EXPECTED.items():
+        if message.startswith(said):
+            return [advised]
     table = re.search(_CLOSE, message)
     if table:
         place = f", begun on line {table.group(1)}," if table.group(1) else ""
@@ -73,6 +86,8 @@ def advice(message: str, source: str) -> list[str]:
         if found.group(1) in _ARGUMENTS:
             return ["run gets it as an argument: run = function(this, params, deps) … end"]
         return []
+    if re.search(r"nil value \(field '(length|len|size)'\)", message):
+        return ["how many there are in a list, or how long a text is, says #: #list"]
     if found := re.search(r"nil value \(field '([^']+)'\)", message):
         return _missing(found.group(1), source[:_LONG])
     return []
