@@ -242,10 +242,16 @@ class ModuleCall:
             )
             self._context.note("warn", told, self._call.site)
         if self._rehearsal is not None and not self._quiet:
-            self._context.tally.actions.append(action_of(job, self._call))
+            self._context.tally.actions.append(self._assuming(action_of(job, self._call)))
             self._name(job.address, job)
             if job.differing:
                 self._rehearsal.notified.extend(self._common.notify)
+
+    def _assuming(self, action: dict[str, object]) -> dict[str, object]:
+        """An action that can be done only if something comes true that is not known is not known itself."""
+        assert self._rehearsal is not None
+        assumed = self._rehearsal.assumed()
+        return {**action, "action": "unknown", "reason": assumed} if assumed else action
 
     def _name(self, address: str, job: Job | None = None) -> None:
         self._named = True
@@ -290,10 +296,11 @@ class ModuleCall:
             address = f"call:{self._call.name}"
             prediction = Predict(address, f"would do more: {label}", None, "what it does can't be rehearsed")
         by = prediction.message.removeprefix("would run ")
+        ran = by if by != prediction.message else ""
         rehearsal.expect(dict.fromkeys(prediction.makes, by), dict.fromkeys(prediction.removes, by))
-        rehearsal.obscure(prediction.address)
+        rehearsal.obscure(prediction.address, ran)
         unknown = prediction.unknown + (("changed",) if prediction.changed is None else ())
-        self._context.tally.actions.append(foretold(prediction, self._call))
+        self._context.tally.actions.append(self._assuming(foretold(prediction, self._call)))
         if prediction.changed is not False:
             rehearsal.notified.extend(self._common.notify)
         return Outcome(prediction.changed is True, prediction.message, {}, None, None, unknown)

@@ -91,9 +91,11 @@ class Owners:
                 return int(row[2]) if row[2].isdigit() else -1, row[0]
         try:
             found = yield from self._machines(op, name, file)
-        except OpError:
-            if not self._picture.may_hold_accounts:
+        except OpError as error:
+            brings = self._picture.brings_accounts
+            if brings is None:
                 raise
+            self._picture.assumed.append(f"{error.reason}, unless {brings} makes it before")
             return -1, name
         if (
             rows is not None

@@ -33,23 +33,26 @@ class Node(NamedTuple):
 class Picture:
     """What one machine would be like."""
 
-    __slots__ = ("nodes", "obscured", "predicted")
+    __slots__ = ("assumed", "nodes", "obscured", "predicted")
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
         self.predicted: dict[str, Observed] = {}
-        self.obscured: list[str] = []
-        """The addresses of changes that could not be rehearsed, or not all of them."""
+        self.obscured: dict[str, str] = {}
+        """The changes that could not be rehearsed, or not all of them: in words, by address."""
+        self.assumed: list[str] = []
+        """What the call that is being rehearsed can't do without, and one of these changes may bring."""
 
     @property
     def opaque(self) -> str | None:
         """The first change that could not be rehearsed."""
-        return self.obscured[0] if self.obscured else None
+        return next(iter(self.obscured.values()), None)
 
     @property
-    def may_hold_accounts(self) -> bool:
-        """Whether a program would run that may make users and groups, of which nothing is known."""
-        return any(not address.startswith(ACCOUNTS) for address in self.obscured)
+    def brings_accounts(self) -> str | None:
+        """The first change by a program that may make users and groups, of which nothing is known."""
+        others = (words for address, words in self.obscured.items() if not address.startswith(ACCOUNTS))
+        return next(others, None)
 
     def covered(self, path: str) -> Node | None:
         """What the rehearsal says of a path: its own node, or nothing below a path that is gone or new."""

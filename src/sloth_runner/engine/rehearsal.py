@@ -97,9 +97,15 @@ class Rehearsal:
         """The first change that could not be rehearsed."""
         return self._picture.opaque
 
-    def obscure(self, address: str) -> None:
-        """This would be changed, and all that it changes can't be rehearsed."""
-        self._picture.obscured.append(address)
+    def obscure(self, address: str, words: str = "") -> None:
+        """This would be changed, and all that it changes can't be rehearsed. ``words``: what does it, if that says
+        more."""
+        self._picture.obscured.setdefault(address, words or address)
+
+    def assumed(self) -> str:
+        """What is taken for granted since this was asked last, in words."""
+        said, self._picture.assumed = self._picture.assumed, []
+        return "; ".join(dict.fromkeys(said))
 
     def changes(self, path: str) -> bool:
         """Whether something would be done to a path; not to what is no path."""
