@@ -142,11 +142,9 @@ class Wire:
         await asyncio.wait([future], timeout=seconds)
         heard = quiet = 0
         while not future.done():
+            # A content takes its time, and a sign of life may stand behind it.
             if self._heard != heard or self._sending.locked():
-                heard, quiet = (
-                    self._heard,
-                    0,
-                )  # a content takes its time, and a sign of life may stand behind it
+                heard, quiet = self._heard, 0
             if self._channel.away() or quiet > MUTE:
                 self._send(frames.message(frames.CANCEL, number))
                 raise Late(f"no answer within {seconds:g} seconds, and the agent is not there")
