@@ -7,6 +7,7 @@ Random short task files over a small tree that holds something already; lines co
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -82,6 +83,12 @@ def changes(home: Home) -> list[int] | None:
     return [call["line"] for ran in document["tasks"] for call in ran["calls"] if call["changed"]]
 
 
+def whole(line: str) -> str | None:
+    """The path that a line names; None if it is about a part of a file."""
+    found = re.match(r'file\.(?!line|block|set_key)\w+\(\{\w+ = "([^"]+)"', line)
+    return found and found.group(1)
+
+
 def check(folder: Path, lines: list[Line]) -> None:
     """Apply the lines of each run, and prune."""
     home, fresh = world(folder / "1"), world(folder / "2")
@@ -97,7 +104,9 @@ def check(folder: Path, lines: list[Line]) -> None:
         return
     assert changes(home) == [], "what is named still is as it was"
     gone = [line for line, _, last in lines if last < LAST]
+    left = {whole(line) for line, _, last in lines if last == LAST} - {None}
     undone = all(row["action"] != "keep" for row in rows) and not any("absent" in line for line in gone)
+    undone = undone and left.isdisjoint(map(whole, gone))  # what is named still is not taken back in part
     task(fresh, *(line for line, _, last in lines if last == LAST))
     if undone and fresh.run("run", "site.sloth", code=None).code == 0:
         assert after == tree(fresh), rows

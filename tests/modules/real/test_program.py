@@ -96,9 +96,18 @@ def by_hand(machine: Scratch) -> None:
 
 
 def test_what_a_program_made_before_another_failed_is_not_called_unchanged(machine: Scratch) -> None:
-    put(machine, 'task({name = "half", run = function() group({name = "half", members = {"ghost"}}) end})')
+    put(machine, 'task({name = "half", run = function() group({name = "half", members = {"root"}}) end})')
+    machine.run("mount", "--bind", "/bin/false", "/usr/bin/gpasswd")
     run = sloth(machine, "run", "/run/home/site.sloth", code=1)
+    machine.run("umount", "/usr/bin/gpasswd")
     error = run["tasks"][0]["error"]
     assert error["changed"][0] == "ran `groupadd -- half`"
     assert error["unchanged"] == []
     machine.run("groupdel", "half")
+
+
+def test_a_member_who_is_not_there_is_told_before_the_group_is_made(machine: Scratch) -> None:
+    put(machine, 'task({name = "half", run = function() group({name = "half", members = {"ghost"}}) end})')
+    error = sloth(machine, "run", "/run/home/site.sloth", code=1)["tasks"][0]["error"]
+    assert "there is no user 'ghost' on this machine" in error["message"]
+    assert (error["changed"], error["unchanged"]) == ([], ["group half"])
