@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sloth_runner.errors import BadArgument, SlothError, TaskFailed
+from sloth_runner.errors import BadArgument, Conflict, SlothError, TaskFailed
 from sloth_runner.modules import kinds
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource, differing
 from sloth_runner.ops import Batch, Exec, Found, MakeDir, OpError, Read, Stat, Unpack, Write, mutates
@@ -106,13 +106,18 @@ def test_undone(machine: Machine, what: str) -> None:
 
 
 class CountingStore(MemoryStore):
-    """A store that counts commits."""
+    """A store that counts commits, and those of them that were made in vain."""
 
     commits = 0
+    conflicts = 0
 
     def commit(self, changes: Sequence[StoreChange | Check]) -> list[Rev]:
         self.commits += 1
-        return super().commit(changes)
+        try:
+            return super().commit(changes)
+        except Conflict:
+            self.conflicts += 1
+            raise
 
 
 def test_a_thousand_files_are_looked_at_together_and_recorded_in_few_commits(tmp_path: Path) -> None:
@@ -135,6 +140,18 @@ def test_a_thousand_files_are_looked_at_together_and_recorded_in_few_commits(tmp
     assert {type(op) for op in machine.operations} == {Stat}
     assert len(machine.operations) == 2 + 1011 < first  # and whether the folder would go into itself
     assert store.commits <= 1
+
+
+def test_no_commit_is_made_in_vain_as_long_as_contents_are_new(tmp_path: Path) -> None:
+    from sloth_runner.state.ledger import Ledger
+
+    machine = Machine(tmp_path)
+    store = CountingStore()
+    (machine.root / "f").write_text("of others\n")
+    for content in ("one\n", "one\n", "two\n", "three\n"):
+        machine.store, machine.ledger = store, Ledger(store, "local", tuple)
+        machine.call("file.write", {"dest": f"{machine.root}/f", "content": content})
+    assert (store.commits, store.conflicts) == (6, 0)
 
 
 def test_looks_travel_in_one_batch(machine: Machine) -> None:

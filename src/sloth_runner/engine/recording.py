@@ -44,7 +44,8 @@ class Recording:
         contents: dict[str, bytes] = {}
         for job in todo:
             intent = self._intent(job)
-            if intent.before_content is not None and job.old is not None:
+            now = (job.observed.attributes or {}).get("content")
+            if intent.before_content is not None and intent.before_content == now and job.old is not None:
                 contents[intent.before_content] = job.old
             if job.saved is not None:
                 contents.update(job.saved.contents)
@@ -77,7 +78,8 @@ class Recording:
         salt = (entry.salt if entry is not None and entry.salt else about.salt) if about.sensitive else ""
         made = job.recorded = self._entry(job, observed, salt, touched=touched)
         contents: dict[str, bytes] = {}
-        if made.content is not None and job.content is not None:
+        kept = entry is not None and entry.content == made.content
+        if made.content is not None and job.content is not None and not kept:
             contents[made.content] = job.content
         waiting = self._ledger.unseen.pop(made.address, None)
         notify = about.notify if job.differing else ()
