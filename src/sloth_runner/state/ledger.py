@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from sloth_runner.state.store import Store
 
 Known = tuple["Entry | None", "Intent | None"]
-
-
 _ASK = object()
 
 
@@ -63,9 +61,9 @@ class Ledger:
         self._letting_go = False
         self.unseen: dict[str, Unseen] = {}
         self.named: dict[str, frozenset[str] | None] = {}
-        """The attributes of resources that calls of this run have named (None: all that are recorded); ``surplus``
-        are the addresses of those of which more is recorded."""
+        """The attributes of resources that calls of this run have named; None: all that are recorded."""
         self.surplus: set[str] = set()
+        """The addresses of those of which more is recorded."""
 
     # What is known.
 

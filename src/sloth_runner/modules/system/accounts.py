@@ -11,19 +11,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 
 from sloth_runner.errors import BadArgument
 from sloth_runner.modules.base import (
-    PRESENCE,
-    Arg,
-    Change,
-    Context,
-    Ensure,
-    Kind,
-    Look,
-    Module,
-    Observed,
-    Resource,
-    Want,
-    each_alone,
-)
+    PRESENCE, Arg, Change, Context, Ensure, Kind, Look, Module, Observed, Resource, Want, each_alone,
+)  # fmt: skip
 from sloth_runner.modules.system import foreseen, refused
 from sloth_runner.modules.system.steps import act, alone, feed, lines_of
 from sloth_runner.ops import OpError
@@ -316,9 +305,8 @@ def _converge_members(changes: Sequence[Change]) -> Generator[Any, Any, Sequence
     for change in changes:
         name, _, member = change.resource.id.partition("/")
         how = "--delete" if change.wanted is None else "--add"
-        yield from act(
-            f"{member} in group {name}", ["gpasswd", how, member, name], advice=["make the group first"]
-        )
+        line = ["gpasswd", how, member, name]
+        yield from act(f"{member} in group {name}", line, advice=["make the group first"])
     return [""] * len(changes)
 
 
