@@ -11,8 +11,19 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 
 from sloth_runner.errors import BadArgument
 from sloth_runner.modules.base import (
-    PRESENCE, Arg, Change, Context, Ensure, Kind, Look, Module, Observed, Resource, Want, each_alone,
-)  # fmt: skip
+    PRESENCE,
+    Arg,
+    Change,
+    Context,
+    Ensure,
+    Kind,
+    Look,
+    Module,
+    Observed,
+    Resource,
+    Want,
+    each_alone,
+)
 from sloth_runner.modules.system import foreseen, refused
 from sloth_runner.modules.system.steps import act, alone, feed, lines_of
 from sloth_runner.ops import OpError
