@@ -104,3 +104,13 @@ def test_a_key_that_is_no_text_is_named(
 def test_a_values_file_holds_a_table(tmp_path: Path) -> None:
     with pytest.raises(BadValues, match="holds a table"):
         _read(tmp_path, "v.yaml", "- a\n")
+
+
+def test_a_byte_that_is_no_utf_8_is_told_with_its_line_also_behind_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "my values.yaml"
+    for mark in (b"", b"\xef\xbb\xbf"):
+        file.write_bytes(mark + b"a: 1\nb: caf\xe9\n")
+        with pytest.raises(BadValues, match="there is the byte 0xe9 in this line") as found:
+            load_values([file])
+        assert found.value.line == 2
+        assert found.value.next == ["if it is Latin-1: iconv -f ISO-8859-1 -t UTF-8 'my values.yaml' > NEW"]

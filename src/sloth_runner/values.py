@@ -67,12 +67,14 @@ def read_values(file: Path) -> Table:
             f"the values file {file} can't be read: {why}", file=str(file), unchanged=["nothing was run"]
         ) from error
     except UnicodeDecodeError as error:
+        from shlex import quote
+
         raise BadValues(
-            f"{file.name} is not UTF-8: there is the byte 0x{raw[error.start]:02x} in this line",
+            f"{file.name} is not UTF-8: there is the byte 0x{error.object[error.start]:02x} in this line",
             file=str(file),
-            line=raw.count(b"\n", 0, error.start) + 1,
+            line=error.object.count(b"\n", 0, error.start) + 1,
             unchanged=["nothing was run"],
-            next=[f"if it is Latin-1: iconv -f ISO-8859-1 -t UTF-8 {file.name} > NEW"],
+            next=[f"if it is Latin-1: iconv -f ISO-8859-1 -t UTF-8 {quote(file.name)} > NEW"],
         ) from error
     data = _parse(file, text)
     if data is None:

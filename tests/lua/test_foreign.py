@@ -87,6 +87,11 @@ def test_a_guide_that_is_named_is_there() -> None:
     assert named and all((Path(__file__).parents[2] / path).is_file() for path in named)
 
 
+def test_a_name_that_a_shell_would_read_stands_in_no_line_to_be_copied() -> None:
+    found = what_else("a;touch b.sh", "#!/bin/sh\n")
+    assert found is not None and found.next == ('a task can call it: cmd({ command = "./FILE" })',)
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

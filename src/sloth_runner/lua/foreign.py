@@ -99,7 +99,8 @@ def what_else(name: str, text: str) -> Foreign | None:
         kind = next(
             (one for parts, one in _YAML if all(re.search(p, text, re.MULTILINE) for p in parts)), kind
         )
-    return Foreign(kind, tuple([line.format(name=name) for line in _KINDS[kind]]))
+    shown = name if re.fullmatch(r"\w[\w.+-]*", name, re.ASCII) else "FILE"  # it stands in lines to be copied
+    return Foreign(kind, tuple([line.format(name=shown) for line in _KINDS[kind]]))
 
 
 def _first(patterns: tuple[tuple[str, str], ...], text: str) -> str | None:

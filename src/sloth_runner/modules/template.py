@@ -165,6 +165,8 @@ def _decoded(content: bytes, path: str) -> str:
     try:
         return content.removeprefix(b"\xef\xbb\xbf").decode()
     except UnicodeDecodeError as error:
+        from shlex import quote
+
         wrong = error.object[error.start]
         line = error.object.count(b"\n", 0, error.start) + 1
         raise TemplateProblem(
@@ -173,7 +175,7 @@ def _decoded(content: bytes, path: str) -> str:
             line=line,
             unchanged=NOTHING,
             next=[
-                f"if it is Latin-1: iconv -f ISO-8859-1 -t UTF-8 {path} > NEW",
+                f"if it is Latin-1: iconv -f ISO-8859-1 -t UTF-8 {quote(path)} > NEW",
                 "file.copy puts a file of any bytes on the target, as it is",
             ],
         ) from None
