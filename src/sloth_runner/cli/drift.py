@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from sloth_runner.cli import suggestions
 from sloth_runner.cli.base import complete_agent, output_option
@@ -54,27 +54,12 @@ def drift(
     from sloth_runner.execution.drifting import drift as look
     from sloth_runner.state.layout import SHARED
 
-    for pattern in ignore:
-        if not re.search(r"[*?]|.:.*\.", pattern):
-            raise UsageError(
-                f"--ignore {pattern!r} names no attribute of a resource",
-                unchanged=["nothing was changed"],
-                next=["such as 'file:/etc/motd.mode', or '*.mode' for the mode of all"],
-            )
+    _check_ignored(ignore)
     app = shell.app()
     chosen = [app.require_agent(name) for name in agents] or [n for n in app.namespaces() if n != SHARED]
     document = look(app, chosen, ignore, prefix)
     if prefix and not (document["checked"] or document["problems"]):
-        file = (
-            [f"{prefix} is a file: leave it out to look at all resources"]
-            if (shell.cwd / prefix).exists()
-            else []
-        )
-        raise KeyMissing(
-            f"no recorded resource begins with {prefix!r}",
-            unchanged=["nothing was looked at"],
-            next=[*file, "see what is recorded: sloth-runner resource list"],
-        )
+        raise _missing(shell, prefix)
     if shell.mode == "json":
         shell.document("drift", {"store": app.stores.name, **document})
     elif shell.mode == "jsonl":
@@ -89,6 +74,26 @@ def drift(
     if detailed_exitcode and document["drifted"]:
         return CHANGES
     return 1 if _unknown(document) else 0  # what nobody could look at is not well
+
+
+def _check_ignored(patterns: Sequence[str]) -> None:
+    for pattern in patterns:
+        if not re.search(r"[*?]|.:.*\.", pattern):
+            raise UsageError(
+                f"--ignore {pattern!r} names no attribute of a resource",
+                unchanged=["nothing was changed"],
+                next=["such as 'file:/etc/motd.mode', or '*.mode' for the mode of all"],
+            )
+
+
+def _missing(shell: Shell, prefix: str) -> KeyMissing:
+    is_file = (shell.cwd / prefix).exists()
+    file = [f"{prefix} is a file: leave it out to look at all resources"] if is_file else []
+    return KeyMissing(
+        f"no recorded resource begins with {prefix!r}",
+        unchanged=["nothing was looked at"],
+        next=[*file, "see what is recorded: sloth-runner resource list"],
+    )
 
 
 def _unknown(document: Document) -> int:

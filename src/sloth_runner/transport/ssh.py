@@ -119,20 +119,6 @@ async def connect(
 
     keys = HostKeys(target)
 
-    class Client(asyncssh.SSHClient):
-        connection: Any = None
-
-        def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
-            self.connection = conn
-
-        def begin_auth(self, username: str) -> None:
-            if target.keys or target.agent:
-                _keys_first(self.connection)
-
-        def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-            keys.offered = key
-            return False
-
     async def log_in(own: Any) -> asyncssh.SSHClientConnection:
         return await asyncssh.connect(
             target.name,  # what the configuration knows it by; HostName is found there again
@@ -141,7 +127,7 @@ async def connect(
             config=target.config,
             known_hosts=keys.known,
             tunnel=jump,
-            client_factory=Client,
+            client_factory=_client(target, keys),
             agent_path=target.agent,
             client_keys=own,
             ignore_encrypted=way.passphrase is None,
@@ -167,6 +153,27 @@ async def connect(
             return await log_in(good or iter(()))  # an empty list would mean: those of the home folder
     except (OSError, TimeoutError, asyncssh.Error, ValueError) as error:
         raise _told(target, error, keys, way.passphrase) from error
+
+
+def _client(target: Target, keys: HostKeys) -> type[asyncssh.SSHClient]:
+    """What asyncssh asks while it logs in. A host key that is not known is noted, and never trusted."""
+    import asyncssh
+
+    class Client(asyncssh.SSHClient):
+        connection: Any = None
+
+        def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+            self.connection = conn
+
+        def begin_auth(self, username: str) -> None:
+            if target.keys or target.agent:
+                _keys_first(self.connection)
+
+        def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+            keys.offered = key
+            return False
+
+    return Client
 
 
 def _keys_first(connection: Any) -> None:

@@ -160,10 +160,8 @@ def _converge_users(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[s
     notes = []
     yield from _foresee(refused.of_user, foreseen.of_user, changes)
     for change in changes:
-        if change.wanted is None:
-            notes.append((yield from _remove_user(change)))
-        else:
-            notes.append((yield from _put_user(change, change.wanted)))
+        how = _remove_user(change) if change.wanted is None else _put_user(change, change.wanted)
+        notes.append((yield from how))
     return notes
 
 
