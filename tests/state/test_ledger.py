@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sloth_runner.errors import Corrupt, LockLost, StoreDown, TooLarge
+from sloth_runner.errors import Corrupt, Foreign, LockLost, StoreDown, TooLarge
 from sloth_runner.state import locks
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.layout import CONTENT, SHARED, store_key
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_queries import entries, intents, pending
-from sloth_runner.state.ledger_records import Entry, Intent, Pending, escaped
+from sloth_runner.state.ledger_records import (
+    Entry,
+    Intent,
+    Pending,
+    decode,
+    decode_intent,
+    decode_pending,
+    encode,
+    escaped,
+)
 from sloth_runner.state.locks import Held, Owner
 from sloth_runner.state.store import Change, Check, Rev
 from tests.state.kit import BY, Clock
@@ -287,3 +297,22 @@ def test_a_handler_that_was_called_for_again_meanwhile_stays_due() -> None:
     ledger.done([done, call("file:/b", 1)]).answered(store)
     ledger.flush()
     assert pending(store, NAMESPACE, "stack") == [again]
+
+
+RECORDS = [(decode, entry("file:/a")), (decode_intent, intent()), (decode_pending, call("file:/a"))]
+
+
+@pytest.mark.parametrize(("read", "record"), RECORDS, ids=["entry", "intent", "pending"])
+def test_what_a_later_version_wrote_is_told_as_that_and_what_is_damaged_as_damaged(
+    read: Callable[[bytes], Any], record: Entry | Intent | Pending
+) -> None:
+    data = encode(record)
+    assert read(data) == record
+    with pytest.raises(Foreign, match=r"a later version of sloth-runner: this one does not know .*'pledge'"):
+        read(data[:-1] + b',"pledge":1}')
+    spoilt = (
+        data.replace(b'"notify"', b'"notifi"').replace(b'"module"', b'"modula"').replace(b'"run"', b'"ran"')
+    )
+    for damaged in (data[:-2], b"[]", b"7", b"\xff", b'{"pledge":1}', spoilt):
+        with pytest.raises(Corrupt, match="of the ledger can't be read"):
+            read(damaged)

@@ -6,14 +6,21 @@ it, follows from the records alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Iterator
 
 from sloth_runner.errors import Conflict
 from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.commits import settle
 from sloth_runner.state.layout import CONTENT, INTENT, LEDGER, PENDING, place, prefix_of
-from sloth_runner.state.ledger_records import Entry, Pending, contents_of, decode, decode_intent, escaped
+from sloth_runner.state.ledger_records import (
+    Entry,
+    Pending,
+    contents_of,
+    decode,
+    decode_intent,
+    decode_pending,
+    escaped,
+)
 from sloth_runner.state.store import Change, parts
 
 if TYPE_CHECKING:
@@ -52,7 +59,7 @@ def entries(store: Store, namespace: str, prefix: str = "") -> Iterator[Entry]:
 def pending(store: Store, namespace: str, stack: str) -> list[Pending]:
     """The handlers of a stack that are due on a machine, in order of their names."""
     found = store.scan(prefix_of(namespace, PENDING, escaped(f"{stack}/")))
-    return [Pending(**json.loads(one.value)) for one in found]
+    return [decode_pending(one.value) for one in found]
 
 
 def intents(store: Store, namespace: str) -> Iterator[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 
-from sloth_runner.errors import Corrupt
+from sloth_runner.errors import Corrupt, Foreign, SlothError
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -178,24 +179,49 @@ def _stamp(text: str) -> Stamp | None:
 
 
 def decode(data: bytes) -> Entry:
-    """An entry from its bytes. Raises Corrupt."""
+    """An entry from its bytes. Raises Corrupt, Foreign (of a later version)."""
     try:
         row = json.loads(data)
         row["by"] = tuple(row["by"])
         row["site"] = tuple(row["site"])
         return Entry(**row)
-    except (ValueError, KeyError, TypeError) as error:
-        raise Corrupt(f"an entry of the ledger can't be read: {error!r}") from error
+    except _UNREADABLE as error:
+        raise _unreadable(data, "an entry", Entry, error) from error
 
 
 def decode_intent(data: bytes) -> Intent:
-    """An intent from its bytes. Raises Corrupt."""
+    """An intent from its bytes. Raises Corrupt, Foreign (of a later version)."""
     try:
         row = json.loads(data)
         row["notify"] = tuple(row["notify"])
         return Intent(**row)
-    except (ValueError, KeyError, TypeError) as error:
-        raise Corrupt(f"an intent of the ledger can't be read: {error!r}") from error
+    except _UNREADABLE as error:
+        raise _unreadable(data, "an intent", Intent, error) from error
+
+
+def decode_pending(data: bytes) -> Pending:
+    """A handler that is due from its bytes. Raises Corrupt, Foreign (of a later version)."""
+    try:
+        return Pending(**json.loads(data))
+    except _UNREADABLE as error:
+        raise _unreadable(data, "a handler that is due", Pending, error) from error
+
+
+_UNREADABLE = (ValueError, KeyError, TypeError)
+
+
+def _unreadable(data: bytes, what: str, form: type[Entry | Intent | Pending], error: Exception) -> SlothError:
+    """A later version may keep more of a resource; read without that, it would be lost with the next write."""
+    with contextlib.suppress(ValueError):
+        row = json.loads(data)
+        more = sorted(row.keys() - form._fields) if isinstance(row, dict) else []
+        if more and form._field_defaults.keys() | row.keys() >= set(form._fields):
+            return Foreign(
+                f"{what} of the ledger was written by a later version of sloth-runner: this one does not know "
+                f"what it says of {', '.join(map(repr, more))}",
+                next=["use the version of sloth-runner that wrote it, or a newer one"],
+            )
+    return Corrupt(f"{what} of the ledger can't be read: {error!r}")
 
 
 def escaped(name: str) -> str:

@@ -90,7 +90,10 @@ def decode_record(data: bytes) -> Record:
         raw = data.decode()
         row = _loads(raw)
         if row["f"] != FORMAT:
-            raise Corrupt(f"a record has format {row['f']}; this version reads {FORMAT}")
+            raise Corrupt(
+                f"a record has format {row['f']}; this version reads {FORMAT}",
+                next=["use the version of sloth-runner that wrote it, or a newer one"],
+            )
         text = None
         if "v" in row:
             # Behind the value stand only numbers and quoted texts, so its end is the last of these marks.

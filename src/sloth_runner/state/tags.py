@@ -273,7 +273,10 @@ def _decode(name: str, data: bytes, rev: int) -> Tag:
     try:
         row = json.loads(data)
         if row["f"] != FORMAT:
-            raise Corrupt(f"the tag {name!r} has format {row['f']}; this version reads {FORMAT}")
+            raise Corrupt(
+                f"the tag {name!r} has format {row['f']}; this version reads {FORMAT}",
+                next=["use the version of sloth-runner that wrote it, or a newer one"],
+            )
         by = By(*row["by"])
         return Tag(name, row["status"], row["digest"], row["keys"], row["time"], by, rev)
     except (ValueError, KeyError, TypeError) as error:
