@@ -73,7 +73,8 @@ class Mask:
         return text
 
     def cover_all(self, data: object) -> object:
-        """JSON-like data with every text in it covered, names of fields too."""
+        """JSON-like data with every text in it covered, names of fields too; numbers that are a secret, if they are
+        long enough not to be a line or a size by chance."""
         if not self._forms:
             return data
         if isinstance(data, str):
@@ -85,6 +86,8 @@ class Mask:
             }
         if isinstance(data, list | tuple):
             return [self.cover_all(item) for item in data]
+        if isinstance(data, int | float) and str(data) in self._known and len(str(data)) >= TELLING:
+            return DOTS
         return data
 
     def cover_error(self, error: BaseException) -> None:
