@@ -64,7 +64,12 @@ def test_a_number_is_covered_where_it_hardly_is_one_by_chance() -> None:
     mask = Mask()
     mask.learn({"pin": 48291734, "factor": 0.48291734, "line": 1234567})
     data = {"new": 48291734, "all": [0.48291734, 48291735, 4829173], "line": 1234567, "on": True}
-    assert mask.cover_all(data) == {"new": DOTS, "all": [DOTS, 48291735, 4829173], "line": 1234567, "on": True}
+    assert mask.cover_all(data) == {
+        "new": DOTS,
+        "all": [DOTS, 48291735, 4829173],
+        "line": 1234567,
+        "on": True,
+    }
 
 
 def test_each_line_of_a_secret_is_one() -> None:

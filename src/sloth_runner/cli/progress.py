@@ -187,7 +187,8 @@ def ending(document: Document, resume: str, columns: int, color: bool) -> list[s
         lines += _problem({**error, "target": None}, columns, color)
     lost = document.get("lost")
     if lost:
-        lines += ["", *_problem(lost["error"], columns, color)]
+        if lost["unrecorded"] or not _is_told(lost["error"], document["tasks"]):
+            lines += ["", *_problem(lost["error"], columns, color)]
         if lost["locks"]:
             lines.append(f"  locks that end by themselves: {pictures(', '.join(lost['locks']))}")
     if resume:
@@ -195,6 +196,11 @@ def ending(document: Document, resume: str, columns: int, color: bool) -> list[s
     if lines:
         lines.append("")
     return [*lines, styled(summary(document), "bold", color)]
+
+
+def _is_told(error: Document, tasks: Iterable[Document]) -> bool:
+    """Whether it is what one of the tasks has failed with."""
+    return any(task["error"] and task["error"]["message"] == error["message"] for task in tasks)
 
 
 def _failures(tasks: Iterable[Document], columns: int, color: bool) -> list[str]:

@@ -171,11 +171,11 @@ class Journal:
 
         return Job(lambda store: records.write(store, rows, fences), lambda _: None, failed)
 
-    def settle(self, store: Store | None = None) -> None:
-        """Write the records that are due, in one commit, at once; by this handle."""
+    def settle(self, store: Store | None = None, fences: tuple[Fence, ...] | None = None) -> None:
+        """Write the records that are due, in one commit, at once; by this handle, under these fences."""
         rows = self._rows + self._last
         if rows:
-            records.write(store or self._store, rows, self._fences())
+            records.write(store or self._store, rows, self._fences() if fences is None else fences)
             self._rows, self._last = [], []
 
     def end(

@@ -145,8 +145,6 @@ class Execution:
         for error in failed:
             own.note("error", f"on_complete failed: {error.message}")
             self.journal.hook_failed(error)
-        if self.broken is not None and not _is_lost(self.broken):
-            raise self.broken
         if ok and not failed:
             self._while_there(self.bench.forget_unnamed)
         self._while_there(self.bench.look_again)
@@ -157,20 +155,20 @@ class Execution:
         return handlers.run(len(self.plan.instances), self.runner) if ok else handlers.postpone()
 
     def _while_there(self, work: Callable[[], list[SlothError] | None]) -> list[SlothError]:
-        """Work that needs the store, unless that is lost."""
+        """Work that needs the store and the stack's lock, unless one of them is lost."""
         if self.broken is None:
             try:
                 return work() or []
             except SlothError as error:
-                if not _is_lost(error):
-                    raise
-                self._gone(error)
+                self._broke(error)
         return []
 
     def _end(self, errors: list[SlothError]) -> dict[str, Any]:
         """The account of a run that is over."""
         lost = self.broken
         code = exit_code(self.runner, errors if lost is None else [*errors, lost])
+        if lost is not None and code == TaskFailed.exit_code:
+            code = lost.exit_code
         status = "interrupted" if self.runner.interrupted else "failed" if code else "ok"
         traffic = self.bench.traffic(self.plan.targets)
         if lost is None:
@@ -178,9 +176,7 @@ class Execution:
             try:
                 self.journal.settle()
             except SlothError as error:
-                if not _is_lost(error):
-                    raise
-                self._gone(error)
+                self._broke(error)
                 return self._end(errors)
             self.journal.tell(document)
             return document
