@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from sloth_runner.engine.recording import covered
-from sloth_runner.modules.places import Named, places
+from sloth_runner.modules.places import Named, paths, places
 from sloth_runner.plain import TYPE_CHECKING
 from sloth_runner.state.ledger_records import covered_line, is_covered
 
@@ -85,6 +85,15 @@ class Evaluation:
         if agent not in self._places:
             self._places[agent] = self._index(agent, "")
         return self._places[agent].meeting(mine)
+
+    def paths(self, agent: str) -> set[str]:
+        """The paths of which the file names anything that is to be there."""
+        return {
+            path
+            for one, wanted in self._wanted.get(agent, ())
+            if wanted is not None
+            for path in paths(one.kind, one.id, one.params, wanted)
+        }
 
     def _index(self, agent: str, salt: str) -> Named:
         """Where all is that the file names, as an entry with this salt would tell it."""

@@ -18,6 +18,7 @@ from sloth_runner.errors import Conflict, SlothError, Unreachable
 from sloth_runner.execution.checking import Checking
 from sloth_runner.execution.judging import Evaluation
 from sloth_runner.execution.loading import Loading
+from sloth_runner.execution.parting import Parting
 from sloth_runner.execution.stack_lock import RUN, StackLock
 from sloth_runner.execution.trying import FORGET, KEEP, REMOVE, RESTORE, attempt
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
@@ -58,6 +59,7 @@ class Pruning:
         self._transports = app.transports()
         self._stacks: Mapping[str, str] = {}
         self._left: dict[str, dict[str, Entry]] = {}
+        self._taken: dict[str, set[str]] = {}
         self._programs: set[str] = set()
         loading = Loading(app, options)
         try:
@@ -97,28 +99,49 @@ class Pruning:
         if not taken:
             return kept
         made = _made([entry for entry, _ in taken])
+        self._taken[agent] = set(made)
         taken.sort(key=lambda one: (made[one[0].address], one[0].id), reverse=True)
         ledger = Ledger(self._app.store(), agent, tuple)
         try:
             way = Rehearsal(self._transports.to(agent))
             programs: set[str] = set()
+            parting = self._parting(agent, left)
             found = []
             for judged_entry, why in taken:
                 entry = claimed(left[judged_entry.address], self.stack.id) or judged_entry
-                verdict = self._verdict(agent, _without_named(entry, left), why, ledger, way, programs)
+                goes, stays = parting.parts(_without_named(entry, left))
+                verdict = self._verdict(agent, goes or entry, why, ledger, way, programs, whole=goes is None)
+                if stays is not None and verdict.action in (REMOVE, RESTORE):
+                    verdict = verdict._replace(reason=f"{verdict.reason}; what other calls name of it stays")
                 found.append(verdict._replace(entry=entry))
-                if verdict.action != KEEP and released(entry, self.stack.id, self._stacks) is None:
+                if verdict.action != KEEP and self._rest(entry, stays) is None:
                     _hand_on(left.pop(entry.address), left)
         except SlothError as error:
             self.unreachable = self.unreachable or isinstance(error, Unreachable)
             return kept + [Verdict(agent, e, KEEP, f"can't be looked at: {error.message}") for e, _ in taken]
         return kept + [one._replace(made=made[one.entry.address]) for one in found]
 
+    def _parting(self, agent: str, left: Mapping[str, Entry]) -> Parting:
+        return Parting(self._evaluation, agent, left, self._taken[agent], self._kinds)
+
+    def _rest(self, entry: Entry, stays: Entry | None) -> Entry | None:
+        """What is recorded when our claim on an entry is gone: other stacks' ones, or the part that others want."""
+        rest = released(entry, self.stack.id, self._stacks)
+        return stays if rest is None and entry.touched else rest
+
     def _verdict(
-        self, agent: str, entry: Entry, why: str, ledger: Ledger, way: Rehearsal, programs: set[str]
+        self,
+        agent: str,
+        entry: Entry,
+        why: str,
+        ledger: Ledger,
+        way: Rehearsal,
+        programs: set[str],
+        *,
+        whole: bool,
     ) -> Verdict:
         """What becomes of an entry, after those that come first have been tried; ``programs`` are the kinds of those
-        that programs undo."""
+        that programs undo; ``whole``: others want all that it is about."""
 
         def say(action: str, reason: str) -> Verdict:
             return Verdict(agent, entry, action, f"{why}; {reason}")
@@ -140,6 +163,8 @@ class Pruning:
             return say(FORGET, "it has no inverse")
         if not entry.touched:
             return say(FORGET, "it was so before, and never changed by us")
+        if whole:
+            return say(KEEP, "but other calls name all that is left of it")
         trial = attempt(
             entry, kind, ledger, way.as_user(entry.user), self._transports.loop, programs=programs
         )
@@ -180,9 +205,12 @@ class Pruning:
         current = left.get(entry.address)
         if current is None or claimed(current, self.stack.id) != entry._replace(extra=current.extra):
             raise Conflict("it was applied or forgotten since: look again", keys=[entry.address])
+        goes, stays = self._parting(verdict.agent, left).parts(current)
         if verdict.action in (REMOVE, RESTORE):
-            self._undo(verdict.agent, current, ledger)
-        rest = released(current, self.stack.id, self._stacks)
+            if goes is None:
+                raise Conflict("other calls name all of it by now: look again", keys=[entry.address])
+            self._undo(verdict.agent, goes, ledger)
+        rest = self._rest(current, stays)
         if rest is None:
             ledger.drop(entry.address)
             heir = _hand_on(left.pop(entry.address), left)
@@ -190,6 +218,7 @@ class Pruning:
                 ledger.record(heir, {}, (), begun=False)
         else:
             ledger.record(rest, {}, (), begun=False)
+            left[entry.address] = rest
         ledger.flush()
 
     def _undo(self, agent: str, entry: Entry, ledger: Ledger) -> None:

@@ -9,7 +9,6 @@ replaced comes back (``replaced``: its paths; ``contents``: the digests of what 
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections.abc import Generator, Mapping, Sequence
 
@@ -21,7 +20,6 @@ from sloth_runner.modules.base import (
     Context,
     Ensure,
     Kind,
-    Look,
     Module,
     Observed,
     Recall,
@@ -31,32 +29,17 @@ from sloth_runner.modules.base import (
     Want,
 )  # fmt: skip
 from sloth_runner.modules.files.put import OWNERS, attributes, where
-from sloth_runner.ops import (
-    ABSENT,
-    FILE,
-    FOLDER,
-    LINK,
-    Batch,
-    MakeLink,
-    OpError,
-    Read,
-    Remove,
-    SetAttrs,
-    Stat,
-    Unpack,
-    Write,
-)
+from sloth_runner.modules.unpacked import NAMED, as_unpacked, observe, split, take_away
+from sloth_runner.ops import ABSENT, FILE, FOLDER, OpError, Read, Stat, Unpack
 from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.ledger_records import KEPT_CONTENT
 
 if TYPE_CHECKING:
     from sloth_runner.model import Value
     from sloth_runner.modules.base import Converged, Steps
-    from sloth_runner.ops import Content, Found, Op, Unpacked
+    from sloth_runner.modules.unpacked import Entries
+    from sloth_runner.ops import Content, Found, Unpacked
     from sloth_runner.state.ledger_records import Entry
-
-Entries = Sequence[Sequence[str]]
-"""Path, kind, mode ("" for any) and SHA-256 or target of each thing in an archive."""
 
 PART = 2000
 """Things of an archive that are one resource; a larger archive is several. So many former ones are known."""
@@ -64,7 +47,6 @@ REMEMBERED = 5000
 """Up to so many things are remembered, so that the archive need not be read at each look."""
 KEPT = 8 << 20
 """Bytes of all that one unpacking takes the place of that are kept."""
-NAMED = 10
 
 
 def archive(args: Mapping[str, Any], context: Context) -> Steps:
@@ -125,7 +107,7 @@ def _wants(
         if former and not start:
             params["former"] = former
         params.update({key: args[key] for key in ("owner", "group") if args[key] is not None})
-        wanted = {"content": _digest([_row(entry) for entry in part]), "differing": []}
+        wanted = as_unpacked(part)
         wants.append(
             Want(
                 Resource("archive", f"{dest}#{args['src']}{number}", params),
@@ -135,66 +117,6 @@ def _wants(
             )
         )
     return tuple(wants)
-
-
-def _row(entry: Sequence[str]) -> list[object]:
-    return [*entry, True]
-
-
-def _digest(rows: Sequence[object]) -> str:
-    from hashlib import sha256
-
-    return sha256(json.dumps(rows).encode()).hexdigest()
-
-
-def observe(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
-    """All that archives put there, in one look, and what is there in its place; a whole one tells that of former
-    ones, too: it is not ours if we never changed anything."""
-    ops: list[Stat] = []
-    for look in looks:
-        params = look.resource.params
-        ops += _stats(params, params["entries"])
-        ops += _stats(params, params.get("former", ())) if look.keys is None else ()
-    found = iter((yield Batch(tuple(ops))))
-    return [_observed(look, found) for look in looks]
-
-
-def _stats(params: Mapping[str, Any], entries: Entries) -> list[Stat]:
-    names = "owner" in params or "group" in params
-    path = str(params["path"])
-    return [Stat(posixpath.join(path, e[0]), digest=e[1] == FILE, names=names) for e in entries]
-
-
-def _observed(look: Look, found: Any) -> Observed:
-    params = look.resource.params
-    pairs = [(entry, next(found)) for entry in params["entries"]]
-    rows = [_seen(entry, one, params) for entry, one in pairs]
-    if look.keys is None:
-        pairs += [(entry, next(found)) for entry in params.get("former", ())]
-    there = [_was(entry, one) for entry, one in pairs if one.kind != ABSENT]
-    extra = {"there": there} if there else {}
-    if all(row[1] == ABSENT for row in rows):
-        return Observed(None, extra)
-    differing = [entry[0] for row, entry in zip(rows, params["entries"], strict=True) if row != _row(entry)]
-    return Observed({"content": _digest(rows), "differing": differing}, extra)
-
-
-def _seen(entry: Sequence[str], found: Found, params: Mapping[str, Any]) -> list[object]:
-    """What is there, in the form of ``_row``."""
-    path, _, mode, _ = entry
-    seen = f"{found.mode:04o}" if mode and found.kind in (FILE, FOLDER) else mode
-    owner, group = params.get("owner"), params.get("group")
-    fits = owner in (None, str(found.uid), found.owner) and group in (None, str(found.gid), found.group)
-    return [path, found.kind, seen, _detail(found), fits]
-
-
-def _was(entry: Sequence[str], found: Found) -> list[Any]:
-    """What is there, as it is put back."""
-    return [entry[0], found.kind, f"{found.mode:04o}", _detail(found), str(found.uid), str(found.gid)]
-
-
-def _detail(found: Found) -> str | None:
-    return found.target if found.kind == LINK else found.digest if found.kind == FILE else ""
 
 
 def save(want: Want, observed: Observed, entry: Entry | None) -> Generator[Any, Any, Saved]:
@@ -247,7 +169,7 @@ def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
         op = change.options.get("op")
         note = ""
         if op is None:
-            yield from _take_away(change)
+            yield from take_away(change)
         elif op is not last:
             last = op
             unpacked: Unpacked = yield op
@@ -255,50 +177,6 @@ def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
             note = "unpacked " + (", ".join(paths) if len(paths) <= NAMED else f"{len(paths):,} things")
         notes.append(note)
     return notes
-
-
-def _take_away(change: Change) -> Generator[Any, Any, None]:
-    """Remove files and links that were not there before, and the folders that are empty then; of former ones those
-    that are as they were unpacked. Put back what was replaced; raises TaskFailed if it is not kept."""
-    params, extra = change.resource.params, change.extra
-    was = {row[0]: row for row in extra.get("there", ())}
-    every = [*params["entries"], *params.get("former", ())]
-    found: Sequence[Found] = yield Batch(tuple(_stats(params, every)))
-    ours, back = [], []
-    for entry, one in zip(every, found, strict=True):
-        path, unpacked = entry[0], _seen(entry, one, params) == _row(entry)
-        if path not in was and (unpacked or one.kind == entry[1] == FOLDER):
-            ours.append(entry)
-        elif path in extra.get("replaced", ()) and unpacked and _was(entry, one) != was[path]:
-            back.append(_put_back(params, was[path], one, change.options["contents"]))
-    lost = [one for one in back if isinstance(one, str)]
-    if lost:
-        raise TaskFailed(
-            f"{change.resource.id} took the place of {', '.join(lost[:NAMED])}, of which nothing is kept",
-            unchanged=[change.resource.id],
-        )
-    for entry in sorted(ours, reverse=True):
-        try:
-            yield Remove(posixpath.join(str(params["path"]), entry[0]))
-        except OpError as error:
-            if entry[1] != FOLDER or error.kind not in ("not-empty", "mount"):
-                raise
-    ops = tuple(one for one in back if not isinstance(one, str))
-    if ops:
-        yield Batch(ops)
-
-
-def _put_back(
-    params: Mapping[str, Any], row: Sequence[Any], now: Found, contents: Mapping[str, bytes]
-) -> Op | str:
-    """What makes of what is there what was there before; its path, if that is not kept."""
-    path, kind, mode, detail, uid, gid = row
-    whole = posixpath.join(str(params["path"]), path)
-    if kind == LINK:
-        return MakeLink(whole, detail, uid, gid)
-    if kind == now.kind and _detail(now) == detail:
-        return SetAttrs(whole, int(mode, 8), uid, gid)
-    return Write(whole, contents[detail], int(mode, 8), uid, gid) if detail in contents else path
 
 
 def _archive(args: Mapping[str, Any]) -> Generator[Any, Any, tuple[str, bytes | None]]:
@@ -350,8 +228,9 @@ KINDS = (
         converge,
         undone="prune takes away what it has brought, and what earlier archives of the same src have left, unless"
         " they held more than 5,000 things; what they took the place of comes back (files of up to 1 MiB, 8"
-        " MiB an unpacking); if something of it is not kept, all stays",
+        " MiB an unpacking); if something of it is not kept, all stays; what other calls name stays",
         save=save,
+        split=split,
     ),
 )
 MODULES = (

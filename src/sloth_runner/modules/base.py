@@ -195,6 +195,13 @@ def each_alone(*names: str) -> tuple[frozenset[str], ...]:
     return tuple(frozenset(name.split()) for name in names)
 
 
+class Part(NamedTuple):
+    """The params of a part of a resource, and what it was like when it was applied."""
+
+    params: Attributes
+    attributes: Attributes
+
+
 class Kind(NamedTuple):
     """A kind of resource.
 
@@ -211,6 +218,8 @@ class Kind(NamedTuple):
     ``save`` tells what undoing will need of what a change is about to replace; it is given what the ledger has of our
     earlier work, if any. ``converge`` gets those contents back, by their SHA-256, as option ``contents``.
     ``pictured``: in check mode ``converge`` rehearses in files all that looking at one reads, before programs.
+    ``split`` divides a resource that is about many paths, given its params and which paths others want: the part that
+    may be undone, and the one that stays.
     """
 
     name: str
@@ -227,6 +236,7 @@ class Kind(NamedTuple):
     lists: str = ""
     pictured: bool = False
     save: Callable[[Want, Observed, Entry | None], Generator[Any, Any, Saved]] | None = None
+    split: Callable[[Attributes, Callable[[str], bool]], tuple[Part | None, Part | None]] | None = None
 
 
 class Context(NamedTuple):

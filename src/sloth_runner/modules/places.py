@@ -53,6 +53,12 @@ def places(
     return () if rule is None else rule(name, params, wanted, gone)
 
 
+def paths(kind: str, name: str, params: Mapping[str, Any], wanted: Attributes | None) -> set[str]:
+    """The paths that have to be there for a resource to be as it should: also where only a mode is wanted."""
+    own = {str(params.get("path") or name), *(place.thing for place in places(kind, name, params, wanted))}
+    return {path for path in own if path.startswith("/")}
+
+
 _Rule: TypeAlias = Callable[[str, Mapping[str, Any], "Attributes | None", bool], tuple[Place, ...]]
 
 
