@@ -115,6 +115,22 @@ class Inventory:
             raise UsageError(f"--limit leaves no agent: {','.join(names)!r}", unchanged=["nothing was run"])
         return found
 
+    def twins(self, names: Iterable[str]) -> list[str]:
+        """What is wrong where one of these agents is a machine that another name means, too, in words. The command
+        that lists agents is not asked for it; several names for this machine are no mistake."""
+        found: dict[tuple[str, ...], list[str]] = {}
+        for name, entry in sorted(self._agents.items()):
+            found.setdefault(_login(entry), []).append(name)
+        asked = (self._agents.get(name) for name in names)
+        meant = dict.fromkeys(_login(entry) for entry in asked if entry is not None)
+        return [
+            f"{_and(found[login])} are one machine ({self._agents[found[login][0]].url}): its state and ledger are "
+            "kept once under each name, so what is done by one name is not known by the other, and may be undone by "
+            "it; use one name, and groups or tags for what differs"
+            for login in meant
+            if len(found[login]) > 1 and login[0] != "local"
+        ]
+
     def labels(self) -> list[str]:
         """All groups and tags that agents have, as they are named on a command line: ``@web``."""
         return sorted({f"@{label}" for one in self.agents.values() for label in (*one.groups, *one.tags)})
@@ -164,7 +180,7 @@ class Inventory:
         check_url(url)
         for known_so_far in (self._agents, self.agents):
             for name, entry in known_so_far.items():
-                if entry.url == url:
+                if entry.url == url or _place(entry.url) == _place(url):
                     return name
         name = address_name(url)
         known = self.agents.get(name) or self._addresses.get(name)
@@ -180,6 +196,24 @@ class Inventory:
 
 def _plain(name: str) -> bool:
     return not (name.startswith(("@", "!")) or "://" in name or _PATTERN & set(name))
+
+
+def _place(url: str) -> tuple[str, ...]:
+    """What is the same for addresses of the same login on the same machine, as far as they show it."""
+    scheme, _, rest = url.partition("://")
+    user, _, host = rest.rstrip("/").rpartition("@")
+    if scheme == "chroot":
+        return scheme, rest.rstrip("/")
+    return scheme, user, host.lower().removesuffix(":22") if scheme == "ssh" else host.lower()
+
+
+def _login(entry: Agent) -> tuple[str, ...]:
+    """The same for an agent: one with an interpreter of its own may be in a place of its own."""
+    return (*_place(entry.url), entry.python or "")
+
+
+def _and(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + f" and {names[-1]}"
 
 
 def address_name(url: str) -> str:

@@ -197,3 +197,49 @@ def test_ping_and_facts(cli: Cli) -> None:
 def test_a_machine_that_is_not_known_says_how_to_name_it(cli: Cli, name: str, said: str) -> None:
     cli.file("a.sloth", 'task({ name = "a", run = function() end })')
     assert said in cli("run", "a.sloth", "--delegate-to", name).err
+
+
+@pytest.mark.parametrize(
+    ("other", "one"),
+    [
+        ("ssh://root@web.example:22/", True),
+        ("ssh://root@Web.example", True),
+        ("ssh://deploy@web.example", False),
+        ("ssh://web.example", False),
+        ("ssh://root@web.example:2222", False),
+        ("ssh://root@web.example.org", False),
+        ("grpc://web.example:7443", False),
+    ],
+)
+def test_two_names_for_one_machine_are_told(cli: Cli, other: str, one: bool) -> None:
+    cli.file("agents.toml", '[agents]\na = "ssh://root@web.example"\n')
+    told = [cli("agent", "add", "b", other), cli("agent", "list"), cli("agent", "list", "-o", "json")]
+    assert [("a and b are one machine" in result.err) for result in told] == [one] * 3
+    cli.file("t.sloth", 'task({name = "t", run_if = function() return false end, run = function() end})')
+    assert document(cli, "plan", "t.sloth")["warnings"] == [], "only what a plan is of is looked at"
+
+
+def test_this_machine_may_have_several_names_and_one_may_be_in_a_place_of_its_own(cli: Cli) -> None:
+    host = 'host = "ssh://h"\nbox = {url = "ssh://h", python = "/box/python"}\n'
+    cli.file("agents.toml", f'[agents]\nhere = "local://"\nthere = "local://"\n{host}')
+    assert "one machine" not in cli("agent", "list").err
+
+
+def test_a_run_and_a_plan_tell_of_another_name_of_their_target(cli: Cli) -> None:
+    cli.file(
+        "agents.toml",
+        '[agents]\na = "ssh://127.0.0.1:1"\nb = "ssh://127.0.0.1:1/"\nc = "ssh://127.0.0.1:2"\n',
+    )
+    cli.file("t.sloth", 'task({name = "t", run = function() end})')
+    (said,) = document(cli, "plan", "t.sloth", "--delegate-to", "a", code=1)["warnings"]
+    assert said.startswith("a and b are one machine (ssh://127.0.0.1:1)")
+    assert said in cli("run", "t.sloth", "--delegate-to", "b").out
+    assert document(cli, "plan", "t.sloth", "--delegate-to", "c", code=1)["warnings"] == []
+    assert "[a] t" in cli("run", "t.sloth", "--delegate-to", "ssh://127.0.0.1:1/").out
+
+
+def test_a_plan_tells_what_is_amiss_beside_its_tasks(cli: Cli) -> None:
+    cli.file("t.sloth", "local x = unset_thing")
+    warnings = document(cli, "plan", "t.sloth")["warnings"]
+    assert [text.split()[0] for text in warnings] == ["unset_thing", "the"] and "no task" in warnings[1]
+    assert "no task" in cli("plan", "t.sloth").err

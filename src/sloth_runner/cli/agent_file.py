@@ -58,6 +58,7 @@ def add(shell: Shell, /, name: str, url: str, home: bool, **given: Any) -> None:
     from sloth_runner.config import AGENTS_FILE
     from sloth_runner.config_fields import parse_agent
     from sloth_runner.config_file import Origin
+    from sloth_runner.inventory import Inventory
     from sloth_runner.state.layout import check_agent_name
     from sloth_runner.transports import check_agent
     from sloth_runner.values import load_values
@@ -80,13 +81,16 @@ def add(shell: Shell, /, name: str, url: str, home: bool, **given: Any) -> None:
         key: list(value) if isinstance(value, tuple) else value for key, value in given.items() if value
     }
     table |= {"values": values} if values else {}
-    check_agent(parse_agent(name, table, Origin(url), lambda n: check_agent_name(n, reserved=True)))
+    made = parse_agent(name, table, Origin(url), lambda n: check_agent_name(n, reserved=True))
+    check_agent(made)
     path = _file(shell, home)
     write(path, added(path.read_text(encoding="utf-8") if path.exists() else "", name, table))
     if shell.structured:
         shell.document("agent.add", {"store": app.stores.name, "name": name, "url": url, "file": str(path)})
     else:
         shell.print(f"{name} is {url} now ({path})")
+    for text in Inventory({**app.settings.agents, name: made}, {}).twins([name]):
+        shell.warn(text)
 
 
 @command("remove")

@@ -63,6 +63,8 @@ def show_plan(
     from sloth_runner.execution.checking import check
 
     document = check(shell.app(options.file), options)
+    for text in document["warnings"]:
+        shell.warn(text)
     if shell.mode == "json":
         shell.document("plan", {"store": shell.app().stores.name, **document})
     elif shell.mode == "jsonl":

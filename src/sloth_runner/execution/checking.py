@@ -88,6 +88,7 @@ class Checking:
             "file": str(self.loading.file),
             "complete": all(_complete(task) for task in tasks),
             "summary": _summary(tasks),
+            "warnings": self.loading.warnings(),
             "tasks": tasks,
         }
 

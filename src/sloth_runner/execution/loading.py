@@ -114,10 +114,16 @@ class Loading:
         try:
             limit = self.app.inventory.limit(options.limit)
             selection = Selection(options.tasks, options.tags, options.skip_tags, limit)
-            return make_plan(self._program(), selection, self._targets)
+            plan = make_plan(self._program(), selection, self._targets)
         except (FileProblem, AgentUnknown) as error:
             self.loaded.show(error, "delegate_to" if isinstance(error, AgentUnknown) else "depends_on")
             raise
+        self.said += [("warn", text, None) for text in self.app.inventory.twins(plan.targets)]
+        return plan
+
+    def warnings(self) -> list[str]:
+        """What was to be said before anything began."""
+        return [self.mask.cover(text) for level, text, _ in self.said if level == "warn"]
 
     def _program(self) -> Program:
         """The program, each task with what the workflow says of batches and failures where it says nothing itself."""
