@@ -85,3 +85,36 @@ def test_of_an_archive_by_another_name_only_goes_what_the_new_one_has_not(home: 
     task(home)
     tried_and_done(home)
     assert tree(home) == {}
+
+
+WRITE = 'file.write({dest = "ROOT/f", content = "new"})'
+MODE = 'file.attributes({path = "ROOT/f", mode = "0600"})'
+
+
+@pytest.mark.parametrize(("gone", "still", "what"), [(MODE, WRITE, "mode"), (WRITE, MODE, "content")])
+def test_what_no_line_says_any_more_of_a_file_that_is_named_still_is_told(
+    home: Home, gone: str, still: str, what: str
+) -> None:
+    path = home.cwd / "t" / "f"
+    path.write_text("old")
+    path.chmod(0o604)
+    before = tree(home)
+    task(home, gone, still)
+    home.run("run", "site.sloth")
+    task(home, still)
+    for _ in range(2):
+        (row,) = tried_and_done(home)
+        assert row["action"] == "keep" and f"its {what} stays as an earlier run has set it" in row["reason"]
+        home.run("run", "site.sloth")
+    task(home)
+    assert prune(home) == {"f": "restore"}
+    assert tree(home) == before
+
+
+def test_an_attribute_that_is_as_it_was_before_is_not_told_of(home: Home) -> None:
+    (home.cwd / "t" / "f").write_text("old")
+    task(home, MODE, WRITE)
+    home.run("run", "site.sloth")
+    (home.cwd / "t" / "f").chmod(0o640)
+    task(home, WRITE)
+    assert prune(home) == {}

@@ -32,7 +32,7 @@ class Evaluation:
         self._sent = {task.name for task in program.tasks if task.delegate_to or program.workflow.delegate_to}
         self._sent = set() if options.delegate_to else self._sent
         self._stand: dict[str, set[str]] = {}
-        self._named: set[tuple[str, str]] = set()
+        self._named: dict[tuple[str, str], set[str]] = {}
         self._wanted: dict[str, list[tuple[Resource, Attributes | None]]] = {}
         self._places: dict[str, Named] = {}
         self._reached: dict[tuple[str, str], set[Site]] = {}
@@ -50,7 +50,7 @@ class Evaluation:
             instance = (context.task.name if context.task else "", context.agent)
             for target, address, site, resource, wanted in context.tally.named:
                 if address:
-                    self._named.add((target, address))
+                    self._named.setdefault((target, address), set()).update(wanted or ())
                     if resource is not None:
                         self._wanted.setdefault(target, []).append((resource, wanted))
                     self._reached.setdefault(instance, set()).add(site)
@@ -85,6 +85,10 @@ class Evaluation:
         if agent not in self._places:
             self._places[agent] = self._index(agent, "")
         return self._places[agent].meeting(mine)
+
+    def said(self, agent: str, address: str) -> Collection[str]:
+        """The attributes that the file wants of a resource."""
+        return self._named.get((agent, address), ())
 
     def paths(self, agent: str) -> set[str]:
         """The paths of which the file names anything that is to be there."""

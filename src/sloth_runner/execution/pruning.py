@@ -21,6 +21,7 @@ from sloth_runner.execution.loading import Loading
 from sloth_runner.execution.parting import Parting
 from sloth_runner.execution.stack_lock import RUN, StackLock
 from sloth_runner.execution.trying import FORGET, KEEP, REMOVE, RESTORE, attempt
+from sloth_runner.execution.unsaid import unsaid
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.layout import SHARED
 from sloth_runner.state.ledger import Ledger
@@ -96,6 +97,7 @@ class Pruning:
         judged = [(e, *self._evaluation.judge(agent, e)) for e in claims if e is not None]
         taken = [(entry, why) for entry, take, why in judged if take]
         kept = [Verdict(agent, e, KEEP, why) for e, take, why in judged if not take and why]
+        kept += self._unsaid(agent, [entry for entry, take, why in judged if not take and not why])
         if not taken:
             return kept
         made = _made([entry for entry, _ in taken])
@@ -120,6 +122,17 @@ class Pruning:
             self.unreachable = self.unreachable or isinstance(error, Unreachable)
             return kept + [Verdict(agent, e, KEEP, f"can't be looked at: {error.message}") for e, _ in taken]
         return kept + [one._replace(made=made[one.entry.address]) for one in found]
+
+    def _unsaid(self, agent: str, named: Sequence[Entry]) -> list[Verdict]:
+        """Those that are named still, but not with all that earlier runs have made of them."""
+        out, loop = [], self._transports.loop
+        for entry in named:
+            kind, said = self._kinds.get(entry.kind), self._evaluation.said(agent, entry.address)
+            if kind is not None and kind.apart and said:
+                way = self._transports.to(agent).as_user(entry.user)
+                why = unsaid(entry, kind, self.stack.id, said, way, loop)
+                out += [Verdict(agent, entry, KEEP, why)] if why else []
+        return out
 
     def _parting(self, agent: str, left: Mapping[str, Entry]) -> Parting:
         return Parting(self._evaluation, agent, left, self._taken[agent], self._kinds)
