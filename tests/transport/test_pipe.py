@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import os
 import signal
@@ -112,6 +113,45 @@ def test_an_agent_that_was_damaged_is_brought_again(tmp_path: Path, left: int) -
     os.truncate(kept, left)
     asyncio.run(go())
     assert kept.read_bytes() == whole
+
+
+def test_of_the_agents_of_other_versions_those_used_last_and_those_in_use_stay(tmp_path: Path) -> None:
+    folder = tmp_path / ".cache" / "sloth-runner"
+    folder.mkdir(parents=True, mode=0o700)
+
+    def kept() -> set[str]:
+        return {path.name.partition(".")[0] for path in folder.iterdir()}
+
+    for number in range(12):
+        path = folder / f"old{number}{'.' * (60 - number // 10)}-cpython-39.zip"
+        path.write_bytes(b"x")
+        os.utime(path, (number + 1e9, number + 1e9))
+    (folder / "else").write_bytes(b"x")
+
+    async def go() -> None:
+        async with remote(tmp_path) as there:
+            await there.do(WhoAmI())
+
+    with (folder / f"old1{'.' * 60}-cpython-39.zip").open("rb") as used:
+        fcntl.flock(used, fcntl.LOCK_SH)
+        asyncio.run(go())
+    (own,) = folder.glob(f"{packed().name}*")
+    assert kept() == {"else", own.stem, "old1", *(f"old{number}" for number in range(5, 12))}
+    os.utime(own, (0, 0))
+    asyncio.run(go())
+    assert own.stat().st_mtime > 1e9, "it was used just now"
+
+
+def test_an_agent_that_lives_is_in_use(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with remote(tmp_path) as there:
+            await there.do(WhoAmI())
+            (own,) = (tmp_path / ".cache" / "sloth-runner").iterdir()
+            with own.open("r+b") as file, pytest.raises(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    asyncio.run(go())
+    asyncio.run(go())
 
 
 def test_a_folder_that_others_may_write_to_is_not_trusted(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 # ruff: noqa: RUF005 - older Pythons must be able to read it
 
 NEED = b"\n\x00sloth-runner needs its agent\x00\n"
+KEPT = 8
 OLD = b"\n\x00sloth-runner python is too old\x00\n"
 
 
@@ -98,6 +99,39 @@ def put(path, data):
         raise
 
 
+def hold(path):
+    # type: (str) -> None
+    """It was used now, and is while we live: what it holds is read when it is needed."""
+    import fcntl
+
+    try:
+        os.utime(path)
+        fcntl.flock(os.open(path, os.O_RDONLY), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        pass  # not everywhere are there locks
+
+
+def tidy(folder):
+    # type: (str) -> None
+    """Of the agents of all versions, those stay that were used last, and those in use."""
+    import fcntl
+
+    found = [
+        os.path.join(folder, name)
+        for name in os.listdir(folder)
+        if name[64:65] == "-" and name[-4:] == ".zip"
+    ]
+    for path in sorted(found, key=lambda one: os.lstat(one).st_mtime)[:-KEPT]:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
+
+
 def in_memory(data):
     # type: (bytes) -> str
     if hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):
@@ -125,6 +159,7 @@ def place(name, keep):
     try:
         found = os.lstat(path)
         if found.st_uid == os.geteuid() and found.st_mode & 0o177777 == 0o100600:
+            hold(path)
             return path, True
         os.unlink(path)
     except FileNotFoundError:
@@ -134,6 +169,11 @@ def place(name, keep):
         put(path, compiled(data))
     except OSError:
         return in_memory(data), False
+    hold(path)
+    try:
+        tidy(folder)
+    except OSError:
+        pass  # another is at it, too
     return path, False
 
 
@@ -150,7 +190,10 @@ def begin():
     except Exception:
         if not kept:
             raise
-        os.unlink(path)  # it was damaged since it was kept
+        try:
+            os.unlink(path)  # it was damaged since it was kept
+        except FileNotFoundError:
+            pass  # or taken away just now
         anew(sys.executable)
 
     sys.exit(serve(name, os.environ))
