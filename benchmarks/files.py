@@ -1,11 +1,12 @@
 """Why: a second run should cost what looking costs, and a first one what writing costs.
 
-    python -m benchmarks.files [FILES] [ROUNDS]
+    python -m benchmarks.files [FILES] [ROUNDS] [FSYNC]
 
 Second run: processor time of whole processes (user and system), beside a plain script that imports sqlite3, hashlib
 and json and stats and hashes the same sources and targets, in alternation. First run: time on the clock, beside the
-file part alone (the same writes, through the same transport, with every fsync) plus one commit for each resource.
-Prints medians and ratios.
+file part alone (the same writes, through the same transport, with every fsync) plus one commit for each resource. How
+that ratio comes out is up to the disk: with FSYNC, strace makes every fsync of both last so many milliseconds longer
+(a server's disk needs 0.1 to 10). Prints medians and ratios.
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ for i in range(count):
 class Bench:
     """A folder with sources, a task file and a home."""
 
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(self, folder: Path, count: int, fsync: float = 0.0) -> None:
         self.folder = folder
         self.count = count
+        self.slowed = _slowed(fsync) if fsync else []
         self.target = folder / "target"
         (folder / "src").mkdir()
         for i in range(count):
@@ -79,32 +81,50 @@ class Bench:
         self.target = self.folder / f"cold{number}"
         self.target.mkdir()
         self.file.write_text(TASK.format(last=self.count - 1, target=self.target))
-        argv = [*self.ours(f"home{number}"), "--output", "json"]
+        argv = [*self.slowed, *self.ours(f"home{number}"), "--output", "json"]
         done = subprocess.run(argv, env=self.environ, check=True, capture_output=True)
         return float(json.loads(done.stdout)["seconds"])
 
     def parts(self, number: int) -> float:
         """Seconds of the file part alone and one commit for each resource."""
-        target = self.folder / f"parts{number}"
-        target.mkdir()
-        store = SQLiteStore(self.folder / f"store{number}")
-        value = b"x" * 600
-        began = time.perf_counter()
-        for i in range(self.count):
-            content = (self.folder / "src" / f"f{i}").read_bytes()
-            perform(Write(str(target / f"f{i}"), content, 0o640))
-            store.commit([Change(f"local\x1fr\x1ff{i}", value, 0)])
-        took = time.perf_counter() - began
-        store.close()
-        return took
+        argv = [*self.slowed, sys.executable, "-m", "benchmarks.files", "parts"]
+        argv += [str(self.folder), str(self.count), str(number)]
+        return float(subprocess.run(argv, check=True, capture_output=True).stdout)
+
+
+def _slowed(fsync: float) -> list[str]:
+    """What a command begins with whose every fsync shall last so many milliseconds longer."""
+    calls = "fsync,fdatasync"
+    delay = f"inject={calls}:delay_exit={round(fsync * 1000)}"
+    return ["strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e", delay]
+
+
+def written(folder: Path, count: int, number: int) -> float:
+    """Write the files and commit for each, as plainly as can be; the seconds."""
+    target = folder / f"parts{number}"
+    target.mkdir()
+    store = SQLiteStore(folder / f"store{number}")
+    value = b"x" * 600
+    began = time.perf_counter()
+    for i in range(count):
+        content = (folder / "src" / f"f{i}").read_bytes()
+        perform(Write(str(target / f"f{i}"), content, 0o640))
+        store.commit([Change(f"local\x1fr\x1ff{i}", value, 0)])
+    took = time.perf_counter() - began
+    store.close()
+    return took
 
 
 def main() -> None:
     """Measure and print."""
+    if sys.argv[1:2] == ["parts"]:
+        print(written(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))
+        return
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 9
+    fsync = float(sys.argv[3]) if len(sys.argv) > 3 else 0.0
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), count)
+        bench = Bench(Path(folder), count, fsync)
         cold, parts = [], []
         for number in range(max(3, rounds // 3)):
             parts.append(bench.parts(number))
