@@ -59,6 +59,7 @@ class Bench:
         deadline: float | None = None,
         fresh: Callable[[float | None], Store] | None = None,
         renewer: Renewer | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store or MemoryStore()
         self.state = make_state(self.store)
@@ -72,7 +73,7 @@ class Bench:
 
         self.downs: list[SlothError] = []
         self.desk = StoreDesk(writer, make, fresh, self.downs.append)
-        self.pump = Pump(self._serve, self.desk, lambda: None)
+        self.pump = Pump(self._serve, self.desk, lambda: None, clock)
         self.renewer = renewer or Renewer(lambda seconds: self.store, time.time)
         self.locker = Locker(self.pump, self.renewer, time.time, nonce, "boot", 1)
         self.watcher = Watcher(lambda: self.pump, Ear(self.store))
