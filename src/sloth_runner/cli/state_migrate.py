@@ -106,20 +106,20 @@ def _go(shell: Shell, journey: Journey, dry_run: bool, yes: bool) -> None:
     source, target, switch = journey
     situation = migrate.look(source, target)
     if situation.done:
-        _told(shell, journey, "moved already", [], _switched(shell, switch, done=not dry_run))
+        _told(shell, journey, "moved already", [], _switched(switch, done=not dry_run))
         return
     sums: list[Sum] = []
     if not situation.proved:
         with bar(shell, "reading", None) as progress:
             sums = migrate.survey(source, target, progress)
     if dry_run:
-        _told(shell, journey, "planned", sums, _switched(shell, switch, done=False))
+        _told(shell, journey, "planned", sums, _switched(switch, done=False))
         return
     shell.confirm(_lines(journey, situation, sums), "Move it?", yes=yes)
     total = PASSES * sum(one.records for one in sums)
     with bar(shell, "moving", total or None) as progress:
         done = migrate.migrate(source, target, _order(shell, progress))
-    _told(shell, journey, "moved", done, _switched(shell, switch, done=True))
+    _told(shell, journey, "moved", done, _switched(switch, done=True))
 
 
 def _undo(shell: Shell, journey: Journey, yes: bool) -> None:
@@ -168,7 +168,7 @@ def _lines(journey: Journey, situation: Situation, sums: Sequence[Sum]) -> list[
     return lines
 
 
-def _switched(shell: Shell, switch: Switch | None, *, done: bool) -> dict[str, Any]:
+def _switched(switch: Switch | None, *, done: bool) -> dict[str, Any]:
     """Let the configuration name the new store (``done``: in earnest), and what that came to."""
     if switch is None:
         return {"file": None, "lines": [], "switched": False, "why": None}

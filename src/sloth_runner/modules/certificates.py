@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "MODULES"]
 
 BITS = {"rsa": (2048, 16384)}
-CURVES = ("prime256v1", "secp384r1", "secp521r1")
 
 
 def key(args: Mapping[str, Any], context: Context) -> Steps:

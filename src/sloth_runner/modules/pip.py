@@ -101,7 +101,7 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
             )
         ]
     else:
-        wants = [_want(one, args["state"], python, how, context) for one in names]
+        wants = [_want(one, args["state"], python, how) for one in names]
     second = yield from _ensure(wants)
     message = "; ".join(filter(None, [*messages, second.message]))
     return Outcome(changed or second.changed, message, {"python": python})
@@ -128,7 +128,7 @@ def _how(args: Mapping[str, Any], context: Context) -> How:
     return How(tuple(options), env, context.user, context.timeout, open_, context.sensitive)
 
 
-def _want(one: tuple[str, str, str | None], state: str, python: str, how: How, context: Context) -> Want:
+def _want(one: tuple[str, str, str | None], state: str, python: str, how: How) -> Want:
     name, extras, version = one
     resource = Resource("pip", f"{python} {normal(name)}", {"python": python, "name": normal(name)})
     wanted: dict[str, Any] | None = {} if version is None else {"version": version}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from sloth_runner.errors import Corrupt, SlothError, TooLarge
 from sloth_runner.plain import Any, Final, NamedTuple, TypeAlias
-from sloth_runner.state.layout import AUDIT, BLOB, HEAD, HISTORY, LEASE, META, SEP, SHARED, check_agent_name
+from sloth_runner.state.layout import BLOB, HEAD, HISTORY, LEASE, META, SEP, SHARED, check_agent_name
 from sloth_runner.state.value import MAX_VALUE
 
 FORMAT: Final = "sloth-runner/bundle"
@@ -365,8 +365,3 @@ def _counts(value: object) -> dict[str, int]:
     if not isinstance(value, dict) or len(value) > 100:
         raise ValueError("the counts are missing")
     return {_str(name): _int(number, 1 << 48) for name, number in value.items()}
-
-
-def is_for_keys(kind: str) -> bool:
-    """Whether records of this kind go with one key: its history, long values, and who was shown it."""
-    return kind in OF_KEYS or kind == AUDIT

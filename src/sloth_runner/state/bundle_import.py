@@ -151,7 +151,7 @@ def apply(
             outcome = _outcome(before, section, terms, figures, exact=True)
             check([outcome], choice)
             if figures.writes:
-                sink.put(_notes(before, outcome, choice))
+                sink.put(_notes(outcome, choice))
         outcomes.append(outcome)
     return outcomes
 
@@ -267,7 +267,7 @@ def _drain(parts: Iterator[object]) -> None:
             return
 
 
-def _notes(before: Reader, outcome: Outcome, choice: Choice) -> list[tuple[str, bytes]]:
+def _notes(outcome: Outcome, choice: Choice) -> list[tuple[str, bytes]]:
     """Who imported what; and, where nothing was before, the lineage."""
     header, closing = outcome.section
     key, note = lineage.import_note(

@@ -18,7 +18,6 @@ from sloth_runner.state.value import decode, encode, size_of
 LATEST: Final = 253402300800.0
 """Seconds since the epoch: the year 10000. Later moments have no ISO form."""
 NUMBER_MAX: Final = 10**12
-CORE: Final = b'"f":1,"n":'
 _WHOLE = rb"(?:0|[1-9][0-9]{0,10}+)"
 _MOMENT = _WHOLE + rb"(?:\.(?:[0-9]{0,16}[1-9]|0))?+"
 _STRING = rb'"[^"\\\x00-\x1f]*+"'

@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 
 from sloth_runner.errors import Conflict, TooLarge
 from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple
@@ -248,7 +249,7 @@ class Pages:
         self, prefix: str = "", *, after: str = "", limit: int | None = None, reverse: bool = False
     ) -> Iterator[Entry]:
         """See Reader."""
-        return walk(self._store, prefix, after=after, reverse=reverse)
+        return islice(walk(self._store, prefix, after=after, reverse=reverse), limit)
 
 
 def _still(store: Store, namespace: str) -> AbstractContextManager[Reader]:

@@ -374,10 +374,6 @@ class GrpcLine:
         self._rpc = rpc
         self._patience = patience
 
-    def dialer(self) -> Dialer:
-        """What makes connections to it. Raises AgentUnknown, FileMissing."""
-        return Dialer(self._rpc, self._place, self._access())
-
     async def open(self) -> Channel:
         """Open it. Raises Unreachable, AgentUnknown."""
         access = self._access()

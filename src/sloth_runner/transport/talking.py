@@ -107,7 +107,7 @@ class Wire:
             await self._bring(contents)
             reply = await self._request(light, on_output, user)
             if not isinstance(reply, wire.Lacking):
-                return self._result(op, reply)
+                return self._result(reply)
             self._contents.discard(reply.digest)  # it was let go there; nothing was done
         raise TaskFailed(
             f"{self._address}: a content does not arrive there whole", unchanged=["nothing was done there"]
@@ -183,7 +183,7 @@ class Wire:
                         return  # the request will notice
                 self._contents.add(digest)
 
-    def _result(self, op: Op, reply: Any) -> Result:
+    def _result(self, reply: Any) -> Result:
         if not isinstance(reply, wire.FAILURES):
             return reply  # type: ignore[no-any-return] # it was read as a result
         if isinstance(reply, wire.Refused):

@@ -253,8 +253,6 @@ class Names(NamedTuple):
     quoted: str
     literal: str
     """The quoted name as a string of SQL, for to_regnamespace."""
-    twice: str
-    """The quoted name within a string of SQL."""
     channel: str
     get: str
     look: str
@@ -282,7 +280,7 @@ def names(schema: str) -> Names:
     commit = f"SELECT {s}.commit($1, $2, $3, $4, $5, $6, $7, $8, $9)"
     new = f"CREATE SCHEMA {s};"
     first = lock_id(schema, "first use", "")
-    return Names(schema, s, f"'{quoted}'", quoted, channel, get, look, commit, new, made, first)
+    return Names(schema, s, f"'{quoted}'", channel, get, look, commit, new, made, first)
 
 
 def lock_id(schema: str, *what: str) -> int:
