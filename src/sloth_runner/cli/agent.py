@@ -20,8 +20,8 @@ def complete_agents(shell: Shell, given: Mapping[str, object]) -> list[str]:
 @option("--check", is_flag=True, help="Also try to reach each of them.")
 @output_option
 def list_agents(shell: Shell, check: bool) -> int:
-    """List agents: those that are configured, and those that have state. Exit status 6 if one that was to be reached
-    can't be."""
+    """List agents: those that are configured, and those that have state. With --check, exit status 6 if one can't be
+    reached."""
     app = shell.app()
     reached: dict[str, Document] | None = None
     if check:

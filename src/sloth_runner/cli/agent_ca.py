@@ -81,7 +81,7 @@ def revoke(shell: Shell, name: str, reason: str, controller: bool, yes: bool) ->
     """Take an agent's name away: its certificates are void at once, also where a stream is open.
 
     What we have open to it ends within a second. Other agents hear of a revoked controller when one of ours reaches
-    them: that is tried now, and told.
+    them: that is tried now, and those not reached are listed.
     """
     app = shell.app()
     authority = app.authority()

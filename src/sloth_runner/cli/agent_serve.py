@@ -27,7 +27,7 @@ _PRIVILEGED = Path("/var/lib/sloth-runner/agent")
 def keygen(shell: Shell, name: str, folder: Path | None, show: bool) -> None:
     """Make a key for this machine as the agent NAME, and a request that the controller signs (agent sign).
 
-    The key stays here. A key that was here before is replaced: its certificate is of no use any more.
+    The key stays here. A key that was here before is replaced, and its certificate becomes useless.
     """
     from sloth_runner.daemon.holding import REQUEST
     from sloth_runner.state.layout import check_agent_name

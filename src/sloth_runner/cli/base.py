@@ -48,7 +48,7 @@ def output_option(function: F) -> F:
         type=choice(*MODES),
         metavar="FORM",
         then=_remember_mode,
-        help="table, json, jsonl, or plain: tabs, whole values, no header (what table is off a terminal).",
+        help="table, json, jsonl, or plain: tabs, whole values, no header (as table prints when piped).",
     )(function)
 
 

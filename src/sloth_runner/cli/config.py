@@ -44,8 +44,8 @@ def show(shell: Shell) -> None:
 def trust(shell: Shell, inventory: bool, yes: bool) -> None:
     """Let the command run that a sloth.toml names as the source of the state's key, or to list agents.
 
-    Asked for once: until that command, or the place of its file, changes. What the home folder's config.toml or a
-    variable names needs no trust.
+    This is needed once, and again when that command, or the place of its file, changes. What the home folder's
+    config.toml or a variable names needs no trust.
     """
     from sloth_runner.config_trust import is_trusted
     from sloth_runner.config_trust import trust as remember

@@ -60,7 +60,7 @@ def selection_options(function: F) -> F:
             multiple=True,
             metavar="TAGS",
             complete=suggestions.tags,
-            help="Without tasks that have one of these tags.",
+            help="Leave out tasks that have one of these tags.",
         ),
         option(
             "--tags",

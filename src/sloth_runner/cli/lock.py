@@ -98,8 +98,8 @@ def break_held(shell: Shell, name: str, where: Where, reason: str, yes: bool) ->
 @argument("argv", metavar="-- COMMAND...", multiple=True, required=True)
 @where_options()
 @option("--ttl", type=DURATION, default=60.0, shown="60s", help="Length of the lease; it is renewed.")
-@option("--wait", type=DURATION, default=0.0, help="Wait so long for the lock; without, try once.")
-@option("--holder", metavar="TEXT", help="Who holds it, for others to read; else the command's name.")
+@option("--wait", type=DURATION, default=0.0, help="Wait this long for the lock; without it, try once.")
+@option("--holder", metavar="TEXT", help="Who holds it, as shown to others; by default the command's name.")
 def run(
     shell: Shell, name: str, argv: tuple[str, ...], where: Where, ttl: float, wait: float, holder: str | None
 ) -> int:

@@ -31,7 +31,7 @@ PAST = {"remove": "removed", "restore": "restored", "forget": "forgotten", "keep
 @file_options
 @option("--check", "--dry-run", "check", is_flag=True, help="Only show what would be done.")
 @option("--max-prune", type=COUNT, metavar="N", help="Do nothing if it would be more than N resources.")
-@option("--lock-timeout", type=DURATION, help="Wait so long for a run of the stack to end.")
+@option("--lock-timeout", type=DURATION, help="Wait this long for a run of the stack to end.")
 @yes_option
 @output_option
 def prune(
@@ -48,7 +48,7 @@ def prune(
 
     The file is evaluated as plan does. A resource is taken if its task is gone from the file, if a line that named it
     is gone, or if that line was reached and did not name it. What was changed by others since, and what could not be
-    evaluated, is kept and listed. It is shown first; handled in the reverse order of creation.
+    evaluated, is kept and listed. All of it is shown before it asks, and undone in the reverse order of creation.
 
     Exit status: 0; 1 if one of them could not be undone; 6 if a machine can't be reached, whose resources are kept.
     """

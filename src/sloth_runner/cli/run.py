@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     help="Go on with this run: skip the tasks that it finished.",
 )
 @option("--timeout", type=DURATION, help="Start nothing after this time, and stop what runs.")
-@option("--lock-timeout", type=DURATION, help="Wait so long for another run of the stack to end.")
+@option("--lock-timeout", type=DURATION, help="Wait this long for another run of the stack to end.")
 @file_options
 @option("--diff", "diffs", is_flag=True, help="Show what calls changed, line by line.")
 @option("--check", "--dry-run", "check", is_flag=True, help="Only show what would be done, as plan does.")
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     "--yes",
     is_flag=True,
     drop=True,
-    help="For scripts that give it everywhere: run never asks.",
+    help="Accepted for scripts that always give it: run never asks.",
 )
 @output_option
 def run(

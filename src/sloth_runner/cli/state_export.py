@@ -51,7 +51,7 @@ class Asked(NamedTuple):
 )  # fmt: skip
 @passphrase_options
 @option("--recipient", "recipients", multiple=True, metavar="AGE1…", help="Seal it to this age recipient.")
-@option("--plaintext", is_flag=True, help="Don't seal it, although the state is.")
+@option("--plaintext", is_flag=True, help="Don't seal the bundle, although the state is sealed.")
 @reveal_option
 @output_option
 def export(

@@ -46,7 +46,11 @@ class Asked(NamedTuple):
     help="Take only keys below OLD, and put them below NEW.",
 )  # fmt: skip
 @option("--dry-run", is_flag=True, help="Show what would happen; change nothing.")
-@option("--force", is_flag=True, help="Take values that are older than, or not of, what is there.")
+@option(
+    "--force",
+    is_flag=True,
+    help="Import even a bundle that is older than what is there, or of another state.",
+)
 @option("--no-backup", is_flag=True, help="Keep no copy of what was there before.")
 @passphrase_options
 @option(

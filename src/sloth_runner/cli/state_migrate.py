@@ -35,7 +35,7 @@ class Journey(NamedTuple):
 
 
 @command("migrate")
-@option("--to", metavar="URL", help="Where the state goes: a store as in [state] store.")
+@option("--to", metavar="URL", help="The store to move to, written as in [state] store.")
 @option("--from", "from_", metavar="URL", help="Where it is (by default: the store that is configured).")
 @option("--to-password-env", metavar="NAME", help="The variable that holds the password or token of --to.")
 @option(
@@ -43,7 +43,7 @@ class Journey(NamedTuple):
 )
 @option("--dry-run", is_flag=True, help="Read everything and say what would be done; change nothing.")
 @option("--abort", is_flag=True, help="Undo a migration that broke off.")
-@option("--no-switch", is_flag=True, help="Don't change the configuration; print what it has to say.")
+@option("--no-switch", is_flag=True, help="Don't change the configuration; print the lines that it needs.")
 @yes_option
 @output_option
 def migrate(
@@ -52,9 +52,9 @@ def migrate(
 ) -> None:  # fmt: skip
     """Move the state to another store: with history, locks' tokens, runs, tags and what modules remember.
 
-    Nobody can write meanwhile, nor into the old store ever after: whoever tries is told where the state is. The copy
-    is compared with the original before that is final, then the configuration names the new store. Killed, it is
-    finished by the same command, or undone by --abort.
+    Nobody can write to it meanwhile, and nobody to the old store any more: whoever tries is told where the state is
+    now. The copy is compared with the original first, then the configuration is changed to the new store. If it is
+    killed, the same command finishes it, and --abort undoes it.
     """
     if to is None:
         raise UsageError("--to is needed: where the state goes", unchanged=["nothing was changed"])

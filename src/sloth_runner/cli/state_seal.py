@@ -26,7 +26,9 @@ TICK = 0.5
 
 def _wait_option(function: F) -> F:
     return option(
-        "--wait", type=DURATION, help="Wait so long for locks that are held, instead of saying which."
+        "--wait",
+        type=DURATION,
+        help="Wait this long for locks that are held, instead of naming them and stopping.",
     )(function)
 
 
@@ -36,8 +38,8 @@ def _wait_option(function: F) -> F:
 def encrypt(shell: Shell, wait: float | None) -> None:
     """Seal a state that is in plaintext, with the key that [state.encryption] names.
 
-    Programs with that configuration may go on using it meanwhile; those without are refused from now on. Killed, it
-    is begun where it was by the same command. Nothing in plaintext is left on disk, free pages and logs included.
+    Programs with that configuration may go on using it meanwhile; those without are refused from now on. If it is
+    killed, the same command goes on from there. Nothing in plaintext is left on disk, free pages and logs included.
     """
     from sloth_runner.state import reseal
 
@@ -52,7 +54,7 @@ def encrypt(shell: Shell, wait: float | None) -> None:
 def decrypt(shell: Shell, wait: float | None, yes: bool) -> None:
     """Put a sealed state back into plaintext. Then take [state.encryption] out of the configuration.
 
-    Programs that use the state may go on meanwhile. Killed, it is begun where it was by the same command.
+    Programs that use the state may go on meanwhile. If it is killed, the same command goes on from there.
     """
     from sloth_runner.state import reseal
 
@@ -76,8 +78,8 @@ def decrypt(shell: Shell, wait: float | None, yes: bool) -> None:
 def rekey(shell: Shell, only_status: bool, to: str | None, wait: float | None) -> None:
     """Seal everything under a new data key: values, history, locks, runs, what modules remember.
 
-    The state may be used meanwhile. Killed, it is begun where it was by the same command, which finishes an earlier
-    one before it can begin anew. With --to another key or passphrase unlocks the state from now on.
+    The state may be used meanwhile. If it is killed, the same command first finishes that work; only the next one
+    makes another key. With --to, another key or passphrase unlocks the state from now on.
     """
     from sloth_runner.state import reseal
 

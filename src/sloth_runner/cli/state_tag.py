@@ -27,7 +27,8 @@ def tag(shell: Shell, name: str | None, delete: bool, where: Where, yes: bool) -
     """Keep the revision and hash of every key of one namespace as the checkpoint NAME, and print its digest.
 
     What it names is never pruned, and state rollback --to-tag goes back to it. Keep the digest elsewhere, and give it
-    to state verify --head: that shows whether the whole was replaced by an older copy. Without NAME: list the tags.
+    to state verify --head: that shows whether the whole state was replaced by an older copy. Without NAME, list the
+    tags.
     """
     view = shell.view(one_namespace(where, "a tag lies in one namespace"))
     if name is None:

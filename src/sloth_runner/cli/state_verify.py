@@ -22,7 +22,11 @@ EVERY = 10_000
 
 
 @command("verify")
-@option("--head", metavar="DIGEST", help="Demand the checkpoint (state tag) that has this digest.")
+@option(
+    "--head",
+    metavar="DIGEST",
+    help="Fail unless the checkpoint (state tag) with this digest is there and fits.",
+)
 @where_options(everywhere=True)
 @output_option
 def verify(shell: Shell, head: str | None, where: Where) -> int:

@@ -29,7 +29,12 @@ INTERRUPTED = 130
 @argument("prefix", default="", complete=complete_key)
 @where_options(everywhere=True)
 @option("--count", type=COUNT, metavar="N", help="End after N changes.")
-@option("--timeout", type=DURATION, metavar="TIME", help="End after TIME; with --count that is an error.")
+@option(
+    "--timeout",
+    type=DURATION,
+    metavar="TIME",
+    help="End after TIME; an error if there were fewer than --count changes by then.",
+)
 @reveal_option
 @output_option
 def watch(

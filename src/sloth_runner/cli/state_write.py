@@ -36,9 +36,9 @@ SHOWN = 10
 @where_options()
 @option("--json", "as_json", is_flag=True, help='VALUE is JSON: 5, true, {"a": [1, 2]}.')
 @option("--stdin", is_flag=True, help="Read the value from standard input, without its last newline.")
-@option("--ttl", type=DURATION, help="Let it expire after this time: 30s, 5m, 1h30m.")
+@option("--ttl", type=DURATION, help="Have it expire after this time: 30s, 5m, 1h30m.")
 @option("--keep-ttl", is_flag=True, help="Keep the expiry that it has.")
-@option("--sensitive", off="--no-sensitive", help="Hide the value where values are shown, or no more.")
+@option("--sensitive", off="--no-sensitive", help="Hide the value where values are shown, or stop hiding it.")
 @output_option
 def set_value(
     shell: Shell,
@@ -167,7 +167,7 @@ def delete(shell: Shell, keys: tuple[str, ...], where: Where, yes: bool) -> None
 def clear(shell: Shell, where: Where, purge: bool, yes: bool) -> None:
     """Delete all keys of one namespace: local, an agent's, or (only with --shared) the shared one.
 
-    Asks to type the name of the namespace. Locks, runs and what modules remember stay. So does the history,
+    Asks you to type the name of the namespace. Locks, runs and what modules remember stay. So does the history,
     unless --purge is given.
     """
     from sloth_runner.cli import purging
