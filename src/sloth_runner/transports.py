@@ -120,7 +120,7 @@ def _local(transports: Transports, entry: Agent) -> Transport:
 
 def _check_local(url: str) -> None:
     if url != "local://":
-        raise BadConfig(f"{url}: nothing may stand behind local://")
+        raise BadConfig(f"{url}: nothing may follow local://")
 
 
 def _ssh(transports: Transports, entry: Agent) -> Transport:

@@ -107,7 +107,7 @@ def test_a_lease_of_a_holder_whose_clock_is_slow_has_not_ended(cli: Cli) -> None
     hold(cli, "deploy", "night-job")
     assert "; ends by itself in " in cli("lock", "break", "deploy").err
     cli.now += 24 * 3600
-    late = " ago by the clock here: the store's decides"
+    late = " ago by the clock here; the store's clock decides"
     assert late in cli("lock", "break", "deploy").err
     refused = cli("lock", "run", "deploy", "--", "true")
     assert refused.code == 3 and late in refused.err

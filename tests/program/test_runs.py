@@ -397,7 +397,7 @@ def test_a_run_that_nobody_reads_any_more_is_interrupted_and_says_so_in_its_reco
         assert process.wait(60) == 141
     shown = home.run("runs", "show", "last", "-o", "json").json
     assert (shown["status"], shown["exit_code"]) == ("interrupted", 141)
-    assert tasks(shown)["b"] == ("skipped", "what it says can't be written any more")
+    assert tasks(shown)["b"] == ("skipped", "its output can't be written any more")
     assert home.run("lock", "list", "--shared").out == ""
 
 

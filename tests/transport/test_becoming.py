@@ -149,9 +149,9 @@ def test_sudo_that_refuses(machine: Scratch, user: str, password: str | None) ->
     async def work(remote: Remote) -> None:
         with pytest.raises(OpError) as caught:
             await remote.as_user("root").do(Write("/etc/never", b""))
-        assert caught.value.kind == "no-rights" and "can't be acted as" in caught.value.reason
+        assert caught.value.kind == "no-rights" and "can't become this user" in caught.value.reason
         with pytest.raises(
-            OpError, match="can't be acted as"
+            OpError, match="can't become this user"
         ):  # not the exit status of a program that never began
             await remote.do(Exec("it", ("true",), user="root"))
         assert isinstance(await remote.do(Stat("/etc")), Found)

@@ -142,7 +142,7 @@ def test_a_key_that_is_not_accepted(sshd: SSHServer, home: Path) -> None:
         path.unlink()
     make_key(home / ".ssh" / "id_ed25519")
     told = refusal(sshd.url, home)
-    assert "lets root not in" in told.message
+    assert "does not let root in" in told.message
     assert any(f"ssh -p {sshd.port} root@127.0.0.1 true" in line for line in told.next)
 
 
@@ -301,7 +301,7 @@ def test_keys_of_a_key_agent(sshd: SSHServer, home: Path, key_agent: str) -> Non
 def test_a_key_agent_without_keys(sshd: SSHServer, home: Path, key_agent: str) -> None:
     for path in (home / ".ssh").glob("id_*"):
         path.unlink()
-    assert "lets root not in" in refusal(sshd.url, home, agent=key_agent).message
+    assert "does not let root in" in refusal(sshd.url, home, agent=key_agent).message
 
 
 def test_asyncssh_looks_for_nothing_that_takes_long() -> None:

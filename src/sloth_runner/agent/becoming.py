@@ -181,8 +181,8 @@ class Other:
             self._hearing.join(TELLING)
         said = self._said.replace(self._mark, b"").decode("utf-8", "replace")
         lines = [line for line in said.splitlines() if line.strip()]
-        why = lines[-1] if lines else "its agent ended" if self._ended else "its agent does not begin"
-        return OpError("no-rights", self._user, f"can't be acted as: {why}")
+        why = lines[-1] if lines else "its agent ended" if self._ended else "its agent does not start"
+        return OpError("no-rights", self._user, f"can't become this user: {why}")
 
     def _write(self, data: bytes) -> None:
         stdin = self._process.stdin

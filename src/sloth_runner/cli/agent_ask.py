@@ -69,4 +69,4 @@ def facts(shell: Shell, agent: str, sections: Sequence[str]) -> None:
     cells = [[name, json.dumps(value, ensure_ascii=False)] for name, value in found["facts"].items()]
     shell.table(["SECTION", "FACTS"], cells, flexible=(1,))
     for name, why in found["missing"].items():
-        shell.warn(f"{name} can't be told there: {why}")
+        shell.warn(f"{name} can't be gathered there: {why}")

@@ -258,7 +258,7 @@ CODES: Final[dict[str, Entry]] = {
         "7",
         "a file belongs to another program or version",
         "A database in the state folder was not made by sloth-runner, or by a version that this one can't read; or a "
-        "bundle is of another state than the namespace it shall go into; or sealed data is from another store; or "
+        "bundle is of another state than the namespace it should go into; or sealed data is from another store; or "
         "encryption is configured, and the state is in plaintext. Nothing was touched.",
         (
             "Move the file away, or use the version that wrote it.",

@@ -142,8 +142,8 @@ def _export_bundle(shell: Shell, asked: Asked) -> None:
     nameless = [one.header.namespace for one in done if one.header.lineage is None and one.closing.counts]
     if nameless:
         shell.warn(
-            f"{', '.join(nameless)} was never exported before, and is not to be written: the bundle can't say which "
-            "state it is of, and is taken by an empty one, or with --force"
+            f"{', '.join(nameless)} was never exported before, and its identity can't be stored, since you may only "
+            "read: without --force, only an empty state takes this bundle"
         )
     if asked.path is None:
         return

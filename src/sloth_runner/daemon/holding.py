@@ -92,7 +92,7 @@ class Keeper:
             if fresh.identity != held.identity:
                 raise Foreign(f"what was brought is for {fresh.identity.uri}; this is {held.identity.uri}")
             if fresh.revocations.number < held.revocations.number:
-                raise Foreign("what was brought knows less of what was revoked than we do")
+                raise Foreign("what was brought has an older revocation list than ours")
             if key is not held.key:
                 self.folder.write(KEY, key)
             self.folder.write(BUNDLE, bundle.pem())

@@ -37,7 +37,7 @@ def lease_end(expires: float, now: float) -> str:
     here has not come yet there."""
     if expires > now:
         return f"ends by itself {ago(expires, now)}"
-    return f"should have ended {ago(expires, now)} by the clock here: the store's decides"
+    return f"should have ended {ago(expires, now)} by the clock here; the store's clock decides"
 
 
 def took(seconds: float) -> str:

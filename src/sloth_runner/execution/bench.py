@@ -116,7 +116,7 @@ class Bench:
             self._settling.settle()
         except OpError as error:
             raise TaskFailed(
-                f"what was just done in the folder of {error.path} may be lost with the power: {error.reason}",
+                f"what was just done in the folder of {error.path} may be lost if the power fails: {error.reason}",
                 system=error.reason,
                 next=["check the file system (dmesg says more), then run again: it looks at what is there"],
             ) from error

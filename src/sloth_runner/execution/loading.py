@@ -186,13 +186,13 @@ def _existing(file: Path) -> Path:
         )
     if re.search(r"(^|/)[a-z][a-z0-9+]*:/+", str(file)):
         raise FileMissing(
-            f"{path.name} is not looked for at an address: task files are files of this machine",
+            f"{path.name}: an address is no task file; it has to be a file on this machine",
             unchanged=nothing,
             next=["fetch it and read it first: curl -O, git clone; then run the file"],
         )
     if path.exists() or file.name == "-":
         raise FileMissing(
-            f"{file.name} is no file that can be read again: a task file is, by plan, run and --resume",
+            f"{file.name} can be read only once; a task file is read again by every run, plan and --resume",
             unchanged=nothing,
             next=["write what it gives into a file, and name that"],
         )

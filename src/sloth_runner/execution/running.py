@@ -209,7 +209,7 @@ class Execution:
         except (OSError, OutputLost) as error:
             self.unheard = error
             code = 128 + signal.SIGPIPE if isinstance(error, BrokenPipeError) else OutputLost.exit_code
-            stop = Interrupted("what it says can't be written any more", exit_code=code)
+            stop = Interrupted("its output can't be written any more", exit_code=code)
             self.runner.interrupted = stop
             self.bench.pump.post(lambda: self.bench.pump.interrupt(stop, force=False))
 
@@ -242,7 +242,7 @@ class Execution:
         if self.broken is None:
             self.broken = self.runner.broken = error
             self.app.stores.hurry = True
-            text = f"the store is lost: {error.message}; running commands may end, nothing else is begun"
+            text = f"the store is lost: {error.message}; running commands may finish, nothing else is started"
             self.bench.own.note("error", text)
             stop = StoreDown("stopped, because the store is lost", next=list(error.next))
             stop.final = True
@@ -316,7 +316,7 @@ class Execution:
         def stop() -> None:
             self.runner.interrupted = error
             if count == 1:
-                text = "stopping: running commands may end; once more to stop them now"
+                text = "stopping: running commands may finish; interrupt again to stop them now"
                 self.bench.own.note("warn", text)
             self.bench.pump.interrupt(error, force=count > 1)
 

@@ -43,7 +43,7 @@ def check(
             raise BadArgument(
                 f"{function} needs {arg.name}: {arg.doc}",
                 unchanged=NOTHING,
-                next=["user is as whom it is done: say account = …"]
+                next=["user says as whom the call acts; say account = … for whom it is about"]
                 * (arg.name == "account" and "user" in raw),
             )
         else:

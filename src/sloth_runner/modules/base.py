@@ -265,7 +265,7 @@ class Arg(NamedTuple):
 
 
 PRESENCE = Arg(
-    "state", "present or absent", 'whether it shall be there: "present" or "absent"', default="present"
+    "state", "present or absent", 'whether it should be there: "present" or "absent"', default="present"
 )
 """The argument of all that can be there or not."""
 

@@ -107,7 +107,7 @@ def _args(mode: str, words: str) -> tuple[Arg, ...]:
         Arg(
             "state",
             "present or absent",
-            'whether it shall be there: "present" or "absent"',
+            'whether it should be there: "present" or "absent"',
             default="present",
         ),
     )

@@ -392,7 +392,7 @@ MODULES = (
             "signal": "(string?) the signal that ended it",
             "stdout_cut": "(integer?) bytes of stdout that were left out in the middle",
             "stderr_cut": "(integer?) bytes of stderr that were left out in the middle",
-            "skipped": "(boolean?) true if it needed not run",
+            "skipped": "(boolean?) true if it did not need to run",
             "warnings": "(string[]?) what should be looked at",
         },
     ),

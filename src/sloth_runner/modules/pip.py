@@ -327,7 +327,7 @@ def _converge_virtualenv(change: Change) -> Generator[Any, Any, str]:
         raise TaskFailed(f"{path} is there, and is no virtual environment", unchanged=[path])
     if not change.wanted.get("pip"):
         raise TaskFailed(
-            f"{path} was an unfinished virtual environment, and can't be made so again", unchanged=[path]
+            f"{path} was an unfinished virtual environment, and that can't be restored", unchanged=[path]
         )
     how: How = change.options.get("how", How())
     python = change.options.get("python", "python3")

@@ -52,6 +52,6 @@ def keep_theirs(change: Change) -> Generator[Any, Any, None]:
             raise
     keys = [change.resource.address]
     if theirs is None:
-        raise Conflict("its Python doesn't run, which knows what others have put into it", keys=keys)
+        raise Conflict("its Python doesn't run, so what others have put into it is not known", keys=keys)
     if theirs:
         raise Conflict(f"others have put {', '.join(theirs)} into it", keys=keys)

@@ -170,7 +170,7 @@ def _decoded(content: bytes, path: str) -> str:
         wrong = error.object[error.start]
         line = error.object.count(b"\n", 0, error.start) + 1
         raise TemplateProblem(
-            f"{path}: a template is UTF-8 text; the byte 0x{wrong:02x} in this line is none",
+            f"{path}: a template is UTF-8 text; the byte 0x{wrong:02x} in this line is not",
             file=path,
             line=line,
             unchanged=NOTHING,

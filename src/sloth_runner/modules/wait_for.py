@@ -46,7 +46,7 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
         if not missing:
             return Outcome(False, f"{what}, at look {attempts}", {"attempts": attempts})
     raise TimedOut(
-        f"wait_for: it is not so that {what}, after {human(timeout)}: {missing}",
+        f"wait_for: gave up after {human(timeout)} of waiting until {what}: {missing}",
         unchanged=["this call changed nothing"],
         next=["give it longer: timeout = …", "look at the log of what should have brought it about"],
     )

@@ -157,7 +157,7 @@ _KEYS = (
     Function("state.set", "Sets a key. Without a ttl an expiry is removed.", (_KEY, _VALUE, _SET), _CHANGED),
     Function(
         "state.get",
-        "The value of a key. A stored false comes back as false: prefer get(key, default) to or.",
+        "The value of a key. A stored false comes back as false: prefer get(key, default) to get(key) or default.",
         (
             _KEY,
             Param("default", "any", "what comes back if there is no such key; nil if not given", optional=True),
@@ -200,7 +200,7 @@ _KEYS = (
         (
             _KEY,
             Param("old", "sloth.Value?", "what it must hold"),
-            Param("new", "sloth.Value?", "what it shall hold"),
+            Param("new", "sloth.Value?", "what it should hold"),
         ),
         (Param("swapped", "boolean", "whether it held old"),),
     ),
@@ -286,7 +286,7 @@ _KEYS = (
     Function(
         "state.verify",
         "Checks that nothing in this namespace was tampered with; raises E-CORRUPT if something was.",
-        (Param("opts", "{head?: string}", "head: the digest that it shall have", optional=True),),
+        (Param("opts", "{head?: string}", "head: the digest that it should have", optional=True),),
         (Param("report", "sloth.Verified", ""),),
     ),
     Function(

@@ -290,5 +290,5 @@ class Core:
             f"{self.line.address}: the connection was lost" + ("" if late else ", twice"),
             target=self.agent,
             system=(str(error) if late else line.why) or None,
-            unchanged=["what was asked last only looks"],
+            unchanged=["what was asked last would only have looked"],
         )

@@ -70,7 +70,7 @@ def parse(url: str) -> Way:
         or parts.query
         or parts.fragment
     ):
-        raise BadConfig(f"{url}: an address such as ssh://user@host:22 is needed, and nothing behind it")
+        raise BadConfig(f"{url}: an address such as ssh://user@host:22 is needed, and nothing after it")
     if parts.hostname.startswith("-") or (parts.username or "").startswith("-"):
         raise BadConfig(f"{url}: neither user nor host begins with a dash")
     return Way(parts.hostname, port, None if parts.username is None else unquote(parts.username))
@@ -193,7 +193,7 @@ def _told(target: Target, error: Exception, keys: HostKeys, passphrase: str | No
     if isinstance(error, asyncssh.PermissionDenied):
         unused = [f"{file} was not used: {why}" for file, why in unusable(target.keys, passphrase).items()]
         return Unreachable(
-            f"{address}: the server lets {target.user} not in: no key or password was accepted",
+            f"{address}: the server does not let {target.user} in: no key or password was accepted",
             system=error.reason,
             unchanged=["nothing was done there"],
             next=[*unused, by_hand, f"install a key: ssh-copy-id {target.words}", *target.remarks],

@@ -110,7 +110,8 @@ class Wire:
                 return self._result(reply)
             self._contents.discard(reply.digest)  # it was let go there; nothing was done
         raise TaskFailed(
-            f"{self._address}: a content does not arrive there whole", unchanged=["nothing was done there"]
+            f"{self._address}: what a file is to hold does not arrive there whole",
+            unchanged=["nothing was done there"],
         )
 
     async def _request(self, op: Any, on_output: Sink, user: str | None) -> Any:

@@ -41,7 +41,7 @@ def stopped_unseen(address: str, agent: str, why: str) -> Indeterminate:
     return Indeterminate(
         f"{address}: {why}, so whether what was under way has stopped is not known",
         target=agent,
-        next=["an agent that is there stops by itself what its controller has left", *_AGAIN],
+        next=["if the agent is still there, it stops by itself what its controller left behind", *_AGAIN],
     )
 
 

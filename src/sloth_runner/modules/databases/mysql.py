@@ -61,7 +61,7 @@ def grant(args: Mapping[str, Any], context: Context) -> Steps:
         )
     if "usage" in args["privileges"] or "grant option" in args["privileges"]:
         raise BadArgument(
-            'mysql.grant: state = "absent" takes all privileges; the grant option is said with grant_option',
+            "mysql.grant: privileges takes neither usage nor the grant option: that is grant_option = true",
             unchanged=["this call changed nothing"],
         )
     name = f"{who} on {args['database']}.{args['table']}"

@@ -236,7 +236,7 @@ MODULES = (
                 "acl",
                 "acl",
                 'entries of the ACL: { ["user:ann"] = "rw", ["default:group:dev"] = "rx", ["user:bob"] = false };'
-                " false: there shall be none; others stay",
+                " false: no such entry; others stay",
             ),
             FOLLOW,
         ),

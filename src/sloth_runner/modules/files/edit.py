@@ -23,7 +23,7 @@ def line(args: Mapping[str, Any], context: Context) -> Steps:
     """One line, found by a pattern or by itself."""
     regexp, text, present = args["regexp"], args["line"], args["state"] == "present"
     if (text is None) if present else ((regexp is None) is (text is None)):
-        need = "line, the text" if present else "either regexp or line, to know which lines shall go"
+        need = "line, the text" if present else "either regexp or line, to know which lines should go"
         raise BadArgument(f"file.line needs {need}", unchanged=NOTHING)
     path = yield from where(args["path"], args["follow"], context)
     if args["backrefs"]:

@@ -251,7 +251,7 @@ MODULES = (
         "file.absent",
         absent,
         (
-            Arg("path", "path", "what shall not be there, an absolute path on the target", required=True),
+            Arg("path", "path", "what should not be there, an absolute path on the target", required=True),
             Arg("recursive", "boolean", "remove also a folder that is not empty", default=False),
         ),
         "Removes a file, a link (not what it leads to) or a folder.",

@@ -122,12 +122,12 @@ def _refuse_loss(
                 f"{dest}: {name} files were thrown away, and can't be brought back", unchanged=[dest]
             )
     if moves and not revision.commit:
-        raise TaskFailed(f"{dest} had no commit before, and can't be made so again", unchanged=[dest])
+        raise TaskFailed(f"{dest} had no commit before, and that can't be restored", unchanged=[dest])
     if change.options.get("force") or not moves:
         return
     if before["modified"]:
         raise TaskFailed(
-            f"{dest} has changed files, which would have to go to another commit",
+            f"{dest} has changed files, which going to another commit would touch",
             unchanged=[dest],
             next=["commit them and push, or stash them", "force = true throws them away"],
         )

@@ -55,8 +55,8 @@ def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
     for change in install:
         if change.wanted is not None and change.wanted.get("state", INSTALLED) != INSTALLED:
             raise TaskFailed(
-                f"pkg {change.resource.id} was not wholly there before ({change.wanted['state']}), and can't be"
-                " made so again",
+                f"pkg {change.resource.id} was not wholly there before ({change.wanted['state']}), and that"
+                " can't be restored",
                 unchanged=[change.resource.address],
             )
     yield from apt.finish(how)

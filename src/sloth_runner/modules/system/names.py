@@ -228,7 +228,7 @@ MODULES = (
             Arg(
                 "state",
                 "present or absent",
-                'whether they shall be there: "present" or "absent"',
+                'whether they should be there: "present" or "absent"',
                 default="present",
             ),
         ),

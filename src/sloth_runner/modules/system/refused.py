@@ -36,7 +36,9 @@ def of_user(change: Change) -> Steps:
     if new and any(row[0] == name for row in (yield from rows_of(GROUPS))) and (yield from own_groups()):
         own = f'say group = "{name}" if that is to be its primary one'
         raise OpError(
-            "taken", subject, f"there is a group {name} already, so it can't get one of its own: {own}"
+            "taken",
+            subject,
+            f"there is a group {name} already, so the user can't get a group of its own by that name: {own}",
         )
 
 

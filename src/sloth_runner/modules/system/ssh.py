@@ -185,7 +185,7 @@ def _checked_place(change: Change) -> Generator[Any, Any, Place]:
     if found.kind not in (FOLDER, ABSENT):
         what = f"a symbolic link to {found.target}" if found.kind == LINK else "no folder"
         raise TaskFailed(
-            f"{folder} is {what}; keys are not written through what {user} may turn elsewhere",
+            f"{folder} is {what}; keys are not written through it, since {user} could point it elsewhere",
             unchanged=[place.path], next=["say path = …, if keys are kept elsewhere"],
         )  # fmt: skip
     return place

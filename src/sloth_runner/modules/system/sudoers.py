@@ -107,7 +107,7 @@ MODULES = (
             Arg(
                 "state",
                 "present or absent",
-                'whether it shall be there: "present" or "absent"',
+                'whether it should be there: "present" or "absent"',
                 default="present",
             ),
         ),

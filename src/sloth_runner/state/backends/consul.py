@@ -114,7 +114,9 @@ class ConsulStore:
                 if not conflict.keys <= loose:
                     raise Conflict(conflict.message, keys=conflict.keys - loose) from None
         if changes:
-            raise Busy("what a commit looks at changes all the time", unchanged=["nothing was stored"])
+            raise Busy(
+                "what a commit checks was changed by others at every try", unchanged=["nothing was stored"]
+            )
         return []
 
     def close(self) -> None:
@@ -182,7 +184,7 @@ class ConsulStore:
                 raise Conflict("the store changed meanwhile", keys=[changes[n].key for n in failed])
             # A session that has ended is replaced; of other entries the next transaction says what holds.
             anew |= {number for number in unclear if changes[number].key not in sessions}
-        raise Busy("the leases that a commit puts end all the time", unchanged=["nothing was stored"])
+        raise Busy("leases of this commit ended at every try", unchanged=["nothing was stored"])
 
     def _revs(self, changes: Sequence[Change | Check], reply: Reply) -> list[Rev]:
         try:
