@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import tomllib
+from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,6 +185,21 @@ def test_ping_and_facts(cli: Cli) -> None:
     assert set(facts["facts"]) == {"os", "cpu"}
     assert cli("agent", "facts", "here", "oss").code == 5
     assert cli("agent", "facts", "there").code == 6
+
+
+def test_not_more_machines_are_asked_at_once_than_a_task_runs_on(cli: Cli, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    proxy = tmp_path / "proxy"
+    proxy.write_text(f"echo began >> {log}; od -N 4 /dev/zero > /dev/null; echo ended >> {log}\n")
+    ssh = tmp_path / "home" / ".ssh"
+    ssh.mkdir(parents=True)
+    (ssh / "config").write_text(f"Host *\n  ProxyCommand sh {proxy}\n")
+    cli.file("agents.toml", "[agents]\n" + "".join(f'w{n} = "ssh://w{n}"\n' for n in range(6)))
+    cli.environ |= {"HOME": str(tmp_path / "home"), "SLOTH_RUNNER_RUN__FORKS": "2"}
+    assert len(document(cli, "agent", "ping", code=6)["agents"]) == 6
+    steps = [1 if line == "began" else -1 for line in log.read_text().split()]
+    assert len(steps) >= 12 and max(accumulate(steps)) <= 2
 
 
 @pytest.mark.parametrize(

@@ -224,8 +224,12 @@ CODES: Final[dict[str, Entry]] = {
         "6",
         "whether a write was made is not known",
         "The reply to a commit was lost, and it could not be found out whether it was applied. It was applied whole "
-        "or not at all.",
-        ("Look: sloth-runner state show KEY, state history KEY.",),
+        "or not at all. Or the connection to a machine was lost while something was changed there: it may be done, "
+        "in part, or still going on, and is not done again by itself (the retries of a task do begin anew).",
+        (
+            "Of a commit, look: sloth-runner state show KEY, state history KEY.",
+            "Of a machine, run again: modules look first; a command runs again, but for creates, unless or once.",
+        ),
     ),
     "E-OUTPUT": (
         "6",

@@ -17,7 +17,8 @@ Document = dict[str, Any]
 
 
 def reach(app: App, agents: Sequence[str]) -> dict[str, Document]:
-    """By agent: {"reachable", "seconds", "user", "version", "problem", "next"}, as found just now."""
+    """By agent: {"reachable", "seconds", "user", "version", "problem", "next"}, as found just now; of as many at once
+    as a task runs on."""
     transports = app.transports()
     found: dict[str, Document] = {}
     ways: dict[str, Transport] = {}
@@ -37,7 +38,16 @@ def reach(app: App, agents: Sequence[str]) -> dict[str, Document]:
 async def _reach_all(transports: Transports, ways: dict[str, Transport]) -> dict[str, Document]:
     import asyncio
 
-    rows = await asyncio.gather(*(_reach(transports, *each) for each in ways.items()))
+    room = asyncio.Semaphore(transports.app.settings.forks)
+
+    async def one(agent: str, way: Transport) -> Document:
+        async with room:
+            try:
+                return await _reach(transports, agent, way)
+            finally:
+                await way.aclose()
+
+    rows = await asyncio.gather(*(one(*each) for each in ways.items()))
     return dict(zip(ways, rows, strict=True))
 
 

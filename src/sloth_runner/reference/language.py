@@ -50,7 +50,13 @@ _COMMON = (
     Param("description", "string", "for people", optional=True),
 )  # fmt: skip
 _RUNNING = (
-    Param("retries", "integer", "further attempts after a failure; 0 if not given", optional=True),
+    Param(
+        "retries",
+        "integer",
+        "further attempts after a failure, from the first line on; 0 if not given. What a lost connection left"
+        " unknown (E-INDETERMINATE) is a failure, too: a command may be done twice then",
+        optional=True,
+    ),
     Param("retry_delay", "sloth.Duration", "the pause between attempts", optional=True),
     Param("timeout", "sloth.Duration", "how long one attempt may take", optional=True),
     Param("env", "table<string, string>", "environment variables for the commands of its modules", optional=True),
