@@ -77,6 +77,8 @@ class Converging:
         if len(request.wants) > 1:  # one of them does not stand for the call
             self._recording = Recording(self._ledger, self._about._replace(call=""), self._clock)
         kind = self._kinds[request.wants[0].resource.kind]
+        if kind.said is not None:
+            kind.said(request.wants, self._ledger.said, self._about.line)
         addresses = [want.resource.address for want in request.wants]
         known = self._ledger.recall(addresses)
         if known is None:

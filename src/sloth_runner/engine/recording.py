@@ -120,11 +120,15 @@ class Recording:
             content = str(job.wanted["content"]) if small or same else None
         elif entry is not None and "content" in job.also:
             content = entry.content
+        first = (
+            touched and entry is not None and not entry.touched
+        )  # it is undone before what came before that
         was_touched = touched or (intent is not None) or (entry is not None and entry.touched)
         return Entry(
             kind=want.resource.kind, id=want.resource.id, params=dict(want.resource.params), wanted=wanted,
             applied=applied, before=before, extra=extra, touched=was_touched,
-            content=content, before_content=kept, order=entry.order if entry else now, time=applied_at, by=by,
+            content=content, before_content=kept, time=applied_at, by=by,
+            order=entry.order if entry and not first else now,
             stack=about.stack, site=about.site, line=about.line, module=about.module, agent=about.agent,
             user=about.user, salt=salt, file=_file(job, salt), keep=about.keep, others=_others(entry, about),
             shares=self._shares(job),

@@ -61,6 +61,7 @@ class Pruning:
         self._stacks: Mapping[str, str] = {}
         self._left: dict[str, dict[str, Entry]] = {}
         self._taken: dict[str, set[str]] = {}
+        self._masked: dict[str, set[str]] = {}
         self._programs: set[str] = set()
         loading = Loading(app, options)
         try:
@@ -102,6 +103,8 @@ class Pruning:
             return kept
         made = _made([entry for entry, _ in taken])
         self._taken[agent] = set(made)
+        acls = (e for e in left.values() if e.kind == "file.acl" and e.applied is not None)
+        self._masked[agent] = {f"file:{entry.params['path']}" for entry in acls}
         taken.sort(key=lambda one: (made[one[0].address], one[0].id), reverse=True)
         ledger = Ledger(self._app.store(), agent, tuple)
         try:
@@ -179,7 +182,13 @@ class Pruning:
         if whole:
             return say(KEEP, "but other calls name all that is left of it")
         trial = attempt(
-            entry, kind, ledger, way.as_user(entry.user), self._transports.loop, programs=programs
+            entry,
+            kind,
+            ledger,
+            way.as_user(entry.user),
+            self._transports.loop,
+            programs=programs,
+            masked=entry.address in self._masked[agent],
         )
         if trial.program:
             programs.add(entry.kind)
@@ -239,7 +248,9 @@ class Pruning:
         kind, loop = self._kinds[entry.kind], self._transports.loop
         transport = self._transports.to(agent).as_user(entry.user)
         entry = _without_named(entry, self._left[agent])
-        trial = attempt(entry, kind, ledger, Rehearsal(transport), loop, meanwhile=agent in self._programs)
+        meanwhile, masked = agent in self._programs, entry.address in self._masked[agent]
+        way = Rehearsal(transport)
+        trial = attempt(entry, kind, ledger, way, loop, meanwhile=meanwhile, masked=masked)
         if trial.action == KEEP:
             raise Conflict(trial.reason, keys=[entry.address])
         if trial.change is None:  # it is undone already

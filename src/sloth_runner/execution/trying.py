@@ -45,17 +45,18 @@ def attempt(
     *,
     programs: Collection[str] = (),
     meanwhile: bool = False,
+    masked: bool = False,
 ) -> Trial:
     """Undo our work on a resource, in a rehearsal. Raises Unreachable.
 
     ``programs`` are the kinds of resources that programs would undo before: by then others of these kinds may be
     different, and more folders empty. ``meanwhile``: such programs have run since this one was seen as we left it; if
-    a program undoes it as well, they may be who changed it."""
+    a program undoes it as well, they may be who changed it. ``masked``: see ``undoing``."""
     try:
         now: Observed = complete(way, kind.observe([look(entry, whole=True)]), loop)[0]
     except TaskProblem as error:
         return Trial(KEEP, f"it can't be looked at: {error.message}")
-    undo = undoing(entry, now, kind)
+    undo = undoing(entry, now, kind, masked=masked)
     resumed = now.attributes is None and ledger.intent(entry.address) is not None
     conflict = ""
     if undo.theirs and not resumed:

@@ -29,8 +29,9 @@ class Undoing(NamedTuple):
     lost: frozenset[str] = frozenset()
 
 
-def undoing(entry: Entry, now: Observed, kind: Kind) -> Undoing:
-    """What undoes our work on a resource that was looked at whole. What is gone is to be all that it was."""
+def undoing(entry: Entry, now: Observed, kind: Kind, *, masked: bool = False) -> Undoing:
+    """What undoes our work on a resource that was looked at whole. What is gone is to be all that it was. ``masked``:
+    it has an ACL of ours, which the group's digit of its mode follows."""
     there = now.attributes
     if there is None:
         return Undoing(entry.before, differing(None, entry.applied))
@@ -41,6 +42,9 @@ def undoing(entry: Entry, now: Observed, kind: Kind) -> Undoing:
     theirs |= {key for key, value in ours.items() if seen.get(key) not in (value, before.get(key, value))}
     if _unknown(entry, ours, seen, kind):
         theirs.add("content")
+    theirs -= kind.derived
+    if masked and _but_for_group(str(seen.get("mode"))) == _but_for_group(str(ours.get("mode"))):
+        theirs.discard("mode")
     if now.extra.get("real") != entry.extra.get("real"):  # a file that others moved there is theirs
         theirs.add(MOVED)
     if entry.before is None:
@@ -51,6 +55,10 @@ def undoing(entry: Entry, now: Observed, kind: Kind) -> Undoing:
     lost = kind.lost(wanted) & differing(there, wanted)
     wanted = {key: value for key, value in wanted.items() if key not in lost}
     return Undoing(wanted, frozenset(theirs), lost.intersection(ours))
+
+
+def _but_for_group(mode: str) -> str:
+    return f"{mode[:-2]} {mode[-1:]}"
 
 
 def _ours(entry: Entry, kind: Kind) -> Attributes:

@@ -7,7 +7,7 @@ idempotence, check mode, differences, the ledger, drift, prune and restoring wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequence
 
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -220,6 +220,9 @@ class Kind(NamedTuple):
     ``pictured``: in check mode ``converge`` rehearses in files all that looking at one reads, before programs.
     ``split`` divides a resource that is about many paths, given its params and which paths others want: the part that
     may be undone, and the one that stays.
+    ``said`` notes what a call wants, in a mapping that all calls of a run on a machine share, with the call's line;
+    it raises BadArgument if that can't be so together with what another call wants. ``derived`` are attributes that
+    follow from others: whoever has changed them, it is ours still.
     """
 
     name: str
@@ -236,6 +239,8 @@ class Kind(NamedTuple):
     lists: str = ""
     pictured: bool = False
     save: Callable[[Want, Observed, Entry | None], Generator[Any, Any, Saved]] | None = None
+    said: Callable[[Sequence[Want], MutableMapping[str, Any], int | None], None] | None = None
+    derived: frozenset[str] = frozenset()
     split: Callable[[Attributes, Callable[[str], bool]], tuple[Part | None, Part | None]] | None = None
 
 

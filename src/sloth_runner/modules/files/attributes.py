@@ -24,6 +24,7 @@ from sloth_runner.modules.base import (
     Resource,
     Want,
 )
+from sloth_runner.modules.files.masks import beyond, entries_said, letters
 from sloth_runner.modules.files.put import FOLLOW, MODE, OWNERS, where
 from sloth_runner.modules.files.put import attributes as asked
 from sloth_runner.ops import ABSENT, FILE, FOLDER, LINK, Batch, Exec, OpError, Stat
@@ -48,7 +49,8 @@ def attributes(args: Mapping[str, Any], context: Context) -> Steps:
     found: Found = yield Stat(path, names=False)
     if found.kind not in (FILE, FOLDER):
         raise _not_fit(path, found)
-    done: tuple[Converged, ...] = yield Ensure((Want(Resource("file", path), asked(found.kind, args)),))
+    own = Want(Resource("file", path), asked(found.kind, args), None, {"acl": args["acl"] or {}})
+    done: tuple[Converged, ...] = yield Ensure((own,))
     entries = []
     for entry, permissions in sorted((args["acl"] or {}).items()):
         if entry.startswith("default:") and found.kind != FOLDER:
@@ -64,10 +66,6 @@ def attributes(args: Mapping[str, Any], context: Context) -> Steps:
     return Outcome(bool(changed), "; ".join(one.message for one in changed), {"path": path})
 
 
-def _letters(digit: int) -> str:
-    return "".join(letter if digit & bit else "-" for letter, bit in (("r", 4), ("w", 2), ("x", 1)))
-
-
 def _both(permissions: str, mask: str) -> str:
     return "".join(letter if letter in mask else "-" for letter in permissions)
 
@@ -76,9 +74,9 @@ def _mask(mode: int | None, acl: Mapping[str, str | None]) -> str | None:
     """The mask that ``mode`` sets. Raises BadArgument if it would take away what an entry gives."""
     if mode is None or not acl:
         return None
-    mask = _letters(mode >> 3)
+    mask = letters(mode >> 3)
     for entry, permissions in acl.items():
-        if permissions and not entry.startswith("default:") and set(permissions) - set(mask) - {"-"}:
+        if beyond(entry, permissions, mask):
             raise BadArgument(
                 f"file.attributes: {entry} would not get {permissions}: the group's digit of mode {mode:04o} "
                 f"({mask}) is the most that an ACL can give",
@@ -138,7 +136,7 @@ def _lists(paths: Sequence[str], *, numbers: bool) -> Generator[Any, Any, dict[s
             lists[path].update(_entries(text))
     for path, found in zip(paths, stats, strict=True):
         if path in lists:
-            lists[path][MASK] = _letters(found.mode >> 3)
+            lists[path][MASK] = letters(found.mode >> 3)
     return lists
 
 
@@ -222,6 +220,8 @@ KINDS = (
         " take them away, since its digit for the group is the most that named users and groups get",
         observe,
         converge,
+        said=entries_said,
+        derived=frozenset({"effective"}),
     ),
 )
 MODULES = (

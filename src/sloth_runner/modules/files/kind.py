@@ -13,6 +13,7 @@ from collections.abc import Generator, Mapping, Sequence
 from sloth_runner.errors import Conflict, TaskFailed
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource, each_alone
 from sloth_runner.modules.files.guard import put
+from sloth_runner.modules.files.masks import mode_said
 from sloth_runner.ops import (
     ABSENT,
     FILE,
@@ -311,4 +312,5 @@ KIND = Kind(
     converge,
     content,
     apart=each_alone("content", "mode", "owner uid", "group gid"),
+    said=mode_said,
 )
