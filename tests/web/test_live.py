@@ -201,7 +201,7 @@ def test_a_run_whose_process_is_gone_has_died(ui: Ui) -> None:
     app.close()
     assert ui.get("/api/v1/run", run=run).json["status"] == "died"
     page = ui.get(f"/runs/{run}").text
-    assert "its process is gone, and wrote no end" in page and "--resume" in page
+    assert "its process is gone, and recorded no end" in page and "--resume" in page
     assert ">died</span>" in ui.get("/runs", stack="died").text
     assert 'sloth_runner_runs{status="died"} 1' in ui.get("/metrics").text
     app = ui.home.app()

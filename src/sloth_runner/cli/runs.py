@@ -57,7 +57,7 @@ def show(shell: Shell, run: str) -> None:
     pairs = [
         ("stack", document["stack"]),
         ("file", document["file"]),
-        ("status", _status(document) + (": its process is gone, and wrote no end" if died else "")),
+        ("status", _status(document) + (": its process is gone, and recorded no end" if died else "")),
         ("started", shell.moment(parse_moment(document["started"]))),
         ("took", _took(shell, document["seconds"])),
         ("by", f"{by['user']}@{by['host']}"),

@@ -72,7 +72,7 @@ class Evaluation:
             return True, f"task {task!r} no longer names it"
         failed = self._failed.get((task, entry.agent or agent))
         why = "" if failed is None else f": {failed}"
-        return False, f"not evaluated: task {task!r} did not come to it{why}"
+        return False, f"not evaluated: task {task!r} did not reach it{why}"
 
     def otherwise(self, agent: str, entry: Entry) -> str | None:
         """The address by which the file names what the entry is about, or a part or the whole of it; None: it does

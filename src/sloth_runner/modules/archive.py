@@ -262,8 +262,8 @@ MODULES = (
         ),
         "Unpacks an archive: tar, also compressed by gzip, bzip2 or xz, or zip. Files, folders, hard links (as"
         " copies) and symbolic links that stay inside; an archive that holds anything else, an absolute path or '..'"
-        " is refused. Of two things of one name the later counts. Modes are the archive's, without setuid, setgid and"
-        " sticky, and written to only by the owner.",
+        " is refused. Of two entries with one name the later one counts. Modes are the archive's, without"
+        " setuid, setgid and sticky, and writable only by the owner.",
         refused={
             "mode": "modes are those in the archive",
             "url": "http.download gets it; then remote = true",

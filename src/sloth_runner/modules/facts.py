@@ -61,7 +61,7 @@ DISK = Record(
         Param("name", "string", "sda, nvme0n1"),
         Param("size", _BYTES, "in bytes"),
         Param("model", "string", "for people; empty if it does not say"),
-        Param("rotational", "boolean", "whether the kernel takes it for one that turns"),
+        Param("rotational", "boolean", "whether it is a disk that turns, as far as the kernel knows"),
         Param("removable", "boolean", "whether the medium can be taken out"),
         Param("read_only", "boolean", "whether it refuses writes"),
     ),

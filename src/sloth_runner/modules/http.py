@@ -248,8 +248,8 @@ MODULES = (
             Arg(
                 "changed_when",
                 "boolean",
-                "whether it counts as a change; without it: unless the method is GET, HEAD or OPTIONS. One that does"
-                " not is sent in check mode, too",
+                "whether it counts as a change; without it: with any method but GET, HEAD and OPTIONS. A request that"
+                " does not is sent in check mode, too",
             ),
         ),
         "Sends an HTTP request from the target.",

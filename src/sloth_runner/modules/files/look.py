@@ -155,7 +155,7 @@ MODULES = (
             Arg("mode", "mode", 'permissions of a file that is written here, "0644"', default=0o644),
             FOLLOW,
         ),
-        "Puts a file of the target on this machine, byte for byte.",
+        "Copies a file of the target to this machine, byte for byte.",
         refused={"owner": "it belongs to who runs sloth-runner", "group": "as owner"},
         returns={"path": "dest", "checksum": "SHA-256 of the content", "size": "bytes"},
     ),

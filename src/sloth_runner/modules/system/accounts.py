@@ -361,7 +361,7 @@ MODULES = (
             Arg("groups", "accounts", "its other groups: exactly these, or with append at least these"),
             Arg("append", "boolean", "leave it in groups that are not named", default=False),
             Arg("shell", "program", "the program it logs in to"),
-            Arg("home", "program", "its home folder; that of an existing user is not moved, only entered"),
+            Arg("home", "program", "its home folder; an existing user's is not moved, only its entry is changed"),
             Arg("create_home", "boolean", "make the home folder of a new user, from /etc/skel; it stays when prune"
                 " removes the user", default=True),
             Arg("comment", "account field", "its full name or the like"),

@@ -225,7 +225,7 @@ MODULES = (
             Arg("dump", "identity", "the entry's fifth field", default=0),
             Arg("passno", "identity", "the entry's sixth field: when it is checked at a start", default=0),
         ),
-        "Sees to a file system in /etc/fstab and at its path, whose folder is made if it is missing.",
+        "Keeps a file system in /etc/fstab and mounted at its path, whose folder is made if it is missing.",
         refused={
             "opts": "say options = …", "boot": "noauto among the options keeps it from being mounted at a start",
             "fstab": "the file is /etc/fstab",

@@ -321,7 +321,7 @@ MODULES = (
             Arg("enabled", "boolean", "whether it starts with the machine; without it: as it is"),
             Arg("masked", "boolean", "whether nothing may start it; without it: as it is"),
         ),
-        "Makes units of systemd run or not, now and after a start of the machine.",
+        "Starts, stops, enables, disables and masks units of systemd.",
         refused={
             "daemon_reload": "systemd reads changed files again by itself when that is needed",
             "restarted": "service.restart restarts",

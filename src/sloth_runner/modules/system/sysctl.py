@@ -142,12 +142,17 @@ MODULES = (
         (
             Arg("name", "sysctl", "the setting, such as vm.swappiness or net.ipv4.ip_forward", required=True),
             Arg("value", "setting", "its value"),
-            Arg("persistent", "boolean", "also write it down for the next start", default=True),
-            Arg("file", "file path", "the file where it is written down", default=FILE),
+            Arg(
+                "persistent",
+                "boolean",
+                "also write it into file, for the next start of the machine",
+                default=True,
+            ),
+            Arg("file", "file path", "the file that keeps it", default=FILE),
             Arg(
                 "state",
                 "present or absent",
-                '"absent": no longer written down; the kernel keeps it',
+                '"absent": not in file any more; the running kernel keeps it',
                 default="present",
             ),
         ),
