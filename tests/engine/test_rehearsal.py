@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sloth_runner.agent.perform import perform
 from sloth_runner.engine.rehearsal import Rehearsal
 from sloth_runner.ops import (
+    FILE,
     FOLDER,
     LINK,
+    Batch,
     Found,
     List,
     MakeDir,
@@ -21,31 +25,58 @@ from sloth_runner.ops import (
     OpError,
     Read,
     Remove,
+    SetAttrs,
     Stat,
     Write,
 )
+from sloth_runner.transport.base import discard
 from sloth_runner.transport.local import LocalTransport
 from tests.modules.kit import make_tree
 
 if TYPE_CHECKING:
-    from sloth_runner.ops import Op
+    from sloth_runner.model import Sink
+    from sloth_runner.ops import Op, Result
 
 NAMES = st.sampled_from(("d", "e", "f", "l", "d/f", "d/e", "l/f", "l/e", "d/l", "l/l", "d/l/f", "e/f"))
 TARGETS = st.sampled_from(("d", "e", "../d", "f", "l", "ROOT/d", "d/e", ".", "none"))
+MODES = st.sampled_from((None, 0o600, 0o755))
 OPS = st.one_of(
     NAMES.map(lambda name: Stat(name, digest=True)),
     NAMES.map(lambda name: Stat(name, digest=True, follow=True)),
     NAMES.map(lambda name: Read(name, 100)),
-    NAMES.map(lambda name: List(name, recursive=True)),
+    st.tuples(NAMES, st.booleans()).map(lambda pair: List(pair[0], recursive=pair[1])),
     NAMES.map(lambda name: MakeDir(name, 0o755)),
     st.tuples(NAMES, TARGETS).map(lambda pair: MakeLink(*pair)),
-    NAMES.map(lambda name: Write(name, name.encode())),
+    st.tuples(NAMES, MODES).map(lambda pair: Write(pair[0], pair[0].encode(), pair[1])),
+    st.tuples(NAMES, MODES).map(lambda pair: SetAttrs(*pair)),
     NAMES.map(lambda name: Remove(name)),
     NAMES.map(lambda name: Remove(name, recursive=True)),
 )
 
 
+LOOKS = st.lists(OPS.filter(lambda op: isinstance(op, Stat | Read)), min_size=1, max_size=3)
+BATCHES = st.tuples(OPS, LOOKS).map(lambda pair: Batch((pair[0], *pair[1])))
+
+
+class Slow(LocalTransport):
+    """A machine that does not answer at once, but for some of the questions."""
+
+    def __init__(self, prompt: list[bool]) -> None:
+        super().__init__(os.environ)
+        self._prompt = prompt
+
+    def at_once(self, op: Op) -> Result | None:
+        """See Transport."""
+        return super().at_once(op) if self._prompt and self._prompt.pop() else None
+
+    async def do(self, op: Op, on_output: Sink = discard) -> Result:
+        """See Transport."""
+        return perform(op)
+
+
 def _placed(op: Any, root: str) -> Any:
+    if isinstance(op, Batch):
+        return Batch(tuple([_placed(one, root) for one in op.ops]))
     if isinstance(op, MakeLink):
         op = op._replace(target=op.target.replace("ROOT", root))
     return op._replace(path=f"{root}/{op.path}")
@@ -53,23 +84,28 @@ def _placed(op: Any, root: str) -> Any:
 
 def _done(transport: LocalTransport | Rehearsal, op: Any) -> object:
     """What an operation comes to, as far as a plan can know it."""
+    ops = op.ops if isinstance(op, Batch) else (op,)
     try:
         result = transport.at_once(op)
+        if result is None:
+            result = asyncio.run(transport.do(op))
     except OpError as error:
-        return "missing" if error.kind == "not-folder" else error.kind
-    if isinstance(result, Found):
-        real = None if result.kind == LINK else result.real  # where a circle is noticed tells nothing
-        return (
-            result.kind,
-            result.digest,
-            None if result.kind == LINK and op.follow else result.target,
-            real,
-        )
-    return result
+        kind = "missing" if error.kind == "not-folder" else error.kind
+        return [*map(_known, ops, error.results), kind]
+    return [*map(_known, ops, result if isinstance(op, Batch) else (result,))]
 
 
-@given(st.lists(OPS, min_size=1, max_size=8), st.booleans())
-def test_a_plan_follows_links_as_the_machine_would(ops: list[Any], linked: bool) -> None:
+def _known(op: Any, result: object) -> object:
+    if not isinstance(result, Found):
+        return result
+    if result.kind != LINK:
+        return result.kind, result.mode, result.size if result.kind == FILE else 0, result.digest, result.real
+    target = None if op.follow else result.target  # where a circle is noticed tells nothing
+    return LINK, result.digest, target
+
+
+@given(st.lists(OPS | BATCHES, min_size=1, max_size=8), st.booleans(), st.lists(st.booleans()))
+def test_a_plan_follows_links_as_the_machine_would(ops: list[Any], linked: bool, prompt: list[bool]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = str(Path(folder).resolve())
         tree: dict[str, Any] = {
@@ -78,13 +114,14 @@ def test_a_plan_follows_links_as_the_machine_would(ops: list[Any], linked: bool)
             **({"l": {"link": "d"}} if linked else {}),
         }
         make_tree(Path(root), tree)
-        rehearsal = Rehearsal(LocalTransport(os.environ))
+        rehearsal = Rehearsal(Slow(prompt))
         said: list[tuple[Op, Any]] = []
         for op in (_placed(one, root) for one in ops):
             # modules look there before they make anything
-            above = Stat(str(Path(op.path).parent), follow=True)
+            makes: Any = op.ops[0] if isinstance(op, Batch) else op
+            above = Stat(str(Path(makes.path).parent), follow=True)
             said.append((above, _done(rehearsal, above)))
-            if not isinstance(op, MakeDir | MakeLink | Write) or said[-1][1][0] == FOLDER:
+            if not isinstance(makes, MakeDir | MakeLink | Write) or said[-1][1][0][0] == FOLDER:
                 said.append((op, _done(rehearsal, op)))
         machine = LocalTransport(os.environ)
         for op, foretold in said:

@@ -15,7 +15,21 @@ import pytest
 from sloth_runner.errors import BadArgument, Conflict, SlothError, TaskFailed
 from sloth_runner.modules import kinds
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource, differing
-from sloth_runner.ops import Batch, Exec, Found, MakeDir, OpError, Read, Stat, Unpack, Write, mutates
+from sloth_runner.ops import (
+    Batch,
+    Content,
+    Exec,
+    Found,
+    List,
+    Listing,
+    MakeDir,
+    OpError,
+    Read,
+    Stat,
+    Unpack,
+    Write,
+    mutates,
+)
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.ledger_queries import entries
 from sloth_runner.state.store import Change as StoreChange
@@ -377,6 +391,21 @@ def test_a_plan_says_what_it_can_t_know_of_an_archive(machine: Machine) -> None:
     rehearsal.at_once(Write(f"{machine.root}/d/y", b"new"))
     with pytest.raises(Unpredictable):
         rehearsal.at_once(look)
+
+
+def test_in_a_plan_an_archive_empties_no_folder_that_is_there(machine: Machine) -> None:
+    from sloth_runner.engine.rehearsal import Rehearsal
+
+    folders = [{"name": name, "folder": 0o755} for name in ("app", "new")]
+    packed = {"tar": [*folders, {"name": "app/x", "content": "x"}]}
+    make_tree(machine.root, {"a.tgz": packed, "d/app": {"folder": "0700"}, "d/app/y": "y"})
+    rehearsal = Rehearsal(LocalTransport(os.environ))
+    rehearsal.at_once(Unpack(f"{machine.root}/d", content=(machine.root / "a.tgz").read_bytes()))
+    app = rehearsal.at_once(Stat(f"{machine.root}/d/app"))
+    assert isinstance(app, Found) and (app.kind, app.mode) == ("folder", 0o755)
+    assert rehearsal.at_once(Read(f"{machine.root}/d/app/y", 10)) == Content(b"y")
+    assert rehearsal.at_once(List(f"{machine.root}/d/app")) == Listing((("x", "file"), ("y", "file")))
+    assert rehearsal.at_once(List(f"{machine.root}/d/new")) == Listing(())
 
 
 def test_a_file_that_is_only_rehearsed_has_no_time(machine: Machine) -> None:

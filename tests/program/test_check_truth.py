@@ -175,3 +175,16 @@ end}})''',
     assert (owned["action"], after["action"], plan["complete"]) == ("unknown", "create", False)
     assert owned["reason"].startswith("there is no user 'nosuch' on this machine, unless `touch ")
     assert home.run("run", "site.sloth", code=1)
+
+
+def test_a_folder_of_which_the_mode_changes_first_holds_what_it_holds(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    root = home.cwd / "t"
+    (root / "d").mkdir(parents=True)
+    (home.cwd / "src").mkdir()
+    (root / "d" / "theirs").touch()
+    mode = 'file.directory({path = "ROOT/d", mode = "0700"})'
+    for line in ('file.absent({path = "ROOT/d"})', 'file.copy({dest = "ROOT/d", src = "src", purge = true})'):
+        (root / "d").chmod(0o755)
+        check(home, root, [mode, line])
+    assert not any((root / "d").iterdir())

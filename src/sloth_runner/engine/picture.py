@@ -29,6 +29,11 @@ class Node(NamedTuple):
     unknown: str = ""
     packed: bool = False
 
+    @property
+    def opens(self) -> bool:
+        """Whether what is in it is what the machine has there: a folder of which only attributes change."""
+        return self.found.kind == FOLDER and self.content is None and not self.unknown
+
 
 class Picture:
     """What one machine would be like."""
@@ -65,8 +70,7 @@ class Picture:
             if node is not None:
                 if node.unknown:
                     return Node(Found(FILE), None, node.unknown)
-                own = node.found.kind != FOLDER or node.content is not None
-                return Node(Found(ABSENT)) if own else None
+                return None if node.opens else Node(Found(ABSENT))
             above = posixpath.dirname(above)
         return None
 

@@ -185,7 +185,7 @@ class Rehearsal:
             op = cast("Unpack", self._ways.straight(op))
             yield from self._foresee(op)
             looked: Result = yield op._replace(look=True)
-            return looked if op.look else self._unpack(op, looked, owned)
+            return looked if op.look else (yield from self._unpack(op, looked, owned))
         if isinstance(op, Batch):
             return (yield from self._together(op))
         if isinstance(op, Facts | WhoAmI | Reach) or (
@@ -243,16 +243,23 @@ class Rehearsal:
         if self._picture.below(op.path) or (isinstance(below, Found) and below.kind != ABSENT):
             raise Unpredictable(f"what will be in {op.path} is not known: it would be changed before")
 
-    def _unpack(self, op: Unpack, looked: Result, owned: Owned) -> Result:
+    def _unpack(self, op: Unpack, looked: Result, owned: Owned) -> Asking:
         """What would be there once the archive is unpacked: all of it but the contents of files."""
         assert isinstance(looked, Unpacked)
-        for path, kind, mode, detail in looked.entries:
-            if path in looked.differing:
-                target = detail if kind == LINK else None
-                made = self._owners.made(kind, int(mode or "755", 8), owned, target)
-                made = made._replace(digest=detail if kind == FILE else None)
-                content = b"" if kind == FOLDER else None
-                self._nodes[posixpath.join(op.path, path)] = Node(made, content, packed=kind == FILE)
+        entries = [
+            (posixpath.join(op.path, path), *rest)
+            for path, *rest in looked.entries
+            if path in looked.differing
+        ]
+        folders = tuple(Stat(path) for path, kind, *_ in entries if kind == FOLDER)
+        found: Any = (yield Batch(folders)) if folders else ()
+        old = {one.path for one, there in zip(folders, found, strict=True) if there.kind == FOLDER}
+        for path, kind, mode, detail in entries:
+            target = detail if kind == LINK else None
+            made = self._owners.made(kind, int(mode or "755", 8), owned, target)
+            made = made._replace(digest=detail if kind == FILE else None)
+            content = b"" if kind == FOLDER and path not in old else None
+            self._nodes[path] = Node(made, content, packed=kind == FILE)
         return looked
 
     def _needed(self, op: Op) -> Op | None:
@@ -263,7 +270,7 @@ class Rehearsal:
         if isinstance(op, Glob):
             return op
         if isinstance(op, List):
-            return op if self._picture.covered(op.path) is None else None
+            return op if self._opens(op.path) else None
         if isinstance(op, Stat | Read):
             return op if self._picture.covered(op.path) is None else None
         return op
@@ -349,6 +356,8 @@ class Rehearsal:
     def _set(self, op: SetAttrs | SetTimes, below: Found, owned: Owned) -> Result:
         if below.kind == ABSENT:
             raise OpError("missing", op.path, "there is no such file or folder")
+        if below.kind == LINK:
+            raise OpError("link", op.path, "is neither a file nor a folder")
         if isinstance(op, SetTimes):
             found = below if op.modified is None else below._replace(modified=op.modified)
         else:
@@ -369,10 +378,15 @@ class Rehearsal:
         return Done(True)
 
     def _holds_something(self, path: str) -> Generator[Op, Result, bool]:
-        listed: Result = (yield List(path)) if self._nodes.get(path) is None else Listing(())
+        listed: Result = (yield List(path)) if self._opens(path) else Listing(())
         names = listed.entries if isinstance(listed, Listing) else ()
         real = [name for name, _ in names if self._picture.covered(posixpath.join(path, name)) is None]
         return bool(real or self._picture.below(path))
+
+    def _opens(self, path: str) -> bool:
+        """Whether the machine has to be asked what is in a folder."""
+        node = self._picture.covered(path)
+        return node is None or node.opens
 
     def _merged(self, op: List, below: Result) -> Result:
         assert isinstance(below, Listing)
