@@ -275,6 +275,112 @@ def is_alive_raw(side: Side) -> bool:
     return True
 
 
+@pytest.mark.parametrize("other", ["source", "target"])
+def test_what_was_begun_goes_on_though_a_store_is_named_otherwise(places: Places, other: str) -> None:
+    """From another machine, say, where the server has another name: the notes tell that it is the same."""
+    source, target = places.side("others a"), places.side("others b")
+    fill(source.store, 4)
+    before = dump(source.store)
+    kill(source, target, 6)
+    if other == "source":
+        source = source._replace(name="test://otherwise")
+    else:
+        target = target._replace(name="test://otherwise")
+    migrate.migrate(source, target, order(alive=lambda info: False))
+    assert dump(target.store) == before and is_alive(target) and not is_alive(source)
+
+
+def kill(source: Side, target: Side, moment: int) -> None:
+    """Begin a migration and be killed: at its first commits while it closes the source, then while it copies."""
+    life = Life(moment, made=True)
+    by_another = order(new_id=lambda: source.name, alive=lambda info: False)
+    with pytest.raises(Killed):
+        migrate.migrate(life.side(source), life.side(target), by_another)
+    assert not is_alive(source)
+
+
+def test_what_was_begun_is_begun_with_no_other_store(places: Places) -> None:
+    a, b, c, d = (places.side(f"others {name}") for name in "abcd")
+    for side in (a, c):
+        fill(side.store, 2)
+    kill(a, b, 2)
+    assert moved.coming(b.raw) is None, "and so another gets there before it"
+    kill(c, b, 8)
+    with pytest.raises(Moved, match="the state of test://others/c is being copied here"):
+        migrate.look(a, b)
+    for other in (a, c):
+        with pytest.raises(Moved, match="is being moved to test://others/b"):
+            migrate.look(other, d)
+    tried = moved.Note("d" * 32, a.name, d.name, "ann", "host1", 1.0)  # it failed, and a was opened again
+    d.raw.commit([Change(ARRIVING, moved.encode(tried))])
+    with pytest.raises(Moved, match="is being moved to test://others/b"):
+        migrate.look(a, d)
+
+
+def test_killed_between_its_last_two_notes_it_is_finished(places: Places) -> None:
+    """The state has moved already, and nobody can open it where it is."""
+    source, target = places.side("others a"), places.side("others b")
+    fill(source.store, 2)
+    retire = source.raw.traits.retire
+    assert retire is not None
+
+    def killed(new: bytes, old: bytes) -> None:
+        retire(new, old)
+        if moved.decode(new).done:
+            raise Killed
+
+    raw = Wrapped(source.raw, retire=killed)
+    with pytest.raises(Killed):
+        migrate.migrate(source._replace(raw=raw), target, order())
+    assert moved.coming(target.raw) is not None
+    assert migrate.migrate(source, target, order(alive=lambda info: False)) == []
+    assert moved.coming(target.raw) is None and moved.came(target.raw) is not None
+
+
+def test_what_was_copied_before_an_error_can_be_deleted(places: Places) -> None:
+    source, target = places.side("others a"), places.side("others b")
+    fill(source.store, 2)
+    broken = Failing(target.store, StoreDown("the server is away"), 2)
+    with pytest.raises(StoreDown):
+        migrate.migrate(source, target._replace(store=broken), order())
+    assert is_alive(source) and dump(target.raw)
+    assert migrate.abort(source, target, order()) > 0
+    assert not dump(target.raw) and moved.coming(target.raw) is None and is_alive(source)
+
+
+def test_only_its_own_state_comes_back_to_where_one_is_gone_from(places: Places) -> None:
+    a, b, c, d, e = (places.side(f"others {name}") for name in "abcde")
+    for side in (a, c, e):
+        fill(side.store, 2)
+    migrate.migrate(a, b, order(new_id=lambda: "a" * 32))
+    migrate.migrate(c, d, order(new_id=lambda: "c" * 32))
+    for other in (d, e):
+        with pytest.raises(Moved, match="was moved to test://others/b"):
+            migrate.look(other, a)
+    assert migrate.look(b, a).holds == migrate.EARLIER
+    migrate.migrate(b, a, order(new_id=lambda: "b" * 32))
+    assert is_alive(a) and not is_alive(b)
+
+
+def test_what_a_kill_left_open_of_the_source_is_closed_before_it_is_copied(places: Places) -> None:
+    """A folder is closed file by file."""
+    source, target = places.side("sqlite a"), places.side("others b")
+    fill(source.store, 2)
+    kill(source, target, 6)
+    assert isinstance(source.raw, SQLiteStore)
+    for event in ("insert", "update", "delete"):
+        source.raw._files["web1"].execute(f"DROP TRIGGER moved_{event}")
+    heard: list[int] = []
+
+    def meanwhile(count: int) -> None:
+        heard.append(count)
+        with pytest.raises(Moved):
+            source.raw.commit([Change(store_key("web1", "k", "late"), b"{}")])
+
+    migrate.migrate(source, target, order(alive=lambda info: False, progress=meanwhile))
+    assert heard and is_alive(target)
+
+
 class Killed(BaseException):
     """The process has ended: nothing of it runs any more."""
 
@@ -436,8 +542,11 @@ def test_nobody_is_moved_while_they_work(places: Places) -> None:
     words = r"'stack:web' in _shared: migrate \(ann@host1\)"
     with pytest.raises(LockHeld, match=words):
         migrate.survey(source, target, lambda count: None)
+    closed: list[bytes] = []
+    watched = source._replace(raw=Wrapped(source.raw, retire=lambda new, old: closed.append(new)))
     with pytest.raises(LockHeld, match=words):
-        migrate.migrate(source, target, order())
+        migrate.migrate(watched, target, order())
+    assert not closed, "they could not go on meanwhile"
     assert locks.release(source.store, held, 2.0)
     assert is_alive(source)
 
