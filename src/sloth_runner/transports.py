@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sloth_runner.transport.ssh import Jumps
     from sloth_runner.trust.authority import Authority
 
+OWN_FILES, FILES_EACH = 256, 4
+"""Files that we have open ourselves, and for each machine: a connection, and what a ProxyCommand needs."""
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -42,6 +44,7 @@ class Transports:
             entry = self.app.agent(agent)
             check_agent(entry)
             made = self._made[agent] = SCHEMES[_scheme(entry.url)].make(self, entry)
+            make_room(len(self._made))
         return made
 
     def remotes(self) -> dict[str, Remote]:
@@ -96,6 +99,18 @@ class Transports:
         await asyncio.gather(*(one.aclose() for one in made), return_exceptions=True)
         if self._jumps is not None:
             await self._jumps.aclose()
+
+
+def make_room(machines: int) -> None:
+    """Have as many files open as connections to so many machines need, as far as the system lets us: what a shell
+    allows a program at first is often 1,024."""
+    import resource
+
+    need = OWN_FILES + FILES_EACH * machines
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = need if hard == resource.RLIM_INFINITY else min(need, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class Scheme(NamedTuple):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -200,3 +203,19 @@ def test_a_task_knows_where_its_commands_start_and_a_workflow_how_all_ended(
     lines = [line for line in site.ok("run", "t.sloth").splitlines() if "{" in line]
     ended = {"both": {"web1": "ok", "web2": "ok"}, "far": "ok", "near": "ok", "told": "ok"}
     assert [json.loads(line[line.index("{") :]) for line in lines] == [ended]
+
+
+def test_more_machines_than_a_shell_lets_files_be_open(site: Cli, sshd: SSHServer) -> None:
+    agents = "".join(
+        f'n{n} = {{url = "ssh://127.0.0.1:{sshd.port}", python = "{"/." * n}{sys.executable}", groups = ["all"]}}\n'
+        for n in range(20)
+    )
+    site.file("sloth.toml", f"[agents]\n{agents}")
+    site.file("t.sloth", 'task({name = "t", delegate_to = "@all", run = function() end})')
+    words = shlex.join([sys.executable, "-m", "sloth_runner", "run", "-q", str(site.work / "t.sloth")])
+
+    found = subprocess.run(
+        ["/bin/sh", "-c", f"ulimit -Sn 32; exec {words}"],
+        env={**os.environ, **site.environ}, cwd=site.work, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert found.stdout.startswith("20 ok, 0 changed, 0 failed"), found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -208,6 +209,9 @@ def _told(target: Target, error: Exception, keys: HostKeys, passphrase: str | No
     elif isinstance(error, socket.gaierror):
         name = "the name" if target.host == target.name else f"the name {target.host}"
         what, next_ = f"{name} is not known", ["check its spelling in sloth.toml or ~/.ssh/config"]
+    elif isinstance(error, OSError) and error.errno == errno.EMFILE:
+        what = "can't be reached: this process has as many files open as the system allows"
+        next_ = ["allow more (ulimit -Hn), or run on fewer machines: --limit"]
     else:
         what, next_ = "can't be reached", [by_hand, *target.remarks]
     words = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or None
