@@ -316,3 +316,25 @@ def test_what_a_later_version_wrote_is_told_as_that_and_what_is_damaged_as_damag
     for damaged in (data[:-2], b"[]", b"7", b"\xff", b'{"pledge":1}', spoilt):
         with pytest.raises(Corrupt, match="of the ledger can't be read"):
             read(damaged)
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_what_another_stack_has_recorded_meanwhile_stays_known(touched: bool) -> None:
+    store = MemoryStore()
+    mine, theirs = Ledger(store, NAMESPACE, tuple), Ledger(store, NAMESPACE, tuple)
+    assert mine.entry("file:/f") is None
+    theirs.record(entry("file:/f", 1)._replace(stack="other"), {}, (), begun=False)
+    theirs.flush()
+    for number in (2, 3):
+        met = entry("file:/f", number)._replace(touched=touched, before={"type": "file"})
+        mine.record(met, {}, (), begun=False)
+        mine.flush()
+        (found,) = entries(store, NAMESPACE)
+        assert (found.stack, found.line, list(found.others)) == ("stack", number, ["other"])
+        assert found.touched and found.before is None, "the other has made it"
+    theirs.record(
+        entry("file:/f", 4)._replace(stack="other", others={"stack": ["t", "", []]}), {}, (), begun=False
+    )
+    theirs.flush()
+    (found,) = entries(store, NAMESPACE)
+    assert (found.stack, found.line, list(found.others)) == ("other", 4, ["stack"])

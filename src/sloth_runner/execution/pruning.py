@@ -168,7 +168,8 @@ class Pruning:
         other = self._evaluation.otherwise(agent, entry)
         if other is not None:
             return say(KEEP, f"but the file names the same as {other}")
-        others = [name for stack, name in self._stacks.items() if stack in entry.others]
+        naming = {entry.stack, *entry.others} - {self.stack.id}
+        others = [name for stack, name in self._stacks.items() if stack in naming]
         if others:
             return say(FORGET, f"but the stack {others[0]!r} names it too: it stays")
         if not watched(entry):
@@ -208,6 +209,7 @@ class Pruning:
                     continue
                 if agent not in ledgers:
                     ledgers[agent] = Ledger(self._app.store(), agent, lock.fences)
+                    ledgers[agent].all_of([one.entry.address for one in verdicts if one.agent == agent])
                     self._left[agent] = {e.address: e for e in entries(self._app.store(), agent)}
                 try:
                     self._carry_out(verdict, ledgers[agent])

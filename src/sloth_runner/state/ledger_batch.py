@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from sloth_runner.errors import Conflict, TooLarge
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 from sloth_runner.state.commits import settle
-from sloth_runner.state.layout import CONTENT, place
+from sloth_runner.state.layout import CONTENT, LEDGER, place
 from sloth_runner.state.ledger_queries import sweep
+from sloth_runner.state.ledger_records import of_both
 from sloth_runner.state.lost_fences import tell_lost
 from sloth_runner.state.patience import CONTENTION, Tries
 from sloth_runner.state.store import ABSENT, Change, Check, parts
@@ -69,7 +70,7 @@ def _commit(
             revs = settle(store, [*changes, *fences])
         except Conflict as conflict:
             tell_lost(store, conflict, fences, "what was just done is not in the ledger")
-            known.clear()  # another stack works on the same resources: what we did last is true
+            known.clear()  # another stack works on the same resources: what we did last is true of them
             tries = tries or Tries(store.traits.patience, CONTENTION)
             if tries.again(conflict):
                 continue
@@ -79,7 +80,13 @@ def _commit(
             ) from conflict
         if revs is None:
             return {key: None for key, _ in items}
-        return {change.key: rev for change, rev in zip(changes, revs, strict=False)}
+        own = dict(
+            items
+        )  # of an entry that became another's, too, more is there than we know: it has no Rev for us
+        done = zip(changes, revs, strict=False)
+        return {
+            one.key: rev if getattr(one, "value", own[one.key]) == own[one.key] else None for one, rev in done
+        }
 
 
 def _changes(
@@ -94,6 +101,8 @@ def _changes(
         elif rev is None:
             found = store.get(key)
             rev = known[key] = found.rev if found else ABSENT
+            if asking and found is not None and data is not None and place(key).kind == LEDGER:
+                data = of_both(data, found.value)
         if rev != ABSENT and place(key).kind == CONTENT:
             yield Check(key, rev)  # it is there already: by its name it is the same
         elif data is not None or rev != ABSENT:

@@ -189,6 +189,25 @@ def decode(data: bytes) -> Entry:
         raise _unreadable(data, "an entry", Entry, error) from error
 
 
+def of_both(mine: bytes, theirs: bytes) -> bytes:
+    """An entry that is to take the place of one which another stack has put there meanwhile: that one's claim stays,
+    and so does what it has seen before it touched the resource, unless we have done so, too, and have seen something
+    else. Raises Corrupt, Foreign (of a later version)."""
+    ours, there = decode(mine), decode(theirs)
+    site = [covered_line(line) if ours.salt else line for line in there.site]
+    others = {**there.others, there.stack: [there.by[4], there.agent, site]}
+    others.pop(ours.stack, None)
+    if others.keys() <= ours.others.keys():
+        return mine
+    entry = ours._replace(others={**others, **ours.others})
+    if there.touched and not there.salt and not ours.salt and (not ours.touched or there.before is None):
+        entry = entry._replace(
+            touched=True, before=there.before, before_content=there.before_content, extra=there.extra,
+            order=there.order,
+        )  # fmt: skip
+    return encode(entry)
+
+
 def decode_intent(data: bytes) -> Intent:
     """An intent from its bytes. Raises Corrupt, Foreign (of a later version)."""
     try:
