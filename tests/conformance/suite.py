@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sloth_runner.errors import Bug, Conflict, TooLarge
 from sloth_runner.state.layout import store_key
 from sloth_runner.state.store import ABSENT, ANY, PRESENT, Change, Check, Entry, Store
+from tests.conformance.bulk import BulkLaws
 from tests.conformance.watching import WatchingLaws
 
 
@@ -54,6 +55,9 @@ class Conformance(WatchingLaws):
         store = opener.open()
         yield store
         store.close()
+
+    def test_who_offers_bulk_changes_is_held_to_their_laws(self, store: Store) -> None:
+        assert isinstance(self, BulkLaws) == (store.traits.bulk is not None), "add BulkLaws to its bases"
 
     def test_what_was_put_is_there(self, store: Store) -> None:
         assert store.get(key("a")) is None

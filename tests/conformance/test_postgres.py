@@ -11,12 +11,13 @@ import pytest
 from sloth_runner.state.backends import Options, open_store
 from sloth_runner.state.sealed import Sealed
 from sloth_runner.state.store import Store
+from tests.conformance.bulk import BulkLaws
 from tests.conformance.suite import Conformance, Opener
 from tests.services import postgres
 from tests.state.kit import key_source
 
 
-class _Postgres(Conformance):
+class _Postgres(BulkLaws, Conformance):
     scheme = ""
     wrap: Callable[[Store], Store]
 

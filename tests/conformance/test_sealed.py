@@ -10,6 +10,7 @@ from sloth_runner.state.backends.bootclock import LeaseClock, boot_id
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.backends.sqlite import SQLiteStore
 from sloth_runner.state.sealed import Sealed
+from tests.conformance.bulk import BulkLaws
 from tests.conformance.suite import Conformance, Opener
 from tests.state.kit import Clock, key_source
 
@@ -25,7 +26,7 @@ class TestSealedMemory(Conformance):
         return Opener(lambda: Sealed(MemoryStore(clock), key_source()), advance, None, "")
 
 
-class TestSealedSQLite(Conformance):
+class TestSealedSQLite(BulkLaws, Conformance):
     @pytest.fixture
     def opener(self, tmp_path: Path) -> Opener:
         clock = Clock()

@@ -8,11 +8,12 @@ import pytest
 
 from sloth_runner.state.backends.bootclock import LeaseClock, boot_id
 from sloth_runner.state.backends.sqlite import SQLiteStore
+from tests.conformance.bulk import BulkLaws
 from tests.conformance.suite import Conformance, Opener
 from tests.state.kit import Clock
 
 
-class TestSQLite(Conformance):
+class TestSQLite(BulkLaws, Conformance):
     @pytest.fixture
     def opener(self, tmp_path: Path) -> Opener:
         clock = Clock()

@@ -77,7 +77,7 @@ def test_a_run_a_second_run_drift_plan_and_prune(site: Cli, tmp_path: Path) -> N
     assert second["summary"]["changed"] == 0 and second["summary"]["ok"] == 2
     assert all(target["traffic"]["round_trips"] <= 4 for target in second["targets"]), second["targets"]
     logged = [line["text"].strip() for task in second["tasks"] for line in task["log"]]
-    assert all("there" in line for line in logged if line), "cmd starts in the login's home"
+    assert logged and all("there" in line for line in logged if line), "cmd starts in the login's home"
     assert site.ok("state", "get", "agent", "--agent", "web2").strip() == "web2"
     assert document(site, "plan", "t.sloth")["summary"]["create"] == 0
     (root(tmp_path) / "web1" / "port").write_text("other\n")

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from sloth_runner.errors import BadName, Busy, Conflict, KeyWrong, StoreDown, TooLarge
+from sloth_runner.errors import Busy, Conflict, KeyWrong, StoreDown, TooLarge
 from sloth_runner.state import reseal
 from sloth_runner.state.backends import Options, open_store
 from sloth_runner.state.backends.postgres import MAX_VALUE, PostgresStore
 from sloth_runner.state.layout import SEAL
 from sloth_runner.state.sealed import Sealed
-from sloth_runner.state.store import ABSENT, ANY, Change
+from sloth_runner.state.store import Change
 from tests.services import postgres
 from tests.state.bundle_kit import export_bytes, import_bytes
 from tests.state.kit import key_source, make_state
@@ -64,76 +63,6 @@ def change(store: PostgresStore, puts: dict[str, bytes], gone: tuple[str, ...] =
     with store.traits.bulk("local") as bulk:
         bulk.put([(key(name), value) for name, value in puts.items()])
         bulk.delete([key(name) for name in gone])
-
-
-def test_a_change_is_applied_whole(store: PostgresStore) -> None:
-    store.commit([Change(key("a"), b"1"), Change(key("b"), b"1")])
-    change(store, {"a": b"2", "c": b"\x00\xff\x00", "ü": b""}, ("b", "nothing"))
-    assert rows(store) == {key("a"): b"2", key("c"): b"\x00\xff\x00", key("ü"): b""}
-
-
-def test_a_first_change_makes_the_tables(store: PostgresStore) -> None:
-    change(store, {})
-    change(store, {"a": b"1"})
-    assert rows(store) == {key("a"): b"1"}
-
-
-def test_of_a_key_that_is_put_twice_the_last_stays(store: PostgresStore) -> None:
-    assert store.traits.bulk is not None
-    with store.traits.bulk("local") as bulk:
-        bulk.put([(key("a"), b"1"), (key("a"), b"2")])
-        bulk.put([(key("a"), b"3")])
-    assert rows(store) == {key("a"): b"3"}
-
-
-def test_an_exception_leaves_everything_as_it_was(store: PostgresStore) -> None:
-    store.commit([Change(key("a"), b"1")])
-    before = list(store.scan())
-    make = store.traits.bulk
-    assert make is not None
-    with pytest.raises(ZeroDivisionError), make("local") as bulk:
-        bulk.put([(key("a"), b"2"), (key("b"), b"2")])
-        bulk.delete([key("a")])
-        raise ZeroDivisionError
-    assert list(store.scan()) == before
-    store.commit([Change(key("a"), b"3", before[0].rev)])
-
-
-def test_no_rev_returns(store: PostgresStore) -> None:
-    seen: set[int] = set()
-    for number in range(4):
-        change(store, {"a": b"%d" % number})
-        entry = store.get(key("a"))
-        assert entry is not None and entry.rev not in seen
-        seen.add(entry.rev)
-        if number % 2:
-            change(store, {}, ("a",))
-            assert store.get(key("a")) is None
-    (rev,) = store.commit([Change(key("a"), b"x", ABSENT)])
-    assert rev not in seen
-
-
-def test_what_a_change_reads_is_what_was_before(store: PostgresStore) -> None:
-    store.commit([Change(key("a"), b"1")])
-    make = store.traits.bulk
-    assert make is not None
-    with make("local") as bulk:
-        bulk.put([(key("a"), b"2"), (key("b"), b"2")])
-        assert [(e.key, e.value) for e in bulk.scan("local\x1f")] == [(key("a"), b"1")]
-        assert bulk.get(key("b")) is None
-        assert store.get(key("b")) is None, "others don't see it yet"
-
-
-def test_a_change_makes_leased_entries_permanent_and_knows_which_have_ended(store: PostgresStore) -> None:
-    store.commit([Change(key("a"), b"1", ANY, 0.3), Change(key("b"), b"1", ANY, 0.3)])
-    change(store, {"a": b"2"})
-    time.sleep(0.35)
-    assert rows(store) == {key("a"): b"2"}
-    snapshot = store.traits.snapshot
-    assert snapshot is not None
-    with snapshot("local") as view:
-        assert [e.key for e in view.scan("local\x1f")] == [key("a")]
-        assert view.get(key("b")) is None
 
 
 def test_others_wait_for_the_turn(store: PostgresStore, opened: Open) -> None:
@@ -192,34 +121,6 @@ def test_a_connection_that_breaks_leaves_everything_as_it_was(store: PostgresSto
         bulk.put([(key("c"), b"1")])
         bulk.put([(key("d"), b"1")])
     assert set(rows(store)) == {key("a")}
-
-
-def test_a_snapshot_stays_as_it_was(store: PostgresStore) -> None:
-    store.commit([Change(key(name), b"1") for name in "abc"])
-    snapshot = store.traits.snapshot
-    assert snapshot is not None
-    with snapshot("local") as view:
-        store.commit([Change(key("a"), None), Change(key("b"), b"2"), Change(key("d"), b"1")])
-        assert [(e.key[-1], e.value) for e in view.scan("local\x1f")] == [
-            ("a", b"1"),
-            ("b", b"1"),
-            ("c", b"1"),
-        ]
-        assert [e.key[-1] for e in view.scan("local\x1fk\x1f", after=key("a"), limit=1)] == ["b"]
-        assert [e.key[-1] for e in view.scan("local\x1f", after=key("c"), reverse=True)] == ["b", "a"]
-        assert (entry := view.get(key("b"))) is not None and entry.value == b"1"
-        assert view.get("other\x1fk\x1fa") is None and list(view.scan("other\x1f")) == []
-    with snapshot("nothing") as view:
-        assert list(view.scan("nothing\x1f")) == [] and view.get("nothing\x1fk\x1fa") is None
-    with pytest.raises(BadName), snapshot("../x"):
-        pass
-
-
-def test_a_snapshot_of_a_schema_without_tables_is_empty(store: PostgresStore) -> None:
-    snapshot = store.traits.snapshot
-    assert snapshot is not None
-    with snapshot("local") as view:
-        assert list(view.scan("local\x1f")) == [] and view.get(key("a")) is None
 
 
 @pytest.mark.parametrize("limit", [None, 999, 65, 64, 0])

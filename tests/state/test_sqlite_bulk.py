@@ -8,11 +8,9 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sloth_runner.errors import BadName, Busy, Conflict, StoreDown, TooLarge
-from sloth_runner.state.backends.bootclock import LeaseClock
+from sloth_runner.errors import Busy, Conflict, StoreDown, TooLarge
 from sloth_runner.state.backends.sqlite import MAX_VALUE, SQLiteStore
-from sloth_runner.state.store import ABSENT, ANY, Change
-from tests.state.kit import Clock
+from sloth_runner.state.store import Change
 
 
 @pytest.fixture
@@ -33,65 +31,6 @@ def change(store: SQLiteStore, puts: dict[str, bytes], gone: tuple[str, ...] = (
     with store.traits.bulk("local") as bulk:
         bulk.put([(key(name), value) for name, value in puts.items()])
         bulk.delete([key(name) for name in gone])
-
-
-def test_a_change_is_applied_whole(store: SQLiteStore) -> None:
-    store.commit([Change(key("a"), b"1"), Change(key("b"), b"1")])
-    change(store, {"a": b"2", "c": b"\x00\xff\x00", "ü": b""}, ("b", "nothing"))
-    assert rows(store) == {key("a"): b"2", key("c"): b"\x00\xff\x00", key("ü"): b""}
-
-
-def test_an_exception_leaves_everything_as_it_was(store: SQLiteStore) -> None:
-    store.commit([Change(key("a"), b"1")])
-    before = list(store.scan())
-    make = store.traits.bulk
-    assert make is not None
-    with pytest.raises(ZeroDivisionError), make("local") as bulk:
-        bulk.put([(key("a"), b"2"), (key("b"), b"2")])
-        bulk.delete([key("a")])
-        raise ZeroDivisionError
-    assert list(store.scan()) == before
-    store.commit([Change(key("a"), b"3", before[0].rev)])
-
-
-def test_no_rev_returns(store: SQLiteStore) -> None:
-    seen: set[int] = set()
-    for number in range(4):
-        change(store, {"a": b"%d" % number})
-        entry = store.get(key("a"))
-        assert entry is not None and entry.rev not in seen
-        seen.add(entry.rev)
-        if number % 2:
-            change(store, {}, ("a",))
-            assert store.get(key("a")) is None
-    (rev,) = store.commit([Change(key("a"), b"x", ABSENT)])
-    assert rev not in seen
-
-
-def test_what_a_change_reads_is_what_was_before(store: SQLiteStore) -> None:
-    store.commit([Change(key("a"), b"1")])
-    make = store.traits.bulk
-    assert make is not None
-    with make("local") as bulk:
-        bulk.put([(key("a"), b"2"), (key("b"), b"2")])
-        assert [(e.key, e.value) for e in bulk.scan("local\x1f")] == [(key("a"), b"1")]
-        assert bulk.get(key("b")) is None
-        assert store.get(key("b")) is None, "others don't see it yet"
-
-
-def test_a_change_makes_leased_entries_permanent_and_knows_which_have_ended(tmp_path: Path) -> None:
-    clock = Clock()
-    store = SQLiteStore(tmp_path, lease_clock=LeaseClock("boot", clock))
-    store.commit([Change(key("a"), b"1", ANY, 10), Change(key("b"), b"1", ANY, 10)])
-    change(store, {"a": b"2"})
-    clock.now += 20
-    assert rows(store) == {key("a"): b"2"}
-    snapshot = store.traits.snapshot
-    assert snapshot is not None
-    with snapshot("local") as view:
-        assert [e.key for e in view.scan("local\x1f")] == [key("a")]
-        assert view.get(key("b")) is None
-    store.close()
 
 
 def test_others_wait_for_the_turn(store: SQLiteStore) -> None:
@@ -165,26 +104,13 @@ def test_an_error_of_the_writing_thread_is_the_changes_own(store: SQLiteStore) -
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("bulk")]
 
 
-def test_a_snapshot_stays_as_it_was(store: SQLiteStore) -> None:
-    store.commit([Change(key(name), b"1") for name in "abc"])
+def test_a_snapshot_makes_no_file(store: SQLiteStore) -> None:
     snapshot = store.traits.snapshot
     assert snapshot is not None
-    with snapshot("local") as view:
-        store.commit([Change(key("a"), None), Change(key("b"), b"2"), Change(key("d"), b"1")])
-        assert [(e.key[-1], e.value) for e in view.scan("local\x1f")] == [
-            ("a", b"1"),
-            ("b", b"1"),
-            ("c", b"1"),
-        ]
-        assert [e.key[-1] for e in view.scan("local\x1fk\x1f", after=key("a"), limit=1)] == ["b"]
-        assert [e.key[-1] for e in view.scan("local\x1f", after=key("c"), reverse=True)] == ["b", "a"]
-        assert (entry := view.get(key("b"))) is not None and entry.value == b"1"
-        assert view.get("other\x1fk\x1fa") is None and list(view.scan("other\x1f")) == []
+    store.commit([Change(key("a"), b"1")])
     with snapshot("nothing") as view:
         assert list(view.scan("nothing\x1f")) == [] and view.get("nothing\x1fk\x1fa") is None
     assert not (store.folder / "nothing.db").exists()
-    with pytest.raises(BadName), snapshot("../x"):
-        pass
 
 
 def test_a_copy_is_a_database_of_its_own(store: SQLiteStore, tmp_path: Path) -> None:
