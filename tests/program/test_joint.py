@@ -53,7 +53,7 @@ def test_what_is_asked_for_no_more_is_looked_at_no_more_and_undone(home: Home) -
     file = home.cwd / "t" / "f"
     task(home, WRITE)
     assert calls(home) == []
-    assert prune(home) == {}
+    assert prune(home) == {"f": "keep"}  # it is told
     file.chmod(0o644)
     assert drifted(home) == [] and calls(home) == []
     file.chmod(0o600)

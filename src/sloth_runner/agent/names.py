@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 
 from sloth_runner.ops import OpError
 
@@ -19,8 +20,8 @@ _KINDS = {
     errno.ELOOP: ("link", "symbolic links lead in a circle, or there is one where none may be"),
     errno.ENAMETOOLONG: ("bad-path", "a name in the path is too long"),
     errno.EBUSY: ("mount", "is in use by the system: a file system is mounted there"),
-    errno.ENOSPC: ("system", "no space is left on the device"),
-    errno.EDQUOT: ("system", "the disk quota is used up"),
+    errno.ENOSPC: ("full", "no space is left on the device"),
+    errno.EDQUOT: ("quota", "the disk quota is used up"),
     errno.EFBIG: ("too-large", "is too large for the file system"),
 }
 
@@ -29,7 +30,46 @@ def problem(error: OSError, path: str, *, partial: bool = False) -> OpError:
     """The OpError that tells of an operating system's error."""
     number = error.errno or 0
     kind, words = _KINDS.get(number, ("system", error.strerror or str(error)))
+    if number == errno.EPERM:
+        kind, words = _flagged(path) or (kind, words)
     return OpError(kind, path, words, partial=partial)
+
+
+_GET_FLAGS = 0x80086601 if sys.maxsize > 1 << 32 else 0x80046601
+"""FS_IOC_GETFLAGS: ioctl_iflags(2). Where it has another number it fails, and nothing is said of flags."""
+_FLAGS = ((0x10, "i", "immutable"), (0x20, "a", "for appending only"))
+
+
+def _flagged(path: str) -> tuple[str, str] | None:
+    """The kind and the words of an error, if what is at a path, or the folder it is in, is marked by chattr."""
+    for place in (path, os.path.dirname(path.rstrip("/"))):
+        flags = _flags(place)
+        for bit, letter, meaning in _FLAGS:
+            if flags & bit:
+                own = "is" if place == path else f"is in {place}, which is"
+                return "flagged", f"{own} marked as {meaning} (chattr +{letter})"
+    return None
+
+
+def _flags(path: str) -> int:
+    """The flags of a file or a folder; 0 if they can't be told."""
+    import fcntl
+    import stat
+    import struct
+
+    try:
+        if stat.S_IFMT(os.lstat(encode(path)).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+            return 0
+        fd = os.open(encode(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (OSError, OpError):
+        return 0
+    try:
+        (flags,) = struct.unpack("I", fcntl.ioctl(fd, _GET_FLAGS, bytes(8))[:4])
+        return int(flags)
+    except OSError:
+        return 0
+    finally:
+        os.close(fd)
 
 
 def encode(path: str) -> bytes:

@@ -5,6 +5,7 @@ Standard library only; runs on Python 3.8.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from sloth_runner.agent.identity import spawn_as
@@ -70,13 +71,24 @@ def not_started(error: OSError, spawn: Spawn, cwd: str) -> OpError:
     if isinstance(error, FileNotFoundError):
         if spawn.sudo is not None:
             return OpError("not-found", "sudo", f"is needed to run as {spawn.sudo}, and is not installed")
-        where = (
-            "there is no such program" if "/" in program else f"is in no folder of PATH ({spawn.env['PATH']})"
-        )
+        where = f"is in no folder of PATH ({spawn.env['PATH']})"
+        if "/" in program:
+            there = os.path.exists(os.path.join(cwd, program))
+            where = "there is no such program"
+            where = (
+                "what runs it (the interpreter behind #!, or a binary's loader) is not there"
+                if there
+                else where
+            )
         return OpError("not-found", program, where)
     if isinstance(error, PermissionError):
         return OpError("denied", program, f"can't be started (in {cwd}): permission denied")
-    return OpError("system", program, f"can't be started: {error.strerror or error}")
+    reasons = {
+        errno.ENOEXEC: "it is no program for this machine, or a script whose first line names no interpreter (#!)",
+        errno.ETXTBSY: "it is open for writing by another program",
+    }
+    why = reasons.get(error.errno or 0, error.strerror or str(error))
+    return OpError("system", program, f"can't be started: {why}")
 
 
 def ran(code: int, out: Capture, err: Capture, left_open: bool) -> Ran:

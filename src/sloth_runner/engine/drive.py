@@ -228,6 +228,9 @@ def _told(failure: Exception) -> Exception:
         "no-group": ["make the group first, or check its spelling"],
         "taken": ["take another name or number, or change first what has it"],
         "mount": ["unmount it first"],
+        "flagged": ["take the mark away first, if it may go: chattr -i or -a (lsattr shows it)"],
+        "full": ["make room there (df -h; df -i, if it is the number of files), or name a path elsewhere"],
+        "quota": ["have the quota raised (quota -s shows it), or remove what is not needed"],
         "no-folder": ["make it first, or correct the task's workdir (the call's cwd)"],
     }
     undone = _NOT_BEGUN.get(failure.kind, failure.path)

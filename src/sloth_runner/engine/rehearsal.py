@@ -13,6 +13,7 @@ from contextlib import suppress
 from hashlib import sha256
 
 from sloth_runner.engine.drive import Skipped
+from sloth_runner.engine.mounts import Mounts
 from sloth_runner.engine.owners import Owners
 from sloth_runner.engine.picture import Node, Picture
 from sloth_runner.engine.ways import Ways
@@ -79,6 +80,7 @@ class Rehearsal:
         self._nodes = self._picture.nodes
         self._ways = Ways(self._picture)
         self._owners = Owners(self._picture)
+        self._mounts: Mounts = same._mounts if same is not None else Mounts()
         self.predicted = self._picture.predicted
 
     def as_user(self, user: str | None) -> Rehearsal:
@@ -192,6 +194,7 @@ class Rehearsal:
             not self._nodes and isinstance(op, Stat | Read | Glob | List)
         ):
             return (yield op)
+        yield from self._mounts.ask(op)
         yield from self._ways.ask((op,))
         op = self._ways.straight(op)
         needed = self._needed(op)
@@ -332,11 +335,14 @@ class Rehearsal:
         self._require_parent(op.path)  # type: ignore[union-attr] # what is left makes something
         if isinstance(op, MakeLink | Write) and below.kind == FOLDER:
             raise OpError("folder", op.path, "is a folder, and is not replaced by a file")
+        if isinstance(op, MakeLink | Write):
+            self._mounts.refuse(op)
         if isinstance(op, MakeDir):
             if below.kind == FOLDER:
                 return Done(False)
             if below.kind != ABSENT:
                 raise OpError("not-folder", op.path, "is there already, and is no folder")
+            self._mounts.refuse(op)
             self._nodes[op.path] = Node(self._owners.made(FOLDER, op.mode, owned), b"")
         elif isinstance(op, MakeLink):
             self._nodes[op.path] = Node(self._owners.made(LINK, 0o777, owned, op.target))
@@ -365,6 +371,8 @@ class Rehearsal:
             found = self._owners.made(below.kind, mode, owned, None, below)._replace(
                 size=below.size, digest=below.digest, modified=below.modified
             )
+        if found != below:
+            self._mounts.refuse(op)
         node = self._nodes.get(op.path)
         self._nodes[op.path] = Node(found, node.content if node else None, packed=bool(node and node.packed))
         return Done(found != below)
@@ -372,6 +380,7 @@ class Rehearsal:
     def _remove(self, op: Remove, below: Found) -> Asking:
         if below.kind == ABSENT:
             return Done(False)
+        self._mounts.refuse(op)
         if below.kind == FOLDER and not op.recursive and (yield from self._holds_something(op.path)):
             raise OpError("not-empty", op.path, "is a folder that is not empty")
         self._picture.forget(op.path)

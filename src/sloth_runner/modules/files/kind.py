@@ -157,6 +157,8 @@ def _remove(change: Change) -> Generator[Any, Any, str]:
     try:
         yield Remove(path, bool(change.options.get("recursive")))
     except OpError as error:
+        if error.kind == "mount" and change.options.get("undo"):
+            raise Conflict(error.reason, keys=[path]) from error
         if error.kind != "not-empty":
             raise
         if change.options.get("undo"):
@@ -181,7 +183,7 @@ def remove_made(extra: Attributes) -> Generator[Any, Any, None]:
         try:
             yield Remove(str(folder))
         except OpError as error:
-            if error.kind not in ("not-empty", "not-folder", "denied", "read-only", "mount"):
+            if error.kind not in ("not-empty", "not-folder", "denied", "read-only", "mount", "flagged"):
                 raise
             return
 

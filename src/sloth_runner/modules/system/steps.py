@@ -135,7 +135,7 @@ def remove_empty(folders: Sequence[str]) -> Generator[Any, Any, None]:
         try:
             removed: Done = yield Remove(folder)
         except OpError as error:
-            if error.kind not in ("not-empty", "not-folder", "denied", "read-only", "mount"):
+            if error.kind not in ("not-empty", "not-folder", "denied", "read-only", "mount", "flagged"):
                 raise
             return
         del removed
