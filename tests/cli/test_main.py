@@ -335,6 +335,15 @@ def test_options_of_other_tools_are_answered_with_ours(cli: Cli, line: tuple[str
     assert "next: usage:" in cli("state", "list", "-e").err
 
 
+@pytest.mark.parametrize(
+    ("path", "option"), [("state history", "--by"), ("run", "--jobs"), ("lock run", "--ttl")]
+)
+def test_an_option_without_its_value_names_the_commands_own_help(cli: Cli, path: str, option: str) -> None:
+    refused = cli(*path.split(), option)
+    assert refused.code == 64 and f"option {option!r} requires an argument" in refused.err
+    assert f"sloth-runner {path} --help" in refused.err
+
+
 def test_options_that_are_named_are_there(cli: Cli) -> None:
     known = cli.ok("run", "--help")
     for theirs, ours in FLAGS.items():

@@ -40,6 +40,14 @@ class Clicked(click.Command):
         """See click."""
         return [*super().get_params(ctx), _short_help()]
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click, whose parser does not say of every error which command it is about."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
     def invoke(self, ctx: click.Context) -> int:
         """Do it with what was parsed."""
         shell = ctx.find_object(Shell)

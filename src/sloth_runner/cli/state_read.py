@@ -79,7 +79,7 @@ def show(shell: Shell, key: str, where: Where, rev: int | None, at: str | None, 
     if rev is not None and at is not None:
         raise UsageError("--rev and --at exclude each other: give one of them")
     moment_ = None if at is None else moment(shell, "--at", at)
-    namespace, record = keys.wanted(view, key, rev, moment_, at or "")
+    namespace, record = keys.wanted(view, key, rev, moment_)
     if reveal and record.sensitive:
         reveals.record_key(view, namespace, key)
     if shell.structured:

@@ -95,7 +95,7 @@ def _json_value(given: str) -> Value:
     except ValueError as error:
         broken = isinstance(error, json.JSONDecodeError)
         raise BadValue(
-            f"--json: this is no value: {error}",
+            f"--json: this is not a JSON value: {error}",
             unchanged=["nothing was changed"],
             next=["text needs its quotes: '\"v1.2\"', or leave --json out"] if broken else [],
         ) from None
@@ -179,7 +179,7 @@ def clear(shell: Shell, where: Where, purge: bool, yes: bool) -> None:
     traces = purging.count(view) if purge else 0
     what = text.count(len(keys), "key") + (f" and {text.count(traces, 'revision')}" if purge else "")
     if keys or traces:
-        lasting = "They can't be brought back." if purge else "Their history stays."
+        lasting = "They can't be brought back." if purge else "The history stays."
         lines = [f"this deletes {what} in {view.namespace} of {shell.app().stores.name}", lasting]
         shell.confirm(lines, "Clear it?", yes=yes, typed=view.namespace)
         gone = purging.purge(view) if purge else _delete(view, keys)

@@ -69,16 +69,16 @@ def listing(
     }
 
 
-def wanted(view: State, key: str, rev: int | None, at: float | None, at_text: str = "") -> tuple[str, Record]:
+def wanted(view: State, key: str, rev: int | None, at: float | None) -> tuple[str, Record]:
     """The namespace and the record that is asked for: the current one, revision ``rev``, or what was there ``at`` a
-    moment (in the user's words: ``at_text``). Raises KeyMissing, Compacted."""
+    moment. Raises KeyMissing, Compacted."""
     try:
         if rev is not None:
             return view.home(key), view.revision(key, rev)
         if at is not None:
             record = view.at(key, at)
             if record is None or record.text is None:
-                raise missing(view, key, f"at {at_text}")
+                raise missing(view, key, f"at {iso(at)}")
             return view.home(key), record
     except Missing as error:
         error.unchanged = error.unchanged or ["nothing was changed"]
