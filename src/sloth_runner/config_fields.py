@@ -70,8 +70,10 @@ def parse_agent(name: str, raw: object, origin: Origin, check: Callable[[str], s
         )
     for key in table:
         if key not in AGENT_KEYS:
+            dots = isinstance(table[key], dict) and "url" not in table
             raise origin.problem(
                 f"unknown key {key!r} of agent {name!r}",
+                *([f'a name with dots stands in quotes: "{_dotted(name, table)}" = …'] if dots else []),
                 *(did_you_mean(key, AGENT_KEYS) or [f"keys: {', '.join(AGENT_KEYS)}"]),
             )
     url, values = table.get("url"), table.get("values", {})
@@ -83,6 +85,14 @@ def parse_agent(name: str, raw: object, origin: Origin, check: Callable[[str], s
     labels = {key: _labels(name, key, table.get(key, []), origin) for key in ("groups", "tags")}
     texts = {key: _one_text(name, key, table.get(key), origin) for key in AGENT_KEYS[4:]}
     return Agent(name, url, labels["groups"], values, origin, labels["tags"], **texts)
+
+
+def _dotted(name: str, table: object) -> str:
+    """The name that TOML has taken apart at its dots."""
+    while isinstance(table, dict) and len(table) == 1 and not table.keys() & set(AGENT_KEYS):
+        ((key, table),) = table.items()
+        name = f"{name}.{key}"
+    return name
 
 
 def _labels(name: str, key: str, raw: object, origin: Origin) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from sloth_runner.config_file import Origin
 from sloth_runner.errors import AgentUnknown, BadConfig, BadName, UsageError
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import TYPE_CHECKING, Any
+from sloth_runner.state.backends import public_url
 from sloth_runner.state.layout import LOCAL, check_agent_name
 from sloth_runner.transports import check_agent, check_url
 from sloth_runner.values import merge
@@ -123,12 +124,27 @@ class Inventory:
             found.setdefault(_login(entry), []).append(name)
         asked = (self._agents.get(name) for name in names)
         meant = dict.fromkeys(_login(entry) for entry in asked if entry is not None)
+        address = {login: public_url(self._agents[found[login][0]].url) for login in meant}
         return [
-            f"{_and(found[login])} are one machine ({self._agents[found[login][0]].url}): its state and ledger are "
-            "kept once under each name, so what is done by one name is not known by the other, and may be undone by "
+            f"{_and(found[login])} are one machine ({address[login]}): its state and ledger are kept once under each "
+            "name, so what is done by one name is not known by the other, and may be undone by "
             "it; use one name, and groups or tags for what differs"
             for login in meant
             if len(found[login]) > 1 and login[0] != "local"
+        ]
+
+    def idle_groups(self) -> list[str]:
+        """What is wrong where a group has values and no agent is in it, in words."""
+        used = {group for one in self.agents.values() for group in one.groups}
+        return [
+            "; ".join(
+                [
+                    f"no agent is in the group {name!r}, which has values ({entry.origin.label})",
+                    *did_you_mean(name, used),
+                ]
+            )
+            for name, entry in self.groups.items()
+            if entry.values and name not in used
         ]
 
     def labels(self) -> list[str]:

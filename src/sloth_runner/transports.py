@@ -9,6 +9,7 @@ from sloth_runner.config_fields import Agent
 from sloth_runner.errors import BadConfig, Missing, Unreachable
 from sloth_runner.names import did_you_mean
 from sloth_runner.plain import TYPE_CHECKING, Final, NamedTuple, cast
+from sloth_runner.state.backends import public_url
 from sloth_runner.transport.loop import Loop
 
 if TYPE_CHECKING:
@@ -256,7 +257,9 @@ def check_agent(entry: Agent) -> None:
     try:
         check_url(entry.url)
     except BadConfig as error:
-        raise entry.origin.problem(f"agent {entry.name!r}: {error.message}", *error.next) from None
+        problem = entry.origin.problem(f"agent {entry.name!r}: {error.message}", *error.next)
+        problem.source = problem.source and problem.source.replace(entry.url, public_url(entry.url))
+        raise problem from None
 
 
 def _scheme(url: str) -> str:

@@ -202,6 +202,29 @@ def test_not_more_machines_are_asked_at_once_than_a_task_runs_on(cli: Cli, tmp_p
     assert len(steps) >= 12 and max(accumulate(steps)) <= 2
 
 
+def test_a_password_in_an_address_is_shown_nowhere(cli: Cli) -> None:
+    for url in ("ssh://u:hunter2@h", "ssh://u:hunter2@h:99999"):
+        cli.file("agents.toml", f'[agents]\na = "{url}"\nb = "{url}"\n')
+        cli.file("t.sloth", 'task({name = "t", delegate_to = "a", run = function() end})')
+        for words in (
+            ("agent", "ping"), ("agent", "list"), ("agent", "show", "a"), ("agent", "add", "a", "ssh://h"),
+            ("agent", "remove", "a"), ("run", "t.sloth"), ("plan", "t.sloth"), ("agent", "list", "--check"),
+        ):  # fmt: skip
+            said = cli(*words)
+            assert "hunter2" not in said.out + said.err, said.shown()
+
+
+def test_a_name_with_dots_and_a_group_of_nobody_are_told(cli: Cli) -> None:
+    cli.file("agents.toml", '[agents]\nweb1.example.com = "ssh://h"\n')
+    said = cli("agent", "list").err
+    assert "unknown key" not in said or 'stands in quotes: "web1.example.com" = …' in said
+    cli.file(
+        "agents.toml", '[groups.webs.values]\na = 1\n[agents]\nw = {url = "local://", groups = ["web"]}\n'
+    )
+    said = cli("agent", "list").err
+    assert "no agent is in the group 'webs'" in said and "did you mean 'web'?" in said
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -37,7 +37,7 @@ def list_agents(shell: Shell, check: bool) -> int:
     else:
         headers = ["AGENT", "URL", "GROUPS", "TAGS", "STATE", "CERTIFICATE", "REACHABLE"]
         shell.table(headers, [_cells(row) for row in rows], flexible=(1, 2, 6))
-    for text in app.inventory.twins(app.inventory.agents):
+    for text in (*app.inventory.twins(app.inventory.agents), *app.inventory.idle_groups()):
         shell.warn(text)
     return 6 if any(row["reachable"] is False for row in rows) else 0
 

@@ -20,11 +20,14 @@ def ping(shell: Shell, agents: Sequence[str]) -> int:
     whom, how fast, or why not and what to do. Exit status 6 if one can't be reached.
     """
     from sloth_runner.execution.reaching import reach
+    from sloth_runner.state.backends import public_url
 
     app = shell.app()
     names = app.expand_agents(*agents) if agents else sorted(app.inventory.agents)
     found = reach(app, names)
-    rows: list[Document] = [{"agent": name, "address": app.agent(name).url, **found[name]} for name in names]
+    rows: list[Document] = [
+        {"agent": name, "address": public_url(app.agent(name).url), **found[name]} for name in names
+    ]
     if shell.mode == "jsonl":
         for row in rows:
             shell.record("agent", row)

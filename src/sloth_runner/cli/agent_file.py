@@ -59,6 +59,7 @@ def add(shell: Shell, /, name: str, url: str, home: bool, **given: Any) -> None:
     from sloth_runner.config_fields import parse_agent
     from sloth_runner.config_file import Origin
     from sloth_runner.inventory import Inventory
+    from sloth_runner.state.backends import public_url
     from sloth_runner.state.layout import check_agent_name
     from sloth_runner.transports import check_agent
     from sloth_runner.values import load_values
@@ -69,7 +70,7 @@ def add(shell: Shell, /, name: str, url: str, home: bool, **given: Any) -> None:
     if known is not None:
         ours = Path(known.origin.file or "").name == AGENTS_FILE
         raise Duplicate(
-            f"there is an agent {name!r} already: {known.url} ({known.origin.label})",
+            f"there is an agent {name!r} already: {public_url(known.url)} ({known.origin.label})",
             unchanged=["nothing was written"],
             next=[
                 f"take it away first: sloth-runner agent remove {name}" if ours else "take it out there first"
@@ -101,6 +102,7 @@ def remove(shell: Shell, name: str, yes: bool) -> None:
     """Take the agent NAME out of agents.toml. Its state, and the machine, stay as they are."""
     from sloth_runner.agents_file import removed, write
     from sloth_runner.config import AGENTS_FILE
+    from sloth_runner.state.backends import public_url
 
     app = shell.app()
     entry = app.settings.agents.get(name)
@@ -118,7 +120,7 @@ def remove(shell: Shell, name: str, yes: bool) -> None:
             next=["take it out there"],
         )
     text = removed(path.read_text(encoding="utf-8"), name)
-    shell.confirm([f"  {name} = {entry.url}", f"in {path}"], "Remove it?", yes=yes)
+    shell.confirm([f"  {name} = {public_url(entry.url)}", f"in {path}"], "Remove it?", yes=yes)
     write(path, text)
     if shell.structured:
         shell.document("agent.remove", {"store": app.stores.name, "name": name, "file": str(path)})

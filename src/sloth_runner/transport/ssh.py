@@ -51,12 +51,8 @@ class Way(NamedTuple):
 
 def parse(url: str) -> Way:
     """``ssh://[user@]host[:port]``. Raises BadConfig."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise BadConfig(f"{url}: {error}", next=["ssh://user@host:22"]) from None
-    if parts.password is not None:
+    user = url.rpartition("@")[0].removeprefix("ssh://")
+    if ":" in user:
         raise BadConfig(
             "the URL of an agent holds a password, which would be shown in many places",
             next=[
@@ -64,6 +60,11 @@ def parse(url: str) -> Way:
                 "better: use a key",
             ],
         )
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise BadConfig(f"{url}: {error}", next=["ssh://user@host:22"]) from None
     if (
         parts.scheme != "ssh"
         or not parts.hostname
