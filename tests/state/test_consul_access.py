@@ -65,8 +65,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def given(guarded: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The token that the guide makes."""
     folder = tmp_path_factory.mktemp("rules")
-    (folder / "rules.hcl").write_text(block("A token that may do no more", "hcl"))
-    said = sh(block("A token that may do no more"), folder, guarded)
+    (folder / "rules.hcl").write_text(block("A token with few rights", "hcl"))
+    said = sh(block("A token with few rights"), folder, guarded)
     found = re.search(r"SecretID: +(\S+)", said)
     assert found is not None
     return found[1]
@@ -75,7 +75,7 @@ def given(guarded: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def auditor(guarded: Server) -> str:
     """The token of who reads."""
-    return new_token(guarded, block("A token that may do no more", "hcl", 1))
+    return new_token(guarded, block("A token with few rights", "hcl", 1))
 
 
 def new_token(server: Server, rules: str) -> str:

@@ -82,7 +82,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 @pytest.fixture
 def guarded(server: Server, tmp_path: Path) -> Server:
     """With users, as the guide sets them up."""
-    sh(block("A user that may do no more"), tmp_path, server, PASSWORD=PASSWORD, ROOT_PASSWORD=ROOT)
+    sh(block("A user with few rights"), tmp_path, server, PASSWORD=PASSWORD, ROOT_PASSWORD=ROOT)
     return server
 
 
@@ -212,7 +212,7 @@ def test_one_login_serves_all_handles(guarded: Server, opened: Open) -> None:
 def test_authentication_that_is_switched_on_meanwhile(server: Server, opened: Open, tmp_path: Path) -> None:
     store = opened(url(server))
     store.commit([Change(KEY, b"1")])
-    sh(block("A user that may do no more"), tmp_path, server, PASSWORD=PASSWORD, ROOT_PASSWORD=ROOT)
+    sh(block("A user with few rights"), tmp_path, server, PASSWORD=PASSWORD, ROOT_PASSWORD=ROOT)
     for action in using(store):
         with pytest.raises(StoreDown, match="user name is empty"):
             action()
@@ -278,7 +278,7 @@ def test_a_certificate_of_another_authority(secure: Server, opened: Open, tmp_pa
 
 def test_a_certificate_is_a_user(secure: Server, opened: Open, tmp_path: Path) -> None:
     folder = tmp_path / "tls"
-    script = block("A user that may do no more").replace('--new-user-password "$PASSWORD"', "--no-password")
+    script = block("A user with few rights").replace('--new-user-password "$PASSWORD"', "--no-password")
     sh(
         script, folder, None, ROOT_PASSWORD=ROOT, ETCDCTL_ENDPOINTS=secure.url.replace("etcd", "https"),
         ETCDCTL_CACERT="ca.pem", ETCDCTL_CERT="client.pem", ETCDCTL_KEY="client-key.pem",
