@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import grp
 import os
+import pwd
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sloth_runner.agent.perform import perform
@@ -40,15 +42,18 @@ if TYPE_CHECKING:
 NAMES = st.sampled_from(("d", "e", "f", "l", "d/f", "d/e", "l/f", "l/e", "d/l", "l/l", "d/l/f", "e/f"))
 TARGETS = st.sampled_from(("d", "e", "../d", "f", "l", "ROOT/d", "d/e", ".", "none"))
 MODES = st.sampled_from((None, 0o600, 0o755))
+OTHER = "65534" if os.geteuid() == 0 else str(os.geteuid())
+OWNERS = st.sampled_from((None, None, OTHER, pwd.getpwuid(os.geteuid()).pw_name, "nosuch"))
+GROUPS = st.sampled_from((None, None, str(os.getegid()), grp.getgrgid(os.getegid()).gr_name, "nosuch"))
 OPS = st.one_of(
     NAMES.map(lambda name: Stat(name, digest=True)),
     NAMES.map(lambda name: Stat(name, digest=True, follow=True)),
     NAMES.map(lambda name: Read(name, 100)),
     st.tuples(NAMES, st.booleans()).map(lambda pair: List(pair[0], recursive=pair[1])),
-    NAMES.map(lambda name: MakeDir(name, 0o755)),
-    st.tuples(NAMES, TARGETS).map(lambda pair: MakeLink(*pair)),
-    st.tuples(NAMES, MODES).map(lambda pair: Write(pair[0], pair[0].encode(), pair[1])),
-    st.tuples(NAMES, MODES).map(lambda pair: SetAttrs(*pair)),
+    st.tuples(NAMES, st.just(0o755), OWNERS, GROUPS).map(lambda all_: MakeDir(*all_)),
+    st.tuples(NAMES, TARGETS, OWNERS, GROUPS).map(lambda all_: MakeLink(*all_)),
+    st.tuples(NAMES, st.just(b"new"), MODES, OWNERS, GROUPS).map(lambda all_: Write(*all_)),
+    st.tuples(NAMES, MODES, OWNERS, GROUPS).map(lambda all_: SetAttrs(*all_)),
     NAMES.map(lambda name: Remove(name)),
     NAMES.map(lambda name: Remove(name, recursive=True)),
 )
@@ -98,12 +103,56 @@ def _done(transport: LocalTransport | Rehearsal, op: Any) -> object:
 def _known(op: Any, result: object) -> object:
     if not isinstance(result, Found):
         return result
+    whose = result.uid, result.gid, result.owner, result.group
     if result.kind != LINK:
-        return result.kind, result.mode, result.size if result.kind == FILE else 0, result.digest, result.real
-    target = None if op.follow else result.target  # where a circle is noticed tells nothing
-    return LINK, result.digest, target
+        size = result.size if result.kind == FILE else 0
+        return result.kind, result.mode, size, result.digest, result.real, whose
+    if op.follow:  # a circle: where it is noticed, and how, tells nothing
+        return "link"
+    return LINK, result.digest, result.target, whose
 
 
+USUAL: list[Any] = [
+    Batch((Read("d/f", 100), Read("d/f", 1), Stat("e"))),
+    Write("f", b"12"),
+    Batch((Stat("d/f", digest=True), Read("f", 2), Read("d", 9), Stat("e"))),
+    Batch((Write("f", b"123"), Read("e", 9), Stat("f"))),
+    Read("f", 1),
+    MakeLink("e", "f"),
+    MakeDir("f", 0o755),
+    List("f"),
+    Remove("d"),
+    SetAttrs("f", 0o600),
+    SetAttrs("f", 0o600),
+    MakeDir("d/e", 0o755),
+    Write("d/e/y", b"y"),
+    MakeDir("d/e", 0o755),
+    Remove("d/e"),
+    List("d"),
+    List("d", recursive=True),
+    Remove("d/f"),
+    List("d"),
+    Remove("d", recursive=True),
+    Read("d", 9),
+    List("d"),
+    SetAttrs("d", 0o755),
+    MakeDir("d", 0o755),
+    List("d"),
+    MakeDir("d/e", 0o700),
+    Write("d/e/y", b"y"),
+    Read("d/e", 9),
+    List("d"),
+    List("d", recursive=True),
+    Write("d/e", b"y"),
+    Remove("d"),
+    Remove("none"),
+]
+"""What calls do one after the other, and what is refused."""
+
+
+@example(USUAL, False, [])
+@example(USUAL, False, [True] * 200)
+@example([Write("f", b"1"), *USUAL], True, [True, False] * 100)
 @given(st.lists(OPS | BATCHES, min_size=1, max_size=8), st.booleans(), st.lists(st.booleans()))
 def test_a_plan_follows_links_as_the_machine_would(ops: list[Any], linked: bool, prompt: list[bool]) -> None:
     with tempfile.TemporaryDirectory() as folder:
