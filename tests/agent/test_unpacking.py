@@ -121,6 +121,57 @@ def test_hard_links_are_those_of_the_later_file(box: Path) -> None:
     assert read_tree(box) == {"a": "new", "b": "new"}
 
 
+def test_a_hard_link_may_name_another_and_stand_before_it(box: Path) -> None:
+    unpack(box, tar({"name": "z", "content": "x"}, {"name": "m", "hard": "z"}, {"name": "a", "hard": "m"}))
+    assert read_tree(box) == {"a": "x", "m": "x", "z": "x"}
+
+
+def test_a_folder_that_is_only_on_the_way_stays_as_it_is(box: Path) -> None:
+    make_tree(box, {"app": {"folder": "0700"}, "app/own": "kept"})
+    packed = tar({"name": "app/run", "content": "x"}, {"name": "app/up", "link": "./../app/run"})
+    result = unpack(box, packed)
+    assert result.differing == ("app/run", "app/up")
+    assert [(path, mode) for path, _, mode, _ in result.entries] == [
+        ("app", ""),
+        ("app/run", "0644"),
+        ("app/up", ""),
+    ]
+    assert read_tree(box) == {
+        "app": {"folder": "0700"},
+        "app/own": "kept",
+        "app/run": "x",
+        "app/up": {"link": "../app/run"},
+    }
+
+
+def test_a_folder_that_is_missing_can_be_compared_and_is_not_made(box: Path) -> None:
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    missing = box / "none"
+    assert unpack(missing, tar(*GOOD[1:2]), look=True).differing == ("app", "app/bin", "app/bin/run")
+    with pytest.raises(OpError) as caught:
+        unpack(missing, tar(*GOOD))
+    assert caught.value.kind == "missing" and not missing.exists()
+    missing.touch()
+    for look in (True, False):
+        with pytest.raises(OpError) as caught:
+            unpack(missing, tar(*GOOD), look=look)
+        assert caught.value.kind == "not-folder"
+    unpack(box, tar(*GOOD))
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_whose_things_are_is_compared_too(box: Path) -> None:
+    packed, nobody = tar(*GOOD), {"owner": "65534", "group": "65534"}
+    unpack(box, packed, **nobody)
+    assert unpack(box, packed, **nobody).differing == ()
+    os.chown(box / "app/data", 0, -1)
+    os.chown(box / "app/bin", -1, 0)
+    os.chown(box / "app/lib/link", 0, -1, follow_symlinks=False)
+    assert unpack(box, packed, **nobody).differing == ("app/data", "app/lib/link")
+    assert unpack(box, packed, owner="65534").differing == ()
+
+
 @pytest.mark.parametrize("how", PACKED)
 def test_an_empty_tar(box: Path, how: str) -> None:
     assert unpack(box, PACKED[how](tar())).entries == ()
@@ -231,6 +282,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         gzip.compress(tar({"name": "a" * (4 << 20)}, format=tarfile.GNU_FORMAT)),
         "header of more than",
     ),
+    "a zip's link to nothing": (zipped({"name": "a", "link": ""}), "may lead outside"),
+    "a zip's link that is no path": (zipped({"name": "a", "link": "b\0c"}), "may lead outside"),
     "no archive": (b"hello" * 200, "is neither tar"),
     "nothing": (b"", "is neither tar"),
     "zstd": (b"\x28\xb5\x2f\xfd" + b"x" * 600, "zstd, which is not unpacked"),
@@ -292,6 +345,8 @@ def test_caps(box: Path, how: dict[str, int], message: str) -> None:
     with pytest.raises(OpError, match=message):
         unpack(box, zipped(*({"name": f"f{n}", "content": "x" * 2000} for n in range(5))), **how)
     assert read_tree(box) == {}
+    unpack(box, tar(*GOOD), most=len(GOOD))
+    assert read_tree(box) == AFTER
 
 
 def test_a_size_that_a_zip_lies_about(box: Path) -> None:
@@ -331,6 +386,13 @@ def test_a_folder_in_the_place_of_a_file(box: Path) -> None:
     with pytest.raises(OpError, match="is there already, and is no file"):
         unpack(box, tar({"name": "b", "content": "b"}, {"name": "a", "content": "a"}))
     assert read_tree(box) == {"a/x": "x"}
+
+
+def test_a_file_in_the_place_of_a_folder(box: Path) -> None:
+    make_tree(box, {"b": "b"})
+    with pytest.raises(OpError, match="is there already, and is no folder"):
+        unpack(box, tar({"name": "a", "content": "a"}, {"name": "b", "folder": 0o755}))
+    assert read_tree(box) == {"b": "b"}
 
 
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(box: Path) -> None:

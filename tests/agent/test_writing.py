@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from sloth_runner.agent.perform import perform
+from sloth_runner.agent.writing import sync_folder
 from sloth_runner.modules.files.guard import over
-from sloth_runner.ops import Done, MakeLink, OpError, Remove, Write
+from sloth_runner.ops import Done, MakeDir, MakeLink, OpError, Remove, SetAttrs, SetTimes, Write
 
 
 @contextmanager
@@ -95,3 +96,54 @@ def test_of_many_writers_none_loses_what_another_wrote(tmp_path: Path) -> None:
         list(pool.map(add, range(4)))
     assert sorted(file.read_text().splitlines()) == sorted(f"{a} {b}" for a in range(4) for b in range(40))
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+@pytest.mark.parametrize("op", [Write("f", b"x"), MakeLink("f", "x")])
+def test_nothing_is_left_beside_what_may_not_be_replaced(op: Write | MakeLink) -> None:
+    """In a folder in which all may make files, and only their owners remove them."""
+    if os.geteuid() != 0:
+        pytest.skip("only root has other users' files")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "f").write_text("theirs")
+        Path(folder).chmod(0o1777)
+        with as_nobody(), pytest.raises(OpError):
+            perform(op._replace(path=f"{folder}/f", owner="65534", group=str(os.getegid())))
+        assert [path.read_text() for path in Path(folder).iterdir()] == ["theirs"]
+
+
+def test_a_folder_whose_entries_cannot_be_made_durable_is_told(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    sync_folder(read, "/of a kind that knows no fsync")
+    os.close(read)
+    os.close(write)
+    with pytest.raises(OpError) as caught:
+        sync_folder(read, "/gone")
+    assert (caught.value.path, caught.value.partial) == ("/gone", True)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "f")
+    for op in (Write(f"{tmp_path}/f", b"x"), MakeLink(f"{tmp_path}/f", "x")):
+        with pytest.raises(OpError) as caught:
+            perform(op)
+        assert caught.value.kind == ("folder" if make is os.mkdir else "not-file")
+    if make is os.mkfifo:
+        with pytest.raises(OpError) as caught:
+            perform(MakeDir(f"{tmp_path}/f", 0o755))
+        assert caught.value.kind == "not-folder"
+        for attributes in (SetAttrs(f"{tmp_path}/f", 0o600), SetTimes(f"{tmp_path}/f", 1.0)):
+            with pytest.raises(OpError) as caught:
+                perform(attributes)
+            assert caught.value.kind == "not-file"
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+def test_times_are_set_where_they_differ(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.touch()
+    assert perform(SetTimes(str(file), 5.0)) == Done(True)
+    assert perform(SetTimes(str(file), None, 7.0)) == Done(True)
+    assert (file.stat().st_mtime, file.stat().st_atime) == (5.0, 7.0)
+    for times in ((5.0, 7.0), (5.0, None), (None, 7.0), (None, None)):
+        assert perform(SetTimes(str(file), *times)) == Done(False)
