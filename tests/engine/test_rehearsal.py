@@ -10,30 +10,36 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sloth_runner.agent.perform import perform
+from sloth_runner.engine.drive import Skipped
 from sloth_runner.engine.rehearsal import Rehearsal
 from sloth_runner.ops import (
     FILE,
     FOLDER,
     LINK,
     Batch,
+    Exec,
+    Fetch,
     Found,
     List,
     MakeDir,
     MakeLink,
     OpError,
+    Owned,
     Read,
     Remove,
     SetAttrs,
     Stat,
+    Whose,
     Write,
 )
 from sloth_runner.transport.base import discard
 from sloth_runner.transport.local import LocalTransport
-from tests.modules.kit import make_tree
+from tests.modules.kit import make_tree, read_tree
 
 if TYPE_CHECKING:
     from sloth_runner.model import Sink
@@ -163,6 +169,7 @@ def test_a_plan_follows_links_as_the_machine_would(ops: list[Any], linked: bool,
             **({"l": {"link": "d"}} if linked else {}),
         }
         make_tree(Path(root), tree)
+        before = read_tree(Path(root))
         rehearsal = Rehearsal(Slow(prompt))
         said: list[tuple[Op, Any]] = []
         for op in (_placed(one, root) for one in ops):
@@ -172,6 +179,41 @@ def test_a_plan_follows_links_as_the_machine_would(ops: list[Any], linked: bool,
             said.append((above, _done(rehearsal, above)))
             if not isinstance(makes, MakeDir | MakeLink | Write) or said[-1][1][0][0] == FOLDER:
                 said.append((op, _done(rehearsal, op)))
+        assert read_tree(Path(root)) == before, "a plan changes nothing"
         machine = LocalTransport(os.environ)
         for op, foretold in said:
             assert _done(machine, op) == foretold
+
+
+def test_accounts_that_are_made_or_gone_before_count(tmp_path: Path) -> None:
+    user, group = pwd.getpwuid(0).pw_name, grp.getgrgid(0).gr_name
+    rehearsal = Rehearsal(LocalTransport(os.environ))
+    new_user, new_group = "newcomer:x:4711:4711::/:/bin/sh", "newgroup:x:4712:"
+    for file, gone, new in (("passwd", user, new_user), ("group", group, new_group)):
+        rows = Path("/etc", file).read_text().splitlines()
+        left = [row for row in rows if not row.startswith(f"{gone}:")]
+        rehearsal.at_once(Write(f"/etc/{file}", "\n".join([*left, "+", "odd:x", new, ""]).encode()))
+    for owner, of in (("newcomer", "newgroup"), ("4711", "4712")):
+        rehearsal.at_once(Write(f"{tmp_path}/f", b"", None, owner, of))
+        found = rehearsal.at_once(Stat(f"{tmp_path}/f"))
+        assert isinstance(found, Found)
+        assert (found.uid, found.gid, found.owner, found.group) == (4711, 4712, "newcomer", "newgroup")
+    unknown: tuple[tuple[str | None, str | None, str, str], ...] = (
+        (user, None, "no-user", f"there is no user {user!r} on this machine"),
+        (None, group, "no-group", f"there is no group {group!r} on this machine"),
+        ("odd", None, "no-user", "there is no user 'odd' on this machine"),
+    )
+    for nobody, none, kind, words in unknown:
+        with pytest.raises(OpError) as caught:
+            rehearsal.at_once(SetAttrs(f"{tmp_path}/f", None, nobody, none))
+        assert (caught.value.kind, caught.value.reason) == (kind, words)
+    numbers = rehearsal.at_once(Whose(f"{tmp_path}/f", "0", "0"))
+    assert isinstance(numbers, Owned) and (numbers.uid, numbers.gid) == (0, 0)
+    with pytest.raises(OpError) as caught:
+        rehearsal.at_once(Exec("true", user="odd"))
+    assert (caught.value.kind, caught.value.path) == ("no-login", "odd")
+    with pytest.raises(Skipped):
+        rehearsal.at_once(Exec("true", user="newcomer"))
+    with pytest.raises(OpError) as caught:
+        rehearsal.at_once(Fetch("get", "http://127.0.0.1/", into=f"{tmp_path}/into", owner="odd"))
+    assert caught.value.path == f"{tmp_path}/into"

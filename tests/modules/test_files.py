@@ -25,6 +25,7 @@ from sloth_runner.ops import (
     MakeDir,
     OpError,
     Read,
+    SetAttrs,
     Stat,
     Unpack,
     Write,
@@ -395,10 +396,11 @@ def test_a_plan_says_what_it_can_t_know_of_an_archive(machine: Machine) -> None:
 
 def test_in_a_plan_an_archive_empties_no_folder_that_is_there(machine: Machine) -> None:
     from sloth_runner.engine.rehearsal import Rehearsal
+    from sloth_runner.errors import Unpredictable
 
     folders = [{"name": name, "folder": 0o755} for name in ("app", "new")]
     packed = {"tar": [*folders, {"name": "app/x", "content": "x"}]}
-    make_tree(machine.root, {"a.tgz": packed, "d/app": {"folder": "0700"}, "d/app/y": "y"})
+    make_tree(machine.root, {"a.tgz": packed, "d/app": {"folder": "0700"}, "d/app/x": "old", "d/app/y": "y"})
     rehearsal = Rehearsal(LocalTransport(os.environ))
     rehearsal.at_once(Unpack(f"{machine.root}/d", content=(machine.root / "a.tgz").read_bytes()))
     app = rehearsal.at_once(Stat(f"{machine.root}/d/app"))
@@ -406,6 +408,9 @@ def test_in_a_plan_an_archive_empties_no_folder_that_is_there(machine: Machine) 
     assert rehearsal.at_once(Read(f"{machine.root}/d/app/y", 10)) == Content(b"y")
     assert rehearsal.at_once(List(f"{machine.root}/d/app")) == Listing((("x", "file"), ("y", "file")))
     assert rehearsal.at_once(List(f"{machine.root}/d/new")) == Listing(())
+    rehearsal.at_once(SetAttrs(f"{machine.root}/d/app/x", 0o600))
+    with pytest.raises(Unpredictable):
+        rehearsal.at_once(Read(f"{machine.root}/d/app/x", 10))
 
 
 def test_a_file_that_is_only_rehearsed_has_no_time(machine: Machine) -> None:

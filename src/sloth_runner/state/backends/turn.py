@@ -193,7 +193,9 @@ def _holder(path: Path) -> int | None:
         with open("/proc/locks", encoding="ascii") as file:
             for line in file:
                 parts = line.split()
-                if "->" not in parts and parts[1] == "FLOCK" and parts[5].rpartition(":")[2] == str(inode):
+                if parts[1] == "FLOCK" and parts[5].rpartition(":")[2] == str(
+                    inode
+                ):  # a waiter has "->" there
                     return int(parts[4])
     except (OSError, ValueError, IndexError):
         return None
