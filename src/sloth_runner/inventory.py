@@ -82,10 +82,12 @@ class Inventory:
         except BadName as error:
             error.next = address or error.next
             raise
+        label = [f"did you mean '@{name}'? That is a group or a tag"] if f"@{name}" in self.labels() else []
         raise AgentUnknown(
             f"how to reach the agent {name!r} is not known",
             unchanged=["nothing was run on it"],
             next=[
+                *label,
                 *did_you_mean(name, known),
                 f'add to sloth.toml under [agents]: {toml_key(name)} = "ssh://user@host"',
                 *address,
@@ -109,8 +111,14 @@ class Inventory:
 
     def limit(self, names: Sequence[str]) -> tuple[str, ...]:
         """What ``--limit`` says, groups and patterns as the agents they mean; a plain name need not be an agent's,
-        where nothing is taken away. Raises AgentUnknown, and UsageError where nothing is left."""
+        where nothing is taken away, but none of a group. Raises AgentUnknown, and UsageError where nothing is left."""
         loose = [] if any(name.startswith("!") for name in names) else list(filter(_plain, names))
+        labels = (
+            {label for one in self._agents.values() for label in (*one.groups, *one.tags)} if loose else ()
+        )
+        for name in loose:
+            if name in labels:
+                self.agent(name)  # which says so, unless it is one
         found = tuple(dict.fromkeys([*loose, *self.expand(name for name in names if name not in loose)]))
         if names and not found:
             raise UsageError(f"--limit leaves no agent: {','.join(names)!r}", unchanged=["nothing was run"])

@@ -139,6 +139,9 @@ def test_groups_tags_and_patterns_choose(cli: Cli) -> None:
     assert on("--delegate-to", "*", "--limit", "@web") == ["w1", "w2"]
     assert on("--delegate-to", "*", "--limit", "w1,w2,!w1") == ["w2"]
     nothing = cli("run", "t.sloth", "--delegate-to", "*", "--limit", "@web,!w*")
+    for words in (("--limit", "web"), ("--delegate-to", "canary")):
+        named = cli("run", "t.sloth", "--delegate-to", "*", *words)
+        assert f"did you mean '@{words[1]}'?" in named.err, named.shown()
     assert nothing.code == 64 and "--limit leaves no agent: '@web,!w*'" in nothing.err
 
 
