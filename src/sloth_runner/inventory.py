@@ -110,8 +110,8 @@ class Inventory:
         return [name for name in found if name not in gone]
 
     def limit(self, names: Sequence[str]) -> tuple[str, ...]:
-        """What ``--limit`` says, groups and patterns as the agents they mean; a plain name need not be an agent's,
-        where nothing is taken away, but none of a group. Raises AgentUnknown, and UsageError where nothing is left."""
+        """What ``--limit`` says, groups and patterns as the agents they mean; a plain name need not be an agent's
+        (but no group's), where nothing is taken away. Raises AgentUnknown, and UsageError where nothing is left."""
         loose = [] if any(name.startswith("!") for name in names) else list(filter(_plain, names))
         labels = (
             {label for one in self._agents.values() for label in (*one.groups, *one.tags)} if loose else ()

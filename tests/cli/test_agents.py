@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tomllib
 from itertools import accumulate
 from pathlib import Path
@@ -199,8 +202,12 @@ def test_not_more_machines_are_asked_at_once_than_a_task_runs_on(cli: Cli, tmp_p
     ssh.mkdir(parents=True)
     (ssh / "config").write_text(f"Host *\n  ProxyCommand sh {proxy}\n")
     cli.file("agents.toml", "[agents]\n" + "".join(f'w{n} = "ssh://w{n}"\n' for n in range(6)))
-    cli.environ |= {"HOME": str(tmp_path / "home"), "SLOTH_RUNNER_RUN__FORKS": "2"}
-    assert len(document(cli, "agent", "ping", code=6)["agents"]) == 6
+    found = subprocess.run(
+        [sys.executable, "-m", "sloth_runner", "agent", "ping", "-o", "json"],
+        env={**os.environ, **cli.environ, "HOME": str(tmp_path / "home"), "SLOTH_RUNNER_RUN__FORKS": "2"},
+        cwd=cli.work, stdout=subprocess.PIPE, check=False,
+    )  # fmt: skip
+    assert found.returncode == 6 and len(json.loads(found.stdout)["agents"]) == 6
     steps = [1 if line == "began" else -1 for line in log.read_text().split()]
     assert len(steps) >= 12 and max(accumulate(steps)) <= 2
 
