@@ -141,9 +141,8 @@ class Fetching:
         return following, headers
 
     def _opener(self) -> urllib.request.OpenerDirector:
-        director = (
-            urllib.request.OpenerDirector()
-        )  # without what it usually has: redirections, files, ftp, passwords
+        # Without what it usually has: redirections, files, ftp, passwords.
+        director = urllib.request.OpenerDirector()
         director.add_handler(urllib.request.ProxyHandler(self._proxies()))
         director.add_handler(_Plain(self))
         director.add_handler(_Secure(self))

@@ -46,9 +46,8 @@ async def enroll(
 ) -> None:
     """Make the machine at the end of ``transport`` an agent; ``say`` hears of each step. Raises what the machine, the
     authority or the installation raise."""
-    authority.refuse_taken(
-        asked.name
-    )  # before a key is made, which would take the place of the one that is in use
+    # Before a key is made, which would take the place of the one that is in use.
+    authority.refuse_taken(asked.name)
     if asked.service:
         await _refuse_without_systemd(transport)
     python = asked.python or await _installed(transport, asked, say)

@@ -120,9 +120,8 @@ class Recording:
             content = str(job.wanted["content"]) if small or same else None
         elif entry is not None and "content" in job.also:
             content = entry.content
-        first = (
-            touched and entry is not None and not entry.touched
-        )  # it is undone before what came before that
+        # What is touched for the first time now is undone before all that came before.
+        first = touched and entry is not None and not entry.touched
         was_touched = touched or (intent is not None) or (entry is not None and entry.touched)
         return Entry(
             kind=want.resource.kind, id=want.resource.id, params=dict(want.resource.params), wanted=wanted,

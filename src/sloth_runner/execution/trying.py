@@ -93,9 +93,8 @@ def _rehearsed(trial: Trial, kind: Kind, way: Rehearsal, loop: Loop, programs: C
     except Unpredictable:  # by what was tried before: it is known only then
         return trial
     except (TaskProblem, BadArgument, Conflict) as error:
-        in_use = (
-            isinstance(error, Conflict) and kind.name == "file"
-        )  # a folder, which a program may empty first
+        # A folder, which a program may empty first.
+        in_use = isinstance(error, Conflict) and kind.name == "file"
         unsure = kind.name in programs or (in_use and programs)
         return trial if unsure else Trial(KEEP, error.message)
     return trial

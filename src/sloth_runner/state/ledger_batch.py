@@ -80,10 +80,8 @@ def _commit(
             ) from conflict
         if revs is None:
             return {key: None for key, _ in items}
-        own = dict(
-            items
-        )  # of an entry that became another's, too, more is there than we know: it has no Rev for us
-        done = zip(changes, revs, strict=False)
+        # An entry that others claim, too, was written with their claim: its Rev is of more than we know.
+        own, done = dict(items), zip(changes, revs, strict=False)
         return {
             one.key: rev if getattr(one, "value", own[one.key]) == own[one.key] else None for one, rev in done
         }

@@ -152,10 +152,8 @@ def stands_since(data: bytes, moment: float) -> bool:
     """Whether what these bytes record was written at ``moment`` (seconds since the epoch) or before, and does not
     expire: then nothing about its key has changed since. A tenth of the cost of ``decode_record``, which is for those
     of which this is not so, or that can't be read."""
-    core, at = (
-        data.find(_CORE_BYTES),
-        data.rfind(_TIME),
-    )  # behind the value stand only numbers and quoted texts
+    # Behind the value stand only numbers and quoted texts.
+    core, at = data.find(_CORE_BYTES), data.rfind(_TIME)
     if core < 0 or at < core or data.find(_EXPIRY, 0, core) >= 0 or data[:1] + data[-1:] != b"{}":
         return False
     try:

@@ -39,9 +39,8 @@ class Connection:
         self.reusable = False
         """The last reply was read whole, and another request may follow."""
         self._buffer = bytearray()
-        name: Any = (
-            host.encode()
-        )  # of a text, the standard library would load the tables of international names
+        # Of a text, the standard library would load the tables of international names.
+        name: Any = host.encode()
         self._socket = socket.create_connection((name, port), self._left())
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
