@@ -38,7 +38,7 @@ def change(begin: Begin, puts: dict[str, bytes], gone: tuple[str, ...] = ()) -> 
 
 
 class BulkLaws:
-    """A part of the suite, for stores with ``bulk`` and ``snapshot`` in their traits."""
+    """A part of the suite, for stores with ``bulk`` in their traits."""
 
     @pytest.fixture
     def begin(self, store: Store) -> Begin:
@@ -48,7 +48,8 @@ class BulkLaws:
 
     def test_a_snapshot_stays_as_it_was(self, store: Store) -> None:
         snapshot = store.traits.snapshot
-        assert snapshot is not None
+        if snapshot is None:
+            pytest.skip("this store has no snapshots")
         with snapshot("local") as view:
             assert list(view.scan(SPACE)) == [] and view.get(key("a")) is None
         store.commit([Change(key(name), b"1") for name in "abc"])
@@ -119,8 +120,7 @@ class BulkLaws:
         change(begin, {"a": b"2"})
         opener.advance(1.2 * opener.ttl + opener.lag)
         assert rows(store) == {key("a"): b"2"}
-        snapshot = store.traits.snapshot
-        assert snapshot is not None
-        with snapshot("local") as view:
-            assert [e.key for e in view.scan(SPACE)] == [key("a")]
-            assert view.get(key("b")) is None
+        if store.traits.snapshot is not None:
+            with store.traits.snapshot("local") as view:
+                assert [e.key for e in view.scan(SPACE)] == [key("a")]
+                assert view.get(key("b")) is None
