@@ -41,9 +41,10 @@ def unsaid(
         return ""
     before = entry.before or {}
     told = "" if entry.salt else _values({n: ours[n] for n in names if n != "content"}, before)
+    back = "" if entry.salt else "prune puts it back when nothing names it any more, or "
     return (
         f"its {', '.join(names)} stays as an earlier run has set it{told}, though no line that was come to says so:"
-        " prune puts it back when nothing names it any more, or say what it is to be"
+        f" {back}say what it is to be"
     )
 
 
