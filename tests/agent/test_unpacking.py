@@ -9,6 +9,7 @@ import lzma
 import os
 import stat
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 from sloth_runner.agent.perform import perform
 from sloth_runner.ops import OpError, Unpack, Unpacked
+from tests.agent.test_writing import as_nobody
 from tests.archives import Entry, tar, zipped
 from tests.modules.kit import make_tree, read_tree
 
@@ -450,3 +452,18 @@ def _in_a_circle(path: Path) -> bool:
     except OSError as error:
         return error.errno == errno.ELOOP
     return False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has other users' folders")
+def test_what_is_unpacked_in_part_is_told() -> None:
+    """As a user to whom one of the folders does not belong."""
+    packed = tar({"name": "a", "content": "a"}, {"name": "z/x", "content": "x"}, {"name": "z/l", "link": "x"})
+    with tempfile.TemporaryDirectory() as folder:
+        box = Path(folder)
+        make_tree(box, {"z": {"folder": "0755"}})
+        os.chown(box, 65534, -1)
+        for partial, content in ((True, packed), (False, packed), (False, tar({"name": "z/l", "link": "x"}))):
+            with as_nobody(), pytest.raises(OpError) as caught:
+                unpack(box, content)
+            assert (caught.value.kind, caught.value.partial) == ("denied", partial)
+            assert read_tree(box) == {"a": "a", "z": {"folder": "0755"}}

@@ -147,3 +147,38 @@ def test_times_are_set_where_they_differ(tmp_path: Path) -> None:
     assert (file.stat().st_mtime, file.stat().st_atime) == (5.0, 7.0)
     for times in ((5.0, 7.0), (5.0, None), (None, 7.0), (None, None)):
         assert perform(SetTimes(str(file), *times)) == Done(False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_is_replaced_keeps_whose_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+
+    def after(op: Write) -> tuple[int, int, int]:
+        perform(op)
+        status = file.stat()
+        return status.st_uid, status.st_gid, status.st_mode & 0o7777
+
+    assert after(Write(str(file), b"1")) == (0, os.getegid(), 0o644)
+    os.chown(file, 65534, 4711)
+    file.chmod(0o4750)
+    assert after(Write(str(file), b"2")) == (65534, 4711, 0o4750)
+    assert after(Write(str(file), b"3", 0o600, "0")) == (0, 4711, 0o600)
+    assert after(Write(str(file), b"4", None, None, "4712")) == (0, 4712, 0o600)
+    file.unlink()
+    file.symlink_to("none")
+    os.chown(file, 65534, 4711, follow_symlinks=False)
+    assert after(Write(str(file), b"5")) == (0, os.getegid(), 0o644), "a link's are not those of the file"
+
+
+def test_what_is_replaced_keeps_its_attributes(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(b"1")
+    try:
+        os.setxattr(file, "user.kept", b"yes")
+    except OSError:
+        pytest.skip("a file system without attributes")
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    for content in (b"2", b"3"):
+        perform(Write(str(file), content))
+        assert {name: os.getxattr(file, name) for name in os.listxattr(file)} == {"user.kept": b"yes"}
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened
