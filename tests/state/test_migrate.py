@@ -37,6 +37,7 @@ from sloth_runner.state.lineage import ensure_lineage
 from sloth_runner.state.locks import Held, Owner
 from sloth_runner.state.marks import is_own
 from sloth_runner.state.migrate import Order, Side
+from sloth_runner.state.migrate_copy import total
 from sloth_runner.state.moved import Retiring
 from sloth_runner.state.sealed import Sealed
 from sloth_runner.state.state import State
@@ -619,6 +620,44 @@ def test_others_who_write_into_the_target_are_noticed(places: Places) -> None:
     with pytest.raises(Conflict, match=r"others write into"):
         migrate.migrate(source, target, order(progress=meanwhile))
     assert is_alive(source) and old.get(foreign) is not None
+
+
+@pytest.mark.parametrize(
+    "what", ["another value", "a lower fence", "a lost record", "a lost fence", "another key"]
+)
+def test_what_a_store_makes_of_what_was_copied_shows(places: Places, what: str) -> None:
+    source, target = places.side("others a"), places.side("others b")
+    fill(source.store, 3)
+    head, fence = store_key("local", "k", "k0"), store_key("local", FENCE, "deployment")
+    changed: list[str] = []
+
+    def between(count: int) -> None:
+        """The source was read again, and the target not yet."""
+        if changed:
+            return
+        key = fence if "fence" in what else head
+        entry = target.raw.get(key)
+        assert entry is not None
+        other = entry.value.replace(b'"ann"', b'"eve"').replace(b'"token": 3', b'"token": 2')
+        assert other != entry.value
+        stays = what in ("another value", "a lower fence")
+        target.raw.commit([Change(key, other if stays else None, entry.rev)])
+        if what == "another key":
+            target.raw.commit([Change(store_key("local", "k", "k9"), entry.value)])
+        changed.append(key)
+
+    with pytest.raises(Conflict, match=r"does not hold what was copied there \(local\)"):
+        migrate.migrate(source, target, order(progress=between))
+    assert changed and is_alive(source)
+
+
+def test_what_is_as_long_as_the_target_takes_is_taken(places: Places) -> None:
+    source = places.side("others a")
+    fill(source.store, 2)
+    longest = max(len(value) for key, value in dump(source.raw).items() if key.startswith("local"))
+    assert total(source.raw, "local", lambda count: None, most=longest).records
+    with pytest.raises(TooLarge):
+        total(source.raw, "local", lambda count: None, most=longest - 1)
 
 
 def test_a_value_that_the_target_does_not_take_is_found_before_anything_is_changed(places: Places) -> None:
