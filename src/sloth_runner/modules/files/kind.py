@@ -277,6 +277,9 @@ def _in_the_way(change: Change, before: Attributes, wanted: Attributes) -> TaskF
         FILE: [away],
         FOLDER: [f'name the {kind} in it: {argument} = "{posixpath.join(path, name)}"'],
     }
+    if change.options.get("inside"):  # nobody has named it
+        whole = f'file.absent({{ path = "{path}", recursive = true }})'
+        advice[FOLDER] = [f"remove it first, if neither it nor what is in it need stay: {whole}"]
     have = str(before["type"])
     if (have, kind) == (FILE, LINK):
         advice[FILE] = ["replace = true puts the link in its place"]
