@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -20,10 +21,10 @@ from tests.engine.kit import Bench, call
 Steps = Generator[Call, Any, Any]
 
 
-def far() -> tuple[Bench, Distance]:
+def far(clock: Callable[[], float] = time.monotonic) -> tuple[Bench, Distance]:
     """A bench whose store is far away."""
     distance = Distance(MemoryStore())
-    return Bench(distance.handle(), fresh=distance.handle), distance
+    return Bench(distance.handle(), fresh=distance.handle, clock=clock), distance
 
 
 def heads(about: object) -> set[str]:
@@ -179,7 +180,8 @@ def test_transactions_of_many_tasks_lose_nothing() -> None:
 
 def test_a_commit_under_way_comes_to_its_end_though_its_task_is_stopped() -> None:
     """The time of the task is up while its write is on the wire: the write is done, and is told."""
-    bench, distance = far()
+    now = 0.0
+    bench, distance = far(lambda: now)
     waiting = threading.Event()
 
     def before(verb: str, about: object) -> None:
@@ -191,7 +193,7 @@ def test_a_commit_under_way_comes_to_its_end_though_its_task_is_stopped() -> Non
     distance.before = before
 
     def body() -> Steps:
-        yield call("engine.deadline", True, 0.2)
+        yield call("engine.deadline", True, 60)
         try:
             yield call("state.set", "a", 1)
         except TimedOut:
@@ -199,9 +201,10 @@ def test_a_commit_under_way_comes_to_its_end_though_its_task_is_stopped() -> Non
             return "stopped"
 
     def other() -> Steps:
+        nonlocal now
         while not waiting.is_set():
             yield call("sleep", 0.001)
-        yield call("sleep", 0.4)
+        now = 60.0
         stopped.set()
 
     assert bench.run(body=body, other=other)["body"] == "stopped"
