@@ -27,8 +27,10 @@ class Parting:
         taken: Container[str],
         kinds: Mapping[str, Kind],
     ) -> None:
-        self._named = evaluation.paths(agent)
-        self._staying = [e for e in left.values() if e.address not in taken and e.applied is not None]
+        self._evaluation = evaluation
+        self._agent = agent
+        self._left = left
+        self._taken = taken
         self._kinds = kinds
         self._known: set[str] | None = None
 
@@ -43,9 +45,10 @@ class Parting:
     def _wanted(self) -> set[str]:
         """The paths that others want, and the folders above."""
         if self._known is None:
-            found = set(self._named)
-            for entry in self._staying:
-                found |= paths(entry.kind, entry.id, entry.params, entry.wanted)
+            found = self._evaluation.paths(self._agent)
+            for entry in self._left.values():
+                if entry.address not in self._taken and entry.applied is not None:
+                    found |= paths(entry.kind, entry.id, entry.params, entry.wanted)
             self._known = _with_above(found)
         return self._known
 
