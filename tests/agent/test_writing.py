@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sloth_runner.agent.perform import perform
+from sloth_runner.agent.removing import DEEPEST
 from sloth_runner.agent.writing import sync_folder
 from sloth_runner.modules.files.guard import over
 from sloth_runner.ops import Done, MakeDir, MakeLink, OpError, Remove, SetAttrs, SetTimes, Write
@@ -104,10 +105,14 @@ def test_nothing_is_left_beside_what_may_not_be_replaced(op: Write | MakeLink) -
     if os.geteuid() != 0:
         pytest.skip("only root has other users' files")
     with tempfile.TemporaryDirectory() as folder:
+        owned = op._replace(owner="65534", group=str(os.getegid()))
+        for _ in range(2):
+            perform(owned._replace(path=f"{folder}/g"))  # all that nobody could not load is loaded
+        Path(folder, "g").unlink()
         Path(folder, "f").write_text("theirs")
         Path(folder).chmod(0o1777)
         with as_nobody(), pytest.raises(OpError):
-            perform(op._replace(path=f"{folder}/f", owner="65534", group=str(os.getegid())))
+            perform(owned._replace(path=f"{folder}/f"))
         assert [path.read_text() for path in Path(folder).iterdir()] == ["theirs"]
 
 
@@ -182,3 +187,49 @@ def test_what_is_replaced_keeps_its_attributes(tmp_path: Path) -> None:
         perform(Write(str(file), content))
         assert {name: os.getxattr(file, name) for name in os.listxattr(file)} == {"user.kept": b"yes"}
     assert len(list(Path("/proc/self/fd").iterdir())) == opened
+
+
+def test_a_tree_that_is_too_deep_stays(tmp_path: Path) -> None:
+    """Each folder on the way holds a descriptor open."""
+    names = ["d"] * (DEEPEST + 1)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    for name in names:
+        os.mkdir(name, dir_fd=folder)
+        inner = os.open(name, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    with pytest.raises(OpError) as caught:
+        perform(Remove(f"{tmp_path}/d", recursive=True))
+    assert (caught.value.kind, caught.value.partial) == ("too-deep", False)
+    assert Path(tmp_path, *names).is_dir()
+    assert perform(Remove(f"{tmp_path}/d/d", recursive=True)) == Done(True)
+    assert [path.name for path in (tmp_path / "d").iterdir()] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has other users' folders")
+def test_what_is_removed_in_part_is_told() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder, "d")
+        (tree / "theirs").mkdir(parents=True)
+        (tree / "theirs" / "x").touch()
+        Path(folder).chmod(0o755)
+        with as_nobody(), pytest.raises(OpError) as caught:
+            perform(Remove(str(tree), recursive=True))
+        assert (caught.value.kind, caught.value.path, caught.value.partial) == (
+            "denied",
+            f"{tree}/theirs/x",
+            False,
+        )
+        for name in (".", "d"):
+            os.chown(Path(folder, name), 65534, -1)
+        (tree / "ours").mkdir()
+        os.chown(tree / "ours", 65534, -1)
+        os.chown(tree / "theirs", 65534, -1)
+        (tree / "theirs" / "deep").mkdir()
+        (tree / "theirs" / "deep" / "y").touch()
+        with as_nobody(), pytest.raises(OpError) as caught:
+            perform(Remove(str(tree), recursive=True))
+        assert caught.value.kind == "denied" and caught.value.path == f"{tree}/theirs/deep/y"
+        assert (tree / "theirs" / "deep" / "y").exists()
+        assert caught.value.partial is not (tree / "ours").exists()
