@@ -6,11 +6,12 @@ import posixpath
 from hashlib import sha256
 
 from sloth_runner.errors import Unpredictable
-from sloth_runner.ops import ABSENT, FILE, FOLDER, Found, Glob, Matches
+from sloth_runner.ops import ABSENT, FILE, FOLDER, Found, Glob, List, Listing, Matches
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Observed
+    from sloth_runner.ops import Result
 
 UNKNOWN = -1.0
 """When something was modified that is only rehearsed."""
@@ -85,6 +86,20 @@ class Picture:
         start = path.rstrip("/") + "/"
         here = [(name, node) for name, node in self.nodes.items() if name.startswith(start)]
         return tuple((name[len(start) :], n.found.kind) for name, n in sorted(here) if n.found.kind != ABSENT)
+
+    def opens(self, path: str) -> bool:
+        """Whether the machine has to be asked what is in a folder."""
+        node = self.covered(path)
+        return node is None or node.opens
+
+    def merged(self, op: List, below: Result) -> Listing:
+        """What would be in a folder, of which the machine says ``below``."""
+        assert isinstance(below, Listing)
+        kept = {
+            name: kind for name, kind in below.entries if self.covered(posixpath.join(op.path, name)) is None
+        }
+        own = {name: kind for name, kind in self.below(op.path) if op.recursive or "/" not in name}
+        return Listing(tuple(sorted({**kept, **own}.items())))
 
     def glob(self, op: Glob, below: Matches) -> Matches:
         """The files that patterns name, of those that are there and of those that would be. Raises Unpredictable."""

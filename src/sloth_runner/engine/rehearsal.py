@@ -273,7 +273,7 @@ class Rehearsal:
         if isinstance(op, Glob):
             return op
         if isinstance(op, List):
-            return op if self._opens(op.path) else None
+            return op if self._picture.opens(op.path) else None
         if isinstance(op, Stat | Read):
             return op if self._picture.covered(op.path) is None else None
         return op
@@ -323,7 +323,7 @@ class Rehearsal:
     def _apply(self, op: Op, below: Result, owned: Owned) -> Asking:
         """The result of ``op`` where the machine (or an earlier picture) says ``below``."""
         if isinstance(op, Stat | Read | List):
-            return self._merged(op, below) if isinstance(op, List) else below
+            return self._picture.merged(op, below) if isinstance(op, List) else below
         if isinstance(op, Glob):
             assert isinstance(below, Matches)
             return self._picture.glob(op, below)
@@ -387,22 +387,7 @@ class Rehearsal:
         return Done(True)
 
     def _holds_something(self, path: str) -> Generator[Op, Result, bool]:
-        listed: Result = (yield List(path)) if self._opens(path) else Listing(())
+        listed: Result = (yield List(path)) if self._picture.opens(path) else Listing(())
         names = listed.entries if isinstance(listed, Listing) else ()
         real = [name for name, _ in names if self._picture.covered(posixpath.join(path, name)) is None]
         return bool(real or self._picture.below(path))
-
-    def _opens(self, path: str) -> bool:
-        """Whether the machine has to be asked what is in a folder."""
-        node = self._picture.covered(path)
-        return node is None or node.opens
-
-    def _merged(self, op: List, below: Result) -> Result:
-        assert isinstance(below, Listing)
-        kept = {
-            name: kind
-            for name, kind in below.entries
-            if self._picture.covered(posixpath.join(op.path, name)) is None
-        }
-        own = {n: kind for n, kind in self._picture.below(op.path) if op.recursive or "/" not in n}
-        return Listing(tuple(sorted({**kept, **own}.items())))
