@@ -35,7 +35,8 @@ def name(ledger: Ledger, job: Job, stack: str) -> None:
     entry, named = job.recorded or job.entry, ledger.named.get(job.address, frozenset())
     if named is None:
         return
-    named = ledger.named[job.address] = named | frozenset(job.wanted or ())
+    named |= frozenset(job.wanted or ())
+    named = ledger.named[job.address] = ledger.alike.setdefault(named, named)
     if entry is not None and not (named | of_others(entry, stack)).issuperset(entry.wanted or ()):
         ledger.surplus.add(job.address)
     else:

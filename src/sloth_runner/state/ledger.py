@@ -62,6 +62,8 @@ class Ledger:
         self.unseen: dict[str, Unseen] = {}
         self.named: dict[str, frozenset[str] | None] = {}
         """The attributes of resources that calls of this run have named; None: all that are recorded."""
+        self.alike: dict[frozenset[str], frozenset[str]] = {}
+        """These sets, each once: thousands of files have the same."""
         self.said: dict[str, Any] = {}
         """What kinds have noted of what calls of this run want."""
         self.surplus: set[str] = set()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sloth_runner.modules.base import Want
 
 Said = MutableMapping[str, Any]
-"""By address: what calls of the run have said of a mode or an entry, and in which line."""
+"""What calls of the run have said of modes and of entries, by path, and in which line."""
 
 
 def letters(digit: int) -> str:
@@ -33,8 +33,8 @@ def mode_said(wants: Iterable[Want], said: Said, line: int | None) -> None:
         mode = (want.wanted or {}).get("mode")
         if mode is None:
             continue
-        said[f"mode {want.resource.id}"] = mode, line
-        for entry, (permissions, other) in said.get(f"acl {want.resource.id}", {}).items():
+        said.setdefault("mode", {})[want.resource.id] = mode, line
+        for entry, (permissions, other) in said.get("acl", {}).get(want.resource.id, {}).items():
             if entry not in want.options.get("acl", ()):
                 _refuse(want.resource.id, entry, permissions, str(mode), other)
 
@@ -45,8 +45,8 @@ def entries_said(wants: Iterable[Want], said: Said, line: int | None) -> None:
     for want in wants:
         path, entry = str(want.resource.params["path"]), str(want.resource.params["entry"])
         permissions = (want.wanted or {}).get("permissions")
-        said.setdefault(f"acl {path}", {})[entry] = permissions, line
-        mode, other = said.get(f"mode {path}", ("0777", None))
+        said.setdefault("acl", {}).setdefault(path, {})[entry] = permissions, line
+        mode, other = said.get("mode", {}).get(path, ("0777", None))
         _refuse(path, entry, permissions, mode, other)
 
 
