@@ -104,7 +104,11 @@ def run(
         seconds = time.monotonic() - began
         process.returncode = 0
     spent = sum(map(cpu, agents)) - before
-    return Took(seconds, used.ru_utime + used.ru_stime, spent, used.ru_maxrss << 10, json.loads(out))
+    document = json.loads(out)
+    if word != "lost":
+        for task in document["tasks"]:
+            assert task["status"] in ("ok", "changed"), task
+    return Took(seconds, used.ru_utime + used.ru_stime, spent, used.ru_maxrss << 10, document)
 
 
 def lose(folder: Path, agents: Sequence[Agent]) -> None:

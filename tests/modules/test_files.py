@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sloth_runner.agent.perform import perform
 from sloth_runner.errors import BadArgument, Conflict, SlothError, TaskFailed
 from sloth_runner.modules import kinds
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource, differing
@@ -37,6 +38,9 @@ from sloth_runner.state.store import Change as StoreChange
 from sloth_runner.state.store import Check, Rev
 from sloth_runner.transport.local import LocalTransport
 from tests.modules.kit import Machine, make_tree, read_tree
+
+if TYPE_CHECKING:
+    from sloth_runner.ops import Op
 
 
 @pytest.fixture
@@ -558,3 +562,46 @@ def test_a_large_file_is_not_edited(machine: Machine) -> None:
 def test_another_user_is_refused(machine: Machine) -> None:
     with pytest.raises(BadArgument, match="can't act as"):
         machine.call("file.touch", {"path": f"{machine.root}/f"}, context=machine.context(user="daemon"))
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_folders_that_others_make_meanwhile_are_not_in_the_way(tmp_path: Path, depth: int) -> None:
+    """Another process makes them all before the first question to the machine, before the second, and so on."""
+    asked, moment = 1, 0
+    while asked > moment:
+        path = tmp_path.joinpath(str(moment), *"abc"[:depth], "file")
+        (tmp_path / str(moment)).mkdir()
+        asked = _written_while_others_make_folders(path, moment)
+        assert path.read_text() == "new"
+        moment += 1
+    assert moment > depth
+
+
+def _written_while_others_make_folders(path: Path, moment: int) -> int:
+    """How many questions it took."""
+    asked = 0
+
+    def answer(op: Op) -> Any:
+        nonlocal asked
+        if isinstance(op, Batch):
+            return tuple([answer(one) for one in op.ops])
+        if asked == moment:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        asked += 1
+        return perform(op)
+
+    kind, resource = kinds()["file"], Resource("file", str(path))
+    (observed,) = _answered(kind.observe([Look(resource)]), answer)
+    wanted = {"type": "file", "content": hashlib.sha256(b"new").hexdigest()}
+    change = Change(resource, observed, wanted, frozenset({"present"}), b"new", {}, observed.extra)
+    _answered(kind.converge([change]), answer)
+    return asked
+
+
+def _answered(steps: Generator[Any, Any, Any], answer: Callable[[Op], Any]) -> Any:
+    result: Any = None
+    while True:
+        try:
+            result = answer(steps.send(result))
+        except StopIteration as end:
+            return end.value

@@ -105,9 +105,11 @@ def folders_above(
         if folder not in folders:
             looks = (Stat(folder, follow=True, names=False), Stat(folder, names=False))
             end, own = yield Batch(looks)
-        elif (end := folders[folder]).kind != FOLDER:
-            own = yield Stat(folder, names=False)
-        if end.kind == FOLDER:
+        else:
+            end = own = folders[folder]
+            if end.kind != FOLDER:
+                own = yield Stat(folder, names=False)
+        if FOLDER in (end.kind, own.kind):  # its own kind was asked for later: others may have made it just now
             break
         if end.kind != ABSENT or own.kind != ABSENT:
             extra = {"blocked": _why_no_folder(folder, end, own)}
