@@ -109,7 +109,8 @@ def folders_above(
             end = own = folders[folder]
             if end.kind != FOLDER:
                 own = yield Stat(folder, names=False)
-        if FOLDER in (end.kind, own.kind):  # its own kind was asked for later: others may have made it just now
+        # Its own kind was asked for later: others may have made it just now.
+        if FOLDER in (end.kind, own.kind):
             break
         if end.kind != ABSENT or own.kind != ABSENT:
             extra = {"blocked": _why_no_folder(folder, end, own)}
