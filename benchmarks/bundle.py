@@ -159,7 +159,7 @@ def _raw(source: Path, target: Path) -> None:
     file = apsw.Connection(str(target / "raw.db"))
     file.pragma("journal_mode", "wal")
     file.pragma("synchronous", "full")
-    file.execute("CREATE TABLE entry (key TEXT PRIMARY KEY, rev INTEGER, value BLOB) WITHOUT ROWID")
+    file.execute("CREATE TABLE entry (key TEXT PRIMARY KEY, rev INTEGER, value BLOB)")
     file.execute("BEGIN IMMEDIATE")
     file.executemany("INSERT INTO entry VALUES (?, ?, ?)", rows.execute("SELECT key, rev, value FROM entry"))  # type: ignore[arg-type, unused-ignore] # rows are bindings
     file.execute("COMMIT")

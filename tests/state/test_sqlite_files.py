@@ -16,6 +16,7 @@ import pytest
 
 from sloth_runner.errors import BadName, Busy, Conflict, Corrupt, Foreign, SlothError, StoreDown
 from sloth_runner.state.backends.sqlite import SQLiteStore
+from sloth_runner.state.backends.sqlite_file import APPLICATION, FORMAT, SCHEMA
 from sloth_runner.state.backends.turn import Turn
 from sloth_runner.state.layout import store_key
 from sloth_runner.state.store import ABSENT, Change, Check
@@ -402,3 +403,43 @@ def test_the_views_can_be_read_by_people(tmp_path: Path) -> None:
     assert rows[:2] == [("gone", 1, "set", "1"), ("gone", 2, "delete", None)]
     assert ("plain", 1, "set", '{"a":[1,"x"]}') in rows
     shell.close()
+
+
+def bytes_read() -> int:
+    """All that this process has read so far, from whatever file."""
+    return int(Path("/proc/self/io").read_text().partition("rchar: ")[2].split()[0])
+
+
+def test_a_key_is_found_without_reading_the_values_beside_it(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path)
+    store.commit([Change(store_key("web1", "o", f"{i:03}"), bytes(1 << 18), ABSENT) for i in range(64)])
+    store.close()
+    store = SQLiteStore(tmp_path)
+    before = bytes_read()
+    assert store.get(store_key("web1", "o", "031a")) is None
+    assert bytes_read() - before < 1 << 18, "less than one of these values"
+    store.close()
+
+
+def test_a_file_without_rowids_goes_on(tmp_path: Path) -> None:
+    """As files were made before."""
+    key = store_key("web1", "k", "a")
+    old = SCHEMA.replace("lease_until REAL\n)", "lease_until REAL\n) WITHOUT ROWID")
+    assert old != SCHEMA
+    file = apsw.Connection(str(tmp_path / "web1.db"))
+    file.pragma("journal_mode", "wal")
+    file.execute(old)
+    file.pragma("application_id", APPLICATION)
+    file.pragma("user_version", FORMAT)
+    file.close()
+    store = SQLiteStore(tmp_path)
+    assert store.commit([Change(key, b"one", ABSENT)]) == [1]
+    assert store.commit([Change(key, b"two", 1), Change(key + "b", b"three", ABSENT)]) == [2, 1]
+    assert [(one.key, one.value, one.rev) for one in store.scan()] == [
+        (key, b"two", 2),
+        (key + "b", b"three", 1),
+    ]
+    assert store.commit([Change(key, None, 2)]) == [ABSENT]
+    assert store.commit([Change(key, b"four", ABSENT)]) == [3]
+    assert store.integrity("web1") == []
+    store.close()

@@ -1,4 +1,9 @@
-"""Why: opening a database file is where most can be wrong: version, form, owner, file system, damage."""
+"""Why: opening a database file is where most can be wrong: version, form, owner, file system, damage.
+
+Entries stand in a table with a rowid. Without one, SQLite keeps values in the tree of their keys, where who looks for a
+key reads whole each value that it passes (https://www.sqlite.org/withoutrowid.html): kept contents of a megabyte. Files
+made in that form before go on in it; each statement means the same in both.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +31,8 @@ _REPLACE = "UPDATE entry SET rev = rev + 1, value = ? WHERE key = ? AND rev = ? 
 _ADD = "INSERT OR IGNORE INTO entry (key, rev, value) VALUES (?, ?, ?)"
 SCHEMA = """
 CREATE TABLE entry (
-  key TEXT PRIMARY KEY, rev INTEGER NOT NULL, value BLOB NOT NULL, lease_boot TEXT, lease_until REAL
-) WITHOUT ROWID;
+  key TEXT PRIMARY KEY NOT NULL, rev INTEGER NOT NULL, value BLOB NOT NULL, lease_boot TEXT, lease_until REAL
+);
 CREATE INDEX entry_lease ON entry (lease_until) WHERE lease_until IS NOT NULL;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('rev', 0);
