@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sloth_runner.engine.mask import DOTS, SHORTEST, Mask
 from sloth_runner.errors import KeyWrong
 from sloth_runner.model import Pairs, Value
+from sloth_runner.state.value import encode
 
 SECRETS = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp")), min_size=6, max_size=40
@@ -48,8 +49,8 @@ def test_in_base64_at_every_alignment(secret: bytes, before: bytes, after: bytes
     mask, text = Mask(), secret.decode("utf-8", "surrogateescape")
     assume(len(text) >= SHORTEST)  # six bytes may be three characters
     mask.learn(text)
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        assert DOTS in mask.cover(encode(before + secret + after).decode())
+    for coded in (base64.b64encode, base64.urlsafe_b64encode):
+        assert DOTS in mask.cover(coded(before + secret + after).decode())
 
 
 def test_of_tables_every_text_and_number_is_learned() -> None:
@@ -70,6 +71,36 @@ def test_a_number_is_covered_where_it_hardly_is_one_by_chance() -> None:
         "line": 1234567,
         "on": True,
     }
+
+
+SHORT: Value = {"pin": 123, "ports": [22, 80], "odd": Pairs(((1, 5), (True, 6)))}
+"""A table in which nothing is long enough to be searched for."""
+
+
+def test_a_table_is_covered_as_a_whole_however_short_what_is_in_it_is() -> None:
+    mask = Mask()
+    mask.learn(SHORT)
+    shown = json.loads(encode(SHORT))
+    assert mask.cover_all({"new": shown, "all": [shown, 123, {"pin": 123}]}) == {
+        "new": DOTS,
+        "all": [DOTS, 123, {"pin": 123}],
+    }
+    assert mask.cover_all({"inner": [22, 80], "other": [22], "none": [None], "odd": {1: 2, "a": 3}}) == {
+        "inner": DOTS,
+        "other": [22],
+        "none": [None],
+        "odd": {1: 2, "a": 3},
+    }
+    for text in (encode(SHORT), json.dumps(shown, sort_keys=True)):
+        assert mask.cover(f"it is {text}.") == f"it is {DOTS}."
+        assert mask.cover(json.dumps(text)) == f'"{DOTS}"'
+
+
+def test_a_table_that_is_next_to_nothing_stays_readable() -> None:
+    mask = Mask()
+    mask.learn({})
+    mask.learn([{}, [7]])
+    assert mask.cover_all({"a": {}, "b": [], "c": [7]}) == {"a": {}, "b": [], "c": [7]}
 
 
 def test_each_line_of_a_secret_is_one() -> None:
@@ -107,3 +138,10 @@ def test_what_holds_a_secret_that_was_learned_as_a_whole() -> None:
     assert mask.holds(value) and mask.holds({"hunter2hunter2": 1}) and mask.holds("test")
     assert mask.holds("68756e7465723268756e74657232") and mask.holds(12345678)
     assert not mask.holds(["latest", "production", "-----BEGIN-----", 1, True, 1.5, None])
+
+
+def test_what_holds_a_table_that_was_learned_as_a_whole() -> None:
+    mask = Mask()
+    mask.learn(SHORT)
+    assert mask.holds(SHORT) and mask.holds({"a": [SHORT]}) and mask.holds(f"conf={encode(SHORT)}")
+    assert not mask.holds([22, 80]) and not mask.holds({"pin": 123}) and not mask.holds([None, {"a": None}])

@@ -7,12 +7,14 @@ secret by taking it apart is beyond this.
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from sloth_runner.errors import SlothError
+from sloth_runner.errors import BadValue, SlothError, TooLarge
 from sloth_runner.model import Pairs, Value
+from sloth_runner.state.value import encode
 
 SHORTEST = 4
 """Shorter secrets are not searched for: every other word would be blackened."""
@@ -24,30 +26,34 @@ DOTS = "••••••"
 class Mask:
     """Learns secrets and covers them in texts."""
 
-    __slots__ = ("_forms", "_guard", "_known", "_telling", "_whole")
+    __slots__ = ("_forms", "_guard", "_known", "_tables", "_telling", "_whole")
 
     def __init__(self) -> None:
         self._known: set[str] = set()
         self._forms: list[str] = []
         self._whole: set[str] = set()
+        self._tables: frozenset[str] = frozenset()
         self._telling: tuple[str, ...] = ()
         self._guard = threading.Lock()
 
-    def learn(self, value: Value, *, whole: bool = True) -> None:
-        """Cover this value from now on; of a table, each text in it. ``whole``: it is no part of another."""
-        if isinstance(value, str):
-            self._learn(value, whole)
-        elif isinstance(value, list):
-            for item in value:
-                self.learn(item, whole=False)
-        elif isinstance(value, Pairs):
-            for _, item in value.items:
-                self.learn(item, whole=False)
-        elif isinstance(value, dict):
-            for item in value.values():
-                self.learn(item, whole=False)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            self._learn(str(value), whole)
+    def learn(self, value: Value) -> None:
+        """Cover this value from now on; of a table, each text in it, and the table itself where it stands as JSON.
+        Secrets are learned in threads that ask the store, too: lists are replaced, not changed."""
+        own = _shown(value)
+        if own and own[0] in self._known and own[0] in self._whole:
+            return
+        found = [(item, _shown(item)) for item in _within(value)]
+        tables = {shown[0] for item, shown in found if shown and not isinstance(item, str | int | float)}
+        parts = [part for _, shown in found for text in shown for part in (text, *text.splitlines())]
+        new = [part for part in parts if len(part) >= SHORTEST and part not in self._known]
+        looks = {form for text in own for form in forms(text)}
+        with self._guard:
+            every = dict.fromkeys([*self._forms, *(form for part in new for form in forms(part))])
+            self._forms = sorted(every, key=len, reverse=True)
+            self._known.update(new)
+            self._tables |= tables
+            self._telling += tuple(form for form in looks - self._whole if len(form) >= TELLING)
+            self._whole |= looks
 
     def holds(self, value: object) -> bool:
         """Whether a value, or anything in it, is or contains a secret that was learned as a whole. One that is short
@@ -57,6 +63,8 @@ class Mask:
             return False
         if isinstance(value, str):
             return value in self._whole or any(form in value for form in self._telling)
+        if self._tables and isinstance(value, Mapping | Pairs | list | tuple) and _text(value) in self._whole:
+            return True
         if isinstance(value, Mapping):
             return any(self.holds(key) or self.holds(item) for key, item in value.items())
         if isinstance(value, Pairs):
@@ -73,12 +81,14 @@ class Mask:
         return text
 
     def cover_all(self, data: object) -> object:
-        """JSON-like data with every text in it covered, names of fields too; numbers that are a secret, if they are
-        long enough not to be a line or a size by chance."""
+        """JSON-like data with every text in it covered, names of fields too; tables that are a secret; numbers that
+        are one, if they are long enough not to be a line or a size by chance."""
         if not self._forms:
             return data
         if isinstance(data, str):
             return self.cover(data)
+        if self._tables and isinstance(data, Mapping | list | tuple) and _json(data) in self._tables:
+            return DOTS
         if isinstance(data, Mapping):
             return {
                 self.cover(key) if isinstance(key, str) else key: self.cover_all(item)
@@ -115,26 +125,50 @@ class Mask:
             self.cover_error(error)
             raise
 
-    def _learn(self, secret: str, whole: bool) -> None:
-        """Secrets are learned in threads that ask the store, too: lists are replaced, not changed."""
-        if whole and len(secret) >= SHORTEST and secret not in self._whole:
-            looks = set(forms(secret))
-            with self._guard:
-                self._whole |= looks
-                self._telling += tuple(form for form in looks if len(form) >= TELLING)
-        parts = (secret, *secret.splitlines())
-        new = [part for part in parts if len(part) >= SHORTEST and part not in self._known]
-        if not new:
-            return
-        with self._guard:
-            every = dict.fromkeys([*self._forms, *(form for part in new for form in forms(part))])
-            self._forms = sorted(every, key=len, reverse=True)
-            self._known.update(new)
+
+def _within(value: Value) -> Iterator[Value]:
+    """A value, and all that is in it."""
+    yield value
+    if isinstance(value, list | dict | Pairs):
+        items: Iterable[Value] = value if isinstance(value, list) else ()
+        if isinstance(value, dict):
+            items = value.values()
+        elif isinstance(value, Pairs):
+            items = [item for _, item in value.items]
+        for item in items:
+            yield from _within(item)
+
+
+def _shown(value: Value) -> list[str]:
+    """How a value is written: a text, or a number, as it is, a table as JSON; nothing of what is too short."""
+    if isinstance(value, bool):
+        return []
+    if isinstance(value, str | int | float):
+        texts = [str(value)]
+    else:
+        text = _text(value) or ""
+        texts = [text, json.dumps(json.loads(text or "{}"), ensure_ascii=False)]
+    return [text for text in texts if len(text) >= SHORTEST]
+
+
+def _text(value: object) -> str | None:
+    """The canonical JSON of a value; of what can't be stored there is none."""
+    try:
+        return encode(value, "a secret")  # type: ignore[arg-type] # whatever Lua gave
+    except (BadValue, TooLarge):
+        return None
+
+
+def _json(data: object) -> str | None:
+    """JSON-like data as ``_text`` would have written it."""
+    try:
+        return json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    except (TypeError, ValueError):  # names of more than one type, which no JSON has, or what is no data
+        return None
 
 
 def forms(secret: str) -> Iterator[str]:
     """The texts under which a secret of at least ``SHORTEST`` characters is searched for."""
-    import json
     from urllib.parse import quote, quote_plus
 
     raw = secret.encode("utf-8", "surrogateescape")
