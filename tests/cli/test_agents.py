@@ -288,6 +288,19 @@ def test_a_run_and_a_plan_tell_of_another_name_of_their_target(cli: Cli) -> None
     assert "[a] t" in cli("run", "t.sloth", "--delegate-to", "ssh://127.0.0.1:1/").out
 
 
+def test_another_name_of_the_machine_of_one_call_is_told_once(cli: Cli) -> None:
+    cli.file("agents.toml", '[agents]\na = "chroot:///no"\nb = "chroot:///no/"\n')
+    call = 'cmd({command = "x", delegate_to = "%s", ignore_errors = true}) '
+    body = (call % "a") + (call % "b")
+    cli.file("t.sloth", f'task({{name = "t", run = function() {body} end}})')
+    for command in ("run", "plan"):
+        log = document(cli, command, "t.sloth")["tasks"][0]["log"]
+        (said,) = [line["text"] for line in log if "one machine" in line["text"]]
+        assert said.startswith("a and b are one machine (chroot:///no)")
+    cli("run", "t.sloth", "--delegate-to", "b")
+    assert cli("run", "t.sloth", "--delegate-to", "b").out.count("one machine") == 1
+
+
 def test_a_plan_tells_what_is_amiss_beside_its_tasks(cli: Cli) -> None:
     cli.file("t.sloth", "local x = unset_thing")
     warnings = document(cli, "plan", "t.sloth")["warnings"]

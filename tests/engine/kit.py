@@ -87,6 +87,7 @@ class Bench:
                 lambda agent: ledger_line(self.desk, Ledger(self.store, agent, tuple), self.downs.append),
                 lambda agent: None,
                 lambda name: [name],
+                lambda agents: [],
                 "/",
                 "stack",
                 lambda site: "",

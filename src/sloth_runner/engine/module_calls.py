@@ -44,7 +44,8 @@ class Common(NamedTuple):
 class World(NamedTuple):
     """What module calls of one run work with. ``transport`` gives the way to an agent (or raises Unreachable,
     AgentUnknown), ``ledger`` its ledger, ``line`` what writes that; ``rehearsal`` its picture in check mode, else
-    None. ``expand`` turns what ``delegate_to`` names into agents; ``text`` gives the source text of a line;
+    None. ``expand`` turns what ``delegate_to`` names into agents; ``twins`` says what is wrong where one of them is a
+    machine that another name means, too, each once a run; ``text`` gives the source text of a line;
     ``handlers`` are the names that ``notify`` may use; ``salt`` is random each time."""
 
     modules: Mapping[str, Module]
@@ -54,6 +55,7 @@ class World(NamedTuple):
     line: Callable[[str], Line]
     rehearsal: Callable[[str], Rehearsal | None]
     expand: Callable[..., Sequence[str]]
+    twins: Callable[[Sequence[str]], list[str]]
     folder: str
     stack: str
     text: Callable[[Site], str]
@@ -123,6 +125,8 @@ class ModuleCalls:
     ) -> object:
         if "delegate_to" in raw:
             agents = self._agents(call.name, raw["delegate_to"])
+            for text in self.world.twins(agents):
+                context.note("warn", text, call.site)
             if len(agents) > 1:
                 from sloth_runner.engine.on_each import on_each
 

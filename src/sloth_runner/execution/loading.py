@@ -57,6 +57,8 @@ class Loading:
         self.file = _existing(options.file)
         self.said: list[tuple[str, str, Site | None]] = []
         self.say: Callable[[str, str, Site | None], None] = lambda *line: self.said.append(line)
+        self._asked: set[str] = set()
+        self._told: set[str] = set()
         self.stop: Callable[[], BaseException | None] = lambda: None
         self.watchdog = self._watched()
         self.mask = Mask()
@@ -118,8 +120,16 @@ class Loading:
         except (FileProblem, AgentUnknown) as error:
             self.loaded.show(error, "delegate_to" if isinstance(error, AgentUnknown) else "depends_on")
             raise
-        self.said += [("warn", text, None) for text in self.app.inventory.twins(plan.targets)]
+        self.said += [("warn", text, None) for text in self.twins(plan.targets)]
         return plan
+
+    def twins(self, agents: Sequence[str]) -> list[str]:
+        """What is wrong where one of these is a machine that another name means, too, if it was not told yet."""
+        new = [agent for agent in agents if agent not in self._asked]
+        found = [text for text in self.app.inventory.twins(new) if text not in self._told] if new else []
+        self._asked.update(new)
+        self._told.update(found)
+        return found
 
     def warnings(self) -> list[str]:
         """What was to be said before anything began."""
