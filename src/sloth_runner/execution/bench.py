@@ -217,9 +217,9 @@ class Bench:
         app, loading = self.app, self.loading
         handlers = frozenset(handler.name for handler in loading.program.handlers)
         world = World(
-            modules(), kinds(), self._transports.to, self.ledger, self.line, self.rehearsal, app.expand_agents, loading.twins,
-            str(loading.file.parent), self.basis.stack, loading.loaded.text, handlers, app.clock, app.new_id,
-            options.paranoid,
+            modules(), kinds(), self._transports.to, self.ledger, self.line, self.rehearsal, app.expand_agents,
+            loading.twins, str(loading.file.parent), self.basis.stack, loading.loaded.text, handlers, app.clock,
+            app.new_id, options.paranoid,
         )  # fmt: skip
         calls = ModuleCalls(world)
         return Calls(
