@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ from sloth_runner.ops import (
     Remove,
     SetAttrs,
     SetTimes,
+    Unpack,
+    Unpacked,
     Write,
 )
 from sloth_runner.transport.local import LocalTransport
@@ -99,3 +103,48 @@ def test_what_mounts_forbid_is_foreseen(tmp_path: Path, op: Op, kind: str, known
         assert known and error.kind == kind
     else:
         assert isinstance(result, Done) and not (known and kind)
+
+
+def packed(*names: str) -> bytes:
+    """A tar of files that hold nothing; what ends with a slash is a folder, with a ``>`` a link."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name in names:
+            member = tarfile.TarInfo(name.rstrip("/>"))
+            member.mode = 0o755 if name.endswith("/") else 0o644
+            member.type = {"/": tarfile.DIRTYPE, ">": tarfile.SYMTYPE}.get(name[-1], tarfile.REGTYPE)
+            member.linkname = "f" if name.endswith(">") else ""
+            archive.addfile(member)
+    return out.getvalue()
+
+
+UNPACKED: list[tuple[str, tuple[str, ...], str, str]] = [
+    ("ro", ("f", "rw/g"), "", ""),
+    ("ro", ("f", "rw/new"), "", ""),
+    ("ro", ("f", "new"), "read-only", "ro/new"),
+    ("ro", ("new/",), "read-only", "ro/new"),
+    ("ro", ("new>",), "read-only", "ro/new"),
+    (".", ("f", "ro/new/f"), "read-only", "ro/new"),
+    (".", ("l>", "d/"), "", ""),
+    ("rw-link", ("new",), "", ""),
+]
+
+
+@pytest.mark.parametrize(("dest", "names", "kind", "where"), UNPACKED)
+def test_so_it_is_for_what_is_in_an_archive(
+    tmp_path: Path, dest: str, names: tuple[str, ...], kind: str, where: str
+) -> None:
+    (tmp_path / "ro/rw").mkdir(parents=True)
+    for name in ("ro/f", "ro/rw/g"):
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o644)
+    (tmp_path / "rw-link").symlink_to("ro/rw")
+    op = Unpack(os.path.normpath(tmp_path / dest), content=packed(*names))
+    rehearsal = Rehearsal(Mounted(table(tmp_path)))
+    assert isinstance(rehearsal.at_once(op._replace(look=True)), Unpacked), "to compare is no change"
+    try:
+        result = rehearsal.at_once(op)
+    except OpError as error:
+        assert (error.kind, error.path) == (kind, str(tmp_path / where))
+    else:
+        assert isinstance(result, Unpacked) and not kind

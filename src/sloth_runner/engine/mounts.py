@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 
 from sloth_runner.ops import (
+    FOLDER,
+    LINK,
+    MUTATING,
     Content,
     MakeDir,
     MakeLink,
@@ -16,19 +19,18 @@ from sloth_runner.ops import (
     Read,
     Remove,
     SetAttrs,
-    SetTimes,
+    Unpack,
     Write,
 )
 from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
     from sloth_runner.ops import Op, Result
 
 TABLE = "/proc/self/mountinfo"
 LARGEST = 4 << 20
-CHANGES = (Write, MakeDir, MakeLink, SetAttrs, SetTimes, Remove)
 
 
 class Mounts:
@@ -39,7 +41,7 @@ class Mounts:
 
     def ask(self, op: Op) -> Generator[Op, Result, None]:
         """Ask the machine for what ``refuse`` has to know."""
-        if self._read_only is None and isinstance(op, CHANGES):
+        if self._read_only is None and isinstance(op, (*MUTATING, Unpack)):
             try:
                 table = yield Read(TABLE, LARGEST)
             except OpError:
@@ -48,12 +50,20 @@ class Mounts:
 
     def refuse(self, op: Op) -> None:
         """Raise the OpError that a change of what ``op`` names would meet there."""
-        if self._read_only is None or not isinstance(op, CHANGES):
+        if self._read_only is None or not isinstance(op, MUTATING):
             return
         if self._is_read_only(op.path):
             raise OpError("read-only", op.path, "is on a read-only file system")
         if isinstance(op, Remove | Write | MakeLink):
             self._refuse_over(op.path, recursive=isinstance(op, Remove) and op.recursive)
+
+    def refuse_unpacked(self, entries: Iterable[tuple[str, str]], old: set[str]) -> None:
+        """The same for what is unpacked, by path and kind; ``old`` are the folders that are there already."""
+        for path, kind in entries:
+            if kind == FOLDER:
+                self.refuse(SetAttrs(path) if path in old else MakeDir(path, 0o755))
+            else:
+                self.refuse(MakeLink(path, "") if kind == LINK else Write(path, b""))
 
     def _refuse_over(self, path: str, *, recursive: bool) -> None:
         """Nothing on which something is mounted goes or gives way."""

@@ -183,6 +183,7 @@ class Rehearsal:
                 raise Skipped(op)
             return (yield op)
         if isinstance(op, Unpack):
+            yield from self._mounts.ask(op)
             yield from self._ways.ask((op,))
             op = cast("Unpack", self._ways.straight(op))
             yield from self._foresee(op)
@@ -257,6 +258,7 @@ class Rehearsal:
         folders = tuple(Stat(path) for path, kind, *_ in entries if kind == FOLDER)
         found: Any = (yield Batch(folders)) if folders else ()
         old = {one.path for one, there in zip(folders, found, strict=True) if there.kind == FOLDER}
+        self._mounts.refuse_unpacked(((path, kind) for path, kind, *_ in entries), old)
         for path, kind, mode, detail in entries:
             target = detail if kind == LINK else None
             made = self._owners.made(kind, int(mode or "755", 8), owned, target)
