@@ -1,8 +1,8 @@
 """Why: opening a database file is where most can be wrong: version, form, owner, file system, damage.
 
-Entries stand in a table with a rowid. Without one, SQLite keeps values in the tree of their keys, where who looks for a
-key reads whole each value that it passes (https://www.sqlite.org/withoutrowid.html): kept contents of a megabyte. Files
-made in that form before go on in it; each statement means the same in both.
+Entries stand in a table with a rowid. Without one, SQLite keeps values in the tree of their keys, where who looks for
+a key reads whole each value that it passes (https://www.sqlite.org/withoutrowid.html): kept contents of a megabyte.
+Files made in that form before go on in it; each statement means the same in both.
 """
 
 from __future__ import annotations
