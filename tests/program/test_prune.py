@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sloth_runner.app import App
+from sloth_runner.errors import StoreDown
 from sloth_runner.execution.loading import RunOptions
 from sloth_runner.execution.pruning import PRUNE, Pruning
 from sloth_runner.execution.stack_lock import StackLock
@@ -194,11 +195,19 @@ class Noting:
         return self.inner.commit(changes)
 
 
-def test_what_is_about_to_be_undone_is_on_record_before_and_gone_from_it_after(home: Home) -> None:
-    path = home.cwd / "t" / "a"
-    task(home, 'file.write({dest = "ROOT/a", content = "x"})')
-    home.run("run", "site.sloth")
-    task(home)
+class Full(Noting):
+    """One that takes no more once all is done."""
+
+    def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
+        """See Store."""
+        kinds = [place(one.key).kind for one in changes if isinstance(one, Change) and one.value is not None]
+        if INTENT not in kinds and any(place(one.key).kind == LEDGER for one in changes):
+            raise StoreDown("the disk is full")
+        return super().commit(changes)
+
+
+def pruning_with(home: Home, kind: type[Noting], path: Path) -> tuple[Pruning, Noting]:
+    """A prune of ``site.sloth`` and its store, which is of a ``kind`` that has an eye on ``path``."""
 
     class Noted(App):
         """Opens its store noted."""
@@ -206,15 +215,42 @@ def test_what_is_about_to_be_undone_is_on_record_before_and_gone_from_it_after(h
         def store(self) -> Store:
             """See App."""
             if self._store is None:
-                self._store = Noting(self.stores.open(), path)
+                self._store = kind(self.stores.open(), path)
             return self._store
 
     app = Noted(home.app().settings, clock=time.time, new_id=lambda: uuid.uuid4().hex, getenv=home.env.get)
     pruning = Pruning(app, RunOptions(home.cwd / "site.sloth"))
-    pruning.carry_out(pruning.verdicts())
     store = app.store()
     assert isinstance(store, Noting)
-    assert store.noted == [(INTENT, True, True), (LEDGER, False, False), (INTENT, False, False)]
+    return pruning, store
+
+
+def test_what_is_about_to_be_undone_is_on_record_before_and_gone_from_it_after(home: Home) -> None:
+    path = home.cwd / "t" / "a"
+    task(home, *[f'file.write({{dest = "ROOT/{name}", content = "x"}})' for name in "ba"])
+    home.run("run", "site.sloth")
+    task(home)
+    pruning, store = pruning_with(home, Noting, path)
+    pruning.carry_out(pruning.verdicts())
+    first = [(INTENT, True, True)]
+    then = [(LEDGER, False, False), (INTENT, False, False)]
+    assert store.noted == [*first, *then, (INTENT, True, False), *then], "what is over goes with what comes next"
+
+
+def test_what_can_not_be_recorded_at_the_end_is_done_again(home: Home) -> None:
+    path = home.cwd / "t" / "a"
+    task(home, *[f'file.write({{dest = "ROOT/{name}", content = "x"}})' for name in "ba"])
+    home.run("run", "site.sloth")
+    task(home)
+    pruning, _ = pruning_with(home, Full, path)
+    done = pruning.carry_out(pruning.verdicts())
+    assert [(one.entry.id, one.action, getattr(error, "code", None)) for one, error in done] == [
+        (str(path), "remove", None),
+        (str(path.with_name("b")), "remove", StoreDown.code),
+    ]
+    assert tree(home) == {}
+    assert prune(home) == {"b": "remove"}
+    assert list(entries(home.app().store(), LOCAL)) == list(intents(home.app().store(), LOCAL)) == []
 
 
 def test_a_folder_with_things_of_others_in_it_stays_and_says_so(home: Home) -> None:

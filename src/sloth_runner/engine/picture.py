@@ -10,6 +10,8 @@ from sloth_runner.ops import ABSENT, FILE, FOLDER, Found, Glob, List, Listing, M
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import ItemsView, Iterator
+
     from sloth_runner.modules.base import Observed
     from sloth_runner.ops import Result
 
@@ -36,13 +38,70 @@ class Node(NamedTuple):
         return self.found.kind == FOLDER and self.content is None and not self.unknown
 
 
+class Nodes:
+    """Nodes by path. What is below a path is found without going through all others: there may be thousands."""
+
+    __slots__ = ("_at", "_in")
+
+    def __init__(self) -> None:
+        self._at: dict[str, Node] = {}
+        self._in: dict[str, set[str]] = {}
+        """The paths in a folder that are nodes or on the way to one; a folder that is here is in its own, too."""
+
+    def __bool__(self) -> bool:
+        return bool(self._at)
+
+    def __setitem__(self, path: str, node: Node) -> None:
+        self._at[path] = node
+        while path not in ("/", ""):
+            above = posixpath.dirname(path)
+            known = self._in.get(above)
+            if known is not None:
+                known.add(path)
+                return
+            self._in[above] = {path}
+            path = above
+
+    def get(self, path: str) -> Node | None:
+        """What is at a path, if anything is known of it."""
+        return self._at.get(path)
+
+    def items(self) -> ItemsView[str, Node]:
+        """All of them."""
+        return self._at.items()
+
+    def below(self, path: str) -> Iterator[tuple[str, Node]]:
+        """Those below a path."""
+        waiting = [path]
+        while waiting:
+            for one in self._in.get(waiting.pop(), ()):
+                waiting.append(one)
+                node = self._at.get(one)
+                if node is not None:
+                    yield one, node
+
+    def clear(self, path: str) -> None:
+        """None is below a path any more."""
+        waiting = [path]
+        while waiting:
+            for one in self._in.pop(waiting.pop(), ()):
+                waiting.append(one)
+                self._at.pop(one, None)
+
+    def put_back(self, nodes: dict[str, Node]) -> None:
+        """All is as it was when ``items`` were these."""
+        self._at, self._in = {}, {}
+        for path, node in nodes.items():
+            self[path] = node
+
+
 class Picture:
     """What one machine would be like."""
 
     __slots__ = ("assumed", "nodes", "obscured", "predicted")
 
     def __init__(self) -> None:
-        self.nodes: dict[str, Node] = {}
+        self.nodes = Nodes()
         self.predicted: dict[str, Observed] = {}
         self.obscured: dict[str, str] = {}
         """The changes that could not be rehearsed, or not all of them: in words, by address."""
@@ -77,15 +136,14 @@ class Picture:
 
     def forget(self, path: str) -> None:
         """Nothing is there any more, nor below it."""
-        for name in [name for name in self.nodes if name.startswith(path + "/")]:
-            del self.nodes[name]
+        self.nodes.clear(path)
         self.nodes[path] = Node(Found(ABSENT))
 
     def below(self, path: str) -> tuple[tuple[str, str], ...]:
         """What the rehearsal has put below a path, by the way there from it: names and kinds."""
-        start = path.rstrip("/") + "/"
-        here = [(name, node) for name, node in self.nodes.items() if name.startswith(start)]
-        return tuple((name[len(start) :], n.found.kind) for name, n in sorted(here) if n.found.kind != ABSENT)
+        start = len(path.rstrip("/") + "/")
+        here = sorted(self.nodes.below(path.rstrip("/") or "/"))
+        return tuple((name[start:], node.found.kind) for name, node in here if node.found.kind != ABSENT)
 
     def opens(self, path: str) -> bool:
         """Whether the machine has to be asked what is in a folder."""

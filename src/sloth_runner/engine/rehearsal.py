@@ -127,7 +127,7 @@ class Rehearsal:
 
     def at_once(self, op: Op) -> Result | None:
         """What needs no waiting; changes of files in memory. Raises Skipped, OpError, Unpredictable."""
-        before = dict(self._nodes) if isinstance(op, Batch) and mutates(op) else None
+        before = dict(self._nodes.items()) if isinstance(op, Batch) and mutates(op) else None
         steps = self._steps(op)
         below: Result | None = None
         error: OpError | None = None
@@ -145,8 +145,7 @@ class Rehearsal:
                 break
         steps.close()
         if before is not None:  # it is rehearsed again, from its beginning
-            self._nodes.clear()
-            self._nodes.update(before)
+            self._nodes.put_back(before)
         return None
 
     async def do(self, op: Op, on_output: Sink = discard) -> Result:

@@ -11,6 +11,7 @@ from sloth_runner.plain import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sloth_runner.execution.judging import Evaluation
+    from sloth_runner.execution.left import Left
     from sloth_runner.modules.base import Kind, Part
     from sloth_runner.state.ledger_records import Entry
 
@@ -23,7 +24,7 @@ class Parting:
         self,
         evaluation: Evaluation,
         agent: str,
-        left: Mapping[str, Entry],
+        left: Left,
         taken: Container[str],
         kinds: Mapping[str, Kind],
     ) -> None:

@@ -17,6 +17,7 @@ from sloth_runner.engine.stacks import check_unmoved
 from sloth_runner.errors import Conflict, SlothError, Unreachable
 from sloth_runner.execution.checking import Checking
 from sloth_runner.execution.judging import Evaluation
+from sloth_runner.execution.left import Left
 from sloth_runner.execution.loading import Loading
 from sloth_runner.execution.parting import Parting
 from sloth_runner.execution.stack_lock import RUN, StackLock
@@ -59,7 +60,7 @@ class Pruning:
         self._kinds: Mapping[str, Kind] = kinds()
         self._transports = app.transports()
         self._stacks: Mapping[str, str] = {}
-        self._left: dict[str, dict[str, Entry]] = {}
+        self._left: dict[str, Left] = {}
         self._taken: dict[str, set[str]] = {}
         self._masked: dict[str, set[str]] = {}
         self._programs: set[str] = set()
@@ -88,12 +89,12 @@ class Pruning:
         for agent in self._app.namespaces():
             if agent == SHARED:
                 continue
-            out += self._of_agent(agent, {entry.address: entry for entry in entries(store, agent)})
+            out += self._of_agent(agent, Left(entries(store, agent)))
         out.sort(key=lambda v: (v.made, v.entry.id), reverse=True)
         out.sort(key=lambda v: v.action == KEEP)
         return out
 
-    def _of_agent(self, agent: str, left: dict[str, Entry]) -> list[Verdict]:
+    def _of_agent(self, agent: str, left: Left) -> list[Verdict]:
         claims = (claimed(entry, self.stack.id) for entry in left.values())
         judged = [(e, *self._evaluation.judge(agent, e)) for e in claims if e is not None]
         taken = [(entry, why) for entry, take, why in judged if take]
@@ -114,13 +115,13 @@ class Pruning:
             found = []
             for judged_entry, why in taken:
                 entry = claimed(left[judged_entry.address], self.stack.id) or judged_entry
-                goes, stays = parting.parts(_without_named(entry, left))
+                goes, stays = parting.parts(left.without_named(entry))
                 verdict = self._verdict(agent, goes or entry, why, ledger, way, programs, whole=goes is None)
                 if stays is not None and verdict.action in (REMOVE, RESTORE):
                     verdict = verdict._replace(reason=f"{verdict.reason}; what other calls name of it stays")
                 found.append(verdict._replace(entry=entry))
                 if verdict.action != KEEP and self._rest(entry, stays) is None:
-                    _hand_on(left.pop(entry.address), left)
+                    left.take(entry.address)
         except SlothError as error:
             self.unreachable = self.unreachable or isinstance(error, Unreachable)
             return kept + [Verdict(agent, e, KEEP, f"can't be looked at: {error.message}") for e, _ in taken]
@@ -137,7 +138,7 @@ class Pruning:
                 out += [Verdict(agent, entry, KEEP, why)] if why else []
         return out
 
-    def _parting(self, agent: str, left: Mapping[str, Entry]) -> Parting:
+    def _parting(self, agent: str, left: Left) -> Parting:
         return Parting(self._evaluation, agent, left, self._taken[agent], self._kinds)
 
     def _rest(self, entry: Entry, stays: Entry | None) -> Entry | None:
@@ -210,7 +211,7 @@ class Pruning:
                 if agent not in ledgers:
                     ledgers[agent] = Ledger(self._app.store(), agent, lock.fences)
                     ledgers[agent].all_of([one.entry.address for one in verdicts if one.agent == agent])
-                    self._left[agent] = {e.address: e for e in entries(self._app.store(), agent)}
+                    self._left[agent] = Left(entries(self._app.store(), agent))
                 try:
                     self._carry_out(verdict, ledgers[agent])
                     done.append((verdict, None))
@@ -220,11 +221,21 @@ class Pruning:
                 except SlothError as error:
                     error.target = error.target or agent
                     done.append((verdict, error))
-            for agent in ledgers:
-                sweep(self._app.store(), agent)
+            for agent, ledger in ledgers.items():
+                try:
+                    ledger.flush()
+                except SlothError as error:
+                    error.target = error.target or agent
+                    mine = [n for n, (one, _) in enumerate(done) if one.agent == agent and one.action != KEEP]
+                    if not mine:
+                        raise
+                    done[mine[-1]] = (done[mine[-1]][0], error)
+                else:
+                    sweep(self._app.store(), agent)
         return done
 
     def _carry_out(self, verdict: Verdict, ledger: Ledger) -> None:
+        """Do what one verdict says. The entry goes with the next intent; until then its own stands for it."""
         entry, left = verdict.entry, self._left[verdict.agent]
         current = left.get(entry.address)
         if current is None or claimed(current, self.stack.id) != entry._replace(extra=current.extra):
@@ -237,19 +248,18 @@ class Pruning:
         rest = self._rest(current, stays)
         if rest is None:
             ledger.drop(entry.address)
-            heir = _hand_on(left.pop(entry.address), left)
+            heir = left.take(entry.address)
             if heir is not None:
                 ledger.record(heir, {}, (), begun=False)
         else:
             ledger.record(rest, {}, (), begun=False)
-            left[entry.address] = rest
-        ledger.flush()
+            left.put(rest)
 
     def _undo(self, agent: str, entry: Entry, ledger: Ledger) -> None:
         """Undo our work on a resource, if that is possible still. Raises Conflict if it is not."""
         kind, loop = self._kinds[entry.kind], self._transports.loop
         transport = self._transports.to(agent).as_user(entry.user)
-        entry = _without_named(entry, self._left[agent])
+        entry = self._left[agent].without_named(entry)
         meanwhile, masked = agent in self._programs, entry.address in self._masked[agent]
         way = Rehearsal(transport)
         trial = attempt(entry, kind, ledger, way, loop, meanwhile=meanwhile, masked=masked)
@@ -267,53 +277,6 @@ class Pruning:
         except Conflict:
             ledger.withdraw(entry.address)
             raise
-
-
-def _hand_on(gone: Entry, left: dict[str, Entry]) -> Entry | None:
-    """Folders that were made for what is gone now, and hold other things of ours, go with the last of these; one that
-    is a resource of its own by now (as may be the file of a part) with that. The entry that they go with, if any, as
-    it is from now on."""
-    folders = _brought(gone)
-    for folder in reversed(folders):
-        named = _named(folder, left)
-        if named is not None:
-            heir = named._replace(before=None, touched=True)
-        else:
-            inside = (e for e in left.values() if e.kind == gone.kind and e.id.startswith(f"{folder}/"))
-            ours = next((e for e in inside if e.touched and e.before is None), None)
-            if ours is None:
-                continue
-            heir = ours
-        above = [name for name in folders if heir.id.startswith(f"{name}/")]
-        own = [name for name in heir.extra.get("missing", ()) if name not in above]
-        made = heir._replace(extra={**heir.extra, "missing": sorted([*above, *own], key=len)})
-        left[heir.address] = made
-        return made
-    return None
-
-
-def _named(folder: str, left: Mapping[str, Entry]) -> Entry | None:
-    """The entry of a folder or a file that is wanted for itself."""
-    entry = left.get(f"file:{folder}")
-    return None if entry is None or entry.applied is None else entry
-
-
-def _without_named(entry: Entry, left: Mapping[str, Entry]) -> Entry:
-    """An entry without what was made for it and others want: that stays when it goes, and so does what it is in."""
-    brought = _brought(entry)
-    stays = next((path for path in reversed(brought) if _named(path, left)), None)
-    if stays is None:
-        return entry
-    own = [path for path in brought if path.startswith(f"{stays}/")]
-    folders = [path for path in own if path in entry.extra.get("missing", ())]
-    file = entry.extra.get("file") if stays != entry.params.get("path") else "empty"
-    return entry._replace(extra={**entry.extra, "missing": folders, **({"file": file} if file else {})})
-
-
-def _brought(entry: Entry) -> list[str]:
-    """The folders that were made for it, and the file that it is a part of, if that was, the highest first."""
-    folders: list[str] = entry.extra.get("missing") or []
-    return [*folders, str(entry.params["path"])] if entry.extra.get("file") == "missing" else folders
 
 
 def _made(taken: Sequence[Entry]) -> dict[str, float]:
