@@ -44,7 +44,9 @@ def test_folders_go_with_the_last_of_ours_in_them(entries: list[Entry], random: 
         gone = plain.pop(address)
         heir = left.take(address)
         ours = [one for one in plain.values() if one.touched and one.before is None]
-        shared = [name for name in gone.extra["missing"] if any(one.id.startswith(f"{name}/") for one in ours)]
+        shared = [
+            name for name in gone.extra["missing"] if any(one.id.startswith(f"{name}/") for one in ours)
+        ]
         if heir is None:
             assert shared == []
         else:
