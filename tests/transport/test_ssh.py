@@ -238,33 +238,87 @@ line = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 def there():
     while data := os.read(0, 65536): line.sendall(data)
 threading.Thread(target=there, daemon=True).start()
-while data := line.recv(65536): os.write(1, data)
+while data := line.recv(65536): os.write(2, b"a word\\n"); os.write(1, data)
 threading.Event().wait()
 """
 
 
-def test_a_command_that_is_the_way_there_is_waited_for(sshd: SSHServer, home: Path, tmp_path: Path) -> None:
-    script = tmp_path / "proxy.py"
-    script.write_text(PROXY)
-    words = f"{sys.executable} {script} {sshd.port} {tmp_path / 'pid'}"
+def proxy_command(home: Path, sshd: SSHServer, words: str) -> None:
+    """``far`` is reached by this command."""
     with (home / ".ssh" / "config").open("a") as file:
         file.write(f"\nHost far\n  HostName far.invalid\n  HostKeyAlias [127.0.0.1]:{sshd.port}\n")
         file.write(f"  ProxyCommand {words}\n")
+
+
+def gone(pid: Path) -> bool:
+    """Whether a process has ended, and was waited for."""
+    try:
+        os.kill(int(pid.read_text()), 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("more", ["", " 2>>%d/said"])
+def test_a_command_that_is_the_way_there_may_talk_and_is_waited_for(
+    sshd: SSHServer, home: Path, tmp_path: Path, more: str
+) -> None:
+    script, pid = tmp_path / "proxy.py", tmp_path / "pid"
+    script.write_text(PROXY)
+    proxy_command(
+        home, sshd, f"{sys.executable} {script} {sshd.port} {pid}" + more.replace("%d", str(tmp_path))
+    )
 
     async def go() -> None:
         remote = Remote("far", line("ssh://far", Jumps(home, {})))
         await remote.do(WhoAmI())
         await remote.aclose()
-        with pytest.raises(ProcessLookupError):
-            os.kill(int((tmp_path / "pid").read_text()), 0)
+        assert gone(pid)
 
     asyncio.run(go())
+    assert not more or "a word" in (tmp_path / "said").read_text()
 
 
-def test_a_command_that_is_the_way_there_and_is_missing(home: Path) -> None:
-    with (home / ".ssh" / "config").open("a") as file:
-        file.write("\nHost far\n  HostName 127.0.0.1\n  ProxyCommand no-such-program %h\n")
-    assert refusal("ssh://far", home).system == "no-such-program: No such file or directory"
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("no-such-program %h", "its ProxyCommand ended with status 127; "),
+        ("sh -c 'echo $$ > {pid}; echo no way to %h >&2; exit 3'",
+         "its ProxyCommand ended with status 3; no way to far.invalid"),
+        ("sh -c 'echo $$ > {pid}; echo no server; echo asked >&2; exec cat > /dev/null'", "asked"),
+    ],
+)  # fmt: skip
+def test_a_command_that_is_no_way_there_says_why_and_is_waited_for(
+    sshd: SSHServer, home: Path, tmp_path: Path, words: str, said: str
+) -> None:
+    pid = tmp_path / "pid"
+    (home / ".ssh" / "config").write_text("ConnectTimeout 1\n")
+    proxy_command(home, sshd, words.format(pid=pid))
+
+    async def go() -> str | None:
+        with pytest.raises(Unreachable) as caught:
+            await Remote("far", line("ssh://far", Jumps(home, {}))).do(WhoAmI())
+        assert "no-such" in words or gone(pid)
+        return caught.value.system
+
+    assert str(asyncio.run(go())).startswith(said)
+
+
+def test_a_command_that_was_the_way_there_and_ended_is_told(
+    sshd: SSHServer, home: Path, tmp_path: Path
+) -> None:
+    script, pid = tmp_path / "proxy.py", tmp_path / "pid"
+    script.write_text(PROXY)
+    proxy_command(home, sshd, f"{sys.executable} {script} {sshd.port} {pid}")
+
+    async def go(remote: Remote) -> str | None:
+        await remote.do(WhoAmI())
+        os.kill(int(pid.read_text()), 9)
+        with pytest.raises(Indeterminate) as caught:
+            await remote.do(Write("/dev/null/x", b""))
+        return caught.value.system
+
+    assert "its ProxyCommand ended with status -9; a word" in str(there("ssh://far", home, go))
 
 
 def test_through_a_jump_host_that_is_known(sshd: SSHServer, home: Path) -> None:

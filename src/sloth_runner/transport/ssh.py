@@ -19,6 +19,7 @@ from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.transport.line import Channel, greet
 from sloth_runner.transport.ssh_hosts import HostKeys, told_host_key
 from sloth_runner.transport.ssh_keys import unusable
+from sloth_runner.transport.ssh_proxy import Proxy, start
 from sloth_runner.transport.ssh_settings import Target, load_target
 from sloth_runner.transport.told import last_lines
 
@@ -120,29 +121,41 @@ async def connect(
     import asyncssh
 
     keys = HostKeys(target)
+    proxy: Proxy | None = None
 
     async def log_in(own: Any) -> asyncssh.SSHClientConnection:
-        return await asyncssh.connect(
-            target.name,  # what the configuration knows it by; HostName is found there again
-            target.port,
-            username=target.user,
-            config=target.config,
-            known_hosts=keys.known,
-            tunnel=jump,
-            client_factory=_client(target, keys),
-            agent_path=target.agent,
-            client_keys=own,
-            ignore_encrypted=way.passphrase is None,
-            password=way.password,
-            passphrase=way.passphrase,
-            client_version="sloth-runner",
-            compression_algs=["none"],
-            connect_timeout=target.timeout or CONNECTING,
-            login_timeout=target.timeout or LOGIN,
-            keepalive_interval=15,
-            keepalive_count_max=3,
-            x509_trusted_certs=None,
-        )
+        nonlocal proxy
+        proxy = await start(target.proxy) if target.proxy is not None and jump is None else None
+        try:
+            made = await asyncssh.connect(
+                target.name,  # what the configuration knows it by; HostName is found there again
+                target.port,
+                username=target.user,
+                config=target.config,
+                known_hosts=keys.known,
+                tunnel=jump,
+                proxy_command=None,
+                sock=None if proxy is None else proxy.sock,
+                client_factory=_client(target, keys),
+                agent_path=target.agent,
+                client_keys=own,
+                ignore_encrypted=way.passphrase is None,
+                password=way.password,
+                passphrase=way.passphrase,
+                client_version="sloth-runner",
+                compression_algs=["none"],
+                connect_timeout=target.timeout or CONNECTING,
+                login_timeout=target.timeout or LOGIN,
+                keepalive_interval=15,
+                keepalive_count_max=3,
+                x509_trusted_certs=None,
+            )
+        except BaseException as error:
+            if proxy is not None:
+                await proxy.aclose(fell=isinstance(error, asyncssh.ConnectionLost | ConnectionError))
+            raise
+        made.set_extra_info(proxy=proxy)
+        return made
 
     try:
         try:
@@ -154,7 +167,7 @@ async def connect(
             good = [key for key in target.keys if key not in bad]
             return await log_in(good or iter(()))  # an empty list would mean: those of the home folder
     except (OSError, TimeoutError, asyncssh.Error, ValueError) as error:
-        raise _told(target, error, keys, way.passphrase) from error
+        raise _told(target, error, keys, way.passphrase, proxy) from error
 
 
 def _client(target: Target, keys: HostKeys) -> type[asyncssh.SSHClient]:
@@ -185,7 +198,9 @@ def _keys_first(connection: Any) -> None:
         connection._auth_methods = [b"publickey", b"none"]
 
 
-def _told(target: Target, error: Exception, keys: HostKeys, passphrase: str | None) -> Unreachable:
+def _told(
+    target: Target, error: Exception, keys: HostKeys, passphrase: str | None, proxy: Proxy | None = None
+) -> Unreachable:
     """Why a machine can't be reached, and what to do."""
     import asyncssh
 
@@ -216,21 +231,23 @@ def _told(target: Target, error: Exception, keys: HostKeys, passphrase: str | No
     else:
         what, next_ = "can't be reached", [by_hand, *target.remarks]
     words = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or None
-    if isinstance(error, OSError) and error.filename:  # a ProxyCommand that is not there
-        words = f"{error.filename}: {words}"
+    if proxy is not None:
+        words = "; ".join(proxy.why()) or words
     return Unreachable(f"{address}: {what}", system=words, unchanged=["nothing was done there"], next=next_)
 
 
-async def _hang_up(connection: asyncssh.SSHClientConnection) -> None:
-    """Close a connection, and wait for its end, and for that of its ProxyCommand: once it is closed, asyncssh knows
-    nothing of that any more."""
-    proxy = getattr(connection, "_tunnel", None)
-    connection.close()
+async def _hang_up(connection: asyncssh.SSHClientConnection, *, abruptly: bool = False) -> None:
+    """Close a connection, and wait for its end, and for that of its ProxyCommand."""
+    if abruptly:
+        connection.abort()
+    else:
+        connection.close()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(ENDING):
             await connection.wait_closed()
-            if proxy is not None:
-                await proxy.wait_closed()
+    proxy: Proxy | None = connection.get_extra_info("proxy")
+    if proxy is not None:
+        await proxy.aclose()
 
 
 class SSHChannel:
@@ -272,6 +289,9 @@ class SSHChannel:
             return piece
         except (asyncssh.Error, OSError) as error:
             self._said += f"\n{getattr(error, 'reason', None) or error}".encode()
+            proxy: Proxy | None = self._connection.get_extra_info("proxy")
+            if proxy is not None:
+                await proxy.fall()
             return b""
 
     async def _end(self) -> None:
@@ -286,7 +306,9 @@ class SSHChannel:
         ended = [] if code is None else [f"it ended with status {code}"]
         if signal is not None:
             ended = [f"it was ended by SIG{signal[0]}"]
-        return "; ".join([*ended, *last_lines(self._said)])
+        proxy: Proxy | None = self._connection.get_extra_info("proxy")
+        why = [] if proxy is None or not proxy.ended else proxy.why()
+        return "; ".join([*ended, *last_lines(self._said), *why])
 
     def away(self) -> bool:
         return False  # it ends with its connection
@@ -355,7 +377,7 @@ class SSHLine:
                     next=[f"does a command run there at once? {target.command} true"],
                 ) from error
         except BaseException:
-            connection.abort()
+            await _hang_up(connection, abruptly=True)
             raise
         return channel
 

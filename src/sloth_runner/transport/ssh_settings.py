@@ -30,8 +30,9 @@ IGNORED = {
 
 class Target(NamedTuple):
     """A server as the configuration of ssh describes it. ``jumps`` are the hosts to go through, in order (host, port,
-    user); ``known`` are the files of known host keys, ``accepted`` the one where new ones belong, ``keys`` those of
-    the user's own keys; ``remarks`` say which settings are not followed."""
+    user), ``proxy`` the command that is the way there; ``known`` are the files of known host keys, ``accepted`` the
+    one where new ones belong, ``keys`` those of the user's own keys; ``remarks`` say which settings are not followed.
+    """
 
     name: str
     host: str
@@ -43,6 +44,7 @@ class Target(NamedTuple):
     keys: tuple[str, ...]
     alias: str | None
     jumps: tuple[tuple[str, int | None, str | None], ...]
+    proxy: str | None
     agent: str | None
     timeout: float | None
     remarks: tuple[str, ...]
@@ -80,18 +82,11 @@ def load_target(
     from asyncssh.config import ConfigParseError, SSHClientConfig
 
     files = [str(path) for path in (home / ".ssh" / "config", Path("/etc/ssh/ssh_config")) if path.is_file()]
+    meant = (getpass.getuser(), user or (), host, port or ())
     try:
-        found = SSHClientConfig.load(
-            None,
-            list(files),
-            False,
-            False,
-            False,
-            getpass.getuser(),
-            user or (),
-            host,
-            port or (),
-        )
+        found = SSHClientConfig.load(None, list(files), False, False, False, *meant)
+        if found.has_match_final():
+            found = SSHClientConfig.load(found, list(files), True, False, True, *meant)
     except (ConfigParseError, OSError, UnicodeDecodeError) as error:
         raise Unreachable(
             f"ssh://{host}: the configuration of ssh can't be read",
@@ -118,6 +113,7 @@ def load_target(
         _keys(found.get("IdentityFile"), home),
         _text(found.get("HostKeyAlias")),
         _jumps(_text(found.get("ProxyJump"))),
+        _text(found.get("ProxyCommand")),
         None if not agent or agent == "none" else str(_path(str(agent), home)),
         None if timeout is None else float(str(timeout)),
         _remarks(files),
