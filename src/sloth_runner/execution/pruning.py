@@ -109,7 +109,7 @@ class Pruning:
         taken.sort(key=lambda one: (made[one[0].address], one[0].id), reverse=True)
         ledger = Ledger(self._app.store(), agent, tuple)
         try:
-            way = Rehearsal(self._transports.to(agent))
+            way = self._rehearsal(agent, [entry for entry, _ in taken])
             programs: set[str] = set()
             parting = self._parting(agent, left)
             found = []
@@ -126,6 +126,23 @@ class Pruning:
             self.unreachable = self.unreachable or isinstance(error, Unreachable)
             return kept + [Verdict(agent, e, KEEP, f"can't be looked at: {error.message}") for e, _ in taken]
         return kept + [one._replace(made=made[one.entry.address]) for one in found]
+
+    def _rehearsal(self, agent: str, entries: Sequence[Entry]) -> Rehearsal:
+        """A machine, to rehearse on it how these are undone. Another one is asked at once for all that it takes to
+        look at. Raises Unreachable."""
+        transport = self._transports.to(agent)
+        if transport.is_local:
+            return Rehearsal(transport)
+        from sloth_runner.engine.drifting import by_user
+        from sloth_runner.engine.expecting import look_back
+        from sloth_runner.transport.remembered import Remembered
+        from sloth_runner.transport.remote import Remote
+
+        assert isinstance(transport, Remote)
+        way = Remembered(transport)
+        for user, mine in by_user(entries).items():
+            self._transports.loop.run(look_back(way.as_user(user), self._kinds, mine))
+        return Rehearsal(way)
 
     def _unsaid(self, agent: str, named: Sequence[Entry]) -> list[Verdict]:
         """Those that are named still, but not with all that earlier runs have made of them."""
@@ -261,7 +278,7 @@ class Pruning:
         transport = self._transports.to(agent).as_user(entry.user)
         entry = self._left[agent].without_named(entry)
         meanwhile, masked = agent in self._programs, entry.address in self._masked[agent]
-        way = Rehearsal(transport)
+        way = self._rehearsal(agent, [entry]).as_user(entry.user)
         trial = attempt(entry, kind, ledger, way, loop, meanwhile=meanwhile, masked=masked)
         if trial.action == KEEP:
             raise Conflict(trial.reason, keys=[entry.address])

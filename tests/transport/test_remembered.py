@@ -1,0 +1,90 @@
+"""Why: to rehearse on another machine how many things are undone must not take a question for each."""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from sloth_runner.engine.expecting import look_back
+from sloth_runner.engine.rehearsal import Rehearsal
+from sloth_runner.execution.trying import REMOVE, attempt
+from sloth_runner.modules import kinds
+from sloth_runner.ops import Batch, OpError, Read, Stat
+from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.ledger import Ledger
+from sloth_runner.state.ledger_records import Entry
+from sloth_runner.transport.loop import Loop
+from sloth_runner.transport.remembered import Remembered
+from sloth_runner.transport.remote import Remote
+from tests.transport.test_pipe import line, remote
+
+
+def test_an_answer_counts_for_all_who_ask(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with remote(tmp_path) as there:
+            way = Remembered(there)
+            for name in "abc":
+                (tmp_path / name).write_text(name)
+            a, b, c = (Stat(str(tmp_path / name)) for name in "abc")
+            assert way.at_once(a) is None
+            first = await way.do(a)
+            await way.look_ahead([b])
+            trips = there.traffic.trips
+            assert [way.at_once(one) for one in (a, a)] == [first, first]
+            assert way.at_once(Batch((a, b, a))) == (first, await way.do(b), first)
+            assert there.traffic.trips == trips
+            assert way.at_once(Batch((a, c))) is None
+            assert await way.do(Batch((a, c))) == (first, await way.do(c))
+            assert way.as_user(None) is way
+
+    asyncio.run(go())
+
+
+def test_a_failure_is_told_whenever_it_is_met(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with remote(tmp_path) as there:
+            way, missing = Remembered(there), Read(str(tmp_path / "missing"), 10)
+            for op in (missing, missing, Batch((Stat("/"), missing))):
+                with pytest.raises(OpError, match="missing"):
+                    await way.do(op)
+
+    asyncio.run(go())
+
+
+def entry(path: Path) -> Entry:
+    """One of a file that we made."""
+    digest = sha256(path.read_bytes()).hexdigest()
+    seen = {"type": "file", "content": digest, "mode": f"{path.stat().st_mode & 0o7777:04o}"}
+    return Entry(
+        "file", str(path), {}, seen, seen, None, {}, True, digest, None, 0.0, 0.0,
+        ("root", "here", 1, None, "t"), "s", ("",), None, "file.write",
+    )  # fmt: skip
+
+
+def test_to_rehearse_many_takes_no_more_questions_than_to_rehearse_one(tmp_path: Path) -> None:
+    """The files are there, or gone; what is asked is known before."""
+
+    def trips(count: int) -> int:
+        folder = tmp_path / f"of-{count}"
+        folder.mkdir()
+        made = []
+        for number in range(count):
+            (folder / str(number)).write_text("x")
+            made.append(entry(folder / str(number)))
+        loop, there = Loop(), Remote("there", line(tmp_path))
+        try:
+            way = Remembered(there)
+            loop.run(look_back(way, kinds(), made))
+            rehearsal, ledger = Rehearsal(way), Ledger(MemoryStore(), "there", tuple)
+            tried = [attempt(one, kinds()["file"], ledger, rehearsal, loop).action for one in made]
+            assert tried == [REMOVE] * count
+            return there.traffic.trips
+        finally:
+            loop.run(there.aclose())
+            loop.close()
+
+    trips(1)  # it brings the agent
+    assert trips(12) == trips(2) == 2
