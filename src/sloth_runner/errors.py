@@ -41,6 +41,8 @@ The tree (code, exit status)::
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from errno import EMFILE
+from os import strerror
 
 from sloth_runner.names import with_bytes
 
@@ -114,6 +116,17 @@ class SlothError(Exception):
             "next": self.next,
             "exit_code": self.exit_code if exit_code is None else exit_code,
         }
+
+
+FILES_LACK = "this process has as many files open as the system allows"
+MORE_FILES = "allow more: ulimit -n 1024 (up to what ulimit -Hn says), LimitNOFILE= in a unit of systemd"
+
+
+def lacks_files(error: BaseException) -> bool:
+    """Whether something failed since no more files may be open. (A library that is loaded says so only in words.)"""
+    if isinstance(error, OSError):
+        return error.errno == EMFILE
+    return isinstance(error, ImportError) and strerror(EMFILE) in str(error)
 
 
 class UsageError(SlothError):
@@ -352,9 +365,12 @@ class Bug(SlothError):
 
     @classmethod
     def of(cls, error: BaseException) -> SlothError:
-        """``error`` itself if it is one of ours, else as one: nobody expected it."""
+        """``error`` itself if it is one of ours, else as one: nobody expected it, unless files ran out, which may
+        happen wherever something is loaded."""
         if isinstance(error, SlothError):
             return error
-        bug = cls(f"{type(error).__name__}: {error}")
-        bug.__cause__ = error
-        return bug
+        known: SlothError = cls(f"{type(error).__name__}: {error}")
+        if lacks_files(error):
+            known = TaskFailed(FILES_LACK, system=str(error), next=[MORE_FILES])
+        known.__cause__ = error
+        return known

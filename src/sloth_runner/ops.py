@@ -35,14 +35,14 @@ FILE, FOLDER, LINK, OTHER, ABSENT = "file", "folder", "link", "other", "absent"
 class OpError(Exception):
     """An operation could not be done. Unless ``partial`` says so, it changed nothing.
 
-    ``kind`` is one of ``missing``, ``denied``, ``read-only``, ``exists``, ``folder``, ``not-folder``,
-    ``not-empty``, ``not-file``, ``link``, ``mount``, ``flagged`` (by chattr), ``full``, ``quota``,
-    ``bad-path``, ``no-user``, ``no-group``, ``taken`` (by another), ``no-login`` (a user to act as who is not
-    there), ``no-rights`` (to act as a user), ``gone`` (who acts as a user; it may have been done), ``changed``
-    (by others meanwhile), ``too-large``, ``too-deep``, ``not-found`` (a program), ``no-folder`` (to start one
-    in), ``system``; of requests ``unreachable``, ``certificate``, ``timeout``, ``protocol``, ``checksum``,
-    ``stopped``; ``path`` is what it was about; ``reason`` says why, in words. ``results`` holds what the
-    operations of a Batch came to that had been done before this one failed.
+    ``kind`` is one of ``missing``, ``denied``, ``read-only``, ``exists``, ``folder``, ``not-folder``, ``not-empty``,
+    ``not-file``, ``link``, ``mount``, ``flagged`` (by chattr), ``full``, ``quota``, ``files`` (as many are open as
+    may be), ``bad-path``, ``no-user``, ``no-group``, ``taken`` (by another), ``no-login`` (a user to act as who is
+    not there), ``no-rights`` (to act as a user), ``gone`` (who acts as a user; it may have been done), ``changed``
+    (by others meanwhile), ``too-large``, ``too-deep``, ``not-found`` (a program), ``no-folder`` (to start one in),
+    ``system``; of requests ``unreachable``, ``certificate``, ``timeout``, ``protocol``, ``checksum``, ``stopped``;
+    ``path`` is what it was about; ``reason`` says why, in words. ``results`` holds what the operations of a Batch
+    came to that had been done before this one failed.
     """
 
     def __init__(self, kind: str, path: str, reason: str, *, partial: bool = False) -> None:

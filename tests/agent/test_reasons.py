@@ -57,7 +57,8 @@ def test_what_is_marked_by_nobody_is_not_said_to_be(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "kind"), [(errno.ENOSPC, "full"), (errno.EDQUOT, "quota"), (errno.EROFS, "read-only")]
+    ("number", "kind"),
+    [(errno.ENOSPC, "full"), (errno.EDQUOT, "quota"), (errno.EMFILE, "files"), (errno.EROFS, "read-only")],
 )
 def test_what_is_full_is_named(number: int, kind: str) -> None:
     assert problem(OSError(number, "x"), "/f").kind == kind

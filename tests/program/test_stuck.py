@@ -1,4 +1,5 @@
-"""A pattern that would take years ends the process instead, however it is asked to end."""
+"""A pattern that would take years ends the process instead, however it is asked to end; a limit that the system sets
+is told."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.program.kit import Home
+from tests.program.kit import PROGRAM, Home
 
 STUCK = '("a"):rep(30):find(("a-"):rep(25) .. "b")'
 SHORT = {"SLOTH_RUNNER_RUN__LUA_TIME": "500ms"}
@@ -74,3 +75,13 @@ def test_what_only_takes_its_time_goes_on(tmp_path: Path) -> None:
     home.file("t.sloth", text)
     home.run("run", "t.sloth")
     assert home.value("k") == "2000"
+
+
+@pytest.mark.parametrize("files", [10, 16, 18, 20, 21])
+def test_a_limit_of_open_files_is_told_wherever_it_is_met(tmp_path: Path, files: int) -> None:
+    home = Home(tmp_path)
+    home.file("t.sloth", 'task({name = "t", run = function() state.set("k", 1) cmd("true") end})')
+    argv = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh", *PROGRAM, "run", "t.sloth"]
+    done = subprocess.run(argv, env=home.env, cwd=home.cwd, capture_output=True, text=True, check=False)
+    assert done.returncode in (1, 5, 6) and "allow more: ulimit -n" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and "Warning" not in done.stderr, done.stderr

@@ -22,6 +22,7 @@ _KINDS = {
     errno.EBUSY: ("mount", "is in use by the system: a file system is mounted there"),
     errno.ENOSPC: ("full", "no space is left on the device"),
     errno.EDQUOT: ("quota", "the disk quota is used up"),
+    errno.EMFILE: ("files", "as many files are open as the system allows"),
     errno.EFBIG: ("too-large", "is too large for the file system"),
 }
 

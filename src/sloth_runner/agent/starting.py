@@ -88,7 +88,8 @@ def not_started(error: OSError, spawn: Spawn, cwd: str) -> OpError:
         errno.ETXTBSY: "it is open for writing by another program",
     }
     why = reasons.get(error.errno or 0, error.strerror or str(error))
-    return OpError("system", program, f"can't be started: {why}")
+    kind = "files" if error.errno == errno.EMFILE else "system"
+    return OpError(kind, program, f"can't be started: {why}")
 
 
 def ran(code: int, out: Capture, err: Capture, left_open: bool) -> Ran:

@@ -108,8 +108,11 @@ def _click_message(error: Any) -> str:
     return f"{name}: {error.message.rstrip('.')}"
 
 
-def bug(error: BaseException) -> Bug:
+def bug(error: BaseException) -> SlothError:
     """What nobody expected, as an error that asks to be reported."""
+    known = Bug.of(error)
+    if not isinstance(known, Bug):
+        return known
     return Bug(
         f"this is a fault of sloth-runner itself: {type(error).__name__}: {error}",
         next=[

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 
 from sloth_runner.engine.effects import attempt, mutation
 from sloth_runner.engine.lines import Durable
-from sloth_runner.errors import SlothError, TaskFailed
+from sloth_runner.errors import MORE_FILES, SlothError, TaskFailed
 from sloth_runner.model import Outcome
 from sloth_runner.modules.base import Deliver, Ensure, Follow, Predict, Recall, Source, SourceTree
 from sloth_runner.ops import Batch, Exec, Fetch, OpError
@@ -231,6 +231,7 @@ def _told(failure: Exception) -> Exception:
         "flagged": ["take the mark away first, if it may go: chattr -i or -a (lsattr shows it)"],
         "full": ["make room there (df -h; df -i, if it is the number of files), or name a path elsewhere"],
         "quota": ["have the quota raised (quota -s shows it), or remove what is not needed"],
+        "files": [MORE_FILES],
         "no-folder": ["make it first, or correct the task's workdir (the call's cwd)"],
     }
     undone = _NOT_BEGUN.get(failure.kind, failure.path)

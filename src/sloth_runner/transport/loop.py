@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Coroutine
 
 from sloth_runner.plain import TYPE_CHECKING, Any, TypeVar
+from sloth_runner.room import require_files
 
 if TYPE_CHECKING:
     import asyncio
 
 T = TypeVar("T")
+
+
+FILES = 3
+"""Files that an event loop has open."""
 
 
 class Loop:
@@ -21,9 +26,7 @@ class Loop:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it to its end."""
         if self._runner is None:
-            import asyncio
-
-            self._runner = asyncio.Runner()
+            self._runner = _made(work)
         return self._runner.run(work)
 
     @property
@@ -36,3 +39,16 @@ class Loop:
         if self._runner is not None:
             self._runner.close()
             self._runner = None
+
+
+def _made(work: Coroutine[Any, Any, Any]) -> asyncio.Runner:
+    """A runner. Raises OSError where not as many files may be open, while that can be told: asyncio leaves a loop
+    that is half made behind, and Python tells of that, too."""
+    try:
+        import asyncio
+
+        require_files(FILES)
+        return asyncio.Runner()
+    except BaseException:
+        work.close()
+        raise

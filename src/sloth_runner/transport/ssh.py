@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from sloth_runner.errors import BadConfig, Unreachable
+from sloth_runner.errors import FILES_LACK, MORE_FILES, BadConfig, Unreachable, lacks_files
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.transport.line import Channel, greet
 from sloth_runner.transport.ssh_hosts import HostKeys, told_host_key
@@ -225,9 +224,9 @@ def _told(
     elif isinstance(error, socket.gaierror):
         name = "the name" if target.host == target.name else f"the name {target.host}"
         what, next_ = f"{name} is not known", ["check its spelling in sloth.toml or ~/.ssh/config"]
-    elif isinstance(error, OSError) and error.errno == errno.EMFILE:
-        what = "can't be reached: this process has as many files open as the system allows"
-        next_ = ["allow more (ulimit -Hn), or run on fewer machines: --limit"]
+    elif lacks_files(error):
+        what = f"can't be reached: {FILES_LACK}"
+        next_ = [MORE_FILES, "or run on fewer machines: --limit"]
     else:
         what, next_ = "can't be reached", [by_hand, *target.remarks]
     words = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or None

@@ -14,9 +14,21 @@ from pathlib import Path
 
 import apsw
 
-from sloth_runner.errors import Busy, Corrupt, Foreign, Indeterminate, KeyWrong, SlothError, StoreDown
+from sloth_runner.errors import (
+    FILES_LACK,
+    MORE_FILES,
+    Busy,
+    Corrupt,
+    Foreign,
+    Indeterminate,
+    KeyWrong,
+    SlothError,
+    StoreDown,
+    lacks_files,
+)
 from sloth_runner.folders import make_private
 from sloth_runner.plain import NamedTuple
+from sloth_runner.room import require_files
 from sloth_runner.state.backends.sqlite_log import CHECKPOINT
 from sloth_runner.state.layout import SEP
 from sloth_runner.state.store import ABSENT, Change, Rev
@@ -171,6 +183,10 @@ def translated(error: apsw.Error, path: Path, *, committing: bool = False) -> Sl
     return unreachable(path, error)
 
 
+FILES = 3
+"""Files that a connection has open: the database, its log, and the index of that."""
+
+
 def _is_full(error: apsw.Error, folder: Path) -> bool:
     """Whether a failure to read, write or open has no better reason than that no byte is free. (A log or its
     shared memory that can't be made longer is reported like a broken disk.)"""
@@ -188,12 +204,24 @@ def unreachable(path: Path, error: Exception) -> StoreDown:
     step = "check owner and mode of the folder, and whether its file system is mounted read-only"
     if isinstance(error, NotADirectoryError | FileExistsError):
         step = "a file stands where a folder is needed: move it away, or choose another SLOTH_RUNNER_HOME"
+    elif _lacks_files(error):
+        why, step = FILES_LACK, MORE_FILES
     return StoreDown(
         f"the state in {path} can't be used: {why}",
         system=f"{type(error).__name__}: {error}",
         unchanged=["nothing was changed"],
         next=[step],
     )
+
+
+def _lacks_files(error: Exception) -> bool:
+    """Whether that is since no more files may be open; SQLite, which needs several, doesn't say."""
+    if isinstance(error, apsw.CantOpenError):
+        try:
+            require_files(FILES)
+        except OSError as failure:
+            return lacks_files(failure)
+    return lacks_files(error)
 
 
 def on_network(folder: Path, kind: str) -> StoreDown:

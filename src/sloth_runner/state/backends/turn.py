@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sloth_runner.errors import Busy, StoreDown
+from sloth_runner.errors import MORE_FILES, Busy, StoreDown, lacks_files
 
 COHORT = 0.002
 """Seconds."""
@@ -132,16 +132,16 @@ def _open(path: Path) -> int:
 
 
 def _unwritable(folder: Path, error: OSError) -> StoreDown:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    step = "check the folder's owner and mode, and whether its file system is read-only"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        step = "make room and try again"
+    elif lacks_files(error):
+        step = MORE_FILES
     return StoreDown(
         f"the state in {folder} can't be written: {error.strerror}",
         system=str(error),
         unchanged=["nothing was changed"],
-        next=[
-            "make room and try again"
-            if full
-            else "check the folder's owner and mode, and whether its file system is read-only"
-        ],
+        next=[step],
     )
 
 
