@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sloth_runner import __version__
-from sloth_runner.execution.reaching import version_in
+from sloth_runner.execution.reaching import each, version_in
 from sloth_runner.moments import iso
 from sloth_runner.trust.authority import Authority
 from sloth_runner.trust.folder import Folder
@@ -98,6 +99,38 @@ def test_the_list_shows_versions_and_certificates(cli: Cli, tmp_path: Path) -> N
     assert "revoked" in cli.ok("agent", "list")
     (row,) = [r for r in json.loads(cli.ok("agent", "list", "-o", "json"))["agents"] if r["name"] == "web1"]
     assert (row["certificate"]["good"], row["version"]) == (False, None)
+
+
+def test_of_a_revoked_controller_every_agent_hears_that_is_reached(cli: Cli, tmp_path: Path) -> None:
+    cli.now = time.time()
+    cli.ok("agent", "ca", "init")
+    for name in ("web1", "web2", "web3", "web4"):
+        cli.ok("agent", "keygen", name, "--folder", str(tmp_path / name / "agent"))
+        cli.ok("agent", "sign", str(tmp_path / name / "agent" / "agent.csr"))
+    authority = Authority(Folder(cli.home / "agents"), time.time, new_id)
+    authority.credentials("old")
+    with serving(tmp_path / "web1", authority) as place:
+        listed = {"web1": place.url, "web2": "grpc://127.0.0.1:1", "web3": "ssh://127.0.0.1:1"}
+        cli.file("list.json", json.dumps({"agents": listed}))
+        cli.file("sloth.toml", '[inventory]\ncommand = "cat list.json"\n')
+        cli.ok("config", "trust", "--inventory", "--yes")
+        said = cli.ok("agent", "revoke", "old", "--controller", "--yes", "-o", "json")
+    assert json.loads(said)["unreached"] == ["web2", "web3", "web4"]
+
+
+def test_each_is_done_of_so_many_at_once() -> None:
+    busy = most = 0
+
+    async def work(item: int) -> int:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await asyncio.sleep(0)
+        busy -= 1
+        return item * 2
+
+    assert asyncio.run(each(3, work, range(10))) == [n * 2 for n in range(10)]
+    assert most == 3
 
 
 @pytest.mark.parametrize("python", ["/opt/a b/python", "/usr/bin/python3"])

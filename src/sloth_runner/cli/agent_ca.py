@@ -7,7 +7,7 @@ from pathlib import Path
 from sloth_runner.cli.base import output_option, yes_option
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.words import PATH, argument, command, option
-from sloth_runner.errors import FileMissing, Unreachable
+from sloth_runner.errors import FileMissing
 from sloth_runner.moments import iso
 
 
@@ -89,48 +89,17 @@ def revoke(shell: Shell, name: str, reason: str, controller: bool, yes: bool) ->
     found = authority.find(name, role)
     shell.confirm([f"  {role} {name}, enrolled {iso(found.since)}"], "Revoke it?", yes=yes)
     authority.revoke(name, reason, role)
-    unreached = _spread(shell) if controller else []
+    unreached: list[str] = []
+    if controller:
+        from sloth_runner.execution.reaching import spread
+
+        unreached = spread(app)
     if shell.structured:
         shell.document("agent.revoke", {"name": name, "role": role, "reason": reason, "unreached": unreached})
         return
     shell.print(f"{role} {name} is revoked")
     if unreached:
         shell.warn(f"not told yet, and told when they are reached next: {', '.join(unreached)}")
-
-
-def _spread(shell: Shell) -> list[str]:
-    """Bring the revocation list to all enrolled agents that are configured; those that were not reached."""
-    from sloth_runner.rpc import load
-    from sloth_runner.transport.grpc import Dialer, parse
-    from sloth_runner.transport.loop import Loop
-    from sloth_runner.transports import access
-
-    app = shell.app()
-    rpc = load(shell.world.environ)
-    authority = app.authority()
-    enrolled = {row.name for row in authority.enrolled() if row.revoked is None and row.role == "agent"}
-    entries = [entry for entry in app.settings.agents.values() if entry.name in enrolled]
-    agents = [entry for entry in entries if entry.url.startswith("grpc://")]
-
-    async def tell(name: str, url: str) -> str | None:
-        try:
-            known = access(authority, name, app.settings.host)
-            await Dialer(rpc, parse(url), known).ask("Revoke", known.revocations)
-        except Unreachable:
-            return name
-        return None
-
-    async def tell_all() -> list[str | None]:
-        import asyncio
-
-        return list(await asyncio.gather(*(tell(entry.name, entry.url) for entry in agents)))
-
-    loop = Loop()
-    try:
-        missed = [name for name in loop.run(tell_all()) if name is not None]
-    finally:
-        loop.close()
-    return sorted(missed + [name for name in enrolled if name not in {entry.name for entry in agents}])
 
 
 def _tell(shell: Shell, agents: int) -> None:

@@ -1,11 +1,13 @@
-"""Why: whether machines can be reached is asked of all of them at once, before a run finds out one by one."""
+"""Why: whether machines can be reached is asked of many at once, before a run finds out one by one; and so they are
+told what they all have to know.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from sloth_runner.errors import SlothError
-from sloth_runner.plain import TYPE_CHECKING, Any
+from sloth_runner.plain import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
@@ -14,6 +16,21 @@ if TYPE_CHECKING:
     from sloth_runner.transports import Transports
 
 Document = dict[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+async def each(most: int, work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> list[R]:
+    """What ``work`` makes of each, of at most ``most`` at once."""
+    import asyncio
+
+    room = asyncio.Semaphore(most)
+
+    async def one(item: T) -> R:
+        async with room:
+            return await work(item)
+
+    return await asyncio.gather(*map(one, items))
 
 
 def reach(app: App, agents: Sequence[str]) -> dict[str, Document]:
@@ -36,19 +53,13 @@ def reach(app: App, agents: Sequence[str]) -> dict[str, Document]:
 
 
 async def _reach_all(transports: Transports, ways: dict[str, Transport]) -> dict[str, Document]:
-    import asyncio
+    async def one(agent: str) -> Document:
+        try:
+            return await _reach(transports, agent, ways[agent])
+        finally:
+            await ways[agent].aclose()
 
-    room = asyncio.Semaphore(transports.app.settings.forks)
-
-    async def one(agent: str, way: Transport) -> Document:
-        async with room:
-            try:
-                return await _reach(transports, agent, way)
-            finally:
-                await way.aclose()
-
-    rows = await asyncio.gather(*(one(*each) for each in ways.items()))
-    return dict(zip(ways, rows, strict=True))
+    return dict(zip(ways, await each(transports.app.settings.forks, one, ways), strict=True))
 
 
 async def _reach(transports: Transports, agent: str, way: Transport) -> Document:
@@ -94,6 +105,36 @@ def version_in(status: bytes) -> str | None:
         return None
     good = isinstance(found, str) and 0 < len(found) <= 40 and found.isascii() and found.isprintable()
     return found if good else None
+
+
+def spread(app: App) -> list[str]:
+    """Bring the list of what is revoked to all enrolled agents, to as many at once as a task runs on; those that were
+    not reached, by name."""
+    from sloth_runner.rpc import load
+    from sloth_runner.transport.grpc import Dialer, parse
+    from sloth_runner.transport.loop import Loop
+    from sloth_runner.transports import access
+
+    rpc, authority, known = load(app.environ), app.authority(), app.inventory.agents
+    enrolled = [row.name for row in authority.enrolled() if row.revoked is None and row.role == "agent"]
+
+    async def missed(name: str) -> bool:
+        entry = known.get(name)
+        if entry is None or not entry.url.startswith("grpc://"):
+            return True
+        try:
+            means = access(authority, name, app.settings.host)
+            await Dialer(rpc, parse(entry.url), means).ask("Revoke", means.revocations)
+        except SlothError:
+            return True
+        return False
+
+    loop = Loop()
+    try:
+        found = loop.run(each(app.settings.forks, missed, enrolled))
+    finally:
+        loop.close()
+    return sorted(name for name, lost in zip(enrolled, found, strict=True) if lost)
 
 
 def _row(**known: object) -> Document:
