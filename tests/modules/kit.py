@@ -96,19 +96,19 @@ class Machine:
         *,
         killed_after: int | None = None,
         context: Context | None = None,
-        notify: tuple[str, ...] = (),
+        **about: Any,
     ) -> Outcome:
-        """Call a module as the engine does; what it remembers is kept."""
+        """Call a module as the engine does; what it remembers is kept. ``about``: what else an entry says of it."""
         module = modules()[name]
         self.operations, self.output, self.jobs, self.predictions, self._count = [], [], [], [], 0
         self._killed_after = killed_after
         context = context or self.context()
         steps = module.run(check_args(module, args), context)
         sources = Sources(str(self.source))
-        about = About(
-            name, "stack", ("ann", "host", 1, "run", "task"), (f"{name}(…)",), 1, notify,
+        said = About(
+            name, "stack", ("ann", "host", 1, "run", "task"), (f"{name}(…)",), 1,
             sensitive=context.sensitive, salt="salt" if context.sensitive else "",
-        )  # fmt: skip
+        )._replace(**about)  # fmt: skip
         desk_of_store = StoreDesk(make_state(self.store).writer, lambda store: make_state(store).writer)
         broken: list[SlothError] = []
         line = ledger_line(desk_of_store, self.ledger, broken.append)
@@ -116,7 +116,7 @@ class Machine:
             kinds(),
             self.ledger,
             line,
-            about,
+            said,
             sources,
             lambda: next(self.clock),
             self.jobs.append,

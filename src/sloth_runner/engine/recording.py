@@ -82,14 +82,12 @@ class Recording:
         if made.content is not None and job.content is not None and not kept:
             contents[made.content] = job.content
         waiting = self._ledger.unseen.pop(made.address, None)
-        notify = about.notify if job.differing else ()
-        if intent is not None:
-            notify = tuple(dict.fromkeys((*intent.notify, *notify)))
+        notify = () if intent is None else intent.notify
         run, task = about.by[3] or "", about.by[4] or ""
         due = [Pending(name, about.stack, job.address, made.time, run, task) for name in notify]
         self._ledger.record(made, contents, due, begun=intent is not None)
-        if salt and entry is not None and not entry.salt:
-            self._ledger.let_go()
+        if salt and ((entry and not entry.salt) or (intent and not intent.covered)):
+            self._ledger.let_go()  # what was kept while it was not sensitive
         if waiting is not None and "content" in job.also:
             self._ledger.unseen[made.address] = Unseen(made, "", waiting.source)
         elif made.content is not None and not made.seen and about.call:
