@@ -40,6 +40,8 @@ DOCUMENT: dict[str, Any] = {
     ],
 }  # fmt: skip
 
+SAID = "reading 5%\rreading 99%\rread all\r\nuseradd: user exists\r"
+
 
 def _events() -> list[Event]:
     def event(kind: str, task: str | None = None, agent: str | None = None, **data: object) -> Event:
@@ -71,7 +73,7 @@ def _events() -> list[Event]:
             **{**nothing, "state_writes": 2},
         ),
         event("task.started", "users", "web1"),
-        event("task.output", "users", "web1", stream="stderr", text="useradd: user exists\r", line=7),
+        event("task.output", "users", "web1", stream="stderr", text=SAID, line=7),
         event(
             "task.finished",
             "users",

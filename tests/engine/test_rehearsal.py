@@ -34,11 +34,14 @@ from sloth_runner.ops import (
     Remove,
     SetAttrs,
     Stat,
+    Unpack,
+    Unpacked,
     Whose,
     Write,
 )
 from sloth_runner.transport.base import discard
 from sloth_runner.transport.local import LocalTransport
+from tests.archives import tar
 from tests.modules.kit import make_tree, read_tree
 
 if TYPE_CHECKING:
@@ -217,3 +220,25 @@ def test_accounts_that_are_made_or_gone_before_count(tmp_path: Path) -> None:
     with pytest.raises(OpError) as caught:
         rehearsal.at_once(Fetch("get", "http://127.0.0.1/", into=f"{tmp_path}/into", owner="odd"))
     assert caught.value.path == f"{tmp_path}/into"
+
+
+@pytest.mark.parametrize(
+    ("row", "owner", "differing"),
+    [("new:x:{uid}:0::/:/bin/sh", "new", ()), ("new:x:4711:0::/:/bin/sh", "new", ("f",)),
+     ("new:x::0::/:/bin/sh", "new", ("f",)), ("new:x:4711:0::/:/bin/sh", "0", ("f",))],
+)  # fmt: skip
+def test_an_archive_may_be_for_an_account_that_is_made_before(
+    tmp_path: Path, row: str, owner: str, differing: tuple[str, ...]
+) -> None:
+    """The machine does not know its name yet."""
+    uid = os.geteuid() or 4000
+    make_tree(tmp_path, {"f": "text"})
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "f", uid, -1)
+    rehearsal = Rehearsal(LocalTransport(os.environ))
+    rows = Path("/etc/passwd").read_text() + row.format(uid=uid) + "\n"
+    rehearsal.at_once(Write("/etc/passwd", rows.encode()))
+    archive = tar({"name": "f", "content": "text"})
+    for look in (True, False):
+        unpacked = rehearsal.at_once(Unpack(str(tmp_path), None, archive, owner=owner, look=look))
+        assert isinstance(unpacked, Unpacked) and unpacked.differing == differing

@@ -165,6 +165,34 @@ def test_ordered_tables_are_walked_in_order(desk: Desk) -> None:
     assert found == Returned((["key-005", "key-003", "key-001", "key-007", "extra"], 5, 3))
 
 
+def test_pairs_walks_numbers_then_texts_in_order(desk: Desk) -> None:
+    code = """
+      local t, seen = {[2.5] = 1, [-1] = 1, [true] = 1, ten = 1, nine = 1, ["10"] = 1}, {}
+      for i = 1, 4 do t[i] = i end
+      for _, name in ipairs({"b", "d", "a", "e", "f", "c", "h", "g", "j", "i"}) do t[name] = name end
+      for key, value in pairs(t) do
+        seen[#seen + 1] = tostring(key)
+        t[key] = nil
+        t.g = nil
+      end
+      return table.concat(seen, " "), next(t)"""
+    assert desk.run(code) == Returned(("-1 1 2 2.5 3 4 10 a b c d e f h i j nine ten true", None))
+
+
+def test_pairs_walks_what_is_no_plain_table_as_lua_does(desk: Desk) -> None:
+    code = """
+      local seen, own = {}, setmetatable({z = 1}, {__pairs = function(t) return next, {y = 2}, nil end})
+      local hidden = setmetatable({a = 3}, {__metatable = "hidden", __index = {b = 4}})
+      for _, t in ipairs({own, hidden, {}, {7, 8}}) do
+        for key, value in pairs(t) do seen[#seen + 1] = key .. "=" .. value end
+      end
+      local ok, problem = pcall(function() for _ in pairs(nil) do end end)
+      return table.concat(seen, " "), problem, select(2, pcall(pairs))"""
+    seen, problem, none = desk.run(code).values  # type: ignore[attr-defined] # Returned
+    assert seen == "y=2 a=3 1=7 2=8"
+    assert "table expected, got nil" in problem and "bad argument #1" in none
+
+
 def test_fields_that_are_none_are_not_there(desk: Desk) -> None:
     assert desk.run("return cmd()", {"cmd": lambda call: {"a": 1, "b": None}}) == {"a": 1}
 

@@ -16,6 +16,8 @@ SAID = {
     "before how it is used": (["x: no -q", "Usage: x", "  x -D", "", "Options:", "  -a  all"], "x: no -q"),
     "after how it is used": (["usage: x [-a]", "x: error: no option -q"], "x: error: no option -q"),
     "only how it is used": (["Usage: x", "  -a  all"], "Usage: x"),
+    "where more is told (systemctl)": (["x failed.", 'See "systemctl status x" for details.'], "x failed."),
+    "only where more is told": (["See 'x --help'."], "See 'x --help'."),
     "nothing else": (["  all of it", "\tis further in"], "is further in"),
     "a mark alone": (["^"], "^"),
     "nothing": ([], ""),

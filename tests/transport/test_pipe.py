@@ -34,6 +34,7 @@ from sloth_runner.ops import (
     WhoAmI,
     Write,
 )
+from sloth_runner.transport.local import LocalTransport
 from sloth_runner.transport.pipe import PipeLine
 from sloth_runner.transport.remote import Remote
 
@@ -209,6 +210,24 @@ def test_what_takes_time_holds_nothing_else(tmp_path: Path) -> None:
             assert isinstance(done, Ran) and done.stdout == b"go\n"
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_what_is_for_the_module_alone_is_not_told(tmp_path: Path, far: bool) -> None:
+    """Also where it travels together with a program whose output is."""
+    heard: list[bytes] = []
+    looks = Exec("look", line="echo inner", mutating=False, quiet=True)
+
+    async def go() -> Any:
+        async with remote(tmp_path) as there:
+            machine = there if far else LocalTransport(os.environ)
+            await machine.do(looks, lambda stream, piece: heard.append(piece))
+            return await machine.do(
+                Batch((Exec("act", line="echo said"), looks)), lambda _, piece: heard.append(piece)
+            )
+
+    assert [ran.stdout for ran in asyncio.run(go())] == [b"said\n", b"inner\n"]
+    assert heard == [b"said\n"]
 
 
 def test_output_is_not_gathered_in_the_agent(tmp_path: Path) -> None:

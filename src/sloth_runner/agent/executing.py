@@ -184,7 +184,8 @@ class Running:
         piece = os.read(fd, PIECE)
         if piece:
             self._captures[stream].add(piece)
-            self._on_output(stream, piece)
+            if not self._op.quiet:
+                self._on_output(stream, piece)
         return bool(piece)
 
     def _last_words(self) -> bytes:

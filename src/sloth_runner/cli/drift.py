@@ -117,7 +117,7 @@ def _lines(shell: Shell, document: Document, *, verbose: bool) -> Iterator[str]:
 
 def _resource(shell: Shell, row: Document) -> Iterator[str]:
     from sloth_runner.cli.progress import diff_line
-    from sloth_runner.engine.job import shown
+    from sloth_runner.engine.job import changing
     from sloth_runner.moments import parse_moment
 
     style = {"ok": "green", "unknown": "cyan"}.get(row["status"], "yellow")
@@ -131,7 +131,7 @@ def _resource(shell: Shell, row: Document) -> Iterator[str]:
     for attribute in row["attributes"]:
         if attribute["name"] == "content" and row["diff"]:
             continue
-        was, now = pictures(shown(attribute["recorded"])), pictures(shown(attribute["actual"]))
-        yield f"    {attribute['name']}: {was} → {now}"
+        differs = pictures(changing(attribute["recorded"], attribute["actual"]))
+        yield f"    {attribute['name']}: {differs}"
     for text in str(row["diff"] or "").splitlines():
         yield f"    {diff_line(text, shell.color)}"

@@ -77,14 +77,14 @@ def _action(action: Document, color: bool) -> Iterator[str]:
 
 def attribute(row: Document, action: str) -> str:
     """One attribute: its value where the thing is made or removed, else before and after."""
-    from sloth_runner.engine.job import shown
+    from sloth_runner.engine.job import changing, shown
 
     name = pictures(str(row["name"]))
     if action == "create":
         return f"{name}: {pictures(shown(row['after']))}"
     if action == "delete":
         return f"{name}: {pictures(shown(row['before']))}"
-    return f"{name}: {pictures(shown(row['before']))} → {pictures(shown(row['after']))}"
+    return f"{name}: {pictures(changing(row['before'], row['after']))}"
 
 
 def _state(change: Document) -> str:

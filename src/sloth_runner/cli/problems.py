@@ -38,7 +38,10 @@ def lines(error: Mapping[str, Any], columns: int, color: bool) -> list[str]:
         out += _source(error, columns, color)
     for name in ("target", "operation", "system"):
         if error.get(name):
-            out.append(f"  {name}: {pictures(str(error[name]))}")
+            label = f"  {name}: "
+            for line in pictures(str(error[name]), lines=True).splitlines():
+                out.append(label + line)
+                label = " " * len(label)
     for name in ("changed", "unchanged", "next"):
         items = [pictures(str(item), lines=True) for item in error.get(name) or ()]
         margin = " " * (len(name) + 4)

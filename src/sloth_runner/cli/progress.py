@@ -98,7 +98,7 @@ class Progress:
     def _output(self, agent: str, task: str, data: Document) -> None:
         stream, said = str(data["stream"]), str(data["text"])
         if (agent, task) in self._running:
-            last = said.rstrip("\r\n").rpartition("\n")[2]
+            last = _left_standing(said.rstrip("\r\n").rpartition("\n")[2])
             self._running[agent, task] = (self._running[agent, task][0], last)
         if stream != "debug" or self._verbose:
             self._put(list(output_lines(agent, task, stream, said, self._color)))
@@ -147,8 +147,13 @@ def output_lines(agent: str, task: str, stream: str, said: str, color: bool) -> 
     """What a task said: ``[agent] task | text``, for each line of it."""
     label, style = _LEVELS.get(stream, ("", ""))
     for line in said.rstrip("\n").split("\n"):
-        shown = label + pictures(line.rstrip("\r").expandtabs(4))
+        shown = label + pictures(_left_standing(line).expandtabs(4))
         yield f"{head(agent, task, color)} | {styled(shown, style, color) if style else shown}"
+
+
+def _left_standing(line: str) -> str:
+    """What a terminal shows in the end of a line that a program wrote over again and again."""
+    return line.rstrip("\r").rpartition("\r")[2]
 
 
 def head(agent: str, task: str, color: bool) -> str:

@@ -12,7 +12,6 @@ from sloth_runner.modules.base import Deliver, Ensure, Follow, Predict, Recall, 
 from sloth_runner.ops import Batch, Exec, Fetch, OpError
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 from sloth_runner.state.asking import Ask
-from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:
     from sloth_runner.engine.store_desk import StoreDesk
@@ -82,7 +81,7 @@ class Drive:
             if type(op) in _OF_STORE:
                 result: object = await self._fetch(op)
             else:
-                result = await transport.do(op, discard if _is_quiet(op) else on_output)
+                result = await transport.do(op, on_output)
         except (OpError, SlothError, Skipped) as error:
             return self.throw(error)
         except BaseException:
@@ -195,13 +194,6 @@ class Drive:
                 self.mutations.append(f"changed a part of {getattr(step, 'path', error.path)}")
         elif isinstance(step, Exec | Fetch) and not isinstance(error, Skipped):
             self._changed(step, None)
-
-
-def _is_quiet(op: Op) -> bool:
-    """Whether the output is for the module alone; of a Batch, if that holds for all its programs."""
-    if isinstance(op, Batch):
-        return all(map(_is_quiet, op.ops))
-    return not isinstance(op, Exec) or op.quiet
 
 
 WAIT = object()

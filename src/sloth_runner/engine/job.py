@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from posixpath import commonprefix
+
 from sloth_runner.engine.recording import covered
 from sloth_runner.modules.base import Converged, Observed
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
@@ -11,6 +14,9 @@ if TYPE_CHECKING:
     from sloth_runner.modules.base import Attributes, Saved, Want
     from sloth_runner.ops import Stamp
     from sloth_runner.state.ledger_records import Entry, Intent
+
+MOST, AROUND = 60, 10
+"""Characters that are shown of a value; and of what is the same, before those in which two differ."""
 
 
 class About(NamedTuple):
@@ -148,19 +154,31 @@ def attribute_lines(before: Attributes | None, after: Attributes | None, names: 
     """Differences attribute by attribute: ``mode 0644 → 0640``."""
     if names == {"present"}:
         return [f"{'absent' if before is None else 'present'} → {'absent' if after is None else 'present'}"]
-    return [
-        f"{name} {shown((before or {}).get(name))} → {shown((after or {}).get(name))}"
-        for name in sorted(names)
-    ]
+    return [f"{name} {changing((before or {}).get(name), (after or {}).get(name))}" for name in sorted(names)]
 
 
-def shown(value: object) -> str:
-    """An attribute's value for people, in one line."""
+def changing(before: object, after: object) -> str:
+    """Two values of an attribute for people, in one line; if what is shown of them is the same, then from where they
+    differ on."""
+    was, now = shown(before), shown(after)
+    if was == now:
+        all_was, all_now = shown(before, sys.maxsize), shown(after, sys.maxsize)
+        start = max(0, len(commonprefix((all_was, all_now))) - AROUND)
+        was, now = (f"{'…' if start else ''}{_cut(text[start:], MOST)}" for text in (all_was, all_now))
+    return f"{was} → {now}"
+
+
+def shown(value: object, most: int = MOST) -> str:
+    """An attribute's value for people, in one line; of long texts (also those in a list) both ends."""
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(shown(item) for item in value) + "]"
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+        return "[" + ", ".join(shown(item, most) for item in value) + "]"
+    return _cut(str(value), most)
+
+
+def _cut(text: str, most: int) -> str:
+    half = (most - 1) // 2
+    return text if len(text) <= most else text[: most - 1 - half] + "…" + text[-half:]

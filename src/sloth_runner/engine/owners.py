@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 USERS, GROUPS = "/etc/passwd", "/etc/group"
 LARGEST = 8 << 20
+NOBODYS = str(2**32 - 2)
+"""The number of whoever will be there and has none yet, so that nothing is found to be theirs."""
 
 
 class Owners:
@@ -113,6 +115,15 @@ class Owners:
             assert isinstance(asked, Owned)
             found = self._known[file, name] = asked
         return found
+
+
+def by_number(op: Unpack, owned: Owned) -> Unpack:
+    """The same for the machine as it is, which need not know the names of those that would be there."""
+    return op._replace(owner=_number(op.owner, owned.uid), group=_number(op.group, owned.gid))
+
+
+def _number(name: str | None, number: int) -> str | None:
+    return None if name is None else str(number) if number >= 0 else NOBODYS
 
 
 def _rows(content: bytes) -> list[list[str]]:

@@ -14,7 +14,7 @@ from hashlib import sha256
 
 from sloth_runner.engine.drive import Skipped
 from sloth_runner.engine.mounts import Mounts
-from sloth_runner.engine.owners import Owners
+from sloth_runner.engine.owners import Owners, by_number
 from sloth_runner.engine.picture import Node, Picture
 from sloth_runner.engine.ways import Ways
 from sloth_runner.errors import Bug, Unpredictable
@@ -186,7 +186,7 @@ class Rehearsal:
             yield from self._ways.ask((op,))
             op = cast("Unpack", self._ways.straight(op))
             yield from self._foresee(op)
-            looked: Result = yield op._replace(look=True)
+            looked: Result = yield by_number(op, owned)._replace(look=True)
             return looked if op.look else (yield from self._unpack(op, looked, owned))
         if isinstance(op, Batch):
             return (yield from self._together(op))

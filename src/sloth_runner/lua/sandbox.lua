@@ -9,7 +9,7 @@ local concat, sub, find = table.concat, string.sub, string.find
 
 local env = {}
 for _, name in ipairs({
-  "error", "getmetatable", "ipairs", "next", "pairs", "rawequal", "rawget", "rawlen", "rawset", "select",
+  "error", "getmetatable", "ipairs", "next", "rawequal", "rawget", "rawlen", "rawset", "select",
   "tonumber", "tostring", "type", "_VERSION",
 }) do
   env[name] = _G[name]
@@ -34,7 +34,7 @@ env.assert = setmetatable({}, {
   end,
 })
 env.string, env.table, env.math, env.utf8 = copy(string), copy(table), copy(math), copy(utf8)
-env.coroutine, env.pcall, env.xpcall = core.coroutine, core.pcall, core.xpcall
+env.coroutine, env.pcall, env.xpcall, env.pairs = core.coroutine, core.pcall, core.xpcall, core.pairs
 env.os = { time = os.time, date = os.date, clock = os.clock, difftime = os.difftime }
 string.dump = nil
 getmetatable("").__index = env.string

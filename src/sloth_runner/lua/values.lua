@@ -5,6 +5,7 @@
 local core = ...
 local type, next, rawget, select, setmetatable, tostring = type, next, rawget, select, setmetatable, tostring
 local unpack, mathtype, format = table.unpack, math.type, string.format
+local sort, move, pairs, getmetatable = table.sort, table.move, pairs, debug.getmetatable
 local fail, is_error = core.fail, core.is_error
 
 local CHUNK, DEPTH, FEW = 200, 100, 20
@@ -121,6 +122,52 @@ function core.send(out, n, push)
     at = at + CHUNK
   end
   return at - 1, unpack(out, at, n)
+end
+
+-- Lua walks names in an order that is another in each process: a plan would not name what the run does, and a text that
+-- is made in a loop would differ each time. So pairs walks numbers first, then texts, each from the smallest on.
+
+local ranks = { number = 1, string = 2 }
+
+local function is_before(one, other)
+  local left, right = ranks[type(one)], ranks[type(other)]
+  if left ~= right then return left < right end
+  return one < other
+end
+
+-- The keys in order, or nil where Lua's own order is that already: that of a list is.
+local function in_order(t)
+  local keys, n, others, steady, last = {}, 0, {}, true, nil
+  for key in next, t do
+    if not ranks[type(key)] then
+      others[#others + 1] = key
+    else
+      steady = steady and (last == nil or is_before(last, key))
+      n, last = n + 1, key
+      keys[n] = key
+    end
+  end
+  if steady and #others == 0 then return nil end
+  sort(keys, is_before)
+  return move(others, 1, #others, n + 1, keys)
+end
+
+function core.pairs(...)
+  local t = ...
+  local meta = getmetatable(t)
+  local keys = type(t) == "table" and not (meta and rawget(meta, "__pairs")) and in_order(t)
+  if not keys then return pairs(...) end
+  local at = 0
+  return function()
+    local key, value
+    repeat
+      at = at + 1
+      key = keys[at]
+      if key == nil then return nil end
+      value = rawget(t, key)
+    until value ~= nil
+    return key, value
+  end, t, nil
 end
 
 -- A table that pairs walks in the order of `keys`, then whatever was added later.

@@ -12,6 +12,7 @@ from sloth_runner.agent.perform import perform
 from sloth_runner.agent.starting import as_bytes, base_environment, no_option, not_started, ran
 from sloth_runner.ops import FOLDER, Exec, Found, OpError, Ran, Stat
 from sloth_runner.plain import TYPE_CHECKING
+from sloth_runner.transport.base import discard
 from sloth_runner.transport.process import Watch, send_to_group, stop, within
 from sloth_runner.transport.told import timed_out, unstoppable
 
@@ -31,7 +32,7 @@ class Programs:
         """Run a program to its end. Raises OpError, and TimedOut when it took too long and was stopped."""
         argv = list(op.argv) if op.line is None else ["/bin/sh", "-c", no_option(op.line)]
         spawn = spawn_as(op.user, argv, self._base, op.env)
-        transport, watch = await self._start(op, spawn, on_output)
+        transport, watch = await self._start(op, spawn, discard if op.quiet else on_output)
         try:
             try:
                 async with asyncio.timeout(op.timeout):
