@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from sloth_runner.state.layout import LOCAL
+from sloth_runner.state.ledger import Ledger
+from sloth_runner.state.ledger_queries import intents
+from sloth_runner.state.ledger_records import Intent
 from tests.program.kit import Home
+
+GOOD = ("--set", "text=good", "-o", "json")
 
 
 @pytest.fixture
@@ -120,3 +127,37 @@ def test_a_handler_runs_once_on_each_machine_that_called_for_it(home: Home) -> N
     (home.cwd / "t" / "athere").unlink()
     home.run("run", "site.sloth")
     assert sorted(log(home)) == ["here", "local", "there", "there"]
+
+
+REFUSED = """handler({name = "h", run = function() cmd("echo h >> ROOT/log") end})
+task({name = "t", run = function()
+  file.write({dest = "ROOT/PLACE", content = values.text, validate = "grep -q good %s", notify = "h"})
+end})"""
+
+
+@pytest.mark.parametrize("place", ["old", "new"])
+def test_what_was_refused_calls_for_nothing(home: Home, place: str) -> None:
+    """Nothing was touched, so the next run has nothing to go on with."""
+    (home.cwd / "t" / "old").write_text("good")
+    file(home, REFUSED.replace("PLACE", place))
+    home.run("run", "site.sloth", "--set", "text=bad", code=1)
+    assert list(intents(home.app().store(), LOCAL)) == []
+    (home.cwd / "t" / place).write_text("good")
+    assert "h" not in [
+        task["name"] for task in json.loads(home.run("plan", "site.sloth", *GOOD).out)["tasks"]
+    ]
+    home.run("run", "site.sloth", *GOOD)
+    assert log(home) == []
+
+
+def test_a_plan_shows_what_a_run_that_was_stopped_has_called_for(home: Home) -> None:
+    """It was stopped when the file had been written, and before that was on record."""
+    file(home, REFUSED.replace("PLACE", "a"))
+    path = home.cwd / "t" / "a"
+    path.write_text("good")
+    store = home.app().store()
+    Ledger(store, LOCAL, tuple).begin({f"file:{path}": Intent(None, {}, None, True, ("h",), 0.0, "run")}, {})
+    planned = json.loads(home.run("plan", "site.sloth", *GOOD).out)
+    assert [task["name"] for task in planned["tasks"]] == ["t", "h"]
+    home.run("run", "site.sloth", *GOOD)
+    assert log(home) == ["h"]

@@ -200,6 +200,7 @@ class Converging:
             return
         for job in todo:
             yield from self._save(kind, job)
+        begun = [job for job in todo if job.intent is None]
         self._recording.intend(todo)
         yield Durable(self._line)
         looks = [Look(job.want.resource, _keys(job)) for job in todo]
@@ -207,7 +208,7 @@ class Converging:
         try:
             notes = yield from kind.converge(changes)
         except (OpError, TaskFailed):
-            yield from self._record_done(kind, todo, looks)
+            yield from self._record_done(kind, todo, looks, begun)
             raise
         after = yield from kind.observe(looks)
         yield Follow()
@@ -219,12 +220,12 @@ class Converging:
             self._drop(inside)
 
     def _record_done(
-        self, kind: Kind, todo: Sequence[Job], looks: Sequence[Look]
+        self, kind: Kind, todo: Sequence[Job], looks: Sequence[Look], begun: Sequence[Job]
     ) -> Generator[Any, Any, None]:
-        """What is as wanted although the call has failed with another is ours: it must not be forgotten."""
+        """The call has failed. What is as wanted although it failed with another is ours: it must not be forgotten.
+        What was ``begun`` with this call and is as it was before is not under way: the next run has nothing to go on
+        with."""
         yield Follow()
-        if len(todo) == 1:
-            return
         try:
             after = yield from kind.observe(looks)
         except (OpError, TaskFailed):
@@ -232,6 +233,8 @@ class Converging:
         for job, observed in zip(todo, after, strict=True):
             if not differing(observed.attributes, job.wanted):
                 self._recording.record(job, observed, touched=True)
+            elif job in begun and _is_as_it_was(job, observed):
+                self._recording.withdraw(job)
 
     def _inside(self, kind: Kind, job: Job) -> Generator[Any, Any, list[Entry]]:
         """What this stack had in what is gone, which is gone too; others will miss theirs."""
@@ -331,6 +334,14 @@ class Converging:
                 changed=[job.address],
                 next=["something else changes it at once, or its new state needs time: run again"],
             )
+
+
+def _is_as_it_was(job: Job, observed: Observed) -> bool:
+    """Whether a look at what was to be changed shows what was there before."""
+    was, now = job.observed.attributes, observed.attributes
+    if was is None or now is None or observed.extra != job.observed.extra:
+        return was == now and observed.extra == job.observed.extra
+    return all(was.get(name) == value for name, value in now.items())
 
 
 def _drifted(entry: Entry, observed: Observed) -> frozenset[str]:

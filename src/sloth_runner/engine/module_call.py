@@ -246,6 +246,8 @@ class ModuleCall:
             self._name(job.address, job)
             if job.differing:
                 self._rehearsal.notified.extend(self._common.notify)
+            if job.intent is not None:  # a run that was stopped there has called for them
+                self._rehearsal.notified.extend(job.intent.notify)
 
     def _assuming(self, action: dict[str, object]) -> dict[str, object]:
         """An action that can be done only if something comes true that is not known is not known itself."""

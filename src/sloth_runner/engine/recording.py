@@ -52,6 +52,11 @@ class Recording:
             intents[job.address] = job.intent = intent
         self._ledger.intend(intents, contents)
 
+    def withdraw(self, job: Job) -> None:
+        """Nothing has come of what was intended."""
+        job.intent = None
+        self._ledger.withdraw(job.address)
+
     def _intent(self, job: Job) -> Intent:
         """What was before we first touched it: as an earlier intent or the entry says, else as it is now."""
         about, now, run = self._about, self._clock(), self._about.by[3] or ""
