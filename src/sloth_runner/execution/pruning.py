@@ -191,7 +191,8 @@ class Pruning:
         if others:
             return say(FORGET, f"but the stack {others[0]!r} names it too: it stays")
         if not watched(entry):
-            return say(FORGET, "a command has no inverse")
+            what = "a command has no inverse" if entry.kind == "cmd" else "it is but a note of ours"
+            return say(FORGET, what)
         if kind is None:
             return say(KEEP, f"but this version has no kind of resource {entry.kind!r}")
         if entry.applied is None or not kind.undo:

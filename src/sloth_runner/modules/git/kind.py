@@ -37,7 +37,19 @@ def _observe(look: Look) -> Generator[Any, Any, Observed]:
         if listing.entries:
             return Observed(None, {"occupied": "a folder with other things in it"})
         return Observed(None, {"folder": [found.mode, found.uid, found.gid]})
-    return Observed((yield from _attributes(dest, look.keys, how)))
+    try:
+        return Observed((yield from _attributes(dest, look.keys, how)))
+    except TaskFailed:
+        if inner.kind == FOLDER and (yield from _is_begun(dest)):
+            return Observed(None, {"folder": [found.mode, found.uid, found.gid]})
+        raise
+
+
+def _is_begun(dest: str) -> Generator[Any, Any, bool]:
+    """Whether there is only what a git init has left that was stopped; the next one goes on with it."""
+    objects: Found = yield Stat(posixpath.join(dest, ".git", "objects"), names=False)
+    listing: Listing = yield List(dest)
+    return objects.kind == ABSENT and len(listing.entries) == 1
 
 
 def _attributes(dest: str, keys: frozenset[str] | None, how: How) -> Generator[Any, Any, dict[str, Any]]:
