@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sloth_runner.errors import TaskFailed
-from sloth_runner.ops import Write
+from sloth_runner.ops import Batch, OpError, Stat, Write
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_queries import entries, intents
 from sloth_runner.transport.local import LocalTransport
@@ -103,3 +103,76 @@ def test_what_was_ours_in_what_a_killed_run_removed_is_forgotten_by_the_next(mac
     assert not (machine.root / "d").exists()
     run(machine, "file.absent", **args)
     assert known(machine) == [*others, "file:d"]
+
+
+def test_what_another_stack_names_in_a_folder_that_goes_is_missed_by_that(machine: Machine) -> None:
+    for name in ("f", "g"):
+        machine.call("file.write", {"dest": f"{machine.root}/d/{name}", "content": "x"}, stack="another")
+    machine.call("file.write", {"dest": f"{machine.root}/d/f", "content": "x"})
+    machine.call("file.write", {"dest": f"{machine.root}/d/h", "content": "x"})
+    machine.call("file.absent", {"path": f"{machine.root}/d/none"})
+    run(machine, "file.absent", path=f"{machine.root}/d", recursive=True)
+    assert known(machine) == ["file:d", "file:d/f", "file:d/g", "file:d/none"]
+
+
+class Full(LocalTransport):
+    """A machine that is full after the first file, and then answers no question."""
+
+    def __init__(self) -> None:
+        super().__init__(os.environ, grace=0.2)
+        self.written = 0
+
+    def at_once(self, op: Any) -> Any:
+        self._look(op)
+        return super().at_once(op)
+
+    async def do(self, op: Any, *more: Any) -> Any:
+        self._look(op)
+        return await super().do(op, *more)
+
+    def _look(self, op: Any) -> None:
+        for one in op.ops if isinstance(op, Batch) else (op,):
+            if isinstance(one, Stat) and self.written > 1:
+                raise OpError("denied", one.path, "can't be looked at")
+            if isinstance(one, Write):
+                self.written += 1
+                if self.written > 1:
+                    raise OpError("full", one.path, "there is no room")
+
+
+def test_a_look_that_fails_after_a_failure_does_not_hide_that(machine: Machine) -> None:
+    make_tree(machine.source, {"tree/a": "a", "tree/b": "b"})
+    machine.transport = Full()
+    with pytest.raises(TaskFailed, match="there is no room"):
+        run(machine, "file.copy", src="tree", dest=f"{machine.root}/d")
+
+
+def unpack(machine: Machine, *, secret: bool = False, killed: int | None = None) -> set[str]:
+    """A run that unpacks an archive; which texts of it and of what was there before can be read in the store."""
+    machine.ledger = Ledger(machine.store, "local", tuple)
+    args = {"src": "a.tgz", "dest": f"{machine.root}/d"}
+    machine.call("archive", args, killed_after=killed, context=machine.context(sensitive=secret))
+    stored = b"".join(found.value for found in machine.store.scan())
+    return {text for text in ("theirs", "others", "ours") if text.encode() in stored}
+
+
+@pytest.fixture
+def archive(machine: Machine) -> Path:
+    """A file that the next archive writes over."""
+    make_tree(machine.root, {"d/x": "theirs"})
+    make_tree(machine.source, {"a.tgz": {"tar": [{"name": "x", "content": "ours"}]}})
+    return machine.root / "d/x"
+
+
+def test_what_a_sensitive_archive_writes_over_is_not_kept(machine: Machine, archive: Path) -> None:
+    assert unpack(machine, secret=True) == set()
+    assert archive.read_text() == "ours"
+
+
+def test_what_an_archive_writes_over_is_kept_as_the_first_run_met_it(machine: Machine, archive: Path) -> None:
+    with pytest.raises(Killed):
+        unpack(machine, killed=1)
+    archive.write_text("others")
+    assert unpack(machine) == {"theirs"}
+    (entry,) = [one for one in entries(machine.store, "local") if one.kind == "archive"]
+    assert entry.extra["contents"] == [hashlib.sha256(b"theirs").hexdigest()]

@@ -92,9 +92,14 @@ def test_what_others_put_back_is_taken_from_there_on_with_another_mode(machine: 
     assert entry.before_content == sha("theirs") and kept(machine, "theirs")
 
 
-def test_a_content_that_comes_to_be_ours_later_is_kept_before_it_goes(machine: Machine) -> None:
-    """A call that changed only the mode has kept none."""
-    machine.call("file.attributes", {"path": str(file(machine)), "mode": "0600"})
+@pytest.mark.parametrize("mode", ["0600", "0644"])
+def test_a_content_that_comes_to_be_ours_later_is_kept_before_it_goes(machine: Machine, mode: str) -> None:
+    """A call that changed only the mode, now or when it is found changed, has kept none."""
+    for _ in range(2):
+        machine.ledger = Ledger(machine.store, "local", tuple)
+        machine.call("file.attributes", {"path": str(file(machine)), "mode": mode})
+        file(machine).chmod(0o666)
+    machine.call("file.attributes", {"path": str(file(machine)), "mode": mode})
     entry = write(machine, "one")
     assert entry.before_content == sha("theirs") and kept(machine, "theirs")
 
@@ -344,6 +349,18 @@ def test_what_makes_the_next_look_cheaper_is_news(machine: Machine) -> None:
     assert entry.call == "", "a mode that another call wants does not show in this one"
     entry = write(machine, "one", call=CALL, sensitive=True)
     assert (entry.call, entry.seen) == ("", "")
+
+
+def test_one_of_many_files_does_not_stand_for_the_call(machine: Machine) -> None:
+    for name in ("a", "b"):
+        (machine.source / "tree").mkdir(exist_ok=True)
+        (machine.source / "tree" / name).write_text(name)
+    machine.transport = Later()
+    for _ in range(2):
+        machine.call("file.copy", {"src": "tree", "dest": f"{machine.root}/d"}, call=CALL)
+        known = list(entries(machine.store, "local"))
+        assert len(known) == 3 and {one.call for one in known} == {""}
+    assert all(not one.call for one in machine.ledger.unseen.values())
 
 
 def test_a_call_with_a_source_settles_with_that(machine: Machine) -> None:
