@@ -1,8 +1,8 @@
 """Why: what a module asks of a machine, and what it makes of the answers, is data: also answers that are hard to get.
 
-A case in ``canned`` is a mapping: ``module``, ``args``; ``replies``, in the order in which they are asked for: ``op``
-(the operation's name), the fields of it that matter, and ``result`` (its fields) or ``fails`` (kind and reason of an
-OpError); then ``outcome`` (changed, message) or ``error`` (code, message, next: patterns). An operation that no reply
+A case in ``canned`` is a mapping: ``module``, ``args``, ``context`` (what differs in it); ``replies``, in the order in
+which they are asked for: ``op`` (the operation's name), the fields of it that matter, and ``result`` (its fields) or
+``fails`` (kind and reason of an OpError); then ``outcome`` (changed, message) or ``error`` (code, message, next: patterns). An operation that no reply
 fits fails the case, and so does a reply that nobody asked for.
 """
 
@@ -104,15 +104,16 @@ def test_case(case: dict[str, Any], tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     canned = Canned(case.get("replies", []))
     machine.transport = cast("Any", cast("Transport", canned))
+    context = machine.context(**case.get("context", {}))
     if "error" in case:
         with pytest.raises(SlothError) as caught:
-            machine.call(case["module"], case["args"])
+            machine.call(case["module"], case["args"], context=context)
         expected, error = case["error"], caught.value
         assert error.code == expected["code"]
         assert re.search(expected["message"], error.message), error.message
         assert re.search(expected.get("next", ""), " ".join(error.next)), error.next
     else:
-        outcome = machine.call(case["module"], case["args"])
+        outcome = machine.call(case["module"], case["args"], context=context)
         assert outcome.changed is case["outcome"]["changed"]
         assert outcome.message == case["outcome"].get("message", "")
     assert canned.replies == [], "nobody asked for these"

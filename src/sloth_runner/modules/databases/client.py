@@ -80,7 +80,7 @@ def _failed(subject: str, program: str, ran: Ran) -> TaskFailed:
     kept = _without_statements(ran.stderr.decode("utf-8", "replace").strip().splitlines())
     last = f": {kept[0]}" if kept else f" with exit status {ran.exit_code}"
     advice = [
-        "is the server running, and may this user connect? see login, host, port and the file of passwords"
+        "is the server running, and may this user connect? see user, login_as, host, port and the file of passwords"
     ]
     refused = any(
         word in line for line in kept for word in ("onnect", "authentication", "Access denied", "FATAL")

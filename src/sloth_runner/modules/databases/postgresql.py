@@ -103,10 +103,13 @@ def grant(args: Mapping[str, Any], context: Context) -> Steps:
 
 
 def _server(args: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """How to reach the server, as the ledger keeps it; on this machine as the system's user postgres."""
+    """How to reach the server, as the ledger keeps it; on this machine as the system's user postgres, also for root:
+    by its socket the server tells its users by who they are, and none of them is called root."""
     found = {key: args[key] for key in ("host", "port", "login_as", "passfile") if args[key] is not None}
     local = args["host"] is None or args["host"].startswith("/")
-    run_as = context.user or ("postgres" if local and args["passfile"] is None else None)
+    run_as = context.user
+    if run_as in (None, "root") and local and args["passfile"] is None:
+        run_as = "postgres"
     return found if run_as is None else {**found, "user": run_as}
 
 
