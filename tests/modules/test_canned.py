@@ -1,9 +1,9 @@
 """Why: what a module asks of a machine, and what it makes of the answers, is data: also answers that are hard to get.
 
-A case in ``canned`` is a mapping: ``module``, ``args``, ``context`` (what differs in it); ``replies``, in the order in
-which they are asked for: ``op`` (the operation's name), the fields of it that matter, and ``result`` (its fields) or
-``fails`` (kind and reason of an OpError); then ``outcome`` (changed, message) or ``error`` (code, message, next: patterns). An operation that no reply
-fits fails the case, and so does a reply that nobody asked for.
+A case in ``canned`` is a mapping: ``module``, ``args``, ``context`` (what differs in it); ``replies``, in the order
+in which they are asked for: ``op`` (the operation's name), the fields of it that matter, and ``result`` (its fields)
+or ``fails`` (kind and reason of an OpError); then ``outcome`` (changed, message) or ``error`` (code, message, next:
+patterns). An operation that no reply fits fails the case, and so does a reply that nobody asked for.
 """
 
 from __future__ import annotations
