@@ -338,3 +338,48 @@ def test_what_another_stack_has_recorded_meanwhile_stays_known(touched: bool) ->
     theirs.flush()
     (found,) = entries(store, NAMESPACE)
     assert (found.stack, found.line, list(found.others)) == ("other", 4, ["stack"])
+
+
+SEEN: dict[str, dict[str, Any] | None] = {
+    "nothing": None,
+    "orig": {"type": "file", "content": "o", "mode": "0600"},
+    "x": {"type": "file", "content": "x", "mode": "0644"},
+    "y": {"type": "file", "content": "y", "mode": "0644"},
+}
+MADE: dict[str, dict[str, Any] | None] = {
+    "nothing": None,
+    "x": {"type": "file", "content": "x"},
+    "y": {"type": "file", "content": "y"},
+    "o": {"type": "file", "content": "o"},
+}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "was"),
+    [
+        (("orig", "nothing"), ("nothing", "x"), "orig"),
+        (("nothing", "x"), ("x", "nothing"), "nothing"),
+        (("nothing", "x"), ("x", "y"), "nothing"),
+        (("orig", "x"), ("x", "nothing"), "orig"),
+        (("orig", "x"), ("x", "y"), "orig"),
+        (("orig", "nothing"), ("orig", "x"), "orig"),
+        (("nothing", "x"), ("nothing", "y"), "nothing"),
+        (("nothing", "x"), ("orig", "y"), "nothing"),
+        (("orig", "nothing"), ("nothing", "o"), "orig"),
+    ],
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_of_two_that_changed_a_thing_the_first_knows_what_was_there(
+    first: tuple[str, str], second: tuple[str, str], was: str, swapped: bool
+) -> None:
+    store = MemoryStore()
+    ledgers = {name: Ledger(store, NAMESPACE, tuple) for name in ("one", "two")}
+    for ledger in ledgers.values():
+        assert ledger.entry("file:/f") is None
+    both = [("one", 1.0, *first), ("two", 2.0, *second)]
+    for stack, time, seen, made in reversed(both) if swapped else both:
+        changed = entry("file:/f")._replace(stack=stack, time=time, before=SEEN[seen], applied=MADE[made])
+        ledgers[stack].record(changed, {}, (), begun=False)
+        ledgers[stack].flush()
+    (found,) = entries(store, NAMESPACE)
+    assert found.before == SEEN[was] and len(found.others) == 1

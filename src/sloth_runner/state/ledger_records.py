@@ -191,8 +191,8 @@ def decode(data: bytes) -> Entry:
 
 def of_both(mine: bytes, theirs: bytes) -> bytes:
     """An entry that is to take the place of one which another stack has put there meanwhile: that one's claim stays,
-    and so does what it has seen before it touched the resource, unless we have done so, too, and have seen something
-    else. Raises Corrupt, Foreign (of a later version)."""
+    and so does what it has seen before it touched the resource, if it was there first. Raises Corrupt, Foreign (of a
+    later version)."""
     ours, there = decode(mine), decode(theirs)
     site = [covered_line(line) if ours.salt else line for line in there.site]
     others = {**there.others, there.stack: [there.by[4], there.agent, site]}
@@ -200,12 +200,28 @@ def of_both(mine: bytes, theirs: bytes) -> bytes:
     if others.keys() <= ours.others.keys():
         return mine
     entry = ours._replace(others={**others, **ours.others})
-    if there.touched and not there.salt and not ours.salt and (not ours.touched or there.before is None):
+    if there.touched and not there.salt and not ours.salt and (not ours.touched or _was_first(there, ours)):
         entry = entry._replace(
             touched=True, before=there.before, before_content=there.before_content, extra=there.extra,
             order=there.order,
         )  # fmt: skip
     return encode(entry)
+
+
+def _was_first(one: Entry, other: Entry) -> bool:
+    """Whether of two that have changed a resource one came before the other: who comes later sees what the first has
+    made. Where that can be said of both (one makes what the other removes), clocks decide."""
+    after, before = _is_made(one, other.before), _is_made(other, one.before)
+    if after is not before:
+        return after
+    return one.time < other.time if after else one.before is None
+
+
+def _is_made(entry: Entry, seen: Attributes | None) -> bool:
+    """Whether what was seen is what an entry's call has made."""
+    if entry.applied is None or seen is None:
+        return entry.applied is seen
+    return all(name in seen and seen[name] == value for name, value in entry.applied.items())
 
 
 def decode_intent(data: bytes) -> Intent:
