@@ -38,7 +38,7 @@ def at(time: float, task: str, **more: Any) -> Entry:
 @pytest.mark.parametrize(
     ("about_it", "digest", "task"),
     [
-        ((at(6.0, "a"), at(8.0, "c"), at(7.0, "b")), "new", "c"),
+        ((at(6.0, "c"), at(8.0, "a"), at(7.0, "b")), "new", "a"),
         ((at(8.0, "c"), at(6.0, "a")), "another", None),
         ((at(4.0, "a"),), "new", None),
         ((ENTRY,), "ours", None),
