@@ -207,6 +207,8 @@ class Machine:
         return [type(op).__name__ for op in self.operations if mutates(op)]
 
     def _at_once(self, op: Op) -> Result | None:
+        if self.rehearsal is None and isinstance(op, Batch) and mutates(op):
+            return None  # the process may end in the midst of it
         result = (self.rehearsal or self.transport).at_once(op)
         if result is not None:
             self._done(op, result)

@@ -288,6 +288,13 @@ def test_what_was_asked_ahead_is_answered_at_once_until_something_changes(tmp_pa
             assert there.at_once(Batch((looks[1], Stat("/")))) is not None
             assert await there.do(looks[2]) is not None
             assert there.traffic.trips == trips
+            await there.look_ahead([looks[0], looks[1], looks[0]])
+            trips = there.traffic.trips
+            assert [there.at_once(looks[0]) is not None for _ in range(3)] == [True, True, False], (
+                "as often as expected"
+            )
+            assert there.at_once(Batch(())) == ()
+            assert there.traffic.trips == trips
             await there.look_ahead(looks)
             await there.do(Write(str(tmp_path / "a"), b""))
             assert there.at_once(looks[0]) is None

@@ -1,8 +1,8 @@
 """Why: what a task is going to look at is mostly what it looked at last time, and one question takes as long as many.
 
-Questions that are expected are asked for together; each answer is good once, for a short time, and only as long as
-nothing has been changed on that machine since it was asked for. Then what is still expected is asked again, in fewer
-at once the more often that happens.
+Questions that are expected are asked for together; each answer is good as often as it was expected, for a short time,
+and only as long as nothing has been changed on that machine since it was asked for. Then what is still expected is
+asked again, in fewer at once the more often that happens.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Ahead:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._expected: dict[object, Op] = {}
+        self._expected: dict[object, tuple[Op, int]] = {}
         self._answers: dict[object, tuple[float, Result]] = {}
         self._changing = 0
         self._window = MOST
@@ -36,10 +36,14 @@ class Ahead:
         self.epoch = 0
 
     def expect(self, ops: Iterable[Op]) -> None:
-        """These are going to be asked, each once, in about this order."""
+        """These are going to be asked, in about this order; each as often as it is among them."""
         self._window = MOST
+        more: dict[object, tuple[Op, int]] = {}
         for op in ops:
-            self._expected.setdefault(key_of(op), op)
+            key = key_of(op)
+            more[key] = (op, more[key][1] + 1 if key in more else 1)
+        for key, expected in more.items():
+            self._expected.setdefault(key, expected)
 
     def expects(self, op: Op) -> bool:
         """Whether that question is expected, and not answered."""
@@ -48,7 +52,7 @@ class Ahead:
 
     def due(self, first: Op | None = None) -> list[Op]:
         """What is to be asked together now: ``first``, and expected ones that have no answer."""
-        rest = (op for key, op in self._expected.items() if key not in self._answers and op != first)
+        rest = (op for key, (op, _) in self._expected.items() if key not in self._answers and op != first)
         found = [] if first is None else [first]
         return found + [op for _, op in zip(range(self._window - len(found)), rest, strict=False)]
 
@@ -58,7 +62,8 @@ class Ahead:
             self._answers[key_of(op)] = (self._clock() + FRESH, result)
 
     def take(self, op: Op) -> Result | None:
-        """The answer, which is gone then; None if there is none. Of a Batch: of all its operations."""
+        """The answer, which is gone then, unless it is expected to be asked again; None if there is none. Of a Batch:
+        of all its operations."""
         if not self._answers:
             return None
         ops = op.ops if isinstance(op, Batch) else (op,)
@@ -69,8 +74,13 @@ class Ahead:
         self._used += len(keys)
         results = []
         for key in keys:
-            results.append(self._answers.pop(key)[1])
-            self._expected.pop(key, None)
+            results.append(self._answers[key][1])
+            expected, times = self._expected.get(key, (op, 1))
+            if times > 1:
+                self._expected[key] = (expected, times - 1)
+            else:
+                self._expected.pop(key, None)
+                del self._answers[key]
         return tuple(results) if isinstance(op, Batch) else results[0]
 
     def forget(self, ops: Iterable[Op]) -> None:

@@ -60,7 +60,9 @@ class Remembered:
     async def look_ahead(self, ops: Iterable[Op]) -> list[tuple[Op, Result]]:
         """See Remote; these answers are good for more than one question."""
         answers = await self._inner.look_ahead(ops)
-        self._known.update((key_of(op), result) for op, result in answers if looks(op))
+        kept = [(op, result) for op, result in answers if looks(op)]
+        self._known.update((key_of(op), result) for op, result in kept)
+        self._inner.ahead.forget(op for op, _ in kept)
         return answers
 
     async def ready(self) -> None:

@@ -104,6 +104,8 @@ class Remote:
 
     def at_once(self, op: Op) -> Result | None:
         """What was asked for ahead, if nothing can have changed it since; else None."""
+        if isinstance(op, Batch) and not op.ops:
+            return ()
         return self._me if type(op) is WhoAmI else self.ahead.take(op)
 
     async def do(self, op: Op, on_output: Sink = discard) -> Result:

@@ -14,6 +14,7 @@ from sloth_runner.errors import Conflict, TaskFailed
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource, each_alone
 from sloth_runner.modules.files.guard import put
 from sloth_runner.modules.files.masks import mode_said
+from sloth_runner.modules.files.together import together
 from sloth_runner.ops import (
     ABSENT,
     FILE,
@@ -135,10 +136,11 @@ def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
         if change.wanted is not None:
             refuse_blocked(change, change.resource.id)
             _refuse_other(change, change.wanted)
-    notes = []
-    for change in changes:
-        notes.append((yield from (_remove(change) if change.wanted is None else _put(change, change.wanted))))
-    return notes
+    parts = [
+        (change.resource.id, _remove(change) if change.wanted is None else _put(change, change.wanted))
+        for change in changes
+    ]
+    return (yield from together(parts))
 
 
 def refuse_blocked(change: Change, path: str) -> None:
