@@ -41,6 +41,28 @@ def test_state_goes_from_one_machine_to_another(filled: Cli, other: Cli) -> None
     assert other.ok("state", "show", "db:password") == filled.ok("state", "show", "db:password")
 
 
+def test_what_was_done_to_machines_goes_along_without_any_key(cli: Cli, other: Cli) -> None:
+    text = f'task({{name = "t", run = function() file.write({{dest = "{cli.work}/a", content = "a"}}) end}})'
+    cli.file("site.sloth", text)
+    cli.ok("run", "site.sloth")
+    bundle = str(other.work / "all.jsonl")
+    cli.ok("state", "export", "--all", "--with-history", "--output-file", bundle)
+    other.now = cli.now
+    told = other.ok("state", "import", bundle, "--dry-run")
+    assert "local: 0 keys new, 0 changed, 0 the same, " in told
+    assert other.ok("state", "import", bundle, "--yes") == told
+    assert "file:" in other.ok("resource", "list")
+    assert other.ok("runs", "list") == cli.ok("runs", "list") != ""
+
+
+def test_keys_that_are_deleted_all_are_imported_with_their_past(cli: Cli, other: Cli) -> None:
+    cli.ok("state", "set", "a", "1")
+    cli.ok("state", "delete", "a", "--yes")
+    other.file("all.jsonl", cli.ok("state", "export", "--with-history"))
+    other.ok("state", "import", "all.jsonl", "--yes")
+    assert other.ok("state", "history", "a") == cli.ok("state", "history", "a") != ""
+
+
 def test_an_import_reads_a_pipe(filled: Cli, other: Cli) -> None:
     bundle = filled.ok("state", "export")
     assert "6 keys new" in other.ok("state", "import", "-", "--yes", stdin=bundle)

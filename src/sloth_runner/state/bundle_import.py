@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from sloth_runner.errors import Conflict, Foreign
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple, Protocol
 from sloth_runner.state import lineage
-from sloth_runner.state.bundle import Closing, Header, read
+from sloth_runner.state.bundle import OF_KEYS, Closing, Header, read
 from sloth_runner.state.bundle_export import snapshot_of
 from sloth_runner.state.bundle_key import Figures, Sink, Terms, as_it_is
 from sloth_runner.state.bundle_merge import Merge
 from sloth_runner.state.bundle_sink import BulkSink, CommitSink, NoSink
+from sloth_runner.state.layout import HEAD
 from sloth_runner.state.lineage import Imported
 
 if TYPE_CHECKING:
@@ -109,7 +110,9 @@ def plan(
             figures = Figures()
             quick = terms.empty and not exact and not terms.mapping and store.traits.bulk is not None
             if quick and parts is None:
-                figures.new = section.header.counts.get("keys", 0)
+                counts = section.closing.counts
+                figures.new = counts.get(HEAD, 0)
+                figures.others = sum(count for kind, count in counts.items() if kind not in OF_KEYS)
             else:
                 if parts is None:
                     parts = read(source.blocks())
