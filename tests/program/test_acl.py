@@ -45,6 +45,17 @@ def test_a_mode_that_takes_away_what_another_call_gives_is_refused(home: Home, l
         assert "one of which line 2 sets" in error["message"] and error["line"] == 3
 
 
+def test_so_is_one_of_a_call_that_was_as_wanted(home: Home) -> None:
+    task(home, WRITE)
+    for _ in range(3):  # a file that was changed a moment ago is looked at once more
+        home.run("run", "site.sloth")
+    before = acl(home)
+    task(home, WRITE, ACL)
+    error = home.run("run", "site.sloth", "-o", "json", code=1).json["tasks"][0]["error"]
+    assert "can't have both the mode 0640" in error["message"] and "line 2 sets" in error["message"]
+    assert acl(home) == before
+
+
 @pytest.mark.parametrize(
     "runs", [((ACL.replace("rw", "r"), MODE.replace("0600", "0640")),), ((ACL,), (MODE,))]
 )

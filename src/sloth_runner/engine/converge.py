@@ -25,6 +25,7 @@ from sloth_runner.modules.base import (
     Saved,
     Source,
     Told,
+    Want,
     differing,
 )
 from sloth_runner.modules.difference import HIDDEN, difference, sizes
@@ -78,6 +79,7 @@ class Converging:
             self._recording = Recording(self._ledger, self._about._replace(call=""), self._clock)
         kind = self._kinds[request.wants[0].resource.kind]
         if kind.said is not None:
+            yield from self._say_settled(request.wants)
             kind.said(request.wants, self._ledger.said, self._about.line)
         addresses = [want.resource.address for want in request.wants]
         known = self._ledger.recall(addresses)
@@ -108,6 +110,21 @@ class Converging:
                 name(self._ledger, job, self._about.stack)
             self._report(job)
         return tuple([converged(job) for job in jobs])
+
+    def _say_settled(self, wants: Sequence[Want]) -> Generator[Any, Any, None]:
+        """What calls want of these files that were not made, since all was as they had left it, counts as said."""
+        named, heard = self._ledger.named, self._ledger.said.setdefault("settled", set())
+        files = {f"file:{want.resource.params.get('path', want.resource.id)}" for want in wants}
+        settled = sorted(one for one in files - heard if named.get(one, frozenset()) is None)
+        heard.update(settled)
+        known = self._ledger.recall(settled) if settled else []
+        if known is None:
+            known = yield self._ledger.asking(settled)
+        for entry, _ in known:
+            kind = None if entry is None else self._kinds[entry.kind]
+            if entry is not None and kind is not None and kind.said is not None:
+                want = Want(Resource(entry.kind, entry.id, entry.params), entry.wanted)
+                kind.said((want,), self._ledger.said, entry.line)
 
     def _observe(self, kind: Kind, jobs: Sequence[Job]) -> Generator[Any, Any, None]:
         looks = [self._look(job) for job in jobs]
