@@ -79,6 +79,7 @@ FAILED: dict[str, tuple[Any, OpError | Lost | Skipped, list[str], list[str]]] = 
     "a program that did not begin": (EXEC, OpError("not-found", "make", ""), [], []),
     "a program on a line that is cut": (EXEC, LOST, [], [PERHAPS.format("make")]),
     "a file on a line that is cut": (GET, LOST, [], [PERHAPS.format("http://h/x")]),
+    "a write on a line that is cut": (Write("/x", b""), LOST, [], []),
     "a look on a line that is cut": (Stat("/x"), LOST, [], []),
     "a program that is only rehearsed": (EXEC, Skipped(EXEC), [], []),
 }
@@ -160,6 +161,37 @@ def test_what_is_delivered_here_is_told_if_it_differed(differs: bool) -> None:
     assert call.advance() is None
     assert call.mutations == ["wrote /x here"] * differs
     assert call.outcome == Outcome(False, repr([differs]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [
+        ("denied", "as a user who may do this"),
+        ("read-only", "for writing"),
+        ("no-user", "make the user first"),
+        ("no-login", "make the user first"),
+        ("no-rights", "sudo_password_env"),
+        ("no-group", "make the group first"),
+        ("taken", "another name or number"),
+        ("mount", "unmount it"),
+        ("flagged", "chattr"),
+        ("full", "df -h"),
+        ("quota", "quota -s"),
+        ("files", "ulimit -n"),
+        ("no-folder", "workdir"),
+        ("system", ""),
+    ],
+)
+def test_an_error_that_a_module_lets_pass_says_what_to_do(kind: str, hint: str) -> None:
+    call = drive(EXEC)
+    call.advance()
+    with pytest.raises(TaskFailed, match="/x: why") as caught:
+        call.throw(OpError(kind, "/x", "why"))
+    assert hint in " ".join(caught.value.next) and bool(caught.value.next) is bool(hint)
+    begun = {"no-folder": "the command was not started"} | dict.fromkeys(
+        ("no-login", "no-rights"), "nothing was done as that user"
+    )
+    assert caught.value.unchanged == [begun.get(kind, "/x")]
 
 
 @pytest.mark.parametrize("error", [LOST, OpError("denied", "/x", ""), Skipped(EXEC)])
