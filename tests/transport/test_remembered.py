@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sloth_runner.engine.expecting import look_back
+from sloth_runner.engine.expecting import look_back, looks_back
 from sloth_runner.engine.rehearsal import Rehearsal
 from sloth_runner.execution.trying import REMOVE, attempt
 from sloth_runner.modules import kinds
-from sloth_runner.ops import Batch, OpError, Read, Stat
+from sloth_runner.ops import Batch, OpError, Read, Remove, Stat
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_records import Entry
@@ -88,3 +88,22 @@ def test_to_rehearse_many_takes_no_more_questions_than_to_rehearse_one(tmp_path:
 
     trips(1)  # it brings the agent
     assert trips(12) == trips(2) == 2
+
+
+def test_what_was_looked_at_on_the_way_of_a_change_is_not_asked_again(tmp_path: Path) -> None:
+    """As prune goes from one thing to the next."""
+    for name in "ab":
+        (tmp_path / name).write_text("x")
+    loop, there = Loop(), Remote("there", line(tmp_path))
+    try:
+        following = entry(tmp_path / "b")
+        there.follow(looks_back(kinds(), following))
+        loop.run(there.do(Remove(str(tmp_path / "a"))))
+        trips, way = there.traffic.trips, Remembered(there)
+        loop.run(look_back(way, kinds(), [following]))
+        ledger = Ledger(MemoryStore(), "there", tuple)
+        tried = attempt(following, kinds()["file"], ledger, Rehearsal(way), loop)
+        assert (tried.action, there.traffic.trips) == (REMOVE, trips)
+    finally:
+        loop.run(there.aclose())
+        loop.close()

@@ -52,16 +52,32 @@ async def look_ahead(
 
 async def look_back(transport: Remembered, kinds: Mapping[str, Kind], entries: Iterable[Entry]) -> None:
     """Ask a machine for what undoing these entries in a rehearsal looks at. Raises Unreachable."""
+    waiting = _looks_back(kinds, entries)
+    answers: dict[object, Result] = {}
+    await _ask(transport, _first_back(waiting), answers)
+    await _ask_on(transport, waiting, answers)
+
+
+def looks_back(kinds: Mapping[str, Kind], entry: Entry) -> list[Op]:
+    """What undoing an entry in a rehearsal looks at first."""
+    return list(dict.fromkeys(_first_back(_looks_back(kinds, [entry]))))
+
+
+def _looks_back(
+    kinds: Mapping[str, Kind], entries: Iterable[Entry]
+) -> list[tuple[Generator[Any, Any, Any], Op]]:
     waiting: list[tuple[Generator[Any, Any, Any], Op]] = []
     for entry in entries:
         _begin(kinds, entry, look(entry, whole=True), waiting)
+    return waiting
+
+
+def _first_back(waiting: list[tuple[Generator[Any, Any, Any], Op]]) -> list[Op]:
     asked = _flat(waiting)
     paths = dict.fromkeys(op.path for op in asked if isinstance(op, Stat))
     folders = dict.fromkeys(folder for path in paths for folder in _above(path))
     ahead = [*asked, *map(Stat, paths), *(Stat(folder, names=False) for folder in folders)]
-    answers: dict[object, Result] = {}
-    await _ask(transport, [*ahead, Read(TABLE, LARGEST)] if paths else ahead, answers)
-    await _ask_on(transport, waiting, answers)
+    return [*ahead, Read(TABLE, LARGEST)] if paths else ahead
 
 
 async def _ask(transport: Remote | Remembered, ops: Iterable[Op], answers: dict[object, Result]) -> None:

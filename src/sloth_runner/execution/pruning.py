@@ -23,7 +23,7 @@ from sloth_runner.execution.parting import Parting
 from sloth_runner.execution.stack_lock import RUN, StackLock
 from sloth_runner.execution.trying import FORGET, KEEP, REMOVE, RESTORE, attempt
 from sloth_runner.execution.unsaid import unsaid
-from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple, cast
 from sloth_runner.state.layout import SHARED
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_queries import claimed, entries, released, sweep
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from sloth_runner.app import App
     from sloth_runner.execution.loading import RunOptions
     from sloth_runner.modules.base import Kind
+    from sloth_runner.transport.base import Transport
+    from sloth_runner.transport.remote import Remote
 
 Document = dict[str, Any]
 PRUNE = RUN._replace(holder="prune", undone="nothing was pruned")
@@ -136,10 +138,8 @@ class Pruning:
         from sloth_runner.engine.drifting import by_user
         from sloth_runner.engine.expecting import look_back
         from sloth_runner.transport.remembered import Remembered
-        from sloth_runner.transport.remote import Remote
 
-        assert isinstance(transport, Remote)
-        way = Remembered(transport)
+        way = Remembered(cast("Remote", transport))
         for user, mine in by_user(entries).items():
             self._transports.loop.run(look_back(way.as_user(user), self._kinds, mine))
         return Rehearsal(way)
@@ -221,7 +221,7 @@ class Pruning:
         with StackLock(self._app, self.stack.name, self._options.lock_timeout, purpose=PRUNE) as lock:
             check_unmoved(self._app.store(), self.stack, PRUNE.undone)
             ledgers: dict[str, Ledger] = {}
-            for verdict in verdicts:
+            for number, verdict in enumerate(verdicts):
                 agent = verdict.agent
                 if verdict.action == KEEP:
                     done.append((verdict, None))
@@ -231,7 +231,7 @@ class Pruning:
                     ledgers[agent].all_of([one.entry.address for one in verdicts if one.agent == agent])
                     self._left[agent] = Left(entries(self._app.store(), agent))
                 try:
-                    self._carry_out(verdict, ledgers[agent])
+                    self._carry_out(verdict, ledgers[agent], verdicts[number + 1 : number + 2])
                     done.append((verdict, None))
                 except Conflict as conflict:
                     why = f"{verdict.reason}; but {conflict.message}"
@@ -252,8 +252,9 @@ class Pruning:
                     sweep(self._app.store(), agent)
         return done
 
-    def _carry_out(self, verdict: Verdict, ledger: Ledger) -> None:
-        """Do what one verdict says. The entry goes with the next intent; until then its own stands for it."""
+    def _carry_out(self, verdict: Verdict, ledger: Ledger, following: Sequence[Verdict]) -> None:
+        """Do what one verdict says. The entry goes with the next intent; until then its own stands for it.
+        ``following`` comes next."""
         entry, left = verdict.entry, self._left[verdict.agent]
         current = left.get(entry.address)
         if current is None or claimed(current, self.stack.id) != entry._replace(extra=current.extra):
@@ -262,7 +263,7 @@ class Pruning:
         if verdict.action in (REMOVE, RESTORE):
             if goes is None:
                 raise Conflict("other calls name all of it by now: look again", keys=[entry.address])
-            self._undo(verdict.agent, goes, ledger)
+            self._undo(verdict.agent, goes, ledger, following)
         rest = self._rest(current, stays)
         if rest is None:
             ledger.drop(entry.address)
@@ -273,7 +274,7 @@ class Pruning:
             ledger.record(rest, {}, (), begun=False)
             left.put(rest)
 
-    def _undo(self, agent: str, entry: Entry, ledger: Ledger) -> None:
+    def _undo(self, agent: str, entry: Entry, ledger: Ledger, following: Sequence[Verdict]) -> None:
         """Undo our work on a resource, if that is possible still. Raises Conflict if it is not."""
         kind, loop = self._kinds[entry.kind], self._transports.loop
         transport = self._transports.to(agent).as_user(entry.user)
@@ -290,11 +291,23 @@ class Pruning:
         run = entry.by[3] or ""
         intent = Intent(entry.before, entry.extra, entry.before_content, True, (), self._app.clock(), run)
         ledger.begin({entry.address: intent}, {})
+        self._follow(transport, agent, [one for one in following if one.entry.user == entry.user])
         try:
             complete(transport, kind.converge([trial.change]), loop)
         except Conflict:
             ledger.withdraw(entry.address)
             raise
+        finally:
+            self._follow(transport, agent, ())
+
+    def _follow(self, transport: Transport, agent: str, following: Sequence[Verdict]) -> None:
+        """What comes next is looked at on the same journey, if it is on the same machine."""
+        if not transport.is_local:
+            from sloth_runner.engine.expecting import looks_back
+
+            here = [one for one in following if one.agent == agent and one.action in (REMOVE, RESTORE)]
+            looks = [op for one in here for op in looks_back(self._kinds, one.entry)]
+            cast("Remote", transport).follow(looks)
 
 
 def _made(taken: Sequence[Entry]) -> dict[str, float]:

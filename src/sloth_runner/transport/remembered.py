@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from sloth_runner.agent.perform import looks
 from sloth_runner.ops import Batch
-from sloth_runner.plain import TYPE_CHECKING
+from sloth_runner.plain import TYPE_CHECKING, cast
 from sloth_runner.transport.ahead import key_of
 from sloth_runner.transport.base import discard
 
@@ -41,7 +41,10 @@ class Remembered:
     def at_once(self, op: Op) -> Result | None:
         """What is known."""
         known = self._recall(op)
-        return known if known is not None else self._inner.at_once(op)
+        if known is None:
+            known = self._inner.at_once(op)
+            self._keep(op, known)
+        return known
 
     async def do(self, op: Op, on_output: Sink = discard) -> Result:
         """See Transport; of a Batch only what is not known is asked."""
@@ -53,16 +56,16 @@ class Remembered:
             known = self._recall(op)
             return known if known is not None else await self._inner.do(op, on_output)
         result = await self._inner.do(op, on_output)
-        if looks(op):
-            self._known[key_of(op)] = result
+        self._keep(op, result)
         return result
 
     async def look_ahead(self, ops: Iterable[Op]) -> list[tuple[Op, Result]]:
         """See Remote; these answers are good for more than one question."""
-        answers = await self._inner.look_ahead(ops)
-        kept = [(op, result) for op, result in answers if looks(op)]
-        self._known.update((key_of(op), result) for op, result in kept)
-        self._inner.ahead.forget(op for op, _ in kept)
+        wanted = list(ops)
+        answers = await self._inner.look_ahead(wanted)
+        for op, result in answers:
+            self._keep(op, result)
+        self._inner.ahead.forget(filter(looks, wanted))
         return answers
 
     async def ready(self) -> None:
@@ -71,6 +74,13 @@ class Remembered:
 
     async def aclose(self) -> None:
         """The machine's own way stays open: its owner closes it."""
+
+    def _keep(self, op: Op, result: Result | None) -> None:
+        if isinstance(op, Batch) and result is not None:
+            for one, answer in zip(op.ops, cast("tuple[Result, ...]", result), strict=True):
+                self._keep(one, answer)
+        elif result is not None and looks(op):
+            self._known[key_of(op)] = result
 
     def _recall(self, op: Op) -> Result | None:
         """What is known; of a Batch, if all of it is."""
