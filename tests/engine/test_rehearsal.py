@@ -7,6 +7,7 @@ import grp
 import os
 import pwd
 import tempfile
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from sloth_runner.ops import (
     FOLDER,
     LINK,
     Batch,
+    Done,
     Exec,
     Fetch,
     Found,
@@ -54,6 +56,7 @@ MODES = st.sampled_from((None, 0o600, 0o755))
 OTHER = "65534" if os.geteuid() == 0 else str(os.geteuid())
 OWNERS = st.sampled_from((None, None, OTHER, pwd.getpwuid(os.geteuid()).pw_name, "nosuch"))
 GROUPS = st.sampled_from((None, None, str(os.getegid()), grp.getgrgid(os.getegid()).gr_name, "nosuch"))
+OVER = st.sampled_from(("", *(sha256(text).hexdigest() for text in (b"new", b"newer"))))
 OPS = st.one_of(
     NAMES.map(lambda name: Stat(name, digest=True)),
     NAMES.map(lambda name: Stat(name, digest=True, follow=True)),
@@ -62,6 +65,7 @@ OPS = st.one_of(
     st.tuples(NAMES, st.just(0o755), OWNERS, GROUPS).map(lambda all_: MakeDir(*all_)),
     st.tuples(NAMES, TARGETS, OWNERS, GROUPS).map(lambda all_: MakeLink(*all_)),
     st.tuples(NAMES, st.just(b"new"), MODES, OWNERS, GROUPS).map(lambda all_: Write(*all_)),
+    st.tuples(NAMES, OVER).map(lambda pair: Write(pair[0], b"newer", over=pair[1])),
     st.tuples(NAMES, MODES, OWNERS, GROUPS).map(lambda all_: SetAttrs(*all_)),
     NAMES.map(lambda name: Remove(name)),
     NAMES.map(lambda name: Remove(name, recursive=True)),
@@ -242,3 +246,16 @@ def test_an_archive_may_be_for_an_account_that_is_made_before(
     for look in (True, False):
         unpacked = rehearsal.at_once(Unpack(str(tmp_path), None, archive, owner=owner, look=look))
         assert isinstance(unpacked, Unpacked) and unpacked.differing == differing
+
+
+def test_what_was_rehearsed_meanwhile_is_not_lost(tmp_path: Path) -> None:
+    path = str(tmp_path / "f")
+    rehearsal = Rehearsal(LocalTransport(os.environ))
+    new, newer = (sha256(text).hexdigest() for text in (b"new", b"newer"))
+    rehearsal.at_once(Write(path, b"new", over=""))
+    for op in (Write(path, b"newer", over=""), Remove(path, over=newer)):
+        with pytest.raises(OpError) as caught:
+            rehearsal.at_once(op)
+        assert caught.value.kind == "changed"
+    assert rehearsal.at_once(Write(path, b"newer", over=new)) == Done(True)
+    assert rehearsal.at_once(Remove(path, over=newer)) == Done(True)

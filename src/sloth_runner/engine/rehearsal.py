@@ -269,8 +269,10 @@ class Rehearsal:
     def _needed(self, op: Op) -> Op | None:
         """What has to be known of the machine to answer ``op``; None if nothing."""
         if isinstance(op, Write | MakeDir | MakeLink | SetAttrs | SetTimes | Remove):
-            stays = isinstance(op, SetAttrs | SetTimes)
-            return None if self._picture.covered(op.path) is not None else Stat(op.path, digest=stays)
+            read = isinstance(op, SetAttrs | SetTimes) or (
+                isinstance(op, Write | Remove) and op.over is not None
+            )
+            return None if self._picture.covered(op.path) is not None else Stat(op.path, digest=read)
         if isinstance(op, Glob):
             return op
         if isinstance(op, List):
@@ -348,6 +350,7 @@ class Rehearsal:
         elif isinstance(op, MakeLink):
             self._nodes[op.path] = Node(self._owners.made(LINK, 0o777, owned, op.target))
         elif isinstance(op, Write):
+            self._refuse_other(op, below)
             mode = op.mode if op.mode is not None else below.mode if below.kind == FILE else NEW
             old = below if below.kind == FILE else None
             found = self._owners.made(FILE, mode, owned, None, old)
@@ -382,10 +385,19 @@ class Rehearsal:
         if below.kind == ABSENT:
             return Done(False)
         self._mounts.refuse(op)
+        self._refuse_other(op, below)
         if below.kind == FOLDER and not op.recursive and (yield from self._holds_something(op.path)):
             raise OpError("not-empty", op.path, "is a folder that is not empty")
         self._picture.forget(op.path)
         return Done(True)
+
+    def _refuse_other(self, op: Write | Remove, below: Found) -> None:
+        """What was to be replaced is what is there: other branches of the same plan may have rehearsed something."""
+        node = self._picture.covered(op.path)
+        made = None if node is None or node.content is None else sha256(node.content).hexdigest()
+        there = "" if below.kind == ABSENT else made or below.digest
+        if op.over not in (None, there) and (there is not None or below.kind != FILE):
+            raise OpError("changed", op.path, "was changed by others meanwhile")
 
     def _holds_something(self, path: str) -> Generator[Op, Result, bool]:
         listed: Result = (yield List(path)) if self._picture.opens(path) else Listing(())
