@@ -6,14 +6,14 @@ import posixpath
 from hashlib import sha256
 
 from sloth_runner.errors import Unpredictable
-from sloth_runner.ops import ABSENT, FILE, FOLDER, Found, Glob, List, Listing, Matches
+from sloth_runner.ops import ABSENT, FILE, FOLDER, Found, Glob, List, Listing, Matches, OpError
 from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import ItemsView, Iterator
 
     from sloth_runner.modules.base import Observed
-    from sloth_runner.ops import Result
+    from sloth_runner.ops import Result, Stat
 
 UNKNOWN = -1.0
 """When something was modified that is only rehearsed."""
@@ -36,6 +36,13 @@ class Node(NamedTuple):
     def opens(self) -> bool:
         """Whether what is in it is what the machine has there: a folder of which only attributes change."""
         return self.found.kind == FOLDER and self.content is None and not self.unknown
+
+    def stat(self, op: Stat) -> Found:
+        """What a look at it would find."""
+        found = self.found
+        digest = sha256(self.content).hexdigest() if op.digest and self.content is not None else found.digest
+        real_path = op.path if op.follow else None
+        return found._replace(digest=digest if found.kind == FILE else None, real=real_path)
 
 
 class Nodes:
@@ -149,6 +156,15 @@ class Picture:
         """Whether the machine has to be asked what is in a folder."""
         node = self.covered(path)
         return node is None or node.opens
+
+    def listing(self, op: List, node: Node) -> Listing:
+        """What would be in a folder, which is this node. Raises OpError if it is none."""
+        if node.found.kind != FOLDER:
+            missing = node.found.kind == ABSENT
+            words = "there is no such file or folder" if missing else "a part of the path is no folder"
+            raise OpError("missing" if missing else "not-folder", op.path, words)
+        inner = self.below(op.path)
+        return Listing(tuple((name, kind) for name, kind in inner if op.recursive or "/" not in name))
 
     def merged(self, op: List, below: Result) -> Listing:
         """What would be in a folder, of which the machine says ``below``."""

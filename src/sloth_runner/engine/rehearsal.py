@@ -289,18 +289,12 @@ class Rehearsal:
         if node.unknown:
             raise Unpredictable(f"what {path} will be is not known: {node.unknown} would make it")
         if isinstance(op, Stat):
-            return self._stat(op, node)
+            return node.stat(op)
         if isinstance(op, Read):
             return (yield from self._read(op, node))
         if isinstance(op, List):
-            return self._list(op, node)
+            return self._picture.listing(op, node)
         return (yield from self._apply(op, node.found, owned))
-
-    def _stat(self, op: Stat, node: Node) -> Found:
-        found = node.found
-        digest = sha256(node.content).hexdigest() if op.digest and node.content is not None else found.digest
-        real_path = op.path if op.follow else None
-        return found._replace(digest=digest if found.kind == FILE else None, real=real_path)
 
     def _read(self, op: Read, node: Node) -> Asking:
         if node.found.kind == ABSENT:
@@ -314,14 +308,6 @@ class Rehearsal:
         if len(node.content) > op.limit:
             raise OpError("too-large", op.path, f"has more than {op.limit:,} bytes")
         return Content(node.content)
-
-    def _list(self, op: List, node: Node) -> Listing:
-        if node.found.kind != FOLDER:
-            missing = node.found.kind == ABSENT
-            words = "there is no such file or folder" if missing else "a part of the path is no folder"
-            raise OpError("missing" if missing else "not-folder", op.path, words)
-        inner = self._picture.below(op.path)
-        return Listing(tuple((name, kind) for name, kind in inner if op.recursive or "/" not in name))
 
     def _apply(self, op: Op, below: Result, owned: Owned) -> Asking:
         """The result of ``op`` where the machine (or an earlier picture) says ``below``."""
