@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sloth_runner.agent.perform import perform
-from sloth_runner.ops import ABSENT, Found, OpError, Stat
+from sloth_runner.ops import ABSENT, Found, OpError, Read, Stat
 
 NAMES = ("a", "b", "c", "d (deleted)")
 PLACES = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join)
@@ -63,3 +64,14 @@ def test_a_folder_whose_name_is_as_that_of_a_removed_one_is_found(tmp_path: Path
     found = perform(Stat(str(tmp_path / "link"), follow=True))
     assert isinstance(found, Found)
     assert found.real == str(tmp_path / "it (deleted)")
+
+
+def test_what_is_no_file_is_not_even_opened(tmp_path: Path) -> None:
+    """A device may do something when it is opened; a socket says that it was."""
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(tmp_path / "s"))
+        (tmp_path / "link").symlink_to("s")
+        for name in ("s", "link"):
+            with pytest.raises(OpError, match="is not a regular file") as caught:
+                perform(Read(str(tmp_path / name), 10))
+            assert caught.value.kind == "not-file"

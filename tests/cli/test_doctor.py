@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from typing import Any
 
+import apsw
 import pytest
 
 from sloth_runner import processes
@@ -116,8 +118,10 @@ def test_damage(well: Cli) -> None:
 
 def test_a_damaged_file(well: Cli) -> None:
     path = well.home / "state" / "_shared.db"
+    with closing(apsw.Connection(str(path))) as file:  # a part that nobody reads who looks for keys
+        page = file.execute("SELECT rootpage FROM sqlite_master WHERE name = 'entry_lease'").get
     data = bytearray(path.read_bytes())
-    data[4096 * 2 : 4096 * 2 + 400] = b"\xa5" * 400
+    data[4096 * (page - 1) : 4096 * (page - 1) + 400] = b"\xa5" * 400
     path.write_bytes(data)
     settle(well)
     found = _found(well, 7)

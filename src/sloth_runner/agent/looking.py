@@ -146,11 +146,16 @@ def _digest(fd: int) -> str:
 
 
 def read(op: Read) -> Content:
-    """A regular file's content; a device or a pipe is refused rather than waited for."""
-    fd = os.open(encode(op.path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    """A regular file's content; a device or a pipe is refused rather than waited for: some do something when they are
+    opened."""
+    path = encode(op.path)
+    refusal = OpError("not-file", op.path, "is not a regular file")
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise refusal
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OpError("not-file", op.path, "is not a regular file")
+            raise refusal
         pieces: list[bytes] = []
         size = 0
         while size <= op.limit:

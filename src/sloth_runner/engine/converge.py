@@ -371,13 +371,15 @@ def _drifted(entry: Entry, observed: Observed) -> frozenset[str]:
 
 
 def _first(kind: Kind, looks: Sequence[Look]) -> tuple[Op, ...]:
-    """The operation that looking at one resource begins with; many are looked at together anyway."""
+    """The operations that looking at one resource begins with; many are looked at together anyway."""
     if len(looks) > 1:
         return ()
     steps = kind.observe(looks)
     first = next(steps, None)
     steps.close()
-    return () if first is None or isinstance(first, Batch) else (first,)
+    if first is None:
+        return ()
+    return first.ops if isinstance(first, Batch) else (first,)
 
 
 def _keys(job: Job) -> frozenset[str] | None:

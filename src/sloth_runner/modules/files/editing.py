@@ -94,6 +94,8 @@ def _observed(editor: Editor, look: Look, text: str | None, more: Mapping[str, A
 
 
 def _texts(paths: Sequence[str]) -> Generator[Any, Any, dict[str, str | None]]:
+    if len(paths) == 1:
+        return {paths[0]: (yield from load(paths[0]))}
     found: Sequence[Found] = yield Batch(tuple([Stat(path, names=False) for path in paths]))
     there = [path for path, one in zip(paths, found, strict=True) if _is_file(path, one)]
     try:
@@ -108,7 +110,24 @@ def _texts(paths: Sequence[str]) -> Generator[Any, Any, dict[str, str | None]]:
 
 def load(path: str) -> Generator[Any, Any, str | None]:
     """The text of one file; None if there is none. Raises as looking does."""
-    return (yield from _texts([path]))[path]
+    _, data = yield from _content(path)
+    return None if data is None else data.decode("utf-8", "surrogateescape")
+
+
+def _content(path: str) -> Generator[Any, Any, tuple[Found, bytes | None]]:
+    """One file and what is in it (None: there is no file), in one question. Raises as looking does."""
+    found: Found
+    read: Content
+    try:
+        found, read = yield Batch((Stat(path, names=False), Read(path, LIMIT)))
+    except OpError as error:
+        if not error.results:
+            raise
+        found = error.results[0]  # type: ignore[assignment] # a Stat is answered so
+        if not _is_file(path, found):
+            return found, None
+        raise _unreadable(error) from error
+    return (found, read.data) if _is_file(path, found) else (found, None)
 
 
 def _is_file(path: str, found: Found) -> bool:
@@ -134,18 +153,14 @@ def _unreadable(error: OpError) -> Exception:
 
 def _change(editor: Editor, change: Change) -> Generator[Any, Any, Told]:
     path = str(change.resource.params["path"])
-    found: Found = yield Stat(path, names=False)
-    old: bytes | None = None
-    if _is_file(path, found):
-        read: Content = yield Read(path, LIMIT)
-        old = read.data
-    elif not change.options.get("create"):
-        raise TaskFailed(
-            f"there is no file {path}",
-            unchanged=[path],
-            next=["create = true makes it", "file.directory and file.write make what is above and in it"],
-        )
-    else:
+    found, old = yield from _content(path)
+    if old is None:
+        if not change.options.get("create"):
+            raise TaskFailed(
+                f"there is no file {path}",
+                unchanged=[path],
+                next=["create = true makes it", "file.directory and file.write make what is above and in it"],
+            )
         refuse_blocked(change, path)
     text = editor.edit((old or b"").decode("utf-8", "surrogateescape"), change)
     new = text.encode("utf-8", "surrogateescape")
