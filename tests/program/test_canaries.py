@@ -121,7 +121,8 @@ task({name = "conf", run = function()
   file.directory("ROOT")
   file.write({dest = "ROOT/conf", content = ONE, notify = "tell"})
   file.write({dest = "ROOT/was-there", content = ONE})
-  file.write({dest = "/proc/begun-and-failed", content = ONE, ignore_errors = true})
+  file.write({dest = "ROOT/begun", content = ONE, ignore_errors = true,
+              validate = [[sh -c "echo something else > ROOT/begun; exit 1" %s]]})
   EXTRA
   cmd({argv = {"sh", "-c", "BODY"}, creates = "ROOT/done"})
 end})
