@@ -360,6 +360,13 @@ def test_agents_groups_and_their_values(place: Place) -> None:
         "ssh://db/path",
         "local://x",
         "ssh://-oProxyCommand=x",
+        "ssh://%2DoProxyCommand=x@host",
+        "ssh://x;touch${IFS}here",
+        "ssh://$(id)",
+        "ssh://`id`@host",
+        "ssh://ann%3Btouch%20here@host",
+        "ssh://ann%0Aid@host",
+        "ssh://ann%5C@host",
     ):
         with pytest.raises(BadConfig) as caught:
             app.expand_agents(nowhere)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,9 +74,17 @@ def parse(url: str) -> Way:
         or parts.fragment
     ):
         raise BadConfig(f"{url}: an address such as ssh://user@host:22 is needed, and nothing after it")
-    if parts.hostname.startswith("-") or (parts.username or "").startswith("-"):
+    user = unquote(parts.username or "")
+    if parts.hostname.startswith("-") or user.startswith("-"):
         raise BadConfig(f"{url}: neither user nor host begins with a dash")
-    return Way(parts.hostname, port, None if parts.username is None else unquote(parts.username))
+    if _UNFIT.search(user) or user.endswith("\\") or _UNFIT_HOST.search(parts.hostname):
+        raise BadConfig(f"{url!r}: neither user nor host has characters that mean something to a shell")
+    return Way(parts.hostname, port, user or None)
+
+
+_UNFIT = re.compile(r"""['`"$;&<>|(){}\x00-\x20\x7f]""")
+"""A ProxyCommand may hold them, and a shell reads it (as ssh(1), which refuses them for the same reason)."""
+_UNFIT_HOST = re.compile(rf"{_UNFIT.pattern}|[\\,*?!~#]")
 
 
 class Jumps:
