@@ -299,6 +299,7 @@ def _locks(app: App, store: Store, namespace: str, flags: str) -> Iterator[Findi
 
 def _runs(app: App, store: Store) -> Iterator[Finding]:
     from sloth_runner.engine import records
+    from sloth_runner.execution.made_of import had_values
 
     left = 0
     stacks = {row["id"] for row in records.list_stacks(store)}
@@ -309,8 +310,11 @@ def _runs(app: App, store: Store) -> Iterator[Finding]:
             left += 1
             steps = [f"see how far it came: sloth-runner runs show {row['run']}"]
             if row["stack_id"] in stacks:
-                again = f"sloth-runner run -f {row['file']} {row['stack']} --resume {row['run']}"
-                steps.append(f"go on from there: {again}")
+                again = shlex.join(
+                    ["sloth-runner", "run", "-f", row["file"], row["stack"], "--resume", row["run"]]
+                )
+                values = " --values … --set …" if had_values(row["run"], row.get("made_of", {})) else ""
+                steps.append(f"go on from there: {again}{values}")
             yield Finding(
                 "runs",
                 None,

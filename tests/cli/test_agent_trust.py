@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sloth_runner import __version__
-from sloth_runner.execution.reaching import each, version_in
+from sloth_runner.execution.reaching import version_in
 from sloth_runner.moments import iso
 from sloth_runner.trust.authority import Authority
 from sloth_runner.trust.folder import Folder
@@ -116,21 +115,6 @@ def test_of_a_revoked_controller_every_agent_hears_that_is_reached(cli: Cli, tmp
         cli.ok("config", "trust", "--inventory", "--yes")
         said = cli.ok("agent", "revoke", "old", "--controller", "--yes", "-o", "json")
     assert json.loads(said)["unreached"] == ["web2", "web3", "web4"]
-
-
-def test_each_is_done_of_so_many_at_once() -> None:
-    busy = most = 0
-
-    async def work(item: int) -> int:
-        nonlocal busy, most
-        busy += 1
-        most = max(most, busy)
-        await asyncio.sleep(0)
-        busy -= 1
-        return item * 2
-
-    assert asyncio.run(each(3, work, range(10))) == [n * 2 for n in range(10)]
-    assert most == 3
 
 
 @pytest.mark.parametrize("python", ["/opt/a b/python", "/usr/bin/python3"])

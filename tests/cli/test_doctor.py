@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from contextlib import closing
@@ -164,6 +165,18 @@ def test_stale_locks_and_dead_runs(well: Cli) -> None:
     well.ok("lock", "break", "dead", "--yes")
     settle(well)
     assert len(_found(well, 0)) == 1
+
+
+@pytest.mark.parametrize("given", [(), ("--set", "a=1")])
+def test_a_dead_run_goes_on_with_the_values_that_it_had(well: Cli, given: tuple[str, ...]) -> None:
+    well.file("my tasks.sloth", RUN_FILE)
+    well.ok("run", "-f", "my tasks.sloth", "web", *given)
+    unend(well)
+    settle(well)
+    (run,) = _found(well, 0)
+    line = shlex.split(run["next"][1].removeprefix("go on from there: "))
+    assert line[2:5] == ["-f", "/TMP/work/my tasks.sloth", "web"]
+    assert line[7:] == (["--values", "…", "--set", "…"] if given else [])
 
 
 def test_a_tag_that_was_never_finished(well: Cli) -> None:

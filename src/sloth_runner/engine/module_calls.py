@@ -46,7 +46,8 @@ class World(NamedTuple):
     AgentUnknown), ``ledger`` its ledger, ``line`` what writes that; ``rehearsal`` its picture in check mode, else
     None. ``expand`` turns what ``delegate_to`` names into agents; ``twins`` says what is wrong where one of them is a
     machine that another name means, too, each once a run; ``text`` gives the source text of a line;
-    ``handlers`` are the names that ``notify`` may use; ``salt`` is random each time."""
+    ``handlers`` are the names that ``notify`` may use; ``salt`` is random each time;
+    ``forks`` is how many machines one call is made on at once."""
 
     modules: Mapping[str, Module]
     kinds: Mapping[str, Kind]
@@ -63,6 +64,7 @@ class World(NamedTuple):
     clock: Callable[[], float]
     salt: Callable[[], str]
     paranoid: bool = False
+    forks: int = 1000
 
 
 class ModuleCalls:
@@ -133,7 +135,7 @@ class ModuleCalls:
                 def begin(agent: str) -> object:
                     return self._perform(module, context, call, {**raw, "delegate_to": agent}, "")
 
-                return on_each(call.name, agents, begin)
+                return on_each(call.name, agents, self.world.forks, begin)
             raw["delegate_to"] = agents[0]
         common = self._common(call.name, context, raw)
         if not common.when:

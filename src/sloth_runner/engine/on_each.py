@@ -1,17 +1,35 @@
-"""Why: one call may mean many machines; it is made on all of them at once, and what came of each is told."""
+"""Why: one call may mean many machines; it is made on as many of them at once as a task runs on, and
+what came of each is told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from sloth_runner.engine.pump import Wait
 from sloth_runner.errors import SlothError, TaskFailed, Unreachable
 from sloth_runner.model import Partial
-from sloth_runner.plain import Any
+from sloth_runner.plain import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
-def on_each(name: str, agents: Sequence[str], begin: Callable[[str], object]) -> Wait:
-    """The reply of a call on several machines. ``begin`` begins it on one, and gives its result, or a Wait for it."""
+async def each(most: int, work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> list[R]:
+    """What ``work`` makes of each, of at most ``most`` at once."""
+    import asyncio
+
+    room = asyncio.Semaphore(most)
+
+    async def one(item: T) -> R:
+        async with room:
+            return await work(item)
+
+    return await asyncio.gather(*map(one, items))
+
+
+def on_each(name: str, agents: Sequence[str], most: int, begin: Callable[[str], object]) -> Wait:
+    """The reply of a call on several machines, ``most`` at once. ``begin`` begins it on one, and gives its
+    result, or a Wait for it."""
 
     async def one(agent: str) -> object:
         try:
@@ -22,9 +40,7 @@ def on_each(name: str, agents: Sequence[str], begin: Callable[[str], object]) ->
             return error
 
     async def all_of_them() -> object:
-        import asyncio
-
-        results = await asyncio.gather(*map(one, agents))
+        results = await each(most, one, agents)
         return _together(name, dict(zip(agents, results, strict=True)))
 
     return Wait(all_of_them, gentle=True)

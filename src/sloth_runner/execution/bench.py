@@ -219,7 +219,7 @@ class Bench:
         world = World(
             modules(), kinds(), self._transports.to, self.ledger, self.line, self.rehearsal, app.expand_agents,
             loading.twins, str(loading.file.parent), self.basis.stack, loading.loaded.text, handlers, app.clock,
-            app.new_id, options.paranoid,
+            app.new_id, options.paranoid, options.forks,
         )  # fmt: skip
         calls = ModuleCalls(world)
         return Calls(

@@ -26,6 +26,11 @@ def made_of(
     }
 
 
+def had_values(run: str, before: Mapping[str, Any]) -> bool:
+    """Whether the user gave a run values."""
+    return before.get("values", "") not in ("", _digest(run, "{}"))
+
+
 def changes(before: Mapping[str, Any], now: MadeOf) -> list[str]:
     """What is not as it was, in words; both are of the same run."""
     if not before:

@@ -4,10 +4,11 @@ told what they all have to know.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Sequence
 
+from sloth_runner.engine.on_each import each
 from sloth_runner.errors import SlothError
-from sloth_runner.plain import TYPE_CHECKING, Any, TypeVar
+from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
@@ -16,21 +17,6 @@ if TYPE_CHECKING:
     from sloth_runner.transports import Transports
 
 Document = dict[str, Any]
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-async def each(most: int, work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> list[R]:
-    """What ``work`` makes of each, of at most ``most`` at once."""
-    import asyncio
-
-    room = asyncio.Semaphore(most)
-
-    async def one(item: T) -> R:
-        async with room:
-            return await work(item)
-
-    return await asyncio.gather(*map(one, items))
 
 
 def reach(app: App, agents: Sequence[str]) -> dict[str, Document]:
