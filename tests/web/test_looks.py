@@ -100,6 +100,45 @@ def test_locks_fit_however_long_they_are_held(browser: Browser, tmp_path: Path, 
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+LONG = "x" * 110
+AGENT = "m" * 60
+UNBROKEN = f"""
+task({{name = "{LONG}", delegate_to = "{AGENT}", run = function()
+  file.write({{dest = FOLDER .. "/{LONG}", content = "a"}})
+  state.set("{LONG}{LONG}", "{LONG}{LONG}")
+  state.lock("{LONG}", "{LONG}", 3000, {{keep = true}})
+end}})
+task({{name = "fails", depends_on = "{LONG}", run = function() cmd("false {LONG}") end}})
+"""
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_names_without_a_blank_are_broken(browser: Browser, unbroken: Ui, width: int) -> None:
+    key = f"namespace={AGENT}&key={LONG}{LONG}"
+    more = {"key": f"/state/key?{key}", "edit": f"/state/edit?{key}", "tree": f"/state?namespace={AGENT}"}
+    with closing(Window(browser, unbroken, viewport={"width": width, "height": 900})) as window:
+        wide = {name: _width(window, path) for name, path in {**MAIN, **more}.items()}
+        assert max(wide.values()) <= width, wide
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    """A UI on long names that have no place to break."""
+    home = Home(tmp_path_factory.mktemp("unbroken"))
+    home.file("sloth.toml", f'[agents]\n{AGENT} = "local://"\n')
+    home.file("site.sloth", f"FOLDER = [[{home.cwd}]]\n{UNBROKEN}")
+    home.run("run", "-f", "site.sloth", LONG, code=1)
+    with closing(Ui(home).enter()) as ui:
+        yield ui
+
+
+def _width(window: Window, path: str) -> int:
+    """How wide a page is."""
+    page = window.go(path)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    return int(page.evaluate("document.documentElement.scrollWidth"))
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nobody_is_kept_out(browser: Browser, site: tuple[str, Ui], scheme: str) -> None:
     size, ui = site

@@ -71,6 +71,8 @@ def _action(action: Document, color: bool) -> Iterator[str]:
     for row in action["attributes"]:
         if row["name"] != "content" or not action["diff"]:
             yield f"      {attribute(row, action['action'])}"
+    if action["note"]:
+        yield f"      {pictures(str(action['note']))}"
     for text in str(action["diff"] or "").splitlines():
         yield f"      {diff_line(text, color)}"
 
@@ -127,6 +129,8 @@ def _markdown_action(action: Document) -> Iterator[str]:
     rows = [row for row in action["attributes"] if row["name"] != "content" or not action["diff"]]
     for row in rows:
         yield f"  - {_code(attribute(row, action['action']))}"
+    if action["note"]:
+        yield f"  - {_code(str(action['note']))}"
     if action["diff"]:
         fence = "```"
         while fence in action["diff"]:

@@ -36,6 +36,7 @@ def action_of(job: Job, call: Call) -> Document:
         ],
         "diff": job.diff,
         "reason": job.reason,
+        "note": job.note or None,
         "drifted": bool(job.drifted),
         "line": call.site.line if call.site else None,
     }
@@ -51,6 +52,7 @@ def foretold(prediction: Predict, call: Call) -> Document:
         "attributes": [],
         "diff": None,
         "reason": prediction.reason or None,
+        "note": None,
         "drifted": False,
         "line": call.site.line if call.site else None,
     }

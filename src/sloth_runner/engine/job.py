@@ -159,9 +159,11 @@ def attribute_lines(before: Attributes | None, after: Attributes | None, names: 
 
 def changing(before: object, after: object) -> str:
     """Two values of an attribute for people, in one line; if what is shown of them is the same, then from where they
-    differ on."""
+    differ on. What is hidden is hidden on both sides, and stands there once."""
     was, now = shown(before), shown(after)
     if was == now:
+        if before == after:
+            return was
         all_was, all_now = shown(before, sys.maxsize), shown(after, sys.maxsize)
         start = max(0, len(commonprefix((all_was, all_now))) - AROUND)
         was, now = (f"{'…' if start else ''}{_cut(text[start:], MOST)}" for text in (all_was, all_now))

@@ -25,12 +25,14 @@ ACCOUNTS = ("user:", "group:", "group.member:")
 
 class Node(NamedTuple):
     """What the rehearsal has put at a path: like Found, with the content of a file. ``unknown`` says by whom it
-    would be made, if nothing else is known of it; ``packed``: the content is in an archive, only its digest known."""
+    would be made, if nothing else is known of it; ``packed``: the content is in an archive, only its digest known;
+    ``fresh``: a folder where the machine has nothing, so that nothing in it has been changed by its being made."""
 
     found: Found
     content: bytes | None = None
     unknown: str = ""
     packed: bool = False
+    fresh: bool = False
 
     @property
     def opens(self) -> bool:
@@ -131,13 +133,26 @@ class Picture:
         node = self.nodes.get(path)
         if node is not None:
             return node
+        node = self._above(path)
+        if node is None or node.opens:
+            return None
+        return Node(Found(FILE), None, node.unknown) if node.unknown else Node(Found(ABSENT))
+
+    def changes(self, path: str) -> bool:
+        """Whether something would be done to a path. What is not on the machine, because its folder is not, stays
+        as it is when that is made."""
+        if self.nodes.get(path) is not None:
+            return True
+        node = self._above(path)
+        return node is not None and not node.opens and not node.fresh
+
+    def _above(self, path: str) -> Node | None:
+        """The nearest node above a path."""
         above = posixpath.dirname(path)
         while above != "/":
             node = self.nodes.get(above)
             if node is not None:
-                if node.unknown:
-                    return Node(Found(FILE), None, node.unknown)
-                return None if node.opens else Node(Found(ABSENT))
+                return node
             above = posixpath.dirname(above)
         return None
 

@@ -111,7 +111,7 @@ class Rehearsal:
 
     def changes(self, path: str) -> bool:
         """Whether something would be done to a path; not to what is no path."""
-        return path.startswith("/") and self._picture.covered(path) is not None
+        return path.startswith("/") and self._picture.changes(path)
 
     def predict(self, address: str, observed: Observed) -> None:
         """A resource would be like this."""
@@ -332,7 +332,8 @@ class Rehearsal:
             if below.kind != ABSENT:
                 raise OpError("not-folder", op.path, "is there already, and is no folder")
             self._mounts.refuse(op)
-            self._nodes[op.path] = Node(self._owners.made(FOLDER, op.mode, owned), b"")
+            fresh = not self._picture.changes(op.path)
+            self._nodes[op.path] = Node(self._owners.made(FOLDER, op.mode, owned), b"", fresh=fresh)
         elif isinstance(op, MakeLink):
             self._nodes[op.path] = Node(self._owners.made(LINK, 0o777, owned, op.target))
         elif isinstance(op, Write):
@@ -364,7 +365,7 @@ class Rehearsal:
         if found != below:
             self._mounts.refuse(op)
         node = self._nodes.get(op.path)
-        self._nodes[op.path] = Node(found, node.content if node else None, packed=bool(node and node.packed))
+        self._nodes[op.path] = Node(found) if node is None else node._replace(found=found)
         return Done(found != below)
 
     def _remove(self, op: Remove, below: Found) -> Asking:

@@ -15,6 +15,7 @@ from sloth_runner import __version__
 from sloth_runner.documents import words
 from sloth_runner.moments import iso, parse_moment
 from sloth_runner.plain import TYPE_CHECKING, Any
+from sloth_runner.web.diffs import tones
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -65,6 +66,7 @@ class View:
             plain=plain,
             one_line=one_line,
             clip=clip,
+            tones=tones,
             pretty=pretty,
             counts=counts,
             clock=clock_of,

@@ -19,6 +19,7 @@ from sloth_runner.modules.files import guard
 from sloth_runner.modules.files.kind import (
     folders_above,
     make_above,
+    making,
     real_folder,
     refuse_blocked,
     remove_made,
@@ -167,7 +168,8 @@ def _change(editor: Editor, change: Change) -> Generator[Any, Any, Told]:
     if not new and change.wanted is None and change.extra.get("file") == "missing":
         yield Remove(path, over=guard.over(old))
         yield from remove_made(change.extra)
-        return Told(f"removed {path}, which had been made for it", difference(path, old, None))
+        removed = "would remove" if change.dry else "removed"
+        return Told(f"{removed} {path}, which had been made for it", difference(path, old, None))
     if new == old:
         return Told("", "")
     from hashlib import sha256
@@ -175,7 +177,7 @@ def _change(editor: Editor, change: Change) -> Generator[Any, Any, Told]:
     attributes, made = None, ""
     if old is None:
         above = yield from make_above(change)
-        made = "; ".join(filter(None, (above, f"made {path}")))
+        made = "; ".join(filter(None, (above, f"{making(change)} {path}")))
     else:
         attributes = {"type": FILE, "mode": f"{found.mode:04o}", "uid": found.uid, "gid": found.gid}
     over = guard.over(old)

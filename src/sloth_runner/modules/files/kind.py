@@ -258,7 +258,12 @@ def make_above(change: Change) -> Generator[Any, Any, str]:
         done: Done = yield MakeDir(str(folder), 0o755)
         if done.changed:
             made.append(str(folder))
-    return f"made the folders above it: {', '.join(made)} (0755)" if made else ""
+    return f"{making(change)} the folders above it: {', '.join(made)} (0755)" if made else ""
+
+
+def making(change: Change) -> str:
+    """The word for what a change brings with it; a plan says what it would bring."""
+    return "would make" if change.dry else "made"
 
 
 def _owners(wanted: Attributes) -> tuple[str | None, str | None]:

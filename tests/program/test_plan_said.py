@@ -1,0 +1,60 @@
+"""Why: what a plan says beside a change is true, too: why it would be made, and what it would bring with it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.program.kit import Home
+from tests.program.leftovers import task
+
+TWO = (
+    'file.write({dest = "ROOT/d/one", content = "1"})',
+    'file.write({dest = "ROOT/d/two", content = "2"})',
+)
+GONE = 'file.absent({path = "ROOT/d", recursive = true})'
+MADE = 'file.directory("ROOT/d")'
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A user."""
+    return Home(tmp_path)
+
+
+def said(home: Home, field: str) -> list[str | None]:
+    """What a plan says of each change."""
+    plan = home.run("plan", "site.sloth", "-o", "json").json
+    return [action[field] for action in plan["tasks"][0]["actions"] if action["action"] == "create"]
+
+
+@pytest.mark.parametrize("first", [(), (MADE,)])
+def test_what_others_removed_with_its_folder_drifted_though_a_call_makes_that_again(
+    home: Home, first: tuple[str, ...]
+) -> None:
+    task(home, *first, *TWO)
+    run = home.run("run", "site.sloth", "-o", "json").json["run"]
+    shutil.rmtree(home.cwd / "t" / "d")
+    assert set(said(home, "reason")) == {f"the machine drifted since run {run}"}
+
+
+def test_what_a_call_before_takes_away_is_not_told_as_others_work(home: Home) -> None:
+    task(home, *TWO)
+    home.run("run", "site.sloth")
+    task(home, GONE, MADE, *TWO)
+    assert said(home, "reason")[-2:] == ["a call before it changes it"] * 2
+
+
+def test_a_plan_says_what_else_a_change_would_make(home: Home) -> None:
+    task(home, TWO[0], 'file.line({path = "ROOT/e/f/l", line = "x", create = true})')
+    folder = home.cwd / "t"
+    assert said(home, "note") == [
+        f"would make the folders above it: {folder}, {folder}/d (0755)",
+        f"would make the folders above it: {folder}/e, {folder}/e/f (0755); would make {folder}/e/f/l",
+    ]
+    assert f"\n      would make the folders above it: {folder}, " in home.run("plan", "site.sloth").out
+    report = home.run("plan", "site.sloth", "--report", "md").out
+    assert f"\n  - `would make the folders above it: {folder}, " in report
+    assert f"made the folders above it: {folder}, " in home.run("run", "site.sloth").out
