@@ -98,7 +98,7 @@ TYPES: Final[Mapping[str, ArgType]] = {
     "mount state": ArgType(
         '"mounted"|"unmounted"|"present"|"absent"', '"mounted", "unmounted", "present" or "absent"'
     ),
-    "public keys": ArgType("string|string[]", "a public key's line, or a list of them"),
+    "public keys": ArgType("string|string[]", "a public key's line, several lines, or a list of them"),
     "key options": ArgType("string|string[]", "options such as restrict, as in authorized_keys"),
     "ssh host": ArgType("string", "a host name or address, or [name]:port"),
     "cron field": ArgType("string|integer", "a field of a crontab such as 5, 1-5, */10"),

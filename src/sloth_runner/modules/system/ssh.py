@@ -357,7 +357,12 @@ MODULES = (
         authorized,
         (
             Arg("account", "account", "the user whom it lets in", required=True),
-            Arg("key", "public keys", "the public key as in a .pub file, or a list of them", required=True),
+            Arg(
+                "key",
+                "public keys",
+                "the public key as in a .pub file, or several: lines, or a list",
+                required=True,
+            ),
             Arg(
                 "options", "key options", "what it is good for: 'restrict,command=\"/bin/backup\"', or a list"
             ),

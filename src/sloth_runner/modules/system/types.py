@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from sloth_runner.plain import Any, NamedTuple
 
@@ -213,8 +213,17 @@ def _public_keys(value: object) -> tuple[PublicKey, ...]:
         return ()
     if not isinstance(items, list):
         raise ValueError(f"is a public key, or a list of them, not {_shown(value)}")
-    keys = {(key.type, key.blob): key for key in map(_public_key, items)}
+    lines = (line for item in items for line in _key_lines(item))
+    keys = {(key.type, key.blob): key for key in map(_public_key, lines)}
     return tuple(keys.values())
+
+
+def _key_lines(item: object) -> Sequence[object]:
+    """The lines of a text that name keys; the text itself if there are none."""
+    if not isinstance(item, str):
+        return (item,)
+    lines = [line.strip() for line in item.split("\n")]
+    return [line for line in lines if line and not line.startswith("#")] or (item,)
 
 
 def _ssh_host(value: object) -> str:
