@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FILE, FOLDER, LINK, OTHER, ABSENT = "file", "folder", "link", "other", "absent"
 """Kinds of things that a path may name."""
+REHEARSED = -1.0
+"""When something was modified that is only rehearsed."""
 
 
 class OpError(Exception):

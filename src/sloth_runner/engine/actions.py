@@ -47,7 +47,7 @@ def foretold(prediction: Predict, call: Call) -> Document:
     known = prediction.changed is not None
     return {
         "address": prediction.address,
-        "title": prediction.message,
+        "title": prediction.message or None,
         "action": ("update" if prediction.changed else "none") if known else "unknown",
         "attributes": [],
         "diff": None,

@@ -61,6 +61,8 @@ class ModuleCall:
             self._learn(module, args)
         self._transport = (self._rehearsal or world.transport(common.target)).as_user(common.user)
         self._jobs: list[Job] = []
+        self._asked: list[str] = []
+        self._returns = tuple(module.returns)
         self._called_for: list[Pending] = []
         self._named = False
         desk = Desk(
@@ -154,8 +156,11 @@ class ModuleCall:
 
     def _foretold(self, prediction: Predict) -> Generator[Any, Any, None]:
         """A command is about to run: the handlers that it may call for are due before it does anything, so that
-        they are not lost with us."""
-        if self._rehearsal is None and self._common.notify:
+        they are not lost with us. In check mode what it makes and removes counts from here on."""
+        if self._rehearsal is not None:
+            by = prediction.message.removeprefix("would run ")
+            self._rehearsal.expect(dict.fromkeys(prediction.makes, by), dict.fromkeys(prediction.removes, by))
+        elif self._common.notify:
             about, now = self._about(), self._owner.world.clock()
             run, task = about.by[3] or "", about.by[4] or ""
             due = [Pending(n, about.stack, prediction.address, now, run, task) for n in about.notify]
@@ -192,7 +197,9 @@ class ModuleCall:
         error.target = error.target or self._common.target
         if self._rehearsal is not None:
             error = self._untold(error, self._rehearsal)
-            if not self._common.ignore_errors or isinstance(error, Unpredictable):
+            if isinstance(error, Unpredictable):
+                return self._open(error, self._rehearsal)
+            if not self._common.ignore_errors:
                 raise error
         changed = bool(self._drive.mutations)
         error.changed.extend((*self._drive.mutations, *self._drive.attempts))
@@ -228,6 +235,7 @@ class ModuleCall:
         return self._owner.sources.deliver(op)
 
     def _ensure(self, request: Ensure) -> Generator[Any, Any, Any]:
+        self._asked.extend(want.resource.address for want in request.wants)
         world = self._owner.world
         return Converging(
             world.kinds, self._ledger, self._line, self._about(), self._owner.sources, world.clock,
@@ -269,9 +277,23 @@ class ModuleCall:
         cause = error.__cause__
         if isinstance(cause, OpError) and cause.kind in CERTAIN:
             return error
-        return Unpredictable(
-            f"it may depend on {rehearsal.opaque}, which would be done first: {error.message}"
-        )
+        doubt = rehearsal.obscured(f"user:{self._common.user}") or rehearsal.opaque
+        return Unpredictable(f"it may depend on {doubt}, which would be done first: {error.message}")
+
+    def _open(self, error: Unpredictable, rehearsal: Rehearsal) -> Partial:
+        """In check mode: what the call would do is left open, and what comes after it is looked at all the same.
+        Nothing of its result is known."""
+        reported = {job.address for job in self._jobs}
+        addresses = [address for address in self._asked if address not in reported]
+        for address in addresses or [f"call:{self._call.name}"]:
+            title = "" if addresses else self._call.name
+            prediction = Predict(address, title, None, error.message)
+            self._context.tally.actions.append(foretold(prediction, self._call))
+            rehearsal.obscure(address)
+        self._name("")
+        rehearsal.notified.extend(self._common.notify)
+        failing = ("failed", "code") if self._common.ignore_errors else ()
+        return Partial({}, ("changed", "message", "diff", *failing, *self._returns))
 
     def _about(self) -> About:
         world, call, common, by = self._owner.world, self._call, self._common, self._context.state.by
@@ -299,7 +321,6 @@ class ModuleCall:
             prediction = Predict(address, f"would do more: {label}", None, "what it does can't be rehearsed")
         by = prediction.message.removeprefix("would run ")
         ran = by if by != prediction.message else ""
-        rehearsal.expect(dict.fromkeys(prediction.makes, by), dict.fromkeys(prediction.removes, by))
         rehearsal.obscure(prediction.address, ran)
         unknown = prediction.unknown + (("changed",) if prediction.changed is None else ())
         self._context.tally.actions.append(self._assuming(foretold(prediction, self._call)))

@@ -248,6 +248,7 @@ class ModuleCalls:
             common.user,
             common.timeout,
             common.sensitive,
+            self.world.rehearsal(common.target) is not None,
         )
 
     def site(self, call: Call) -> tuple[str, ...]:

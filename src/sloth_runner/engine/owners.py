@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from sloth_runner.engine.picture import UNKNOWN
 from sloth_runner.ops import (
+    REHEARSED,
     Content,
     Exec,
     Fetch,
@@ -69,7 +69,7 @@ class Owners:
             had = had._replace(uid=old.uid, gid=old.gid, name=old.owner, group=old.group)
         uid, owner = (owned.uid, owned.owner) if owned.owner else (had.uid, had.name)
         gid, group = (owned.gid, owned.group) if owned.group else (had.gid, had.group)
-        return Found(kind, mode, uid, gid, owner, group, target=target, modified=UNKNOWN)
+        return Found(kind, mode, uid, gid, owner, group, target=target, modified=REHEARSED)
 
     def _login(self, user: str | None) -> Generator[Op, Result, Owned]:
         try:

@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from sloth_runner.modules.base import Observed
     from sloth_runner.ops import Result, Stat
 
-UNKNOWN = -1.0
-"""When something was modified that is only rehearsed."""
-
-
 ACCOUNTS = ("user:", "group:", "group.member:")
 """Resources whose programs make no other accounts than those that are in the picture."""
 

@@ -99,6 +99,10 @@ class Rehearsal:
         """The first change that could not be rehearsed."""
         return self._picture.opaque
 
+    def obscured(self, address: str) -> str | None:
+        """In words, the change of a resource that could not be rehearsed, if there was one."""
+        return self._picture.obscured.get(address)
+
     def obscure(self, address: str, words: str = "") -> None:
         """This would be changed, and all that it changes can't be rehearsed. ``words``: what does it, if that says
         more."""

@@ -246,7 +246,8 @@ class Kind(NamedTuple):
 
 class Context(NamedTuple):
     """Where a call runs: the task file's ``folder`` (on the controller), the task's ``workdir`` and ``env``,
-    the target, and what the call asks for beside the module's arguments. ``timeout`` is in seconds."""
+    the target, and what the call asks for beside the module's arguments. ``timeout`` is in seconds. ``dry``: the call
+    is only rehearsed."""
 
     folder: str
     workdir: str | None
@@ -256,6 +257,7 @@ class Context(NamedTuple):
     user: str | None = None
     timeout: float | None = None
     sensitive: bool = False
+    dry: bool = False
 
 
 class Arg(NamedTuple):

@@ -1,5 +1,5 @@
-"""Why: programs that change one account change the groups' file as well; the calls after them must be planned as they
-will be met."""
+"""Why: what a call does rests on what the calls before it have done: programs that change one account change the file
+of groups as well, a source brings packages, a package units. All must be planned as they will be met."""
 
 from __future__ import annotations
 
@@ -94,3 +94,100 @@ def test_who_will_be_there_is_known_to_the_plan(machine: Scratch, lines: str, wh
     assert told == [one["line"] for one in ran["calls"] if one["changed"]]
     if why:
         assert planned["error"]["message"] == ran["error"]["message"] and why in ran["error"]["message"]
+
+
+SOURCE = 'file.write({dest = "/etc/apt/sources.list.d/own.list", content = "deb [trusted=yes] file:/srv/own ./\\n"})'
+OWN = """
+rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/*
+mkdir -p /srv/own /run/own/DEBIAN /var/lib/apt/periodic
+printf 'Package: sloth-own\\nVersion: 1.0\\nArchitecture: all\\nMaintainer: nobody\\nDescription: test\\n' \
+    >/run/own/DEBIAN/control
+echo level=1 >/run/own/own.conf
+dpkg-deb --root-owner-group -b /run/own /srv/own/own.deb >/dev/null
+cd /srv/own
+apt-ftparchive packages . >Packages
+apt-get -qq update
+touch /var/lib/apt/periodic/update-success-stamp
+"""
+
+
+def put(machine: Scratch, lines: str, more: str = "") -> None:
+    text = f'task({{name = "t", run = function()\n{lines}\nend}})\n{more}\n'
+    machine.run("sh", "-c", "cat >/run/home/site.sloth", stdin=text)
+
+
+def test_a_package_may_be_in_a_source_that_is_added_before(machine: Scratch) -> None:
+    machine.run("sh", "-ec", OWN)
+    for lines in (
+        'pkg({update_cache = true})\npkg("sloth-own")',
+        'pkg({name = "sloth-own", update_cache = true, state = "latest"})',
+        'pkg({name = "sloth-own", update_cache = true})',
+    ):
+        put(machine, f"{SOURCE}\n{lines}")
+        (planned,) = sloth(machine, "plan", "/run/home/site.sloth")["tasks"]
+        assert planned["error"] is None and planned["stopped_at"] is None
+        told = [one["line"] for one in planned["actions"] if one["action"] != "none"]
+        assert told == list(range(2, 3 + len(lines.splitlines()))), planned["actions"]
+    (ran,) = sloth(machine, "run", "/run/home/site.sloth")["tasks"]
+    assert told == [one["line"] for one in ran["calls"] if one["changed"]]
+
+
+BEHIND = """
+local own = pkg("sloth-own")
+file.line({path = "/own.conf", line = "level=2"})
+service({name = "own", state = "stopped", notify = "told"})
+file.write({dest = "/srv/mine", content = "mine"})
+if WHAT then file.touch("/srv/never") end
+"""
+
+
+def test_what_rests_on_a_package_is_left_open_and_what_does_not_is_planned(machine: Scratch) -> None:
+    here = "echo 'deb [trusted=yes] file:/srv/own ./' >/etc/apt/sources.list; apt-get -qq update"
+    machine.run("sh", "-ec", f"{OWN}\n{here}")
+    for what, ends in (
+        ("own.changed", ""),
+        ('service({name = "own", enabled = true}).changed', "its changed is not known"),
+        (
+            'file.line({path = "/own.conf", line = "x", ignore_errors = true}).failed',
+            "its failed is not known",
+        ),
+        ('pcall(service, {name = "own", enabled = true})', ""),
+    ):
+        told = 'handler({name = "told", run = function() print("told") end})'
+        put(machine, BEHIND.replace("WHAT", what), told)
+        planned, *handlers = sloth(machine, "plan", "/run/home/site.sloth")["tasks"]
+        assert [one["name"] for one in handlers] == ([] if ends else ["told"])
+        assert [(one["address"], one["action"]) for one in planned["actions"]][:4] == [
+            ("pkg:sloth-own", "create"),
+            ("file.line:/own.conf#level=2", "unknown"),
+            ("service:own.service", "unknown"),
+            ("file:/srv/mine", "create"),
+        ]
+        assert planned["actions"][1]["reason"] == (
+            "it may depend on pkg:sloth-own, which would be done first: there is no file /own.conf"
+        )
+        assert ends in (planned["stopped_at"] or {"reason": ""})["reason"]
+        assert (planned["stopped_at"] is not None) is bool(ends)
+
+
+CHECKED_OUT = """
+git({repo = "file:///srv/repo", dest = "/srv/app"})
+file.write({dest = "/srv/app/local", content = "x"})
+cmd({command = "cp a /srv/built", cwd = "/srv/app", inputs = {"a"}, outputs = {"/srv/built"}})
+file.line({path = "/srv/app/b", line = "b", validate = "true %s"})
+"""
+
+
+def test_what_git_would_fetch_is_not_taken_for_what_is_there(machine: Scratch) -> None:
+    commit = "git -c user.name=a -c user.email=a@example.org -C /srv/repo commit -qam"
+    machine.run(
+        "sh", "-ec", f"git init -q /srv/repo; cd /srv/repo; echo 1 >a; echo b >b; git add .; {commit} 1"
+    )
+    put(machine, CHECKED_OUT)
+    sloth(machine, "run", "/run/home/site.sloth")
+    machine.run("sh", "-ec", f"cd /srv/repo; echo 2 >a; {commit} 2")
+    (planned,) = sloth(machine, "plan", "/run/home/site.sloth")["tasks"]
+    told = [one["line"] for one in planned["actions"] if one["action"] != "none"]
+    assert told == [3, 5, 6] and [one["action"] for one in planned["actions"]][2:] == ["unknown", "unknown"]
+    (ran,) = sloth(machine, "run", "/run/home/site.sloth")["tasks"]
+    assert [one["line"] for one in ran["calls"] if one["changed"]] == [3, 5]

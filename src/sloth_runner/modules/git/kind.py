@@ -10,7 +10,7 @@ import posixpath
 from collections.abc import Generator, Mapping
 
 from sloth_runner.errors import Conflict, TaskFailed
-from sloth_runner.modules.base import Change, Kind, Look, Observed, one_by_one
+from sloth_runner.modules.base import Change, Kind, Look, Observed, Predict, one_by_one
 from sloth_runner.modules.git.commands import How, Revision, act, ask, complaint
 from sloth_runner.modules.git.work import own_commit, work
 from sloth_runner.modules.system.steps import missing_above, remove_empty
@@ -18,6 +18,7 @@ from sloth_runner.ops import ABSENT, FOLDER, List, MakeDir, Remove, Stat
 from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sloth_runner.modules.base import Resource
     from sloth_runner.ops import Found, Listing, Ran
 
 OURS = "refs/sloth-runner/deployed"
@@ -113,6 +114,8 @@ def _converge(change: Change) -> Generator[Any, Any, str]:
     else:
         moves = bool(change.differing & {"commit", "branch"})
         yield from _refuse_loss(change, before, revision, how, moves=moves)
+        if change.dry:
+            yield from _foretell(change.resource, how)
     yield from _remote(dest, str(before["repo"]), wanted.get("repo"), how)
     if moves:
         yield from _fetch(dest, revision, change.options, how)
@@ -121,6 +124,14 @@ def _converge(change: Change) -> Generator[Any, Any, str]:
         yield from act(dest, ("reset", "--hard", "--quiet"), how)
     yield from _tidy(change, moves, how)
     return ""
+
+
+def _foretell(resource: Resource, how: How) -> Generator[Any, Any, None]:
+    """In check mode: what the files that git knows will be is not known before they are fetched."""
+    ran: Ran = yield from ask(resource.id, ("ls-files", "-z"), how)
+    names = ran.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]
+    paths = tuple(posixpath.join(resource.id, name) for name in names)
+    yield Predict(resource.address, resource.address, makes=paths)
 
 
 def _refuse_loss(

@@ -7,11 +7,11 @@ import re
 from collections.abc import Generator, Mapping, Sequence
 
 from sloth_runner.errors import TaskFailed
-from sloth_runner.ops import Exec, List, OpError, Pause
+from sloth_runner.ops import FOLDER, REHEARSED, Batch, Exec, List, OpError, Pause, Stat
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from sloth_runner.ops import Listing, Paused, Ran
+    from sloth_runner.ops import Found, Listing, Paused, Ran
 
 STAMP = "/var/lib/apt/periodic/update-success-stamp"
 """Touched after package lists were refreshed: by us, and by Debian's and Ubuntu's own notifier."""
@@ -100,13 +100,29 @@ def ask(argv: tuple[str, ...]) -> Generator[Any, Any, Ran]:
     return ran
 
 
-def is_stale(valid: float) -> Generator[Any, Any, bool]:
-    """Whether package lists were refreshed longer than ``valid`` seconds ago, or before the sources changed."""
+def is_stale(valid: float, *, dry: bool) -> Generator[Any, Any, bool]:
+    """Whether package lists were refreshed longer than ``valid`` seconds ago, or before the sources changed; in check
+    mode (``dry``) also if they would be changed by now."""
+    if dry and (yield from _are_rehearsed()):
+        return True
     recent = yield from ask(("find", STAMP, "-maxdepth", "0", "-newermt", f"{int(valid)} seconds ago"))
     if not recent.stdout.strip():
         return True
     newer = yield from ask(("find", *SOURCES, "-newer", STAMP))
     return bool(newer.stdout.strip())
+
+
+def _are_rehearsed() -> Generator[Any, Any, bool]:
+    """In check mode: whether a source or a key would have been written by now."""
+    for path in SOURCES:
+        there: Found = yield Stat(path, names=False)
+        found = [there]
+        if there.kind == FOLDER:
+            listing: Listing = yield List(path)
+            found += yield Batch(tuple(Stat(f"{path}/{name}", names=False) for name, _ in listing.entries))
+        if any(one.modified == REHEARSED for one in found):
+            return True
+    return False
 
 
 def refresh(how: How) -> Generator[Any, Any, None]:

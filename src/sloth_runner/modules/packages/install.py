@@ -25,7 +25,7 @@ def install(args: Mapping[str, Any], context: Context) -> Steps:
     _check(args, names, valid)
     refreshed = False
     if valid is not None and (not names or args["state"] == "latest"):
-        refreshed = yield from _refresh(valid, how)
+        refreshed = yield from _refresh(valid, how, dry=context.dry)
     if not names:
         return Outcome(
             refreshed, "refreshed the package lists" if refreshed else "", {"refreshed": refreshed}
@@ -94,9 +94,9 @@ def _newest(names: list[str]) -> Generator[Step, Any, dict[str, str]]:
     return found
 
 
-def _refresh(valid: float, how: apt.How) -> Generator[Step, Any, bool]:
+def _refresh(valid: float, how: apt.How, *, dry: bool) -> Generator[Step, Any, bool]:
     """Refresh the lists if they are too old; what is in them afterwards can't be foretold."""
-    if not (yield from apt.is_stale(valid)):
+    if not (yield from apt.is_stale(valid, dry=dry)):
         return False
     why = "the lists are older than cache_valid, or than a change of the sources"
     yield Predict("package-lists:apt", "would refresh the package lists", None, why, unknown=())

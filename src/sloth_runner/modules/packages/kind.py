@@ -63,7 +63,7 @@ def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
     notes = dict.fromkeys((change.resource.id for change in changes), "")
     if install:
         valid = changes[0].options.get("valid")
-        if valid is not None and (yield from apt.is_stale(valid)):
+        if valid is not None and (yield from apt.is_stale(valid, dry=changes[0].dry)):
             yield from apt.refresh(how)
         notes[install[0].resource.id] = yield from _install(install, how)
     if remove:
