@@ -36,6 +36,13 @@ def test_how_it_ended(args: dict[str, Any], changed: bool | None, tmp_path: Path
         assert machine.call("cmd", args).changed is changed
 
 
+def test_what_is_no_program_needs_no_other_user(tmp_path: Path) -> None:
+    (tmp_path / "deploy.sh").write_text("#!/bin/sh\n")
+    with pytest.raises(CommandFailed) as caught:
+        Machine(tmp_path).call("cmd", {"command": "./deploy.sh", "cwd": str(tmp_path)})
+    assert "mode x" in caught.value.next[0] and not any("user" in step for step in caught.value.next)
+
+
 @pytest.mark.parametrize(
     ("args", "message", "step"),
     [

@@ -119,6 +119,7 @@ def test_names_without_a_blank_are_broken(browser: Browser, unbroken: Ui, width:
     with closing(Window(browser, unbroken, viewport={"width": width, "height": 900})) as window:
         wide = {name: _width(window, path) for name, path in {**MAIN, **more}.items()}
         assert max(wide.values()) <= width, wide
+    assert "Changed: perhaps something, by" in unbroken.get("/runs/last").text
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,8 @@ class Named(NamedTuple):
 
 
 class Tally:
-    """What one task attempt has done; its branches count together. In check mode ``actions`` is what it would do, and
-    ``named`` are the resources that it named."""
+    """What one task has done, in all of its attempts; its branches count together. In check mode ``actions`` is what
+    it would do, and ``named`` are the resources that it named."""
 
     __slots__ = ("actions", "calls", "changed", "changes", "named", "warnings")
 

@@ -104,7 +104,10 @@ class Journal:
         """One instance has ended; its record is written with the next ``settle``."""
         error = ended.error.document() if ended.error else None
         if error is not None and ended.error is not None:
+            from sloth_runner.engine.already import changed_before
+
             error["target"] = error["target"] or instance.agent
+            error["changed"] = [*ended.error.changed, *changed_before(context.tally)]
         changes = context.tally.changes
         _, started = self._open.pop(instance.id, (instance, None))
         self._news += 1

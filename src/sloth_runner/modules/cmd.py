@@ -57,7 +57,7 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
         remember = (name, {"inputs": _memory(inputs), "outputs": _memory(outputs)})
     warning = "" if failed else (yield from _unfulfilled(args, main))
     fields = {**_fields(ran), "warnings": [warning]} if warning else _fields(ran)
-    message = "; ".join(filter(None, (_message(why, ran), warning)))
+    message = "; ".join(filter(None, (_message(main, why, ran), warning)))
     return Outcome(_changed(args, ran), message, fields, None, remember)
 
 
@@ -265,8 +265,8 @@ def _holds(when: bool | When, ran: Ran) -> bool:
     )
 
 
-def _message(why: str, ran: Ran) -> str:
-    parts = [f"ran, because {why}"] if why else []
+def _message(main: Exec, why: str, ran: Ran) -> str:
+    parts = [f"ran {main.label}" + (f", because {why}" if why else "")]
     if ran.exit_code:
         parts.append(f"killed by {ran.signal}" if ran.signal else f"exit status {ran.exit_code}")
     if ran.left_open:
@@ -323,6 +323,8 @@ def _hints(main: Exec, ran: Ran, said: str) -> list[str]:
         return ['run it only when needed: creates = "/path", or unless = "a command that succeeds then"']
     if ran.exit_code == 127:
         return ["a program was not found: check its spelling, and PATH (env = {PATH = …})"]
+    if ran.exit_code == 126:
+        return ["a program can't be executed: it needs mode x (0755), or name what reads it: sh FILE"]
     if "permission denied" in said or "are you root" in said or "must be root" in said:
         return ['it may need another user: user = "root"']
     return []
