@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from grp import getgrgid
 from pathlib import Path
+from pwd import getpwuid
+from string import Template
 from typing import Any
 
 import pytest
@@ -47,9 +50,10 @@ def machine_for(case: dict[str, Any], folder: Path, way: Way | None) -> Machine:
 
 
 def filled(value: Any, machine: Machine) -> Any:
-    """``$ROOT`` stands for the target's folder, ``$UID`` for our own number."""
+    """``$ROOT`` stands for the target's folder; ``$UID``, ``$USER`` and ``$GROUP`` for whom we are."""
     if isinstance(value, str):
-        return value.replace("$ROOT", str(machine.root)).replace("$UID", str(os.getuid()))
+        names = {"UID": str(os.getuid()), "USER": getpwuid(os.getuid())[0], "GROUP": getgrgid(os.getgid())[0]}
+        return Template(value).safe_substitute(names, ROOT=str(machine.root))
     if isinstance(value, dict):
         return {key: filled(item, machine) for key, item in value.items()}
     return [filled(item, machine) for item in value] if isinstance(value, list) else value

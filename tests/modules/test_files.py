@@ -16,6 +16,7 @@ from sloth_runner.agent.perform import perform
 from sloth_runner.errors import BadArgument, Conflict, SlothError, TaskFailed
 from sloth_runner.modules import kinds
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource, differing
+from sloth_runner.modules.files.kind import KIND
 from sloth_runner.ops import (
     Batch,
     Content,
@@ -575,6 +576,25 @@ def test_folders_that_others_make_meanwhile_are_not_in_the_way(tmp_path: Path, d
         assert path.read_text() == "new"
         moment += 1
     assert moment > depth
+
+
+def test_a_folder_that_others_make_meanwhile_gets_its_mode(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    resource, wanted = Resource("file", str(folder)), {"type": "folder", "mode": "0700"}
+    steps = KIND.converge([Change(resource, Observed(None), wanted, frozenset({"present"}))])
+    folder.mkdir(0o755)
+    _answered(steps, perform)
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_of_which_only_a_mark_is_known_is_not_made_empty(tmp_path: Path) -> None:
+    wanted = {"type": "file", "content": hashlib.sha256(b"x").hexdigest()}
+    steps = KIND.converge(
+        [Change(Resource("file", f"{tmp_path}/f"), Observed(None), wanted, frozenset({"present"}))]
+    )
+    with pytest.raises(TaskFailed, match="f is gone, and what was in it is not known"):
+        _answered(steps, perform)
+    assert list(tmp_path.iterdir()) == []
 
 
 def _written_while_others_make_folders(path: Path, moment: int) -> int:

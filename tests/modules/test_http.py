@@ -154,6 +154,15 @@ def test_what_a_large_file_replaces_is_not_shown_as_removed(machine: Machine, se
 
 
 @pytest.mark.parametrize("name", ["/small", "/large"])
+def test_a_file_that_is_replaced_keeps_its_mode(machine: Machine, server: Server, name: str) -> None:
+    dest = machine.root / "f"
+    dest.write_text("old\n")
+    dest.chmod(0o604)
+    assert machine.call("http.download", {"url": server.url + name, "dest": str(dest)}).changed
+    assert dest.stat().st_mode & 0o777 == 0o604
+
+
+@pytest.mark.parametrize("name", ["/small", "/large"])
 def test_a_wrong_checksum_leaves_what_was_there(machine: Machine, server: Server, name: str) -> None:
     (machine.root / "f").write_text("old\n")
     for algorithm, digits in (("sha256", 64), ("sha512", 128)):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sloth_runner.state import edits
+from sloth_runner.errors import Conflict, LockLost, SlothError, StoreDown
+from sloth_runner.state import edits, locks
+from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.batch import Retention
-from sloth_runner.state.layout import HISTORY, prefix_of
+from sloth_runner.state.layout import HEAD, HISTORY, place, prefix_of, store_key
 from sloth_runner.state.record import decode_record
 from sloth_runner.state.state import State
-from tests.state.kit import Clock, make_state
+from sloth_runner.state.store import Change, Check
+from tests.state.kit import BY, Clock, make_state
 
 LONG = "x" * 9000
 EDITS = {
@@ -55,6 +61,74 @@ def test_together_or_one_by_one(groups: list[list[tuple[str, str]]]) -> None:
             assert (mine is None) is (other is None)
             if mine is not None and other is not None:
                 assert (mine.value, mine.record.expires) == (other.value, other.record.expires)
+
+
+def test_each_namespace_has_a_commit_of_its_own_and_each_mutation_its_result() -> None:
+    commits: list[set[str]] = []
+
+    class Noting(MemoryStore):
+        def commit(self, changes: Sequence[Change | Check]) -> list[int]:
+            commits.append({place(change.key).namespace for change in changes})
+            return super().commit(changes)
+
+    state = make_state(Noting())
+    keys = ("a", "cluster:a", "a", "b", "cluster:a", "cluster:a")
+    told = state.writer.apply([state.edit(key, edits.add(n)) for n, key in enumerate(keys, 1)])
+    assert told == [1, 2, 4, 4, 7, 13]
+    assert commits == [{"local"}, {"_shared"}]
+    assert dict(state.items()) == {"a": 4, "b": 4, "cluster:a": 13}
+
+
+def test_no_commit_is_larger_than_a_store_takes() -> None:
+    sizes: list[int] = []
+
+    class Narrow(MemoryStore):
+        traits = MemoryStore.traits._replace(max_changes=16)
+
+        def commit(self, changes: Sequence[Change | Check]) -> list[int]:
+            sizes.append(len(changes))
+            return super().commit(changes)
+
+    state = make_state(Narrow(), retention=Retention(1, 90, 1))
+    for times in (1, 2, 3):
+        told = state.writer.apply([state.edit(key, edits.add(1)) for key in "abcde"])
+        assert told == [times] * 5
+    assert max(sizes) <= 16 and len(sizes) == 9
+
+
+def test_what_fails_for_all_is_told_to_each_as_an_error_of_its_own() -> None:
+    class Down(MemoryStore):
+        def commit(self, changes: Sequence[Change | Check]) -> list[int]:
+            raise StoreDown("it does not answer", unchanged=["nothing"])
+
+    state = make_state(Down())
+    told = state.writer.apply([state.edit(key, edits.put(1)) for key in ("a", "b", "cluster:c")])
+    assert [str(one) for one in told if isinstance(one, StoreDown)] == ["it does not answer"] * 3
+    assert len({id(one) for one in told}) == 3
+
+
+@pytest.mark.parametrize("by", [Conflict, LockLost])
+def test_what_can_t_be_written_now_keeps_nothing_else_waiting(by: type[SlothError]) -> None:
+    hot, commits = store_key("local", HEAD, "hot"), []
+
+    class Contended(MemoryStore):
+        def commit(self, changes: Sequence[Change | Check]) -> list[int]:
+            if by is Conflict and any(change.key == hot for change in changes):
+                raise Conflict("others have changed it", keys=[hot])
+            done = super().commit(changes)
+            commits.append({place(change.key).name for change in changes})
+            return done
+
+    state = make_state(Contended())
+    owner = locks.Owner("t", "t", BY)
+    lock = locks.acquire(state.store, "local", "lock", owner, 60, 0.0)
+    assert isinstance(lock, locks.Held) and locks.release(state.store, lock, 1.0)
+    commits.clear()
+    fences = {"hot": (lock.fence,)} if by is LockLost else {}
+    group = [state.edit(key, edits.add(1)) for key in ("a", "hot", "b", "hot", "c", "a")]
+    told = state.writer.apply([one._replace(fences=fences.get(one.key, ())) for one in group])
+    assert [one if isinstance(one, int) else type(one) for one in told] == [1, by, 1, by, 1, 2]
+    assert commits == [{"a", "b", "c"}]
 
 
 def test_a_value_was_created_when_it_was_set_after_there_was_none() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -28,6 +29,9 @@ from sloth_runner.state.layout import HEAD, HISTORY, revisions_of, store_key
 from sloth_runner.state.record import decode_record, digest
 from sloth_runner.state.store import Change, Check, Entry
 from tests.state.kit import Clock, make_state
+
+if TYPE_CHECKING:
+    from sloth_runner.model import Value
 
 
 def test_set_get_delete() -> None:
@@ -111,7 +115,17 @@ def test_sensitivity_stays_until_it_is_taken_away() -> None:
 
 @pytest.mark.parametrize(
     ("start", "delta", "result"),
-    [(None, 1, 1), (5, -7, -2), ("5", 1, 6), ("-5", 1, -4), ("1.5", 1, 2.5), (1.5, 1, 2.5), (2, 0.5, 2.5)],
+    [
+        (None, 1, 1),
+        (5, -7, -2),
+        ("5", 1, 6),
+        ("-5", 1, -4),
+        ("1.5", 1, 2.5),
+        (1.5, 1, 2.5),
+        (2, 0.5, 2.5),
+        ((1 << 63) - 2, 1, (1 << 63) - 1),
+        (1 - (1 << 63), -1, -(1 << 63)),
+    ],
 )
 def test_increment(start: str | int | float | None, delta: int | float, result: int | float) -> None:
     state = make_state()
@@ -129,10 +143,12 @@ def test_increment(start: str | int | float | None, delta: int | float, result: 
         ("x", 1),
         (" 5", 1),
         ("5e3", 1),
+        ("9" * 5000, 1),
         ("0x10", 1),
         (True, 1),
         ({}, 1),
         ((1 << 63) - 1, 1),
+        (-(1 << 63), -1),
         (1e308, 1e308),
         (1, float("nan")),
     ],
@@ -145,16 +161,40 @@ def test_increment_refuses_what_is_no_number_and_changes_nothing(start: object, 
     assert [r.record.number for r in state.history("a")] == [1]
 
 
+@pytest.mark.parametrize("secret", [True, False])
+def test_what_can_t_be_added_to_is_told_unless_it_is_secret(secret: bool) -> None:
+    state = make_state()
+    for value in ("s3cr3t", 9223372036854775807, "1e3"):
+        state.set("a", value, sensitive=secret)
+        with pytest.raises(NotANumber, match="'a'") as caught:
+            state.increment("a")
+        assert (str(value) in str(caught.value)) is not secret
+        assert ("••••" in str(caught.value)) is secret
+
+
+@pytest.mark.parametrize(
+    ("value", "size"), [("abc", 3), ("a\nb", 3), ("é", 2), ("\x00", 1), (12, 2), ([1], 3)]
+)
+def test_the_size_of_a_value_is_that_of_a_string_itself(value: Value, size: int) -> None:
+    state = make_state()
+    state.set("a", value)
+    assert state.history("a")[0].record.size == size
+
+
 def test_lists_and_strings() -> None:
     state = make_state()
-    assert state.apply("l", edits.push("a")) == 1
+    state.set("l", ["a"], ttl=10)
+    state.set("s", "", ttl=10)
     assert state.apply("l", edits.push({"b": 1})) == 2
+    assert state.apply("l", edits.push("c")) == 3
+    assert state.apply("l", edits.pop()) == "c"
     assert state.apply("l", edits.pop("first")) == "a"
     assert state.apply("l", edits.pop()) == {"b": 1}
     assert state.apply("l", edits.pop()) is None
+    assert (state.get("l"), state.ttl("l")) == ({}, 10)
     assert state.apply("s", edits.append("\udcc3")) == 1
     assert state.apply("s", edits.append("\udca9")) == 2
-    assert state.get("s") == "é"
+    assert (state.get("s"), state.ttl("s")) == ("é", 10)
     with pytest.raises(BadValue, match="not a list"):
         state.apply("s", edits.push(1))
     with pytest.raises(BadValue, match="not a string"):
@@ -163,12 +203,35 @@ def test_lists_and_strings() -> None:
 
 def test_compare_and_swap() -> None:
     state = make_state()
-    assert state.apply("a", edits.swap(None, 1))
-    assert not state.apply("a", edits.swap(None, 2))
-    assert not state.apply("a", edits.swap(1.0, 2))
-    assert state.apply("a", edits.swap(1, 2))
-    assert state.apply("a", edits.swap(2, None))
+    state.set("a", 1, ttl=10)
+    assert state.apply("a", edits.swap(1, 1)) is True
+    assert state.apply("a", edits.swap(None, 2)) is False
+    assert state.apply("a", edits.swap(1.0, 2)) is False
+    assert state.apply("a", edits.swap(1, 2)) is True
+    assert state.ttl("a") == 10
+    assert state.apply("a", edits.swap(2, None)) is True
     assert not state.exists("a")
+    assert state.apply("a", edits.swap(None, None)) is True
+    assert state.apply("a", edits.swap(None, 1)) is True
+    assert [(r.record.op, r.record.text) for r in state.history("a")] == [
+        ("set", "1"),
+        ("delete", None),
+        ("set", "2"),
+        ("set", "1"),
+    ]
+
+
+def test_only_what_is_absent_is_set() -> None:
+    clock = Clock()
+    state = make_state(clock=clock)
+    told: list[object] = []
+    state.on_secret = told.append
+    assert state.apply("a", edits.put_if_absent("first", ttl=10, sensitive=True)) is True
+    assert state.apply("a", edits.put_if_absent("second", ttl=20, sensitive=False)) is False
+    assert (state.get("a"), state.ttl("a"), told) == ("first", 10, ["first"])
+    clock.now += 10
+    assert state.apply("a", edits.put_if_absent("second", sensitive=False)) is True
+    assert (state.get("a"), state.ttl("a"), told) == ("second", -1, ["first"])
 
 
 def test_shared_keys_are_the_same_from_everywhere() -> None:

@@ -127,7 +127,7 @@ def folders_above(
 def _why_no_folder(path: str, end: Found, own: Found) -> str:
     if own.kind == LINK and end.kind == ABSENT:
         return f"{path} is a symbolic link to {own.target}, where there is nothing"
-    return f"{path} is a symbolic link in a circle" if end.kind == LINK else f"{path} is no folder"
+    return f"{path} is no folder"
 
 
 def converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
