@@ -234,6 +234,35 @@ def test_validate_and_list(cli: Cli) -> None:
     assert cli("runs", "list").out == ""
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ('pkg({ nme = "nginx" })', "pkg has no argument 'nme'"),
+        ('pkg({ "nginx" })', "pkg takes arguments by name"),
+        ('pkg({ name = "nginx", version = v })', "pkg has no version: say name"),
+        ('file.write({ dest = "/x" .. y, mode = "0644" })', "file.write needs content"),
+        ('file.write({ dest = where, content = text, mode = 644 })', "mode is octal text"),
+        ('cmd({ command = line, notify = { "reload" } })', "there is no handler 'reload' in this file"),
+        ('cmd({ command = line, timeout = "5 parsecs" })', "timeout is a number of seconds"),
+        ('pkg({ name = names, sate = f() })', "did you mean 'state'"),
+        ('pkg({ [field] = 1 }) cmd({ command = line, when = x, notify = n }) file.write(t) pkg(names)', ""),
+    ],
+)  # fmt: skip
+def test_validate_checks_what_calls_are_given_literally(cli: Cli, call: str, said: str) -> None:
+    cli.file("site.sloth", f'task({{name = "t", run = function()\n  local a = 1 {call}\nend}})')
+    result = cli("validate", "site.sloth")
+    assert said in result.err and result.code == (5 if said else 0)
+    assert not said or ("site.sloth:2" in result.err and "nothing was run" in result.err)
+    assert cli("runs", "list").out == ""
+
+
+def test_validate_checks_calls_of_files_that_are_required(cli: Cli) -> None:
+    cli.file("web.lua", 'return { up = function()\n  service({ name = "nginx", enable = true })\nend }')
+    cli.file("site.sloth", 'local web = require("web") task({name = "t", run = web.up})')
+    result = cli("validate", "site.sloth")
+    assert result.code == 5 and "web.lua:2" in result.err and "did you mean 'enabled'" in result.err
+
+
 def test_logs_and_show(cli: Cli) -> None:
     cli.file("web.sloth", FILE)
     cli("run", "web.sloth")

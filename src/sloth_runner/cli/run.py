@@ -161,7 +161,10 @@ def _resume_line(shell: Shell, run_id: str) -> str:
 @file_options
 @output_option
 def validate(shell: Shell, /, file: Path, **given: Any) -> None:
-    """Check FILE without running a task: syntax, names, types, dependencies and targets."""
+    """Check FILE without running a task: syntax, names, types, dependencies and targets.
+
+    Of the calls in its tasks what they are given literally is checked; what is computed, when it is planned or run.
+    """
     program = _load(shell, file, **given)
     if shell.structured:
         body = {"file": program.file, "workflow": program.workflow.name, "tasks": len(program.tasks)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sloth_runner.digests import blake
 from sloth_runner.engine import arguments as arg
@@ -265,7 +265,7 @@ class ModuleCalls:
             return only
         if isinstance(only, str | bool) and module.positional is not None:
             return {module.positional: only}
-        raise _unnamed(module, only)
+        raise unnamed(module, only)
 
     def _common(self, name: str, context: Context, raw: dict[str, Any]) -> Common:
         user = context.task.user if context.task else None
@@ -286,27 +286,29 @@ class ModuleCalls:
             given.get("when", True),
             given.get("ignore_errors", False),
             given.get("sensitive", False),
-            self._notify(name, given.get("notify", [])),
+            handlers_of(name, given.get("notify", []), self.world.handlers),
             given.get("prevent_destroy", False),
         )
 
-    def _notify(self, name: str, given: object) -> tuple[str, ...]:
-        from sloth_runner.names import did_you_mean
 
-        names = [given] if isinstance(given, str) else given or []
-        if not isinstance(names, list):
-            raise BadArgument(f"{name}: notify is the name of a handler, or a list of names")
-        for one in names:
-            if one not in self.world.handlers:
-                raise BadArgument(
-                    f"{name}: there is no handler {one!r} in this file",
-                    next=did_you_mean(str(one), self.world.handlers)
-                    or ['define it: handler({ name = "…", run = function() … end })'],
-                )
-        return tuple(names)
+def handlers_of(name: str, given: object, known: Collection[str]) -> tuple[str, ...]:
+    """The handlers that a call's ``notify`` means. Raises BadArgument for what is none."""
+    from sloth_runner.names import did_you_mean
+
+    names = [given] if isinstance(given, str) else given or []
+    if not isinstance(names, list):
+        raise BadArgument(f"{name}: notify is the name of a handler, or a list of names")
+    for one in names:
+        if one not in known:
+            raise BadArgument(
+                f"{name}: there is no handler {one!r} in this file",
+                next=did_you_mean(str(one), known)
+                or ['define it: handler({ name = "…", run = function() … end })'],
+            )
+    return tuple(names)
 
 
-def _unnamed(module: Module, given: object) -> BadArgument:
+def unnamed(module: Module, given: object) -> BadArgument:
     """Arguments that have no names, or are no table at all."""
     named = module.positional or next((one.name for one in module.args if one.required), module.args[0].name)
     example = f"{module.name}({{{named} = …}})"

@@ -32,11 +32,15 @@ Document = dict[str, Any]
 
 
 def validate(app: App, options: RunOptions) -> Program:
-    """Load the file, check its graph and its targets; run nothing. Raises what is wrong."""
+    """Load the file, check its graph, its targets and what its calls are given literally; run nothing. Raises what is
+    wrong."""
+    from sloth_runner.execution.literally import check_calls
+
     loading = Loading(app, options)
     try:
         with loading.mask.shielding():
             loading.plan()
+            check_calls(loading)
         return loading.program
     finally:
         loading.close()

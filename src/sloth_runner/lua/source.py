@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import re
 
-_TEXTS = r"""--\[(=*)\[.*?(?:\]\1\]|\Z)|--[^\n]*                 # comments
+TEXTS = r"""--\[(=*)\[.*?(?:\]\1\]|\Z)|--[^\n]*                 # comments
       | \[(=*)\[.*?(?:\]\2\]|\Z)                             # long strings
       | "(?:\\.|[^"\\])*(?:"|\\?\Z) | '(?:\\.|[^'\\])*(?:'|\\?\Z)  # strings
 """
 """What is no code. One that nothing ends goes on to the end, so that no text is read again and again."""
 _TOKEN = re.compile(
-    _TEXTS + r"| (?<![\w])function\b[^(]{0,1000}\([^)]{0,10000}\)  # the head of a function",
+    TEXTS + r"| (?<![\w])function\b[^(]{0,1000}\([^)]{0,10000}\)  # the head of a function",
     re.DOTALL | re.VERBOSE,
 )
 _KEEP = " local _ <close> = nil;"
@@ -33,7 +33,7 @@ def _keep(token: re.Match[str]) -> str:
     return found + _KEEP if found.startswith("function") else found
 
 
-_PIECE = re.compile(_TEXTS + r"| \w+ | [()\[\]{}]", re.DOTALL | re.VERBOSE)
+_PIECE = re.compile(TEXTS + r"| \w+ | [()\[\]{}]", re.DOTALL | re.VERBOSE)
 _OPENING, _CLOSING = "([{", ")]}"
 _BLOCKS = ("function", "if", "do", "repeat")
 

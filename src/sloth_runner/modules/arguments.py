@@ -39,7 +39,7 @@ def check(
             except ValueError as error:
                 raise BadArgument(f"{function}: {arg.name} {error}", unchanged=NOTHING) from None
         elif arg.required:
-            _refuse_unknown(function, args, raw, refused)
+            refuse_unknown(function, args, raw, refused)
             raise BadArgument(
                 f"{function} needs {arg.name}: {arg.doc}",
                 unchanged=NOTHING,
@@ -49,7 +49,7 @@ def check(
         else:
             checked[arg.name] = arg.default
     if met != len(raw):
-        _refuse_unknown(function, args, raw, refused)
+        refuse_unknown(function, args, raw, refused)
     return checked
 
 
@@ -68,9 +68,10 @@ def all_types() -> dict[str, Callable[[object], Any]]:
     return found
 
 
-def _refuse_unknown(
+def refuse_unknown(
     function: str, args: Sequence[Arg], raw: Mapping[str, Value], refused: Mapping[str, str]
 ) -> None:
+    """Raise BadField for a name that is none of these arguments."""
     known = [arg.name for arg in args]
     for name in raw:
         if name not in known:

@@ -27,7 +27,10 @@ def _url(value: object) -> str:
 def _duration(value: object) -> float:
     from sloth_runner.durations import seconds
 
-    number = seconds(value, "it")
+    try:
+        number = seconds(value, "it")
+    except ValueError as error:  # the argument is named before it
+        raise ValueError(str(error).removeprefix("it ")) from None
     if number <= 0:
         raise ValueError(f"is more than 0, not {_say(value)}")
     return float(number)
