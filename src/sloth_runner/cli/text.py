@@ -48,6 +48,15 @@ def clip(text: str, most: int) -> str:
     return "".join(out) + ELLIPSIS if most > 0 else ""
 
 
+def clip_inside(text: str, most: int) -> str:
+    """``text`` in at most ``most`` columns with both of its ends: long names often differ in the last part only."""
+    if width(text) <= most:
+        return text
+    end = max(0, most) // 2
+    tail = clip(text[::-1], end + 1)[:-1][::-1]
+    return clip(text, most - width(tail)) + tail
+
+
 def pad(text: str, columns: int) -> str:
     """``text`` filled up with blanks."""
     return text + " " * (columns - width(text))
@@ -66,8 +75,8 @@ def table(
     headers: Sequence[str], rows: Sequence[Sequence[str]], columns: int, flexible: Iterable[int], color: bool
 ) -> list[str]:
     """The lines of a table that fits ``columns``: the ``flexible`` columns give way, the widest first, and what names
-    a row (the first one) only down to ``NAME``; where that is not enough, each row is shown as names and values below
-    each other."""
+    a row (the first one) only down to ``NAME``, and in its middle; where that is not enough, each row is shown as
+    names and values below each other."""
     cells = [[pictures(cell) for cell in row] for row in rows]
     widths = [max(width(row[i]) for row in [list(headers), *cells]) for i in range(len(headers))]
     spare = columns - sum(widths) - 2 * (len(widths) - 1)
@@ -103,4 +112,5 @@ def _standing(headers: Sequence[str], row: Sequence[str], color: bool) -> list[s
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(pad(clip(cell, w), w) for cell, w in zip(cells, widths, strict=True)).rstrip()
+    clipped = [(clip if i else clip_inside)(cells[i], widths[i]) for i in range(len(widths))]
+    return "  ".join(pad(cell, w) for cell, w in zip(clipped, widths, strict=True)).rstrip()
