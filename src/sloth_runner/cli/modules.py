@@ -93,6 +93,7 @@ def _plain(entry: Entry) -> dict[str, Any]:
         "arguments": rows(entry.fields),
         "returns": rows(entry.returns),
         "refused": dict(entry.refused),
+        "example": entry.example,
     }
 
 
@@ -111,6 +112,10 @@ def _print(shell: Shell, entry: Entry) -> None:
         _title(shell, "does not take")
         for name, why in entry.refused.items():
             _wrapped(shell, f"  {name}", why, width)
+    if entry.example:
+        _title(shell, "for example")
+        for line in entry.example.splitlines():
+            shell.print(f"  {line}".rstrip())
 
 
 def _title(shell: Shell, text: str) -> None:

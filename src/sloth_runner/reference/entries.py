@@ -13,6 +13,7 @@ from sloth_runner.modules.base import Arg, Kind, Module
 from sloth_runner.modules.described import COMMON, RESULT, Function, Param, Record
 from sloth_runner.plain import Any, NamedTuple
 from sloth_runner.reference import language, pure, state
+from sloth_runner.reference.examples import examples
 from sloth_runner.reference.types import TYPES, ArgType
 
 _RECORD = re.compile(r"sloth\.[\w.]+")
@@ -49,6 +50,11 @@ class Entry(NamedTuple):
     refused: Mapping[str, str] = {}
     overloads: tuple[str, ...] = ()
     called: bool = True
+
+    @property
+    def example(self) -> str:
+        """Lines of a task file that call it; "" if there is nothing to show."""
+        return examples().get(self.name, "")
 
     @property
     def signature(self) -> str:

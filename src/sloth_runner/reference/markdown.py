@@ -121,6 +121,8 @@ def _page(page: Page) -> Iterator[str]:
 
 def _entry(entry: Entry) -> Iterator[str]:
     yield from (f"## {entry.name}", "", f"`{entry.signature}`", "", entry.doc, "")
+    if entry.example:
+        yield from ("```lua", entry.example, "```", "")
     if entry.fields:
         yield from (*_table(entry.fields), "")
     for overload in entry.overloads:
