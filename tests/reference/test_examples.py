@@ -62,7 +62,7 @@ def _answer(call: Call) -> object:
     module = modules().get(call.name)
     if module is None:
         return ANSWERS.get(call.name, True)
-    (only,) = call.args
+    only: Any = call.args[0]
     raw = dict(only) if isinstance(only, dict) else {module.positional: only}
     own = {str(key): item for key, item in raw.items() if key not in COMMON}
     steps = module.run(check_args(module, own), FOLDERS)
