@@ -231,7 +231,7 @@ class Converging:
         yield Follow()
         for job, note, observed in zip(todo, notes, after, strict=True):
             self._note(job, note)
-            self._verify(job, observed)
+            yield from self._verify(kind, job, observed)
             inside = yield from self._inside(kind, job)
             self._recording.record(job, observed, touched=True)
             self._drop(inside)
@@ -342,9 +342,13 @@ class Converging:
         else:
             job.note = note
 
-    def _verify(self, job: Job, observed: Observed) -> None:
+    def _verify(self, kind: Kind, job: Job, observed: Observed) -> Generator[Any, Any, None]:
         left = differing(observed.attributes, job.wanted)
         if left:
+            known = (yield from kind.amiss(job.want.resource, left)) if kind.amiss is not None else None
+            if known is not None:
+                known.changed = [job.address]
+                raise known
             lines = sorted(left) if job.sensitive else attribute_lines(observed.attributes, job.wanted, left)
             raise TaskFailed(
                 f"{job.address} was changed, but is still not as wanted: {'; '.join(lines)}",

@@ -7,11 +7,12 @@ idempotence, check mode, differences, the ledger, drift, prune and restoring wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, MutableMapping, Sequence
 
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
+    from sloth_runner.errors import TaskFailed
     from sloth_runner.model import Outcome
     from sloth_runner.ops import Op, Stamp
     from sloth_runner.state.ledger_records import Entry
@@ -222,7 +223,8 @@ class Kind(NamedTuple):
     may be undone, and the one that stays.
     ``said`` notes what a call wants, in a mapping that all calls of a run on a machine share, with the call's line;
     it raises BadArgument if that can't be so together with what another call wants. ``derived`` are attributes that
-    follow from others: whoever has changed them, it is ours still.
+    follow from others: whoever has changed them, it is ours still. ``amiss`` tells why a resource is not as wanted
+    although ``converge`` has changed it, given the attributes concerned (None: it does not know, either).
     """
 
     name: str
@@ -242,6 +244,7 @@ class Kind(NamedTuple):
     said: Callable[[Sequence[Want], MutableMapping[str, Any], int | None], None] | None = None
     derived: frozenset[str] = frozenset()
     split: Callable[[Attributes, Callable[[str], bool]], tuple[Part | None, Part | None]] | None = None
+    amiss: Callable[[Resource, Collection[str]], Generator[Any, Any, TaskFailed | None]] | None = None
 
 
 class Context(NamedTuple):

@@ -24,6 +24,7 @@ from sloth_runner.modules.base import (
     each_alone,
     one_by_one,
 )  # fmt: skip
+from sloth_runner.modules.system.starting import amiss, start, still_there
 from sloth_runner.modules.system.steps import act, alone, ask, failure, not_installed
 from sloth_runner.ops import FILE, Read, Remove, Stat, Write
 from sloth_runner.plain import TYPE_CHECKING, Any
@@ -119,12 +120,27 @@ def _converge(changes: Sequence[Change]) -> Generator[Any, Any, Sequence[str]]:
                 f"{subject}: systemd knows no unit of that name", unchanged=[subject],
                 next=["install its package, or make it with systemd.unit, first", "check its spelling"],
             )  # fmt: skip
+        _refuse_masked(subject, change)
         if unit["NeedDaemonReload"] == "yes" and not reloaded:
             yield from act(subject, ["systemctl", "daemon-reload"])
             reloaded = True
         yield from _set(subject, change, unit)
         notes.append("")
     return notes
+
+
+def _refuse_masked(subject: str, change: Change) -> None:
+    """Raise TaskFailed where nobody has said that a masked unit may be unmasked."""
+    wanted, before = change.wanted or {}, change.observed.attributes or {}
+    told = "enabled" if wanted.get("enabled") else "started"
+    if before.get("masked") and "masked" not in wanted and (wanted.get("enabled") or _is_to_run(wanted)):
+        raise TaskFailed(
+            f"{subject} is masked, and can't be {told}", unchanged=[subject], next=["masked = false"]
+        )
+
+
+def _is_to_run(wanted: Attributes) -> bool:
+    return wanted.get("state") in ("running", "starting")
 
 
 def _is_rehearsed(unit: str) -> Generator[Any, Any, bool]:
@@ -142,7 +158,7 @@ def _set(subject: str, change: Change, unit: dict[str, str]) -> Generator[Any, A
     if "enabled" in wanted and wanted["enabled"] != before["enabled"]:
         yield from _enable(subject, name, wanted["enabled"])
     if "state" in wanted and wanted["state"] != before["state"]:
-        yield from _start(subject, name, "start" if wanted["state"] in ("running", "starting") else "stop")
+        yield from start(subject, name, "start" if _is_to_run(wanted) else "stop")
     if wanted.get("masked") and not before["masked"]:
         yield from act(subject, ["systemctl", "mask", "--", name])
 
@@ -153,22 +169,8 @@ def _enable(subject: str, name: str, enabled: bool) -> Generator[Any, Any, None]
         raise TaskFailed(
             f"{subject} can't be enabled: it is {seen}", unchanged=[subject], next=[WITHOUT_INSTALL[seen]]
         )
-    yield from act(
-        subject, ["systemctl", "enable" if enabled else "disable", "--", name], advice=["masked = false"]
-    )
-
-
-def _start(subject: str, name: str, how: str) -> Generator[Any, Any, None]:
-    """Start, stop, restart or reload; a failure is told with what the unit itself logged last."""
-    try:
-        advice = [f"look at its log: journalctl -u {name} -n 50"]
-        yield from act(subject, ["systemctl", how, "--", name], advice=advice)
-    except TaskFailed as error:
-        log = yield from ask("journalctl", "--no-pager", "--output=cat", "-n", "8", "-u", name)
-        said = log.stdout.decode("utf-8", "replace").strip() if log is not None else ""
-        if said:
-            error.system = "\n".join(filter(None, (error.system, said)))
-        raise
+    advice = [f"systemd-analyze verify {name} shows what is wrong with its file"]
+    yield from act(subject, ["systemctl", "enable" if enabled else "disable", "--", name], advice=advice)
 
 
 def _action(how: str) -> Any:
@@ -194,7 +196,9 @@ def _action(how: str) -> Any:
         if any(unit["NeedDaemonReload"] == "yes" for unit in seen):
             yield from act(f"service {names[0]}", ["systemctl", "daemon-reload"])
         for name in names:
-            yield from _start(f"service {name}", name, how)
+            yield from start(f"service {name}", name, how)
+            if how == "restart":
+                yield from still_there(f"service {name}", name)
         return Outcome(True, f"{how}ed {', '.join(names)}", {"name": list(names)})
 
     return run
@@ -301,6 +305,7 @@ KINDS = (
         _observe,
         _converge,
         apart=each_alone("state", "enabled", "masked"),
+        amiss=amiss,
     ),
     Kind(
         "systemd.unit",
