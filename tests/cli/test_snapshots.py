@@ -86,6 +86,7 @@ WRONG = {
     "late-directory": ("state", "list", "-C", "/"),
     "dry-run": ("run", "x.sloth", "--dry-run"),
     "run-nothing": ("run",),
+    "prune-nothing": ("prune",),
     "state-alone": ("state",),
     "delete-unasked": ("state", "delete", "motd"),
     "clear-unasked": ("state", "clear"),

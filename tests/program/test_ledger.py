@@ -385,7 +385,10 @@ def test_what_another_call_of_ours_made_of_a_file_is_not_told_as_others_work(hom
         assert "file.write of task t changed it since" in said.out
     with (target(home) / "f.ini").open("a") as stream:
         stream.write("d = 4\n")
-    assert f"file:{target(home)}/f.ini drifted" in home.run("drift", "--detailed-exitcode", code=2).out
+    told = home.run("drift", "--detailed-exitcode", code=2).out
+    assert f"file:{target(home)}/f.ini drifted" in told
+    assert f"    {part} of task t changed it since, in run 2" in told
+    assert ", and others have: both show here\n" in told
     assert "by others" in home.run("run", "site.sloth").out
 
 

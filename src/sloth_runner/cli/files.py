@@ -82,7 +82,7 @@ def selection_options(function: F) -> F:
     return function
 
 
-def file_and_stack(target: str | None, file: Path | None) -> tuple[Path, str | None]:
+def file_and_stack(command: str, target: str | None, file: Path | None) -> tuple[Path, str | None]:
     """The task file, and the name of the stack where one is given. Raises UsageError."""
     if file is not None:
         return file, target
@@ -90,7 +90,7 @@ def file_and_stack(target: str | None, file: Path | None) -> tuple[Path, str | N
         raise UsageError(
             "a task file is needed",
             unchanged=["nothing was run"],
-            next=["sloth-runner run FILE", "sloth-runner run --help"],
+            next=[f"sloth-runner {command} FILE", f"sloth-runner {command} --help"],
         )
     return Path(target), None
 

@@ -50,7 +50,7 @@ def plan(
     """
     if report and shell.structured:
         raise UsageError("--report and -o exclude each other", unchanged=["nothing was changed"])
-    path, stack = file_and_stack(target, file)
+    path, stack = file_and_stack("plan", target, file)
     options = run_options(shell, path, stack, **given)
     return show_plan(shell, options, verbose=verbose, detailed=detailed_exitcode, report=report)
 

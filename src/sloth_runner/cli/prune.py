@@ -54,7 +54,7 @@ def prune(
     """
     from sloth_runner.execution.pruning import Pruning
 
-    path, stack = file_and_stack(target, file)
+    path, stack = file_and_stack("prune", target, file)
     options = run_options(shell, path, stack, **given)
     with closing(Pruning(shell.app(options.file), options)) as pruning:
         verdicts = pruning.verdicts()

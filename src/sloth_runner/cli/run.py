@@ -76,7 +76,7 @@ def run(
     """
     if verbose and quiet:
         raise UsageError("-v and -q exclude each other", unchanged=["nothing was run"])
-    path, stack = file_and_stack(target, file)
+    path, stack = file_and_stack("run", target, file)
     if check:
         _refuse_with_check(given)
         from sloth_runner.cli.plan import show_plan

@@ -100,6 +100,9 @@ def without_ours(
     else:
         path, way = since.file_of(entry), transport.as_user(entry.user)
         one = since.author(entry, recorded.get(path, ()), complete(way, _digest(path), loop))
+        also = since.writer(entry, recorded.get(path, ())) if one is None and found.diff else None
+        if also is not None:
+            return found._replace(reason=f"{since.words(also)}, and others have: both show here")
     if one is None:
         return found
     left = tuple(row for row in found.attributes if row[0] not in ours)

@@ -58,6 +58,12 @@ def author(entry: Entry, about_it: Iterable[Entry], digest: str) -> Entry | None
     return None
 
 
+def writer(entry: Entry, about_it: Iterable[Entry]) -> Entry | None:
+    """Whose call, after the one that ``entry`` tells of, was the last to put something into the file."""
+    later = (one for one in about_it if one.time > entry.time and one.file and one.address != entry.address)
+    return max(later, key=_time, default=None)
+
+
 def putter(entry: Entry, paths: Iterable[str], recorded: Mapping[str, Sequence[Entry]]) -> Entry | None:
     """Whose call was the last to put one of these paths into the folder; None if others put one there, too."""
     found: list[Entry] = []
