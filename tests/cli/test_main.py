@@ -254,7 +254,7 @@ def test_what_is_wrong_between_tasks_is_shown_in_the_file(
             "cmd takes arguments by name, cmd({command = …}); this table holds some without one",
         ),
         ('cmd({"ls", once = true})', "cmd takes arguments by name, cmd({command = …})"),
-        ('file.copy("a")', "file.copy takes a table, file.copy({src = …}), not a string"),
+        ('file.copy("a")', "file.copy takes a table, file.copy({src = …, dest = …}), not a string"),
         ("cmd()", "cmd takes one table of arguments"),
     ],
 )

@@ -259,7 +259,7 @@ class ModuleCalls:
 
     def _raw(self, module: Module, call: Call) -> dict[str, Any]:
         if len(call.args) != 1 or call.args[0] is None:
-            raise BadArgument(f"{call.name} takes one table of arguments")
+            raise BadArgument(f"{call.name} takes one table of arguments: {_example(module)}")
         (only,) = call.args
         if isinstance(only, dict):
             return only
@@ -310,10 +310,16 @@ def handlers_of(name: str, given: object, known: Collection[str]) -> tuple[str, 
 
 def unnamed(module: Module, given: object) -> BadArgument:
     """Arguments that have no names, or are no table at all."""
-    named = module.positional or next((one.name for one in module.args if one.required), module.args[0].name)
-    example = f"{module.name}({{{named} = …}})"
+    example = _example(module)
     if isinstance(given, list | Pairs):
         return BadArgument(
             f"{module.name} takes arguments by name, {example}; this table holds some without one"
         )
     return BadArgument(f"{module.name} takes a table, {example}, not a {type_word(given)}")
+
+
+def _example(module: Module) -> str:
+    """How the module is called."""
+    needed = [one.name for one in module.args if one.required]
+    named = needed or [module.positional or module.args[0].name]
+    return f"{module.name}({{{', '.join(f'{name} = …' for name in named)}}})"

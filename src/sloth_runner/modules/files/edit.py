@@ -22,9 +22,13 @@ NOTHING = ["this call changed nothing"]
 def line(args: Mapping[str, Any], context: Context) -> Steps:
     """One line, found by a pattern or by itself."""
     regexp, text, present = args["regexp"], args["line"], args["state"] == "present"
-    if (text is None) if present else ((regexp is None) is (text is None)):
-        need = "line, the text" if present else "either regexp or line, to know which lines should go"
+    if text is None and (present or regexp is None):
+        need = "line, the text" if present else "regexp or line, to know which lines should go"
         raise BadArgument(f"file.line needs {need}", unchanged=NOTHING)
+    if not present and None not in (regexp, text) and not _matches(regexp, text):
+        raise BadArgument(
+            "file.line: regexp does not match line: it is not clear which lines should go", unchanged=NOTHING
+        )
     path = yield from where(args["path"], args["follow"], context)
     if args["backrefs"]:
         text = yield from _expanded(path, args)
@@ -270,7 +274,8 @@ MODULES = (
             *_PLACE,
             *_LAST,
         ),
-        'Makes sure that a file has one line; with state = "absent", that no line of it matches.',
+        'Makes sure that a file has one line; with state = "absent", that no line of it matches (regexp, if there is'
+        " one).",
         refused={**_OTHERS, "firstmatch": "say first_match = …", "content": "say line = …"},
         returns=_RETURNS,
     ),
