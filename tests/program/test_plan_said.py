@@ -58,3 +58,10 @@ def test_a_plan_says_what_else_a_change_would_make(home: Home) -> None:
     report = home.run("plan", "site.sloth", "--report", "md").out
     assert f"\n  - `would make the folders above it: {folder}, " in report
     assert f"made the folders above it: {folder}, " in home.run("run", "site.sloth").out
+
+
+def test_a_program_before_may_make_the_folders(home: Home) -> None:
+    task(home, 'cmd("install something")', TWO[0])
+    folder = home.cwd / "t"
+    words = f"would make the folders above it: {folder}, {folder}/d (0755), unless `install something` makes them before"
+    assert said(home, "note") == [words]

@@ -315,7 +315,7 @@ class Converging:
         extra = job.entry.extra if job.entry is not None else job.observed.extra
         return Change(
             want.resource, job.observed, job.wanted, job.differing, job.content, want.options, extra,
-            self._rehearsal is not None,
+            self._rehearsal is not None, (self._rehearsal.opaque or "") if self._rehearsal is not None else "",
         )  # fmt: skip
 
     def _rehearse(

@@ -143,7 +143,8 @@ class Change(NamedTuple):
     """A difference to be removed: from what was observed to what is wanted (None: absent).
 
     ``differing`` names the attributes concerned; ``content`` is there if the content is among them. ``extra`` is the
-    one observed before we first touched the resource, when our work is undone. ``dry``: only rehearsed.
+    one observed before we first touched the resource, when our work is undone. ``dry``: only rehearsed; ``doubt``
+    names what would be done before by a program, so that all may be otherwise by then.
     """
 
     resource: Resource
@@ -154,6 +155,7 @@ class Change(NamedTuple):
     options: Mapping[str, Any] = {}
     extra: Mapping[str, Any] = {}
     dry: bool = False
+    doubt: str = ""
 
 
 class Saved(NamedTuple):

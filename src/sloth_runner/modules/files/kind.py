@@ -258,7 +258,8 @@ def make_above(change: Change) -> Generator[Any, Any, str]:
         done: Done = yield MakeDir(str(folder), 0o755)
         if done.changed:
             made.append(str(folder))
-    return f"{making(change)} the folders above it: {', '.join(made)} (0755)" if made else ""
+    doubt = f", unless {change.doubt} makes them before" if change.doubt else ""
+    return f"{making(change)} the folders above it: {', '.join(made)} (0755){doubt}" if made else ""
 
 
 def making(change: Change) -> str:
