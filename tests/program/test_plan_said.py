@@ -63,5 +63,5 @@ def test_a_plan_says_what_else_a_change_would_make(home: Home) -> None:
 def test_a_program_before_may_make_the_folders(home: Home) -> None:
     task(home, 'cmd("install something")', TWO[0])
     folder = home.cwd / "t"
-    words = f"would make the folders above it: {folder}, {folder}/d (0755), unless `install something` makes them before"
-    assert said(home, "note") == [words]
+    words = f"would make the folders above it: {folder}, {folder}/d (0755), unless `install something` makes"
+    assert said(home, "note") == [f"{words} them before"]
