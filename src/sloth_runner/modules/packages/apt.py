@@ -131,18 +131,22 @@ def refresh(how: How) -> Generator[Any, Any, None]:
         "-o", "APT::Update::Error-Mode=any",
         "-o", f"APT::Update::Post-Invoke-Success::=touch {STAMP}",
     )  # fmt: skip
-    argv = ("apt-get", "-q", *options, "update")
+    yield from _when_free("`apt-get update`", ("apt-get", "-q", *options, "update"), how)
+
+
+def _when_free(label: str, argv: tuple[str, ...], how: How) -> Generator[Any, Any, None]:
+    """Run a program that does not itself wait for its lock: apt does so for that of packages alone, dpkg never."""
     end: float | None = None
-    while True:  # apt waits for the lock of packages, not for that of the lists
-        ran: Ran = yield from _ran("`apt-get update`", argv, how)
+    while True:
+        ran: Ran = yield from _ran(label, argv, how)
         if ran.exit_code == 0:
             return
         if not _is_locked(ran):
-            raise complaint("`apt-get update`", ran)
+            raise complaint(label, ran)
         now: Paused = yield Pause(0 if end is None else 0.5)
         end = now.clock + how.lock_timeout if end is None else end
         if now.clock >= end:
-            raise complaint("`apt-get update`", ran, how)
+            raise complaint(label, ran, how)
 
 
 def finish(how: How) -> Generator[Any, Any, None]:
@@ -154,7 +158,9 @@ def finish(how: How) -> Generator[Any, Any, None]:
             return
         raise
     if any(name.isdigit() for name, _ in left.entries):
-        yield from _run("`dpkg --configure -a`", ("dpkg", *_KEEP_CONFIGURATION, "--configure", "-a"), how)
+        yield from _when_free(
+            "`dpkg --configure -a`", ("dpkg", *_KEEP_CONFIGURATION, "--configure", "-a"), how
+        )
 
 
 def simulate(arguments: Sequence[str], how: How) -> Generator[Any, Any, Simulated]:
@@ -224,7 +230,7 @@ _ADVICE = (
     )),
 )  # fmt: skip
 _LOCKED = re.compile(
-    r"(?:Could not get lock|Unable to (?:acquire|lock)|is locked by another process|is another process using it)"
+    r"Could not get lock|Unable to (?:acquire|lock)|(?:is|was) locked by another process|is another process using it"
 )
 
 
@@ -246,7 +252,7 @@ def complaint(label: str, ran: Ran, how: How | None = None) -> TaskFailed:
     said = errors[:5] or [line for line in text.strip().splitlines() if line.strip()][-5:]
     end = f"was killed by {ran.signal}" if ran.signal else f"ended with exit status {ran.exit_code}"
     if _is_locked(ran):
-        holder = re.search(r"held by process (\d+ \([^)]*\))", text)
+        holder = re.search(r"(?:held by process|by another process with pid) (\d+(?: \([^)]*\))?)", text)
         who = f"process {holder[1]}" if holder else "another program"
         waited = "" if how is None else f" {human(how.lock_timeout)} long"
         return TaskFailed(

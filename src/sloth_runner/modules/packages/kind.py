@@ -87,6 +87,10 @@ def _install(changes: Sequence[Change], how: How) -> Generator[Any, Any, str]:
     names = {change.resource.id for change in changes}
     would = yield from apt.simulate(arguments, how)
     missing = [name for name in sorted(names) if not _among(name, would.installed)]
+    if missing:  # unless another program, for which we have waited, has installed it
+        rows = yield from apt.status(missing)
+        there = [row.name for row in rows if _STATES.get(row.status[1:2]) == INSTALLED]
+        missing = [name for name in missing if not _among(name, there)]
     if missing and states <= {None, INSTALLED}:
         others = f"; apt would install {', '.join(would.installed)} instead" if would.installed else ""
         raise TaskFailed(
