@@ -34,7 +34,7 @@ The tree (code, exit status)::
     │   ├── Moved             E-MOVED           └── Unfit        E-UNFIT
     ├── Declined              E-DECLINED 8
     ├── Denied                E-DENIED 8
-    ├── Interrupted           E-INTERRUPTED 130 (SIGINT) or 143 (SIGTERM)
+    ├── Interrupted           E-INTERRUPTED 130 (SIGINT), 143 (SIGTERM) or 129 (SIGHUP)
     └── Bug                   E-BUG 70
 """
 

@@ -320,7 +320,7 @@ CODES: Final[dict[str, Entry]] = {
         ),
     ),
     "E-INTERRUPTED": (
-        "130 (Ctrl-C) or 143 (SIGTERM)",
+        "130 (Ctrl-C), 143 (SIGTERM) or 129 (its terminal was closed)",
         "it was interrupted",
         "Someone asked it to stop. In a run, running commands were given time to end, locks were released, and what "
         "was done is recorded.",

@@ -1,4 +1,5 @@
-"""Why: Ctrl-C and a stopped service are requests, to be told to the run once, and again when repeated."""
+"""Why: Ctrl-C, a stopped service and a terminal that is gone are requests, to be told to the run once, and again when
+repeated."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from sloth_runner.plain import Any
 
 
 class Signals:
-    """SIGINT and SIGTERM ask the run to stop while this is entered; ``tell`` gets the number and the count."""
+    """SIGINT, SIGTERM and SIGHUP (unless nohup has it ignored) ask the run to stop while this is entered; ``tell`` gets
+    the number and the count."""
 
     def __init__(self, tell: Callable[[int, int], None]) -> None:
         self._tell = tell
@@ -19,7 +21,8 @@ class Signals:
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            lost = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+            for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if lost else [])):
                 self._before[number] = signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: object) -> None:
