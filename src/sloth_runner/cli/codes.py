@@ -320,10 +320,10 @@ CODES: Final[dict[str, Entry]] = {
         ),
     ),
     "E-INTERRUPTED": (
-        "130 (Ctrl-C), 143 (SIGTERM) or 129 (its terminal was closed)",
+        "130, 143 or 129, by the signal",
         "it was interrupted",
-        "Someone asked it to stop. In a run, running commands were given time to end, locks were released, and what "
-        "was done is recorded.",
+        "Someone asked it to stop: Ctrl-C (130), SIGTERM (143), a closed terminal (129). In a run, running commands "
+        "were given time to end, locks were released, and what was done is recorded.",
         ("Go on where it stopped: sloth-runner run FILE --resume RUN.",),
     ),
     "E-BUG": (

@@ -11,8 +11,8 @@ from sloth_runner.plain import Any
 
 
 class Signals:
-    """SIGINT, SIGTERM and SIGHUP (unless nohup has it ignored) ask the run to stop while this is entered; ``tell`` gets
-    the number and the count."""
+    """SIGINT, SIGTERM and SIGHUP (unless it is ignored, as by nohup) ask the run to stop while this is entered;
+    ``tell`` gets the number and the count."""
 
     def __init__(self, tell: Callable[[int, int], None]) -> None:
         self._tell = tell
