@@ -355,8 +355,8 @@ class Interrupted(SlothError):
 
     code, exit_code = "E-INTERRUPTED", 130
 
-    def __init__(self, message: str, *, exit_code: int = 130) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, exit_code: int = 130, next: Sequence[str] = ()) -> None:  # noqa: A002
+        super().__init__(message, next=next)
         self.exit_code = exit_code
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import tarfile
 import time
 import uuid
@@ -206,6 +208,16 @@ class Full(Noting):
         return super().commit(changes)
 
 
+class Stopped(Noting):
+    """One whose user asks to stop when something is begun."""
+
+    def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
+        """See Store."""
+        if not self.noted:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().commit(changes)
+
+
 def pruning_with(home: Home, kind: type[Noting], path: Path) -> tuple[Pruning, Noting]:
     """A prune of ``site.sloth`` and its store, which is of a ``kind`` that has an eye on ``path``."""
 
@@ -237,6 +249,23 @@ def test_what_is_about_to_be_undone_is_on_record_before_and_gone_from_it_after(h
     assert store.noted == [*first, *then, (INTENT, True, False), *then], (
         "what is over goes with what comes next"
     )
+
+
+def test_who_asks_to_stop_hears_what_was_undone_and_the_rest_stays(home: Home) -> None:
+    path = home.cwd / "t" / "a"
+    task(home, *[f'file.write({{dest = "ROOT/{name}", content = "x"}})' for name in "ba"])
+    home.run("run", "site.sloth")
+    task(home)
+    pruning, _ = pruning_with(home, Stopped, path)
+    said: list[str] = []
+    done = pruning.carry_out(pruning.verdicts(), said.append)
+    assert [(one.entry.id, one.action, error) for one, error in done] == [
+        (str(path), "remove", None),
+        (str(path.with_name("b")), "keep", None),
+    ]
+    assert pruning.stopped == signal.SIGTERM and len(said) == 1 and "not its turn" in done[1][0].reason
+    assert home.run("lock", "list", "--shared").out == ""
+    assert prune(home) == {"b": "remove"}
 
 
 def test_what_can_not_be_recorded_at_the_end_is_done_again(home: Home) -> None:

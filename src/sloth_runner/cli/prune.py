@@ -12,7 +12,7 @@ from sloth_runner.cli.files import file_and_stack, file_options, run_options
 from sloth_runner.cli.shell import Shell
 from sloth_runner.cli.text import pictures, styled
 from sloth_runner.cli.words import PATH, argument, command, option
-from sloth_runner.errors import Declined, SlothError, Unreachable
+from sloth_runner.errors import Declined, Interrupted, SlothError, Unreachable
 from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -69,8 +69,12 @@ def prune(
                 next=["see them: sloth-runner prune --check …"],
             )
         shell.confirm(_question(pruning, verdicts), f"Prune {len(taken)} of them?", yes=yes)
-        done = pruning.carry_out(verdicts)
+        done = pruning.carry_out(verdicts, shell.say)
         _show(shell, pruning, done, done=True)
+        if pruning.stopped:
+            raise Interrupted(
+                "interrupted", exit_code=128 + pruning.stopped, next=["go on: the same command once more"]
+            )
         lost = pruning.unreachable
     failed = any(error is not None for _, error in done)
     return Unreachable.exit_code if lost else 1 if failed else 0

@@ -7,11 +7,13 @@ gone, or its site was reached and it was not named there. What could not be eval
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from sloth_runner.engine.drifting import watched
 from sloth_runner.engine.records import list_stacks
 from sloth_runner.engine.rehearsal import Rehearsal
+from sloth_runner.engine.signals import Signals
 from sloth_runner.engine.solo import complete
 from sloth_runner.engine.stacks import check_unmoved
 from sloth_runner.errors import Conflict, SlothError, Unreachable
@@ -66,6 +68,8 @@ class Pruning:
         self._taken: dict[str, set[str]] = {}
         self._masked: dict[str, set[str]] = {}
         self._programs: set[str] = set()
+        self.stopped = 0
+        """The signal that asked to stop."""
         loading = Loading(app, options)
         try:
             with loading.mask.shielding():
@@ -214,17 +218,27 @@ class Pruning:
             programs.add(entry.kind)
         return say(trial.action, f"but {trial.reason}" if trial.action == KEEP else trial.reason)
 
-    def carry_out(self, verdicts: Sequence[Verdict]) -> list[tuple[Verdict, SlothError | None]]:
+    def carry_out(
+        self, verdicts: Sequence[Verdict], say: Callable[[str], None] = lambda text: None
+    ) -> list[tuple[Verdict, SlothError | None]]:
         """Do what the verdicts say, under the stack's lock; each, as it came out, with the error it met, if any. What
-        turns out to be a conflict is kept; what failed stays in the ledger."""
+        turns out to be a conflict is kept; what failed stays in the ledger. A signal (``stopped``; told by ``say``)
+        lets what is under way come to its end, and keeps the rest; a second one raises KeyboardInterrupt."""
         done: list[tuple[Verdict, SlothError | None]] = []
-        with StackLock(self._app, self.stack.name, self._options.lock_timeout, purpose=PRUNE) as lock:
+        with (
+            StackLock(self._app, self.stack.name, self._options.lock_timeout, purpose=PRUNE) as lock,
+            Signals(partial(self._stop, say)),
+        ):
             check_unmoved(self._app.store(), self.stack, PRUNE.undone)
             ledgers: dict[str, Ledger] = {}
             for number, verdict in enumerate(verdicts):
                 agent = verdict.agent
                 if verdict.action == KEEP:
                     done.append((verdict, None))
+                    continue
+                if self.stopped:
+                    why = f"{verdict.reason}; but it was not its turn yet"
+                    done.append((verdict._replace(action=KEEP, reason=why), None))
                     continue
                 if agent not in ledgers:
                     ledgers[agent] = Ledger(self._app.store(), agent, lock.fences)
@@ -251,6 +265,12 @@ class Pruning:
                 else:
                     sweep(self._app.store(), agent)
         return done
+
+    def _stop(self, say: Callable[[str], None], number: int, count: int) -> None:
+        self.stopped = number
+        if count > 1:
+            raise KeyboardInterrupt
+        say("stopping: what is under way may finish; interrupt again to stop it now")
 
     def _carry_out(self, verdict: Verdict, ledger: Ledger, following: Sequence[Verdict]) -> None:
         """Do what one verdict says. The entry goes with the next intent; until then its own stands for it.
