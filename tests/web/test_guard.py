@@ -224,6 +224,8 @@ def test_a_read_only_ui_changes_and_reveals_nothing(ui: Ui) -> None:
         for path in ("/state", "/state/key?key=motd", "/state/key?key=db:password", "/locks", "/drift"):
             text = other.get(path).text.replace('method="post" action="/leave"', "")
             assert 'method="post"' not in text and "/state/edit" not in text and ">Break<" not in text
+        for path in ("/state/edit?key=motd", "/state/delete?key=motd", "/state/restore?key=motd&rev=1"):
+            assert " disabled>" in other.get(path).text, "a form from a link that somebody else has shared"
     finally:
         other.close()
 
