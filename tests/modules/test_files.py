@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
+from pwd import getpwuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,6 +26,7 @@ from sloth_runner.ops import (
     List,
     Listing,
     MakeDir,
+    MakeLink,
     OpError,
     Read,
     SetAttrs,
@@ -560,6 +562,23 @@ def test_a_large_file_is_not_edited(machine: Machine) -> None:
     assert not any(isinstance(op, Read | Write) for op in machine.operations)
 
 
+def test_bytes_that_are_no_text_arrive_as_they_are(machine: Machine) -> None:
+    (machine.source / "t").write_text("{{ some }}")
+    for name, args in (
+        ("file.write", {"content": "\udcff\udcc3"}),
+        ("file.template", {"src": "t", "vars": {"some": "\udcff\udcc3"}}),
+    ):
+        path = machine.root / name
+        machine.call(name, {"dest": str(path), **args})
+        assert path.read_bytes() == b"\xff\xc3"
+
+
+def test_whoever_we_are_already_is_no_other_user(machine: Machine) -> None:
+    for number, user in enumerate((str(os.getuid()), getpwuid(os.getuid()).pw_name)):
+        path = {"path": f"{machine.root}/{number}"}
+        assert machine.call("file.touch", path, context=machine.context(user=user)).changed
+
+
 def test_another_user_is_refused(machine: Machine) -> None:
     with pytest.raises(BadArgument, match="can't act as"):
         machine.call("file.touch", {"path": f"{machine.root}/f"}, context=machine.context(user="daemon"))
@@ -585,6 +604,33 @@ def test_a_folder_that_others_make_meanwhile_gets_its_mode(tmp_path: Path) -> No
     folder.mkdir(0o755)
     _answered(steps, perform)
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("owners", "sent"),
+    [
+        ({"owner": "ann", "group": "dev"}, ("ann", "dev")),
+        ({"uid": 7, "gid": 8}, ("7", "8")),
+        ({"owner": "ann"}, ("ann", None)),
+        ({"gid": 0}, (None, "0")),
+    ],
+)
+@pytest.mark.parametrize(
+    ("there", "wanted", "op"),
+    [
+        (None, {"type": "folder"}, MakeDir("/d", 0o755)),
+        ({"type": "folder"}, {"type": "folder"}, SetAttrs("/d")),
+        (None, {"type": "link", "target": "x"}, MakeLink("/d", "x")),
+        (None, {"type": "file", "content": "y"}, Write("/d", b"y")),
+        ({"type": "file", "mode": "0600"}, {"type": "file", "content": "y"}, Write("/d", b"y", 0o600)),
+    ],
+)
+def test_whose_it_is_to_be_is_said_where_it_is_made(
+    there: Any, wanted: dict[str, Any], op: Any, owners: dict[str, Any], sent: tuple[str | None, str | None]
+) -> None:
+    differing = frozenset({"content", *owners}) if "content" in wanted else frozenset(owners)
+    change = Change(Resource("file", "/d"), Observed(there), {**wanted, **owners}, differing, b"y")
+    assert next(KIND.converge([change])) == op._replace(owner=sent[0], group=sent[1])
 
 
 def test_a_file_of_which_only_a_mark_is_known_is_not_made_empty(tmp_path: Path) -> None:

@@ -436,7 +436,9 @@ def test_contention_on_one_key_holds_up_no_other_key_of_the_same_commit() -> Non
     assert seen[-1] == 1, "it was written while the other was still being tried"
 
 
-@pytest.mark.parametrize("fate", ["lost after", "lost after, then rival", "rival, then lost after"])
+@pytest.mark.parametrize(
+    "fate", ["lost before", "late", "lost after", "lost after, then rival", "rival, then lost after"]
+)
 @pytest.mark.parametrize("rival", [edits.put(2), edits.set_ttl(5), edits.put(1, sensitive=True)])
 @pytest.mark.parametrize("mine", [edits.set_ttl(60), edits.put(1, sensitive=True, keep_ttl=True)])
 def test_a_flag_or_an_expiry_is_said_to_be_set_only_where_that_is_known(
@@ -445,8 +447,8 @@ def test_a_flag_or_an_expiry_is_said_to_be_set_only_where_that_is_known(
     line = Line(sealed=False)
     line.rival.set("k", 1, ttl=1000)
     line.suffer([fate], lambda: line.rival.apply("k", rival))
-    if fate == "lost after":
-        line.mine.apply("k", mine)
+    if "rival" not in fate:
+        assert line.mine.apply("k", mine) is True
         row = line.rival.row("k")
         assert row is not None and (row.record.expires == line.clock.now + 60 or row.record.sensitive)
         return
