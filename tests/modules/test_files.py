@@ -290,6 +290,9 @@ def test_a_folder_is_not_copied_into_itself(machine: Machine, src: str) -> None:
                 call("file.copy", args)
     assert read_tree(machine.source) == before
     assert machine.call("file.copy", {"src": src, "dest": f"{machine.source}/c2"}).changed
+    there = machine.context(is_local=False)
+    args = {"src": src, "dest": f"{machine.source}/c/sub"}
+    assert machine.call("file.copy", args, context=there).changed, "that is another machine's folder"
 
 
 def test_a_check_sees_the_final_mode(machine: Machine) -> None:
