@@ -18,6 +18,7 @@ from sloth_runner.errors import BadArgument, Conflict, SlothError, TaskFailed
 from sloth_runner.modules import kinds
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource, differing
 from sloth_runner.modules.files.kind import KIND
+from sloth_runner.modules.files.tree import below
 from sloth_runner.ops import (
     Batch,
     Content,
@@ -162,6 +163,18 @@ def test_a_thousand_files_are_looked_at_together_and_recorded_in_few_commits(tmp
     assert {type(op) for op in machine.operations} == {Stat}
     assert len(machine.operations) == 2 + 1011 < first  # and whether the folder would go into itself
     assert store.commits <= 1
+    (machine.root / "tree" / "0" / "0").unlink()
+    outcome = machine.call("file.copy", {**args, "mode": "0600"})
+    assert outcome.message == f"{machine.root}/tree: created 1, changed 999"
+
+
+@pytest.mark.parametrize(("kind", "passes"), [("missing", True), ("not-folder", True), ("denied", False)])
+def test_what_can_t_be_listed_is_not_taken_for_empty(kind: str, passes: bool) -> None:
+    steps = below("/d")
+    assert next(steps) == List("/d", recursive=True)
+    with pytest.raises(StopIteration if passes else OpError) as caught:
+        steps.throw(OpError(kind, "/d", "it can't be listed"))
+    assert not passes or getattr(caught.value, "value", None) == ()
 
 
 def test_no_commit_is_made_in_vain_as_long_as_contents_are_new(tmp_path: Path) -> None:
