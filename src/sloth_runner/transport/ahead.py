@@ -91,7 +91,6 @@ class Ahead:
     def begin_change(self) -> None:
         """Something is going to be changed: nothing that is known counts any more."""
         self._changing += 1
-        self.epoch += 1
         if self._answers:
             self._answers.clear()
             self._window = max(LEAST, min(MOST, 2 * self._used))
@@ -101,7 +100,6 @@ class Ahead:
         """It has been changed (or not): what was asked for meanwhile does not count either."""
         self._changing -= 1
         self.epoch += 1
-        self._answers.clear()
 
 
 def key_of(op: Op) -> object:
