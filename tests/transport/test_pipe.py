@@ -302,6 +302,24 @@ def test_what_was_asked_ahead_is_answered_at_once_until_something_changes(tmp_pa
     asyncio.run(go())
 
 
+def test_a_user_who_comes_while_something_changes_knows_of_it(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with remote(tmp_path) as there:
+            fifo = str(tmp_path / "fifo")
+            os.mkfifo(fifo)
+            waiting = asyncio.create_task(there.do(Exec("it", line=f"cat {fifo}")))
+            await asyncio.sleep(0)
+            ahead, root = there.as_user("ann").ahead, Stat("/")
+            ahead.keep(root, Found("folder"), ahead.epoch)
+            early = ahead.take(root)
+            await there.do(Exec("other", line=f"echo go > {fifo}"))
+            await waiting
+            ahead.keep(root, Found("folder"), ahead.epoch)
+            assert (early, ahead.take(root)) == (None, Found("folder"))
+
+    asyncio.run(go())
+
+
 def processes(mark: str) -> list[str]:
     """The command lines that hold a mark, of all processes."""
     found = []

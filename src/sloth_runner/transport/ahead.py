@@ -24,13 +24,14 @@ LEAST = 4
 
 
 class Ahead:
-    """Expected questions to one machine, and their answers. ``clock`` only goes forward."""
+    """Expected questions to one machine, and their answers. ``beside``: those of another user there, who may have
+    begun to change something. ``clock`` only goes forward."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, beside: Ahead | None = None) -> None:
         self._clock = clock
         self._expected: dict[object, tuple[Op, int]] = {}
         self._answers: dict[object, tuple[float, Result]] = {}
-        self._changing = 0
+        self._changing = 0 if beside is None else beside._changing
         self._window = MOST
         self._used = 0
         self.epoch = 0
