@@ -31,7 +31,7 @@ class Ahead:
         self._clock = clock
         self._expected: dict[object, tuple[Op, int]] = {}
         self._answers: dict[object, tuple[float, Result]] = {}
-        self._changing = 0 if beside is None else beside._changing
+        self._changing: int = 0 if beside is None else beside._changing
         self._window = MOST
         self._used = 0
         self.epoch = 0

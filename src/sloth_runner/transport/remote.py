@@ -77,7 +77,7 @@ class Remote:
         same: Remote | None = None,
     ) -> None:
         self.agent = agent
-        self.ahead = Ahead(beside=None if same is None else same.ahead)
+        self.ahead: Ahead = Ahead(beside=None if same is None else same.ahead)
         self._user = user
         self._me: Identity | None = None
         self._following: tuple[Op, ...] = ()
