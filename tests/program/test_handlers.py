@@ -161,3 +161,37 @@ def test_a_plan_shows_what_a_run_that_was_stopped_has_called_for(home: Home) -> 
     assert [task["name"] for task in planned["tasks"]] == ["t", "h"]
     home.run("run", "site.sloth", *GOOD)
     assert log(home) == ["h"]
+
+
+def test_what_prune_undoes_calls_for_its_handlers_with_the_next_run(home: Home) -> None:
+    handlers = """handler({name = "one", run = function() cmd("echo one >> ROOT/log") end})
+        handler({name = "two", run = function() cmd("echo two >> ROOT/log") end})"""
+    lines = """file.write({dest = "ROOT/a", content = "a", notify = "one"})
+          file.write({dest = "ROOT/b", content = "b", notify = {"one", "two"}})
+          file.write({dest = "ROOT/c", content = "c"})"""
+    file(home, handlers + 'task({name = "t", run = function()\n' + lines + "\nend})")
+    home.run("run", "site.sloth")
+    file(home, handlers + 'task({name = "t", run = function() end})')
+    told = home.run("prune", "site.sloth", "--check", "-o", "json").json
+    done = home.run("prune", "site.sloth", "--yes", "-o", "json").json
+    assert told["due"] == done["due"] == [{"agent": "local", "handler": name} for name in ("one", "two")]
+    assert log(home) == ["one", "two"], "not yet"
+    home.run("run", "site.sloth")
+    home.run("run", "site.sloth")
+    assert log(home) == ["one", "two", "one", "two"]
+
+
+def test_a_handler_that_is_named_later_or_gone_counts_as_the_file_says_now(home: Home) -> None:
+    handler = 'handler({name = "HANDLER", run = function() cmd("echo HANDLER >> ROOT/log") end})\n'
+    made = 'task({name = "t", run = function() file.write({dest = "ROOT/a", content = "a", MORE}) end})'
+    for name in ("one", "two"):
+        file(home, (handler + made).replace("HANDLER", name).replace("MORE", f'notify = "{name}"'))
+        home.run("run", "site.sloth")
+    file(home, handler.replace("HANDLER", "two") + 'task({name = "t", run = function() end})')
+    assert home.run("prune", "site.sloth", "--check", "-o", "json").json["due"] == [
+        {"agent": "local", "handler": "two"}
+    ]
+    file(home, handler.replace("HANDLER", "one") + 'task({name = "t", run = function() end})')
+    assert home.run("prune", "site.sloth", "--yes", "-o", "json").json["due"] == []
+    home.run("run", "site.sloth")
+    assert log(home) == ["one"]

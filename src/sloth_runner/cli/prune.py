@@ -106,6 +106,10 @@ def _show(
         if row["error"] is not None:
             for line in problems.lines(row["error"], shell.columns, shell.color):
                 shell.print(line)
+    for row in document["due"]:
+        would = "" if done else "would be "
+        handler = pictures(row["handler"])
+        shell.print(f"{would}due on {row['agent']}, with the next run that succeeds: {handler}")
     found = document["summary"]
     names = {name: PAST[name] if done else f"to {name}" for name in found}
     text = ", ".join(f"{found[name]} {words}" for name, words in names.items())

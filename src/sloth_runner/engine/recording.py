@@ -133,7 +133,7 @@ class Recording:
             order=entry.order if entry and not first else now,
             stack=about.stack, site=about.site, line=about.line, module=about.module, agent=about.agent,
             user=about.user, salt=salt, file=_file(job, salt), keep=about.keep, others=_others(entry, about),
-            shares=self._shares(job),
+            shares=self._shares(job), notify=about.notify,
             left=_left(job, observed, before, applied, salt) if was_touched else {},
             **self._seen(job, observed, salt),
         )  # fmt: skip
@@ -193,6 +193,7 @@ class Recording:
             or entry.module != about.module
             or entry.agent != about.agent
             or entry.user != about.user
+            or entry.notify != about.notify
             or entry.keep is not about.keep
             or bool(entry.salt) is not about.sensitive
             or entry.wanted

@@ -29,7 +29,7 @@ from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple, cast
 from sloth_runner.state.layout import SHARED
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_queries import claimed, entries, released, sweep
-from sloth_runner.state.ledger_records import Entry, Intent
+from sloth_runner.state.ledger_records import Entry, Intent, Pending
 
 if TYPE_CHECKING:
     from sloth_runner.app import App
@@ -78,6 +78,7 @@ class Pruning:
             self.stack = checking.stack
             self.file = str(loading.file)
             self._evaluation = Evaluation(checking, loading, options)
+            self._handlers = frozenset(handler.name for handler in loading.program.handlers)
             self.unreachable = self._evaluation.unreachable
             """Whether a machine could not be reached: what is on it is kept."""
         finally:
@@ -284,6 +285,7 @@ class Pruning:
             if goes is None:
                 raise Conflict("other calls name all of it by now: look again", keys=[entry.address])
             self._undo(verdict.agent, goes, ledger, following)
+            ledger.call_for(self._called_for(verdict))
         rest = self._rest(current, stays)
         if rest is None:
             ledger.drop(entry.address)
@@ -293,6 +295,16 @@ class Pruning:
         else:
             ledger.record(rest, {}, (), begun=False)
             left.put(rest)
+
+    def due(self, verdict: Verdict) -> list[str]:
+        """The handlers that a verdict calls for: they are due with the next run."""
+        changes = verdict.action in (REMOVE, RESTORE)
+        return [one for one in verdict.entry.notify if changes and one in self._handlers]
+
+    def _called_for(self, verdict: Verdict) -> list[Pending]:
+        entry, now = verdict.entry, self._app.clock()
+        run, task = entry.by[3] or "", entry.by[4] or ""
+        return [Pending(one, self.stack.id, entry.address, now, run, task) for one in self.due(verdict)]
 
     def _undo(self, agent: str, entry: Entry, ledger: Ledger, following: Sequence[Verdict]) -> None:
         """Undo our work on a resource, if that is possible still. Raises Conflict if it is not."""
@@ -347,7 +359,10 @@ def _made(taken: Sequence[Entry]) -> dict[str, float]:
 def prune_document(pruning: Pruning, verdicts: Sequence[tuple[Verdict, SlothError | None]]) -> Document:
     """The document of ``prune``: verdicts, with the error that was met in carrying them out, if any."""
     rows = []
+    due: set[tuple[str, str]] = set()
     for verdict, error in verdicts:
+        if error is None:
+            due.update((verdict.agent, handler) for handler in pruning.due(verdict))
         rows.append(
             {
                 "address": verdict.entry.address,
@@ -365,5 +380,6 @@ def prune_document(pruning: Pruning, verdicts: Sequence[tuple[Verdict, SlothErro
         "file": pruning.file,
         "complete": pruning.plan["complete"],
         "summary": {name: actions.count(name) for name in (REMOVE, RESTORE, FORGET, KEEP)},
+        "due": [{"agent": agent, "handler": handler} for agent, handler in sorted(due)],
         "resources": rows,
     }

@@ -35,7 +35,7 @@ def claimed(entry: Entry, stack: str) -> Entry | None:
     if claim is None:
         return None
     task, agent, site = claim
-    return entry._replace(by=(*entry.by[:4], task), agent=agent, site=tuple(site))
+    return entry._replace(by=(*entry.by[:4], task), agent=agent, site=tuple(site), notify=())
 
 
 def released(entry: Entry, stack: str, stacks: Container[str]) -> Entry | None:

@@ -35,6 +35,7 @@ class Entry(NamedTuple):
     same, the look is done. ``file`` is the digest of the whole file that a part was put into, as it was left.
     ``shares`` are, where several stacks name it, the attributes that each of them wants.
     ``user`` is as whom the call acted (None: as the login): to look at it and to undo it may need the same rights.
+    ``notify`` are the handlers that the call named: undone, it calls for them, too.
     """
 
     kind: str
@@ -66,6 +67,7 @@ class Entry(NamedTuple):
     file: str = ""
     user: str | None = None
     shares: Mapping[str, list[str]] = {}
+    notify: tuple[str, ...] = ()
 
     @property
     def address(self) -> str:
@@ -184,6 +186,7 @@ def decode(data: bytes) -> Entry:
         row = json.loads(data)
         row["by"] = tuple(row["by"])
         row["site"] = tuple(row["site"])
+        row["notify"] = tuple(row.get("notify", ()))
         return Entry(**row)
     except _UNREADABLE as error:
         raise _unreadable(data, "an entry", Entry, error) from error
