@@ -245,6 +245,7 @@ def test_validate_and_list(cli: Cli) -> None:
         ('cmd({ command = line, notify = { "reload" } })', "there is no handler 'reload' in this file"),
         ('cmd({ command = line, timeout = "5 parsecs" })', "timeout is a number of seconds"),
         ('pkg({ name = names, sate = f() })', "did you mean 'state'"),
+        ('ssh_key.authorized({ user = "ann", key = line })', "say account = … for whom it is about"),
         ('pkg({ [field] = 1 }) cmd({ command = line, when = x, notify = n }) file.write(t) pkg(names)', ""),
     ],
 )  # fmt: skip

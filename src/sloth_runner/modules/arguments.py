@@ -44,7 +44,7 @@ def check(
                 f"{function} needs {arg.name}: {arg.doc}",
                 unchanged=NOTHING,
                 next=["user says as whom the call acts; say account = … for whom it is about"]
-                * (arg.name == "account" and "user" in raw),
+                * (arg.name == "account"),
             )
         else:
             checked[arg.name] = arg.default
