@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sloth_runner.plain import Any, NamedTuple
@@ -57,7 +58,8 @@ def layout(nodes: Sequence[Mapping[str, Any]], edges: Sequence[Mapping[str, str]
     _order(columns, links)
     by_id = {node["id"]: node for node in nodes}
     place, heads = _places(columns, by_id)
-    boxes = [_box(by_id[name], *place[name]) for names in columns for name in names]
+    named = Counter((node["kind"], node["name"]) for node in nodes)
+    boxes = [_box(by_id[name], *place[name], named) for names in columns for name in names]
     curves = [Edge(a, b, _path(place[a], place[b])) for a, b in links]
     width = max(1, len(columns)) * (BOX + GAP) - GAP + 2
     height = max((y for _, y in place.values()), default=0) + ROW
@@ -102,9 +104,11 @@ def _order(columns: list[list[str]], links: Sequence[tuple[str, str]]) -> None:
             rank |= {name: y for y, name in enumerate(names)}
 
 
-def _box(node: Mapping[str, Any], x: float, y: float) -> Box:
+def _box(node: Mapping[str, Any], x: float, y: float, named: Mapping[tuple[str, str], int]) -> Box:
+    """A node in its place; what is on several machines says on which."""
     name = str(node["name"])
-    text = name if len(name) <= LETTERS else "…" + name[1 - LETTERS :]
+    text = name if named[node["kind"], node["name"]] == 1 else f"{name} @ {node['where']}"
+    text = text if len(text) <= LETTERS else "…" + text[1 - LETTERS :]
     return Box(node["id"], node["kind"], name, node["where"], node["status"], text, x, y)
 
 
