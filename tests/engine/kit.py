@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+from sloth_runner import modules as registry
 from sloth_runner.engine.calls import Calls
 from sloth_runner.engine.context import Context
 from sloth_runner.engine.ear import Ear
+from sloth_runner.engine.group import Group
 from sloth_runner.engine.holding import Renewer
 from sloth_runner.engine.lines import ledger_line
 from sloth_runner.engine.lock_calls import Locker
@@ -26,6 +28,7 @@ from sloth_runner.state.batch import Mutation
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.store import Store
 from sloth_runner.state.writer import Writer
+from sloth_runner.transport.base import Transport
 from tests.state.kit import make_state
 
 Script = Callable[[], Generator[Call, Any, Any]]
@@ -50,7 +53,9 @@ class Counted(Writer):
 
 
 class Bench:
-    """A pump with state, locks, sleep and parallel over one store; tasks are Python generators."""
+    """A pump with state, locks, sleep and parallel over one store; tasks are Python generators. ``machine`` is
+    the way to the one machine that modules work on, if they are to; there ``together`` new files wait for each other.
+    """
 
     def __init__(
         self,
@@ -60,6 +65,8 @@ class Bench:
         fresh: Callable[[float | None], Store] | None = None,
         renewer: Renewer | None = None,
         clock: Callable[[], float] = time.monotonic,
+        machine: Transport | None = None,
+        together: int = 3,
     ) -> None:
         self.store = store or MemoryStore()
         self.state = make_state(self.store)
@@ -78,13 +85,16 @@ class Bench:
         self.locker = Locker(self.pump, self.renewer, time.time, nonce, "boot", 1)
         self.watcher = Watcher(lambda: self.pump, Ear(self.store))
         secrets = Secrets(Mask(), lambda name: None, lambda path: b"", "/")
+        self.ledger = Ledger(self.store, "local", tuple)
+        self.line = ledger_line(self.desk, self.ledger, self.downs.append)
+        self.group = Group(together, self.pump.cancel, clock) if machine is not None else None
         modules = ModuleCalls(
             World(
-                {},
-                {},
-                self._no_transport,
-                lambda agent: Ledger(self.store, agent, tuple),
-                lambda agent: ledger_line(self.desk, Ledger(self.store, agent, tuple), self.downs.append),
+                registry.modules() if machine is not None else {},
+                registry.kinds() if machine is not None else {},
+                self._no_transport if machine is None else lambda agent: machine,
+                lambda agent: self.ledger,
+                lambda agent: self.line,
                 lambda agent: None,
                 lambda name: [name],
                 lambda agents: [],
@@ -94,6 +104,7 @@ class Bench:
                 frozenset(),
                 time.time,
                 lambda: "salt",
+                group=self.group,
             )
         )
         self.calls = Calls(

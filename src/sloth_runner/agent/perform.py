@@ -9,6 +9,7 @@ import os
 
 from sloth_runner.agent import looking, writing
 from sloth_runner.agent.names import problem
+from sloth_runner.agent.staging import stage_row
 from sloth_runner.ops import (
     Batch,
     Exec,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from sloth_runner.agent.staging import Staged
     from sloth_runner.agent.writing import Sync
     from sloth_runner.ops import Op, Result
 
@@ -146,10 +148,31 @@ _IN_FOLDERS: dict[type, Callable[[Any, Sync], Result]] = {
 
 def _each(batch: Batch, sync: Sync) -> Result:
     results: list[Result] = []
-    for op in batch.ops:
-        try:
-            results.append(perform(op, sync))
-        except OpError as error:
-            error.results = (*results, *error.results)
-            raise
+    staged: dict[int, Staged] = {}
+    end = 0
+    try:
+        for place, op in enumerate(batch.ops):
+            if place >= end and isinstance(op, Write):
+                staged, end = stage_row(batch.ops, place)
+            results.append(_placed(op, staged.pop(place, None), sync))
+    except OpError as error:
+        error.results = (*results, *error.results)
+        raise
+    finally:
+        for one in staged.values():
+            one.close()
     return tuple(results)
+
+
+def _placed(op: Op, staged: Staged | None, sync: Sync) -> Result:
+    """Do one of many operations, which may be staged already."""
+    if staged is None:
+        return perform(op, sync)
+    try:
+        return staged.place(sync)
+    except OpError as error:
+        if error.kind != "exists":
+            raise
+    finally:
+        staged.close()
+    return perform(op, sync)

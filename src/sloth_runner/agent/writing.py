@@ -58,7 +58,7 @@ def replace(op: Write, fill: Callable[[int], None], sync: Sync = sync_folder) ->
     parent, name = split(op.path)
     folder = open_folder(parent)
     try:
-        old = _existing(op.path, name, folder)
+        old = existing(op.path, name, folder)
         kept = old is not None and stat.S_ISREG(old.st_mode)
         mode = op.mode
         if old is not None and kept:
@@ -71,10 +71,11 @@ def replace(op: Write, fill: Callable[[int], None], sync: Sync = sync_folder) ->
             raise problem(error, op.path) from error
         try:
             try:
-                _own(fd, uid, gid)
+                own(fd, uid, gid)
                 if kept:
                     _keep_attributes(os.path.join(parent, name), fd)
-                _fill(fd, fill, NEW_FILE if mode is None else mode)
+                fill_file(fd, fill, NEW_FILE if mode is None else mode)
+                os.fsync(fd)
                 if op.over is not None:
                     refuse_other(op.path, op.over, folder, name)
                 if temporary is None:
@@ -127,15 +128,23 @@ def _digest(path: str, folder: int, name: bytes) -> str | None:
 
 def _temporary(folder: int) -> tuple[int, bytes | None]:
     """A new file in a folder: without a name where that can be, so that nothing stays behind if we are killed."""
-    if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
-        try:
-            return os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=folder), None
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
-                raise
+    fd = unnamed(folder)
+    if fd is not None:
+        return fd, None
     name = _random_name()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.open(name, flags, 0o600, dir_fd=folder), name
+
+
+def unnamed(folder: int) -> int | None:
+    """A new file in a folder, without a name; None where there can't be one."""
+    if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
+        try:
+            return os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+                raise
+    return None
 
 
 def _link(fd: int, folder: int, name: bytes, *, new: bool) -> bytes | None:
@@ -168,7 +177,8 @@ def _random_name() -> bytes:
     return b".sloth-" + os.urandom(8).hex().encode()
 
 
-def _existing(path: str, name: bytes, folder: int) -> os.stat_result | None:
+def existing(path: str, name: bytes, folder: int) -> os.stat_result | None:
+    """What is at a path that a file may take the place of, if anything. Raises OpError for what can't give way."""
     try:
         old = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -180,7 +190,8 @@ def _existing(path: str, name: bytes, folder: int) -> os.stat_result | None:
     return old
 
 
-def _own(fd: int, uid: int, gid: int) -> None:
+def own(fd: int, uid: int, gid: int) -> None:
+    """Give a file to whom it shall belong (-1: as it is)."""
     now = os.fstat(fd)
     uid = -1 if uid == now.st_uid else uid
     gid = -1 if gid == now.st_gid else gid
@@ -213,12 +224,12 @@ def write_all(fd: int, content: bytes) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def _fill(fd: int, fill: Callable[[int], None], mode: int) -> None:
+def fill_file(fd: int, fill: Callable[[int], None], mode: int) -> None:
+    """Give a file its content and its mode, whoever we are."""
     os.fchmod(fd, mode)
     fill(fd)
     if stat.S_IMODE(os.fstat(fd).st_mode) != mode:  # a write by others than root clears setuid and setgid
         os.fchmod(fd, mode)
-    os.fsync(fd)
 
 
 def make_dir(op: MakeDir, sync: Sync = sync_folder) -> Done:
@@ -236,7 +247,7 @@ def make_dir(op: MakeDir, sync: Sync = sync_folder) -> Done:
         try:
             fd = os.open(name, FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
             try:
-                _own(fd, uid, gid)
+                own(fd, uid, gid)
                 os.fchmod(fd, op.mode)
             finally:
                 os.close(fd)
@@ -256,7 +267,7 @@ def make_link(op: MakeLink, sync: Sync = sync_folder) -> Done:
     target = raw(op.target)
     folder = open_folder(parent)
     try:
-        _existing(op.path, name, folder)
+        existing(op.path, name, folder)
         temporary = _own_name(folder, name)
         os.symlink(target, temporary, dir_fd=folder)
         try:

@@ -88,6 +88,9 @@ class Calls:
         """Answer one call: a value, or a reply that the pump waits for. Raises the call's error."""
         context: Context = strand.context
         name = call.name
+        own = self._own.get(name)
+        if own is not None or name.startswith("state."):
+            self._modules.catch_up(strand)
         if name.startswith("state."):
             if name not in _READING:
                 self._settle()
@@ -97,7 +100,6 @@ class Calls:
                 f"{name} can't be used inside state.transaction: it holds only state calls and pure Lua",
                 next=["do it before or after; the transaction may run more than once"],
             )
-        own = self._own.get(name)
         return self._modules.call(context, strand, call) if own is None else own(context, call)
 
     def _serve_state(self, context: Context, strand: Strand, name: str, call: Call) -> object:

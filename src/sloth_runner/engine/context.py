@@ -132,8 +132,8 @@ class Context:
 
     def called(
         self, call: Call, target: str, changed: bool, message: str, diff: str | None, *, failed: bool = False
-    ) -> None:
-        """A module call has ended: its line in the task's document, and perhaps an event."""
+    ) -> dict[str, object]:
+        """A module call has ended: its line in the task's document (returned), and perhaps an event."""
         data: dict[str, object] = {
             "module": call.name,
             "target": target,
@@ -146,6 +146,7 @@ class Context:
         self.tally.calls.append(data)
         if changed or self.every_call:
             self.say("call.finished", data)
+        return data
 
     def view(self, selector: object) -> State:
         """The state that a call names: its own (None), ``@shared``, or another agent's; under our locks."""

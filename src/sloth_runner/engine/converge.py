@@ -9,46 +9,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 
+from sloth_runner.engine.comparing import Comparing
 from sloth_runner.engine.drive import Skipped
 from sloth_runner.engine.job import About, Job, attribute_lines, converged
-from sloth_runner.engine.joint import also, name
+from sloth_runner.engine.joint import name
 from sloth_runner.engine.lines import Durable
-from sloth_runner.engine.recording import Recording, covered
+from sloth_runner.engine.recording import Recording
 from sloth_runner.errors import TaskFailed
 from sloth_runner.modules.base import (
     Change,
     Converged,
+    Ensure,
     Follow,
     Look,
     Observed,
-    Resource,
     Saved,
     Source,
     Told,
-    Want,
     differing,
+    go_on,
 )
 from sloth_runner.modules.difference import HIDDEN, difference, sizes
-from sloth_runner.ops import Batch, OpError, Stat
+from sloth_runner.ops import Batch, OpError, Write
 from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.ledger import Ledger
-from sloth_runner.state.ledger_records import (
-    source_stamp,
-    target_stamp,
-)
 
 if TYPE_CHECKING:
+    from sloth_runner.engine.group import Aside
     from sloth_runner.engine.lines import Line
     from sloth_runner.engine.rehearsal import Rehearsal
-    from sloth_runner.modules.base import Ensure, Kind
+    from sloth_runner.modules.base import Kind
     from sloth_runner.modules.sources import Sources
-    from sloth_runner.ops import Found as Stated
     from sloth_runner.ops import Op
     from sloth_runner.state.ledger_records import Entry
 
 
 class Converging:
-    """Converges resources of one machine for one call. ``report`` hears of each resource that was compared."""
+    """Converges resources of one machine for one call. ``report`` hears of each resource that was compared; by
+    ``aside`` (None: never) a new file waits for others."""
 
     def __init__(
         self,
@@ -60,6 +58,7 @@ class Converging:
         clock: Callable[[], float],
         report: Callable[[Job], None],
         rehearsal: Rehearsal | None = None,
+        aside: Aside | None = None,
     ) -> None:
         self._kinds = kinds
         self._ledger = ledger
@@ -70,36 +69,22 @@ class Converging:
         self._recording = Recording(ledger, about, clock)
         self._report = report
         self._rehearsal = rehearsal
+        self._aside = aside
+        self._comparing = Comparing(kinds, ledger, about, sources, rehearsal)
 
     def ensure(self, request: Ensure) -> Generator[Any, Any, tuple[Converged, ...]]:
         """The steps that make resources as wanted; the answer to the Ensure."""
         if not request.wants:
             return ()
         if len(request.wants) > 1:  # one of them does not stand for the call
+            self._catch_up()
             self._recording = Recording(self._ledger, self._about._replace(call=""), self._clock)
         kind = self._kinds[request.wants[0].resource.kind]
-        if kind.said is not None:
-            yield from self._say_settled(request.wants)
-            kind.said(request.wants, self._ledger.said, self._about.line)
-        addresses = [want.resource.address for want in request.wants]
-        known = self._ledger.recall(addresses)
-        if known is None:
-            known = yield self._ledger.asking(addresses)
-        pairs = zip(request.wants, known, strict=True)
-        sensitive = self._about.sensitive
-        jobs = [
-            Job(want, entry, intent, sensitive, kind.marks, kind.apart) for want, (entry, intent) in pairs
-        ]
-        yield from self._observe(kind, jobs)
-        todo = []
-        for job in jobs:
-            self._compare(job)
-            job.also = also(job, self._about)
-            if job.differing:
-                yield from self._compare_as_recorded(kind, job)
-                yield from self._tell_ours(kind, job)
-                todo.append(job)
-        if todo:
+        jobs = yield from self._comparing.look(kind, request.wants)
+        todo = [job for job in jobs if job.differing]
+        if todo and not (yield from self._set_aside(kind, todo)):
+            if self._catch_up():  # what was seen while others waited need not be true any more
+                return (yield from self.ensure(request))
             yield from self._change(kind, todo)
         for job in jobs:
             if not job.differing and self._rehearsal is None:
@@ -110,98 +95,6 @@ class Converging:
                 name(self._ledger, job, self._about.stack)
             self._report(job)
         return tuple([converged(job) for job in jobs])
-
-    def _say_settled(self, wants: Sequence[Want]) -> Generator[Any, Any, None]:
-        """What calls want of these files that were not made, since all was as they had left it, counts as said."""
-        named, heard = self._ledger.named, self._ledger.said.setdefault("settled", set())
-        files = {f"file:{want.resource.params.get('path', want.resource.id)}" for want in wants}
-        settled = sorted(one for one in files - heard if named.get(one, frozenset()) is None)
-        heard.update(settled)
-        known = self._ledger.recall(settled) if settled else []
-        if known is None:
-            known = yield self._ledger.asking(settled)
-        for entry, _ in known:
-            kind = None if entry is None else self._kinds[entry.kind]
-            if entry is not None and kind is not None and kind.said is not None:
-                want = Want(Resource(entry.kind, entry.id, entry.params), entry.wanted)
-                kind.said((want,), self._ledger.said, entry.line)
-
-    def _observe(self, kind: Kind, jobs: Sequence[Job]) -> Generator[Any, Any, None]:
-        looks = [self._look(job) for job in jobs]
-        rehearsed = self._rehearsal.predicted if self._rehearsal is not None else {}
-        real = [look for look in looks if look.resource.address not in rehearsed]
-        seen = iter((yield from kind.observe(real)) if real else ())
-        for job in jobs:
-            predicted = rehearsed.get(job.address)
-            job.observed = predicted if predicted is not None else next(seen)
-
-    def _look(self, job: Job) -> Look:
-        entry, wanted = job.entry, job.want.wanted
-        if entry is None or wanted is None:
-            return Look(job.want.resource)
-        keys = frozenset(wanted) if job.want.content is None else frozenset((*wanted, "content"))
-        stamp = None if self._about.paranoid or entry.applied is None else target_stamp(entry)
-        known = None if stamp is None else (stamp, str(entry.applied["content"]))  # type: ignore[index] # not absent
-        return Look(job.want.resource, keys, known)
-
-    def _compare(self, job: Job) -> None:
-        want, entry = job.want, job.entry
-        if want.wanted is not None and want.content is not None:
-            job.wanted = {**want.wanted, "content": self._digest(job, want.content)}
-        job.differing = differing(job.observed.attributes, job.wanted)
-        if entry is not None and entry.params == want.resource.params:
-            job.drifted = _drifted(entry, job.observed)
-
-    def _compare_as_recorded(self, kind: Kind, job: Job) -> Generator[Any, Any, None]:
-        """Where the file now says otherwise how to look at a resource, a look by what the ledger says shows whether
-        others have changed it. If that is not possible any more, nothing is said of it."""
-        entry = job.entry
-        if entry is None or entry.params == job.want.resource.params:
-            return
-        look = Look(Resource(entry.kind, entry.id, entry.params), frozenset(entry.applied or ()))
-        try:
-            (observed,) = yield from kind.observe([look])
-        except (OpError, TaskFailed):
-            return
-        job.drifted = _drifted(entry, observed)
-
-    def _tell_ours(self, kind: Kind, job: Job) -> Generator[Any, Any, None]:
-        """What another call of ours has made of its file is no drift."""
-        entry, drifted = job.entry, job.drifted
-        if entry is None or not drifted or not (kind.part or kind.content or kind.lists):
-            return
-        from sloth_runner.engine import since
-
-        path = since.file_of(entry)
-        if not kind.lists and self._rehearsal is not None and self._rehearsal.changes(path):
-            job.drifted, job.since = frozenset(), "a call before it changes it"
-            return
-        ours = since.of_ours(kind, drifted)
-        if not ours:
-            return
-        paths = since.listed(kind, entry, job.observed.attributes) if kind.lists else [path]
-        others = since.by_file((yield self._ledger.under(since.starts(self._kinds, entry, paths))))
-        if kind.lists:
-            one = since.putter(entry, paths, others)
-        else:
-            found: Stated = yield Stat(path, digest=True, names=False)
-            one = since.author(entry, others.get(path, ()), found.digest or "")
-        if one is not None:
-            job.drifted, job.since = drifted - ours, since.words(one)
-
-    def _digest(self, job: Job, content: bytes | Source) -> str:
-        """The digest of the wanted content; a source that did not change since is not read."""
-        if isinstance(content, bytes):
-            from hashlib import sha256
-
-            job.content = content
-            return sha256(content).hexdigest()
-        known, entry = None, job.entry
-        if entry is not None and entry.wanted is not None and entry.source == content.path:
-            stamp = None if self._about.paranoid else source_stamp(entry)
-            known = None if stamp is None else (stamp, str(entry.wanted["content"]))
-        digest, job.content, job.source = self._sources.digest(content.path, known)
-        return digest
 
     def _change(self, kind: Kind, todo: Sequence[Job]) -> Generator[Any, Any, None]:
         again = [job for job in todo if job.entry is not None and job.entry.adopted]
@@ -222,8 +115,19 @@ class Converging:
         yield Durable(self._line)
         looks = [Look(job.want.resource, _keys(job)) for job in todo]
         yield Follow(_first(kind, looks))
+        yield from self._do(kind, todo, kind.converge(changes), looks, begun)
+
+    def _do(
+        self,
+        kind: Kind,
+        todo: Sequence[Job],
+        changing: Generator[Any, Any, Sequence[str | Told]],
+        looks: Sequence[Look],
+        begun: Sequence[Job],
+    ) -> Generator[Any, Any, None]:
+        """Change, look again, record."""
         try:
-            notes = yield from kind.converge(changes)
+            notes = yield from changing
         except (OpError, TaskFailed):
             yield from self._record_done(kind, todo, looks, begun)
             raise
@@ -235,6 +139,42 @@ class Converging:
             inside = yield from self._inside(kind, job)
             self._recording.record(job, observed, touched=True)
             self._drop(inside)
+
+    def _set_aside(self, kind: Kind, todo: Sequence[Job]) -> Generator[Any, Any, bool]:
+        """Have a new file wait for others, if it is one and can: of what is not there, and never was ours, nothing
+        needs to be kept, and nobody sees that it comes later."""
+        aside, job = self._aside, todo[0]
+        if aside is None or len(todo) > 1 or not _is_new(job):
+            return False
+        yield from self._contents(kind, job)
+        changing = kind.converge([self._as_change(job)])
+        op = next(changing)
+        if type(op) is not Write or op.path != job.want.resource.id:
+            changing.close()
+            return False
+        staged = aside.stage(op)
+        if staged is None:
+            changing.close()
+            return False
+        self._recording.intend(todo)
+        looks = [Look(job.want.resource, _keys(job))]
+        later = self._later(kind, job, go_on(changing, op), looks)
+        aside.wait(staged, op, later, lambda: self._recording.withdraw(job))
+        return True
+
+    def _later(
+        self, kind: Kind, job: Job, changing: Generator[Any, Any, Sequence[str | Told]], looks: Sequence[Look]
+    ) -> Generator[Any, Any, None]:
+        """What is left of a change that was set aside. What others have put there meanwhile is looked at anew."""
+        try:
+            yield from self._do(kind, [job], _unless_met(changing), looks, [job])
+        except _Met:
+            self._recording.withdraw(job)
+            yield from self.ensure(Ensure((job.want,)))
+
+    def _catch_up(self) -> bool:
+        """Whether something waited that is done now."""
+        return self._aside is not None and self._aside.catch_up()
 
     def _record_done(
         self, kind: Kind, todo: Sequence[Job], looks: Sequence[Look], begun: Sequence[Job]
@@ -357,21 +297,35 @@ class Converging:
             )
 
 
+class _Met(Exception):
+    """Where something was to be made there is something by now."""
+
+
+def _unless_met(
+    changing: Generator[Any, Any, Sequence[str | Told]],
+) -> Generator[Any, Any, Sequence[str | Told]]:
+    try:
+        return (yield from changing)
+    except OpError as error:
+        if error.kind != "exists":
+            raise
+        raise _Met from error
+
+
+def _is_new(job: Job) -> bool:
+    """Whether it is a content that is to be put where nothing is, in a folder that is there; nothing is known of it,
+    and nothing about it is secret."""
+    known = job.entry is not None or job.intent is not None or job.sensitive
+    there = job.observed.attributes is not None or job.observed.extra
+    return not known and not there and job.want.wanted is not None and job.want.content is not None
+
+
 def _is_as_it_was(job: Job, observed: Observed) -> bool:
     """Whether a look at what was to be changed shows what was there before."""
     was, now = job.observed.attributes, observed.attributes
     if was is None or now is None or observed.extra != job.observed.extra:
         return was == now and observed.extra == job.observed.extra
     return all(was.get(name) == value for name, value in now.items())
-
-
-def _drifted(entry: Entry, observed: Observed) -> frozenset[str]:
-    """The attributes that are no longer as they were applied."""
-    if entry.applied is None or observed.attributes is None:
-        there = observed.attributes is not None
-        return frozenset({"present"}) if there is (entry.applied is None) else frozenset()
-    seen = covered(observed.attributes, entry.salt)
-    return frozenset(key for key, value in entry.applied.items() if key in seen and seen[key] != value)
 
 
 def _first(kind: Kind, looks: Sequence[Look]) -> tuple[Op, ...]:

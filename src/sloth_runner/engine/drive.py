@@ -16,7 +16,7 @@ from sloth_runner.state.asking import Ask
 if TYPE_CHECKING:
     from sloth_runner.engine.store_desk import StoreDesk
     from sloth_runner.model import Sink
-    from sloth_runner.modules.base import SourceEntry, Step, Steps
+    from sloth_runner.modules.base import SourceEntry, Step
     from sloth_runner.ops import Op, Result
     from sloth_runner.transport.base import Transport
 
@@ -52,7 +52,9 @@ class Drive:
     says in words what has been changed so far, also when it failed or was stopped; ``attempts``, what may have been.
     """
 
-    def __init__(self, steps: Steps, at_once: Callable[[Op], Result | None], desk: Desk) -> None:
+    def __init__(
+        self, steps: Generator[Any, Any, Any], at_once: Callable[[Op], Result | None], desk: Desk
+    ) -> None:
         self._stack: list[Generator[Any, Any, Any]] = [steps]
         self._at_once = at_once
         self._desk = desk

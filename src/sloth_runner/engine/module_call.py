@@ -8,21 +8,23 @@ from sloth_runner.engine.actions import action_of, foretold
 from sloth_runner.engine.context import Context, Named
 from sloth_runner.engine.converge import Converging
 from sloth_runner.engine.drive import Desk, Drive, Skipped
+from sloth_runner.engine.group import Aside
 from sloth_runner.engine.job import About, Job
 from sloth_runner.engine.lines import Durable
 from sloth_runner.engine.pump import Wait
-from sloth_runner.errors import Bug, SlothError, TaskProblem, Unpredictable
+from sloth_runner.errors import Bug, FileMissing, SlothError, TaskProblem, Unpredictable
 from sloth_runner.model import Call, Outcome, Partial
 from sloth_runner.modules.base import Predict
-from sloth_runner.ops import Exec, OpError
+from sloth_runner.ops import FOLDER, Exec, OpError
 from sloth_runner.plain import TYPE_CHECKING, Any, cast
 from sloth_runner.state.ledger_records import Entry, Pending, covered_line, is_covered
 
 if TYPE_CHECKING:
     from sloth_runner.engine.module_calls import Common, ModuleCalls
     from sloth_runner.engine.rehearsal import Rehearsal
-    from sloth_runner.modules.base import Deliver, Ensure, Module
+    from sloth_runner.modules.base import Deliver, Ensure, Module, SourceEntry
     from sloth_runner.ops import Op
+    from sloth_runner.transport.local import LocalTransport
     from sloth_runner.transport.remote import Remote
 
 
@@ -65,10 +67,11 @@ class ModuleCall:
         self._returns = tuple(module.returns)
         self._called_for: list[Pending] = []
         self._named = False
+        self._told: dict[str, object] = {}
         desk = Desk(
             self._recall,
-            owner.sources.read,
-            owner.sources.tree,
+            self._source,
+            self._tree,
             self._deliver,
             self._ensure,
             self._foretold,
@@ -78,6 +81,10 @@ class ModuleCall:
         )
         steps = self._to_the_end(module.run(args, owner.setting(context, common)))
         self._drive = Drive(steps, self._transport.at_once, desk)
+        self._aside: Aside | None = None
+        group = world.group
+        if group is not None and group.strand is not None and not quiet and self._transport.is_local:
+            self._aside = Aside(group, cast("LocalTransport", self._transport), self._line, desk, self._late)
         self._partial: dict[str, bytes] = {}
 
     def _learn(self, module: Module, args: Mapping[str, Any]) -> None:
@@ -96,6 +103,11 @@ class ModuleCall:
             return self._failed(error)
         if op is None:
             return self._finished()
+        try:
+            self._catch_up()
+        except SlothError:
+            self._drive.close()
+            raise
         return Wait(lambda: self._go_on(op), gentle=True)
 
     async def _go_on(self, op: Op) -> object:
@@ -192,7 +204,31 @@ class ModuleCall:
             known = yield self._ledger.asking([address])
         return known[0][0]
 
+    def _catch_up(self) -> bool:
+        """Whether files waited that are in their places now."""
+        return self._aside is not None and self._aside.catch_up()
+
+    def _late(self, error: SlothError, own: bool, changed: list[str]) -> None:
+        """The call was answered, but what was left of it has failed; or was not begun, since one before it has."""
+        site, told = self._call.site, self._told
+        self._context.tally.changed -= not changed
+        told |= {"changed": bool(changed), "failed": True, "message": error.message}
+        path = self._jobs[0].want.resource.id
+        if not changed and path not in error.unchanged:
+            error.unchanged.append(path)
+        if not own:
+            told["message"] = f"not done, because a call before it failed: {error.message}"
+            return
+        error.operation = f"{self._call.name}, putting its file in its place"
+        error.target = error.target or self._common.target
+        error.changed.extend(changed)
+        if error.file is None and site is not None:
+            error.file, error.line = site.file, site.line
+            self._owner.world.show(error, self._call.name)
+
     def _failed(self, error: SlothError) -> object:
+        if self._aside is not None and self._aside.has_raised(error):
+            raise error
         error.operation = error.operation or self._call.name
         error.target = error.target or self._common.target
         if self._rehearsal is not None:
@@ -217,11 +253,33 @@ class ModuleCall:
 
     def _report(self, changed: bool, message: str, diff: str | None, *, failed: bool = False) -> None:
         if not self._quiet:
-            self._context.called(self._call, self._common.target, changed, message, diff, failed=failed)
+            self._told = self._context.called(
+                self._call, self._common.target, changed, message, diff, failed=failed
+            )
 
     def _follow(self, ops: Sequence[Op]) -> None:
         if not self._transport.is_local and self._rehearsal is None:
             cast("Remote", self._transport).follow(ops)
+
+    def _source(self, path: str) -> bytes:
+        """A file here; it may be one that waits."""
+        try:
+            return self._owner.sources.read(path)
+        except FileMissing:
+            if not self._catch_up():
+                raise
+            return self._owner.sources.read(path)
+
+    def _tree(self, path: str) -> Sequence[SourceEntry]:
+        """A folder here; what waits may be in it."""
+        try:
+            found = self._owner.sources.tree(path)
+        except FileMissing:
+            if not self._catch_up():
+                raise
+            return self._owner.sources.tree(path)
+        again = found[0].kind == FOLDER and self._catch_up()
+        return self._owner.sources.tree(path) if again else found
 
     def _recall(self, name: str) -> Generator[Any, Any, Mapping[str, Any] | None]:
         if self._rehearsal is not None:
@@ -239,7 +297,7 @@ class ModuleCall:
         world = self._owner.world
         return Converging(
             world.kinds, self._ledger, self._line, self._about(), self._owner.sources, world.clock,
-            self._converged, self._rehearsal,
+            self._converged, self._rehearsal, self._aside,
         ).ensure(request)  # fmt: skip
 
     def _converged(self, job: Job) -> None:

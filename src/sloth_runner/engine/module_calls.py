@@ -19,13 +19,19 @@ from sloth_runner.state.layout import type_word
 from sloth_runner.state.ledger_records import stamps
 
 if TYPE_CHECKING:
+    from sloth_runner.engine.group import Group
     from sloth_runner.engine.lines import Line
     from sloth_runner.engine.rehearsal import Rehearsal
+    from sloth_runner.errors import SlothError
     from sloth_runner.modules.base import Kind, Module
     from sloth_runner.state.ledger import Ledger
     from sloth_runner.transport.base import Transport
 
 COMMON = ("delegate_to", "user", "timeout", "when", "ignore_errors", "sensitive", "notify", "prevent_destroy")
+
+
+_NOT_ALONG = ("follow", "backup", "validate", "ignore_errors", "sensitive", "user")
+"""Arguments with which a call looks at more than its file, or fails otherwise than with its task."""
 
 
 class Common(NamedTuple):
@@ -47,7 +53,8 @@ class World(NamedTuple):
     None. ``expand`` turns what ``delegate_to`` names into agents; ``twins`` says what is wrong where one of them is a
     machine that another name means, too, each once a run; ``text`` gives the source text of a line;
     ``handlers`` are the names that ``notify`` may use; ``salt`` is random each time;
-    ``forks`` is how many machines one call is made on at once."""
+    ``forks`` is how many machines one call is made on at once; ``group`` is where new files wait for each other
+    (None: they don't); ``show`` gives an error that knows its line the text of it."""
 
     modules: Mapping[str, Module]
     kinds: Mapping[str, Kind]
@@ -65,6 +72,8 @@ class World(NamedTuple):
     salt: Callable[[], str]
     paranoid: bool = False
     forks: int = 1000
+    group: Group | None = None
+    show: Callable[[SlothError, str], None] = lambda error, word: None
 
 
 class ModuleCalls:
@@ -105,6 +114,12 @@ class ModuleCalls:
                 )
             )
 
+    def catch_up(self, strand: Strand | None) -> None:
+        """Have the files in their places that wait for others. Raises what keeps them from it."""
+        group = self.world.group
+        if group is not None and group.waiting:
+            group.catch_up(strand)
+
     def call(self, context: Context, strand: Strand, call: Call) -> object:
         """Perform one call; local files at once, anything that takes time as a Wait."""
         module = self.world.modules.get(call.name)
@@ -112,6 +127,12 @@ class ModuleCalls:
             raise Bug(f"there is no module {call.name!r}")
         given = call.args[0] if len(call.args) == 1 else None
         raw = given if type(given) is dict else self._raw(module, call)
+        group = self.world.group
+        if group is not None:
+            along = _goes_along(module, raw)
+            if group.waiting and not (along and group.strand is strand):
+                group.catch_up(strand)
+            group.strand = strand if along else None
         identity = self._identify(module, context, call, raw) if module.settles else ""
         if identity:
             ledger = self.world.ledger(context.agent)
@@ -323,3 +344,9 @@ def _example(module: Module) -> str:
     needed = [one.name for one in module.args if one.required]
     named = needed or [module.positional or module.args[0].name]
     return f"{module.name}({{{', '.join(f'{name} = …' for name in named)}}})"
+
+
+def _goes_along(module: Module, raw: Mapping[str, Any]) -> bool:
+    """Whether a call may be made while new files wait: what it looks at is its own file alone, and it can fail in no
+    other way than any."""
+    return module.along and "delegate_to" not in raw and not any(map(raw.get, _NOT_ALONG))

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 
 from sloth_runner.engine.calls import Calls
 from sloth_runner.engine.context import Context
+from sloth_runner.engine.group import Group, room
 from sloth_runner.engine.lines import Line, ledger_line
 from sloth_runner.engine.module_calls import ModuleCalls, World
 from sloth_runner.engine.pump import Pump, Strand
-from sloth_runner.errors import Lost, TaskFailed
+from sloth_runner.errors import Lost, SlothError, TaskFailed
 from sloth_runner.model import By, Call, Site
 from sloth_runner.ops import OpError
 from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from sloth_runner.engine.rehearsal import Rehearsal
     from sloth_runner.engine.store_desk import StoreDesk
     from sloth_runner.engine.watch_calls import Watcher
-    from sloth_runner.errors import SlothError
     from sloth_runner.execution.loading import Loading, RunOptions
     from sloth_runner.state.store import Store
 
@@ -75,6 +75,8 @@ class Bench:
         for agent in plan.targets:
             self._transports.to(agent)  # what keeps us from one is told before anything is done on another
         loop = self._transports.loop
+        waits = basis.desk.embedded and not basis.rehearse
+        self.group = Group(room(), self._cancel, time.monotonic) if waits else None
         self.pump = Pump(self._serve, basis.desk, basis.settle, before=before, loop=loop)
         self.locker = basis.make_locker(self.pump)
         self._watcher: Watcher | None = None
@@ -92,7 +94,8 @@ class Bench:
     def take_over(self) -> None:
         """From now on what the program says belongs to its tasks."""
         self.loading.say = self._say
-        self.loading.stop = self.pump.stopping
+        self.loading.stop = self._stopping
+        self.loading.before_reading = lambda: self._modules.catch_up(self.pump.current)
         if self.loading.watchdog is not None:
             self.loading.watchdog.pump = self.pump
 
@@ -171,6 +174,8 @@ class Bench:
         if self._watcher is not None:
             self._watcher.close()
         self._transports.close()
+        if self.group is not None:
+            self.group.drop()
         if self._settling.failed is None:  # else it has been told
             self.settle()
 
@@ -219,12 +224,12 @@ class Bench:
         world = World(
             modules(), kinds(), self._transports.to, self.ledger, self.line, self.rehearsal, app.expand_agents,
             loading.twins, str(loading.file.parent), self.basis.stack, loading.loaded.text, handlers, app.clock,
-            app.new_id, options.paranoid, options.forks,
+            app.new_id, options.paranoid, options.forks, self.group, loading.loaded.show,
         )  # fmt: skip
-        calls = ModuleCalls(world)
+        self._modules = ModuleCalls(world)
         return Calls(
-            lambda: self.pump, self.locker, self._get_watcher, calls, self._known_agent, app.jitter, self.deadline,
-            loading.secrets, self.settle, sleeps=not self.basis.rehearse,
+            lambda: self.pump, self.locker, self._get_watcher, self._modules, self._known_agent, app.jitter,
+            self.deadline, loading.secrets, self.settle, sleeps=not self.basis.rehearse,
         )  # fmt: skip
 
     def _get_watcher(self) -> Watcher:
@@ -238,6 +243,19 @@ class Bench:
 
     def _known_agent(self, name: str, store: Store) -> None:
         self.app.require_agent(name, None if self.basis.rehearse else store)
+
+    def _stopping(self) -> BaseException | None:
+        """What the body that computes must end with, if anything; and the world may see what it has made."""
+        error = self.pump.stopping()
+        if error is None and self.group is not None and self.group.is_due:
+            try:
+                self.group.catch_up(self.pump.current)
+            except SlothError as failure:
+                return failure
+        return error
+
+    def _cancel(self, strand: Strand, error: SlothError) -> None:
+        self.pump.cancel(strand, error)
 
     def _serve(self, strand: Strand, call: Call) -> object:
         return self._calls.serve(strand, call)

@@ -60,6 +60,7 @@ class Loading:
         self._asked: set[str] = set()
         self._told: set[str] = set()
         self.stop: Callable[[], BaseException | None] = lambda: None
+        self.before_reading: Callable[[], None] = lambda: None
         self.watchdog = self._watched()
         self.mask = Mask()
         folder = str(self.file.parent)
@@ -97,18 +98,30 @@ class Loading:
         from sloth_runner.modules import modules, pure_functions
 
         options, settings = self.options, self.app.settings
+        pure = {**pure_functions(self.file.parent), "secret": self.secrets.read}
+        pure |= {name: self._reading(pure[name]) for name in ("template.render", "secret")}
         self.values = load_values(options.values_files, options.sets, options.set_strings)
         host = Host(
             say=lambda level, text, site: self.say(level, text, site),
             values=self.values,
             strict_values=options.strict_values,
             yielding=modules(),
-            pure={**pure_functions(self.file.parent), "secret": self.secrets.read},
+            pure=pure,
             getenv=self.app.getenv,
             limits=Limits(settings.lua_time, settings.lua_memory),
             stop=self._stopping,
+            before_reading=lambda: self.before_reading(),
         )
         return load(self.file, host)
+
+    def _reading(self, function: Callable[..., object]) -> Callable[..., object]:
+        """A function that reads files here."""
+
+        def read(*args: object) -> object:
+            self.before_reading()
+            return function(*args)
+
+        return read
 
     def plan(self) -> Plan:
         """The plan of what was selected; every target is known."""

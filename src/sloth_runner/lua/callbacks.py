@@ -141,11 +141,13 @@ class Callbacks:
         return (None if value is None else to_bytes(value),)
 
     def path(self, name: bytes) -> tuple[Any, ...]:
-        """A path of a task file, which is relative to the file's folder."""
+        """A path of a task file that is about to be read, which is relative to the file's folder."""
+        self._host.before_reading()
         return (to_bytes(str(self._folder / to_text(name))),)
 
     def module(self, name: bytes) -> tuple[Any, ...]:
         """The text and the chunk name of a module."""
+        self._host.before_reading()
         path, text = self._read(to_text(name))
         return (to_bytes(text), b"@" + to_bytes(path))
 

@@ -22,7 +22,8 @@ class Host(NamedTuple):
     that name; reading what it lacks warns once for each place, or raises BadValues if ``strict_values``.
     ``yielding`` has the dotted names of functions that the engine performs; ``pure`` those of Python functions over
     Values that are called in place. ``stop`` is asked about every millisecond of computing: an
-    exception it returns ends the running body. ``getenv`` reads the controller's environment.
+    exception it returns ends the running body. ``getenv`` reads the controller's environment. ``before_reading`` is
+    told before a file is read from Lua: what calls have made has to be in its place.
     """
 
     say: Callable[[str, str, Site | None], None]
@@ -33,3 +34,4 @@ class Host(NamedTuple):
     getenv: Callable[[str], str | None]
     limits: Limits
     stop: Callable[[], BaseException | None]
+    before_reading: Callable[[], None] = lambda: None

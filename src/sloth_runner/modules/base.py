@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping, MutableMapping, Sequence
 
-from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from sloth_runner.errors import TaskFailed
@@ -292,6 +294,9 @@ class Module(NamedTuple):
     ``settles``: a call converges one file and depends on nothing but its arguments, that file and, if it has one, the
     ``source``, an argument that names a file of the controller. Such a call is not made again while it is the same
     and neither file has been touched.
+
+    ``along``: on the target, a call looks at nothing but the one file that it converges; so it may be made while
+    other new files wait for their places.
     """
 
     name: str
@@ -303,6 +308,7 @@ class Module(NamedTuple):
     returns: Mapping[str, str] = {}
     settles: bool = False
     source: str | None = None
+    along: bool = False
 
 
 def differing(observed: Attributes | None, wanted: Attributes | None) -> frozenset[str]:
@@ -310,6 +316,22 @@ def differing(observed: Attributes | None, wanted: Attributes | None) -> frozens
     if observed is None or wanted is None:
         return frozenset() if observed is wanted else frozenset({"present"})
     return frozenset(key for key, value in wanted.items() if observed.get(key) != value)
+
+
+def go_on(steps: Generator[Any, Any, T], op: object) -> Generator[Any, Any, T]:
+    """What steps do from an operation on that they have asked for already."""
+    while True:
+        go: Callable[[Any], Any] = steps.send
+        what: object
+        try:
+            what = yield op
+        except Exception as error:  # whatever it is, the steps are who asked
+            go, what = steps.throw, error
+        try:
+            op = go(what)
+        except StopIteration as end:
+            found: T = end.value
+            return found
 
 
 def one_by_one(

@@ -69,7 +69,7 @@ def _commit(
         try:
             revs = settle(store, [*changes, *fences])
         except Conflict as conflict:
-            tell_lost(store, conflict, fences, "what was just done is not in the ledger")
+            tell_lost(store, conflict, fences, "what was done last may not be in the ledger")
             known.clear()  # another stack works on the same resources: what we did last is true of them
             tries = tries or Tries(store.traits.patience, CONTENTION)
             if tries.again(conflict):

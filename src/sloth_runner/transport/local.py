@@ -12,9 +12,10 @@ from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.transport.base import discard
 
 if TYPE_CHECKING:
+    from sloth_runner.agent.staging import Staged
     from sloth_runner.agent.writing import Sync
     from sloth_runner.model import Sink
-    from sloth_runner.ops import Op, Result
+    from sloth_runner.ops import Op, Result, Write
     from sloth_runner.transport.programs import Programs
     from sloth_runner.transport.settling import Settling
 
@@ -51,6 +52,19 @@ class LocalTransport:
     def at_once(self, op: Op) -> Result | None:
         """Every file operation but on a large file. Raises OpError."""
         return None if takes_time(op) else perform(op, self._sync)
+
+    def stage(self, op: Write) -> Staged | None:
+        """A new file that waits for its name (``place``); None where that can't be, whatever the reason."""
+        from sloth_runner.agent.staging import stage
+
+        try:
+            return stage(op)
+        except (OSError, OpError):
+            return None
+
+    def place(self, staged: Staged) -> Result:
+        """Give it its name. Raises OpError."""
+        return staged.place(self._sync)
 
     async def do(self, op: Op, on_output: Sink = discard) -> Result:
         """Any operation. Raises OpError, and TimedOut for a program that took too long and was stopped."""

@@ -200,6 +200,7 @@ MODULES = (
         },
         settles=True,
         source="src",
+        along=True,
     ),
     Module(
         "file.write",
@@ -209,6 +210,7 @@ MODULES = (
         refused={"src": "file.copy puts a file on the target", "path": "say dest = …"},
         returns=_RETURNS,
         settles=True,
+        along=True,
     ),
     Module(
         "file.template",
@@ -221,6 +223,7 @@ MODULES = (
         "Renders a template (Jinja2) of this machine onto the target.",
         refused={"content": "template.render takes a text; file.write puts it on the target"},
         returns=_RETURNS,
+        along=True,
     ),
     Module(
         "file.directory",

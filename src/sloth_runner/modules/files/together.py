@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 
+from sloth_runner.modules.base import go_on
 from sloth_runner.ops import Batch, MakeDir, MakeLink, OpError, SetAttrs, Write
 from sloth_runner.plain import TYPE_CHECKING, Any, TypeAlias
 
@@ -58,7 +59,7 @@ def _finish(begun: Begun, done: list[str]) -> Generator[Any, Any, None]:
     while begun:
         if len(begun) == 1:
             part, op = begun.pop()
-            done.append((yield from _on(part, op)))
+            done.append((yield from go_on(part, op)))
             return
         error: OpError | None = None
         try:
@@ -79,19 +80,4 @@ def _after(part: Part, go: Callable[[Any], Any], what: object) -> Generator[Any,
         op = go(what)
     except StopIteration as end:
         return str(end.value)
-    return (yield from _on(part, op))
-
-
-def _on(part: Part, op: object) -> Generator[Any, Any, str]:
-    """What a part does from an operation on that it has asked for."""
-    while True:
-        go: Callable[[Any], Any] = part.send
-        what: object
-        try:
-            what = yield op
-        except Exception as error:  # whatever it is, the part is who asked
-            go, what = part.throw, error
-        try:
-            op = go(what)
-        except StopIteration as end:
-            return str(end.value)
+    return (yield from go_on(part, op))

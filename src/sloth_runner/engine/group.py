@@ -1,0 +1,182 @@
+"""Why: a new file has its disk waited for twice, for the intent and for the content; new files that come one after
+another can wait together, as databases do with commits ("group commit").
+
+A call that makes a new file is answered once the file is written beside, without a name. It gets its name with the
+others of its group: what they hold and their intents are made durable together, then each is put in its place, looked
+at and recorded, in the order of their calls. A group ends with the next call of another sort, with its task, when it
+is full, or when Lua computes for a while; so nothing that is asked through us shows that something waited. What fails
+only then (but what others have made meanwhile is looked at anew) ends the task on the line of its call: the pcall
+around that is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+from sloth_runner.engine.drive import Desk, Drive
+from sloth_runner.errors import Bug, SlothError
+from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from sloth_runner.agent.staging import Staged
+    from sloth_runner.engine.lines import Line
+    from sloth_runner.engine.pump import Strand
+    from sloth_runner.ops import Op, Result, Write
+    from sloth_runner.transport.local import LocalTransport
+
+MOST = 32
+"""Files in a group."""
+LARGE = 1 << 20
+"""Bytes with which a group is full."""
+LONGEST = 0.05
+"""Seconds for which a file waits while its task computes."""
+EACH = 32
+"""Files that the process may have open for each that waits: it holds two."""
+
+
+class Late(NamedTuple):
+    """What is left of a call that has been answered: ``finish`` brings it to its end, or raises; ``failed`` hears why
+    it did not come to it, and whether that was its own failure."""
+
+    staged: Staged
+    line: Line
+    size: int
+    finish: Callable[[], None]
+    failed: Callable[[SlothError, bool], None]
+
+
+class Group:
+    """What waits, all of one strand. ``cancel`` throws an error into another one; ``clock`` counts seconds."""
+
+    def __init__(
+        self, most: int, cancel: Callable[[Strand, SlothError], None], clock: Callable[[], float]
+    ) -> None:
+        self.strand: Strand | None = None
+        self.waiting: dict[str, Late] = {}
+        self.error: SlothError | None = None
+        """What has failed last."""
+        self._most = most
+        self._cancel = cancel
+        self._clock = clock
+        self._since = 0.0
+        self._size = 0
+
+    def takes(self, path: str, size: int) -> bool:
+        """Whether one more may wait."""
+        return len(self.waiting) < self._most and self._size + size <= LARGE and path not in self.waiting
+
+    def add(self, late: Late) -> None:
+        """One more waits."""
+        if not self.waiting:
+            self._since = self._clock()
+        self.waiting[late.staged.path] = late
+        self._size += late.size
+
+    @property
+    def is_due(self) -> bool:
+        """Whether something has waited for long."""
+        return bool(self.waiting) and self._clock() - self._since > LONGEST
+
+    def catch_up(self, strand: Strand | None) -> bool:
+        """Bring what waits to its end; whether anything did. What keeps it is raised, if it is of ``strand``; else it
+        is thrown into the one that it is of."""
+        waiting, owner = list(self.waiting.values()), self.strand
+        self.waiting, self._size = {}, 0
+        try:
+            _finish(waiting)
+        except SlothError as error:
+            error.final = True
+            self.error = error
+            if owner is None or owner is strand:
+                raise
+            self._cancel(owner, error)
+        finally:
+            for late in waiting:
+                late.staged.close()
+        return bool(waiting)
+
+    def drop(self) -> None:
+        """Nothing more is done: what waits is gone."""
+        while self.waiting:
+            self.waiting.popitem()[1].staged.close()
+
+
+def _finish(waiting: list[Late]) -> None:
+    done = 0
+    try:
+        for late in waiting:
+            late.staged.begin()
+        for line in dict.fromkeys(late.line for late in waiting):
+            if not line.at_once():
+                raise Bug("a group waits for a store that is far away")
+        for late in waiting:
+            late.staged.sync()
+        for late in waiting:
+            late.finish()
+            done += 1
+    except SlothError as error:
+        for late in waiting[done:]:
+            late.failed(error, late is waiting[done])
+        raise
+
+
+class Aside:
+    """One call's way into the group. ``told`` hears what has failed after the call was answered, whether that was its
+    own failure, and what it had changed."""
+
+    def __init__(
+        self,
+        group: Group,
+        transport: LocalTransport,
+        line: Line,
+        desk: Desk,
+        told: Callable[[SlothError, bool, list[str]], None],
+    ) -> None:
+        self._group = group
+        self._transport = transport
+        self._line = line
+        self._desk = desk
+        self._told = told
+
+    def stage(self, op: Write) -> Staged | None:
+        """A new file that can wait; None: do it as ever."""
+        return self._transport.stage(op) if self._group.takes(op.path, len(op.content)) else None
+
+    def wait(
+        self, staged: Staged, op: Write, steps: Generator[Any, Any, None], withdraw: Callable[[], None]
+    ) -> None:
+        """Have ``steps``, which begin with ``op``, done with the group; ``withdraw`` if it comes to nothing."""
+        transport, told = self._transport, self._told
+
+        def at_once(step: Op) -> Result | None:
+            return transport.place(staged) if step is op else transport.at_once(step)
+
+        drive = Drive(steps, at_once, self._desk)
+
+        def finish() -> None:
+            if drive.advance() is not None:
+                raise Bug("what waits in a group has to wait for something else")
+
+        def failed(error: SlothError, own: bool) -> None:
+            drive.close()
+            if not drive.mutations:
+                withdraw()
+            told(error, own, [*drive.mutations, *drive.attempts])
+
+        self._group.add(Late(staged, self._line, len(op.content), finish, failed))
+
+    def catch_up(self) -> bool:
+        """See Group."""
+        return self._group.catch_up(self._group.strand)
+
+    def has_raised(self, error: SlothError) -> bool:
+        """Whether an error is that of another call, which was answered before."""
+        return error is self._group.error
+
+
+def room() -> int:
+    """How many files a group may have."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST if soft == resource.RLIM_INFINITY else min(MOST, soft // EACH)

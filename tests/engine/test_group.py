@@ -1,0 +1,304 @@
+"""Laws of new files that wait for each other: nobody who asks through us sees it, and what fails late is told where
+it belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sloth_runner.agent.staging import Staged
+from sloth_runner.errors import SlothError, StoreDown, TaskFailed
+from sloth_runner.model import Call, Site
+from sloth_runner.ops import OpError
+from sloth_runner.state.backends.memory import MemoryStore
+from sloth_runner.state.layout import INTENT, place
+from sloth_runner.state.ledger_queries import entries, intents
+from sloth_runner.state.store import Change, Check, Rev
+from sloth_runner.transport.local import LocalTransport
+from tests.engine.kit import Bench, call
+
+Steps = Generator[Call, Any, Any]
+
+
+class Here(LocalTransport):
+    """This machine; ``before`` hears of each path before its file gets its name."""
+
+    def __init__(self, before: Callable[[str], None] = lambda path: None) -> None:
+        super().__init__({}, grace=0.2)
+        self.before = before
+        self.placed: list[str] = []
+
+    def place(self, staged: Staged) -> Any:
+        """See LocalTransport."""
+        self.before(staged.path)
+        done = super().place(staged)
+        self.placed.append(Path(staged.path).name)
+        return done
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def write(path: Path, content: str = "x", line: int = 1, **more: Any) -> Call:
+    args = {"dest": str(path), "content": content, **more}
+    return Call("file.write", (args,), Site("/t.sloth", line))
+
+
+def known(bench: Bench) -> list[str]:
+    bench.ledger.flush()
+    return [Path(entry.id).name for entry in entries(bench.store, "local")]
+
+
+BARRIERS: list[Callable[[Path], Call]] = [
+    lambda path: call("state.get", "k"),
+    lambda path: call("state.set", "k", 1),
+    lambda path: call("sleep", 0),
+    lambda path: call("file.stat", {"path": str(path)}),
+    lambda path: call("file.line", {"path": str(path), "line": "y"}),
+    lambda path: call("file.absent", {"path": str(path / "none")}),
+    lambda path: call("cmd", {"command": "true"}),
+    lambda path: write(path.parent / "b", follow=True),
+    lambda path: write(path.parent / "b", backup=True),
+    lambda path: write(path.parent / "b", ignore_errors=True),
+    lambda path: write(path.parent / "b", delegate_to="local"),
+    lambda path: write(path.parent / "new" / "b"),
+    lambda path: write(path, "other"),
+    lambda path: write(path.parent / "there", "other"),
+    lambda path: call("file.copy", {"src": str(path), "dest": str(path.parent / "b")}),
+    lambda path: call("file.copy", {"src": str(path.parent / "tree"), "dest": str(path.parent / "b")}),
+]
+
+
+@pytest.mark.parametrize("other", BARRIERS)
+def test_what_waited_is_there_before_any_other_call(tmp_path: Path, other: Callable[[Path], Call]) -> None:
+    (tmp_path / "there").write_text("old")
+    (tmp_path / "tree").mkdir()
+    path = tmp_path / "a"
+    here = Here()
+
+    def script() -> Steps:
+        told = yield write(path)
+        assert told["changed"] and told["message"] == f"created {path}"
+        assert not path.exists()
+        yield write(tmp_path / "there", "old")
+        assert not path.exists(), "one that changes nothing is no reason"
+        yield other(path)
+        assert path.exists() and here.placed[0] == "a"
+
+    Bench(machine=here).run(t=script)
+
+
+def test_a_group_that_is_full_ends(tmp_path: Path) -> None:
+    here = Here()
+
+    def script() -> Steps:
+        for n in range(3):
+            yield write(tmp_path / str(n))
+        assert here.placed == []
+        yield write(tmp_path / "3")
+        assert here.placed == ["0", "1", "2"]
+        yield write(tmp_path / "large", "x" * (1 << 20))
+        assert here.placed == ["0", "1", "2", "3"]
+        yield write(tmp_path / "larger", "x" * ((1 << 20) + 1))
+        assert here.placed == ["0", "1", "2", "3", "large"] and (tmp_path / "larger").exists()
+
+    before = open_files()
+    bench = Bench(machine=here)
+    bench.run(t=script)
+    assert open_files() == before
+    assert known(bench) == ["0", "1", "2", "3", "large", "larger"]
+    assert [Path(entry.id).name for entry in sorted(entries(bench.store, "local"), key=lambda one: one.order)] == [
+        "0", "1", "2", "3", "large", "larger",
+    ]  # fmt: skip
+
+
+def test_what_others_have_made_meanwhile_is_looked_at_anew(tmp_path: Path) -> None:
+    def rival(path: str) -> None:
+        if Path(path).name in ("same", "other"):
+            Path(path).write_text("x" if path.endswith("same") else "theirs")
+            Path(path).chmod(0o644)
+
+    def script() -> Steps:
+        for name in ("same", "a", "other"):
+            yield write(tmp_path / name, mode="0644")
+
+    bench = Bench(machine=Here(rival))
+    bench.run(t=script)
+    assert [(tmp_path / name).read_text() for name in ("same", "a", "other")] == ["x"] * 3
+    found = {Path(entry.id).name: entry for entry in entries(bench.store, "local")}
+    assert known(bench) == ["a", "other", "same"] and list(intents(bench.store, "local")) == []
+    found = {Path(entry.id).name: entry for entry in entries(bench.store, "local")}
+    assert not found["same"].touched, "it is theirs"
+    assert found["a"].touched and found["a"].before is None
+    assert found["other"].touched and bench.ledger.content(found["other"].before_content or "") == b"theirs"
+
+
+def test_what_fails_late_is_told_on_its_line_and_nothing_after_it_is_done(tmp_path: Path) -> None:
+    def full(path: str) -> None:
+        if path.endswith("b"):
+            raise OpError("full", path, "no space left on device")
+
+    caught: list[SlothError] = []
+
+    def script() -> Steps:
+        for line, name in enumerate("abc", 1):
+            yield write(tmp_path / name, line=line)
+        try:
+            yield call("state.set", "done", True)
+        except TaskFailed as error:
+            caught.append(error)
+            raise
+
+    before = open_files()
+    bench = Bench(machine=Here(full))
+    with pytest.raises(TaskFailed, match="no space left"):
+        bench.run(t=script)
+    (error,) = caught
+    assert error.final, "the pcall around its call is over"
+    assert (error.file, error.line, error.target) == ("/t.sloth", 2, "local")
+    assert error.operation == "file.write, putting its file in its place"
+    assert error.unchanged == [str(tmp_path / "b"), str(tmp_path / "c")] and error.changed == []
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert known(bench) == ["a"] and list(intents(bench.store, "local")) == []
+    assert bench.state.get("done") is None
+    assert open_files() == before
+
+
+class Failing(MemoryStore):
+    """A store that takes no intent."""
+
+    def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
+        """See Store."""
+        if any(place(change.key).kind == INTENT for change in changes):
+            raise StoreDown("no")
+        return super().commit(changes)
+
+
+def test_without_intents_nothing_is_done(tmp_path: Path) -> None:
+    def script() -> Steps:
+        for line, name in enumerate("ab", 1):
+            yield write(tmp_path / name, line=line)
+        yield call("sleep", 0)
+
+    bench = Bench(Failing(), machine=Here())
+    with pytest.raises(StoreDown) as caught:
+        bench.run(t=script)
+    assert caught.value.line == 1 and {str(tmp_path / "a"), str(tmp_path / "b")} <= {*caught.value.unchanged}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_the_next_run_goes_on_where_one_was_killed(tmp_path: Path, place: int) -> None:
+    """In the midst of a group: all intents are durable, some files are in their places, no entry is."""
+
+    def kill(path: str) -> None:
+        if path.endswith(str(place)):
+            raise Killed
+
+    def script() -> Steps:
+        for n in range(3):
+            yield write(tmp_path / str(n))
+
+    store = MemoryStore()
+    with pytest.raises(Killed):
+        Bench(store, machine=Here(kill)).run(t=script)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [str(n) for n in range(place)]
+    assert len(list(intents(store, "local"))) == 3
+    bench = Bench(store, machine=Here())
+    bench.run(t=script)
+    assert known(bench) == ["0", "1", "2"] and list(intents(store, "local")) == []
+    assert all(entry.touched and entry.before is None for entry in entries(store, "local")), "they are ours"
+
+
+def test_one_of_another_task_is_not_told_of_it(tmp_path: Path) -> None:
+    """A task that gives way leaves files that wait; the next one has them in their places, and goes on."""
+    (tmp_path / "there").write_text("x")
+
+    def denied(path: str) -> None:
+        if path.endswith("a"):
+            raise OpError("denied", path, "permission denied")
+
+    def long() -> Steps:
+        yield write(tmp_path / "a")
+        for _ in range(600):
+            yield write(tmp_path / "there")
+
+    def other() -> Steps:
+        yield call("state.set", "k", 1)
+        yield write(tmp_path / "b")
+
+    bench = Bench(machine=Here(denied))
+    with pytest.raises(TaskFailed, match="permission denied"):
+        bench.run(long=long, other=other)
+    assert list(bench.errors) == ["long"] and "other" in bench.results
+    assert (tmp_path / "b").exists() and bench.state.get("k") == 1
+
+
+def test_a_template_waits_and_may_include_what_waits(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("{% include 'part' %}!")
+
+    def script() -> Steps:
+        yield call("file.template", {"src": str(tmp_path / "t"), "dest": str(tmp_path / "a")})
+
+    def parts() -> Steps:
+        yield write(tmp_path / "part", "hello")
+        yield from script()
+        assert not (tmp_path / "a").exists()
+
+    Bench(machine=Here()).run(t=parts)
+    assert (tmp_path / "a").read_text() == "hello!"
+
+
+def test_nothing_waits_where_names_can_not(tmp_path: Path) -> None:
+    class Old(Here):
+        def stage(self, op: Any) -> None:
+            return None
+
+    def script() -> Steps:
+        yield write(tmp_path / "a")
+        assert (tmp_path / "a").exists()
+
+    bench = Bench(machine=Old())
+    bench.run(t=script)
+    assert known(bench) == ["a"]
+
+
+def test_it_waits_no_longer_than_its_task_computes_for_a_moment(tmp_path: Path) -> None:
+    now = [100.0]
+    bench = Bench(machine=Here(), clock=lambda: now[0])
+    group = bench.group
+    assert group is not None
+
+    def script() -> Steps:
+        assert not group.is_due
+        for name in "ab":
+            now[0] += 0.03
+            yield write(tmp_path / name)
+        assert not group.is_due
+        now[0] += 0.03
+        assert group.is_due
+        group.catch_up(bench.pump.current)
+        assert not group.is_due and (tmp_path / "b").exists()
+
+    bench.run(t=script)
+
+
+def test_the_same_twice_is_made_once(tmp_path: Path) -> None:
+    def script() -> Steps:
+        yield write(tmp_path / "a")
+        told = yield write(tmp_path / "a")
+        assert (tmp_path / "a").exists() and not told["changed"]
+        told = yield write(tmp_path / "a", "y")
+        assert told["message"] == f"updated {tmp_path / 'a'}"
+
+    bench = Bench(machine=Here())
+    bench.run(t=script)
+    assert known(bench) == ["a"]
