@@ -62,6 +62,14 @@ def test_what_is_asked_for_no_more_is_looked_at_no_more_and_undone(home: Home) -
     assert (file.read_text(), file.stat().st_mode & 0o777) == ("theirs", 0o644)
 
 
+def test_what_is_asked_for_again_is_looked_at_again(home: Home) -> None:
+    for lines in ((MODE,), (WRITE, MODE)):
+        task(home, *lines)
+        assert calls(home) == []
+    (home.cwd / "t" / "f").write_text("changed")
+    assert drifted(home) == ["content"]
+
+
 def test_what_another_stack_wants_of_it_is_looked_at_and_stays(home: Home) -> None:
     file = home.cwd / "t" / "f"
     group = 'file.attributes({path = "ROOT/f", group = "GROUP"})'.replace("GROUP", str(file.stat().st_gid))
