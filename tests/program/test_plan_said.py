@@ -60,6 +60,20 @@ def test_a_plan_says_what_else_a_change_would_make(home: Home) -> None:
     assert f"made the folders above it: {folder}, " in home.run("run", "site.sloth").out
 
 
+def test_a_quiet_check_shows_what_would_fail_and_the_summary(home: Home) -> None:
+    task(home, TWO[0])
+    said = home.run("run", "site.sloth", "--check", "-q").out
+    assert said.startswith("1 to create, ") and said.count("\n") == 1
+    task(home, TWO[0], 'error("no more")')
+    said = home.run("run", "site.sloth", "--check", "-q", code=1).out
+    assert "no more" in said and "plan of" not in said and said.endswith("a run would fail\n")
+
+
+def test_options_of_others_lead_to_ours(home: Home) -> None:
+    assert "plan FILE --report md" in home.run("run", "site.sloth", "--check", "--report", "md", code=64).err
+    assert "run --check -q" in home.run("plan", "site.sloth", "-q", code=64).err
+
+
 def test_a_program_before_may_make_the_folders(home: Home) -> None:
     task(home, 'cmd("install something")', TWO[0])
     folder = home.cwd / "t"

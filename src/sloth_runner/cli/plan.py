@@ -56,9 +56,15 @@ def plan(
 
 
 def show_plan(
-    shell: Shell, options: RunOptions, *, verbose: bool, detailed: bool, report: str | None = None
+    shell: Shell,
+    options: RunOptions,
+    *,
+    verbose: bool,
+    detailed: bool,
+    report: str | None = None,
+    quiet: bool = False,
 ) -> int:
-    """Make a plan and show it; the exit status."""
+    """Make a plan and show it; the exit status. ``quiet``: only tasks that would fail, and the summary."""
     from sloth_runner.cli import plan_text
     from sloth_runner.execution.checking import check
 
@@ -76,7 +82,7 @@ def show_plan(
         for line in plan_text.markdown(document):
             shell.print(line)
     else:
-        for line in plan_text.lines(document, shell.columns, shell.color, verbose=verbose):
+        for line in plan_text.lines(document, shell.columns, shell.color, verbose=verbose, quiet=quiet):
             shell.print(line)
     if any(task["error"] is not None for task in document["tasks"]):
         return 1

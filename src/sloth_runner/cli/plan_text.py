@@ -19,12 +19,20 @@ MARKS = {
 }
 
 
-def lines(document: Document, columns: int, color: bool, *, verbose: bool) -> Iterator[str]:
-    """The plan as text; ``verbose`` adds what would not change and what tasks would print."""
-    yield styled(f"plan of stack {document['stack']}, {document['file']}", "bold", color)
+def lines(
+    document: Document, columns: int, color: bool, *, verbose: bool, quiet: bool = False
+) -> Iterator[str]:
+    """The plan as text; ``verbose`` adds what would not change and what tasks would print, ``quiet`` leaves only what
+    would fail and the summary."""
+    if not quiet:
+        yield styled(f"plan of stack {document['stack']}, {document['file']}", "bold", color)
     for task in document["tasks"]:
-        yield from _task(task, columns, color, verbose=verbose)
-    yield ""
+        if not quiet or task["error"] is not None:
+            yield from _task(task, columns, color, verbose=verbose)
+            if quiet:
+                yield ""
+    if not quiet:
+        yield ""
     yield styled(summary(document), "bold", color)
 
 

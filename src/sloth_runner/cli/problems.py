@@ -85,13 +85,14 @@ def from_click(error: Any, command: str) -> UsageError:
 def _other_flag(ctx: Any, option: str) -> list[str]:
     """What does here what an option of other tools does, as the ``next`` of an error. One with a single dash and a
     word is taken apart before it gets here: the line still has it."""
-    from sloth_runner.cli.table import FLAGS
+    from sloth_runner.cli.table import FLAGS, SIBLINGS
 
     if "--values" not in _flags(ctx):
         return []
     given = [word.partition("=")[0] for word in ctx.obj.words] if not option.startswith("--") else []
-    found = next((word for word in (*given, option) if word in FLAGS), None)
-    return [] if found is None else [FLAGS[found]]
+    known = {**FLAGS, **SIBLINGS}
+    found = next((word for word in (*given, option) if word in known), None)
+    return [] if found is None else [known[found]]
 
 
 def _flags(ctx: Any) -> set[str]:

@@ -82,7 +82,7 @@ def run(
         from sloth_runner.cli.plan import show_plan
 
         options = run_options(shell, path, stack, **given)
-        return show_plan(shell, options, verbose=verbose, detailed=detailed_exitcode)
+        return show_plan(shell, options, verbose=verbose, quiet=quiet, detailed=detailed_exitcode)
     if detailed_exitcode:
         raise UsageError(
             "--detailed-exitcode is for plan, run --check and drift: a run's exit status says how it went",

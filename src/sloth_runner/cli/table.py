@@ -150,3 +150,9 @@ FLAGS: Final[Mapping[str, str]] = {
     "--force": "what asks takes --yes",
 }
 """What other tools call options of ``run`` and its kin."""
+SIBLINGS: Final[Mapping[str, str]] = {
+    "--report": "plan FILE --report md prints one",
+    "--diff": "a plan shows what differs anyway, run --diff what it has changed",
+    **dict.fromkeys(("-q", "--quiet"), "run --check -q shows what would fail, and the summary"),
+}
+"""Options of ours that stand in another command of that kin."""
