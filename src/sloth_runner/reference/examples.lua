@@ -164,6 +164,10 @@ pkg.repository({
     signed_by = pkg.key({ name = "example", src = "keys/example.asc" }).path,
 })
 
+-- [pkg.upgrade]
+local done = pkg.upgrade({ update_cache = true })
+log.info(#done.packages .. " packages are newer now")
+
 -- [postgresql.database]
 postgresql.database({ name = "app", owner = "app", encoding = "UTF8" })
 

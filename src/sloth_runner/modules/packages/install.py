@@ -8,13 +8,14 @@ from sloth_runner.errors import BadArgument, TaskFailed
 from sloth_runner.model import Outcome
 from sloth_runner.modules.base import Arg, Context, Ensure, Module, Predict, Resource, Want
 from sloth_runner.modules.packages import apt
-from sloth_runner.modules.packages.kind import HOLD, INSTALLED, PACKAGE
+from sloth_runner.modules.packages.kind import HOLD, INSTALLED, PACKAGE, listed
 from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Converged, Step, Steps
 
 VALID = 3600.0
+_UPGRADED = ("packages", "removed")
 
 
 def install(args: Mapping[str, Any], context: Context) -> Steps:
@@ -94,14 +95,37 @@ def _newest(names: list[str]) -> Generator[Step, Any, dict[str, str]]:
     return found
 
 
-def _refresh(valid: float, how: apt.How, *, dry: bool) -> Generator[Step, Any, bool]:
+def _refresh(
+    valid: float, how: apt.How, *, dry: bool, unknown: tuple[str, ...] = ("refreshed",)
+) -> Generator[Step, Any, bool]:
     """Refresh the lists if they are too old; what is in them afterwards can't be foretold."""
     if not (yield from apt.is_stale(valid, dry=dry)):
         return False
     why = "the lists are older than cache_valid, or than a change of the sources"
-    yield Predict("package-lists:apt", "would refresh the package lists", None, why, unknown=())
+    yield Predict("package-lists:apt", "would refresh the package lists", None, why, unknown=unknown)
     yield from apt.refresh(how)
     return True
+
+
+def upgrade(args: Mapping[str, Any], context: Context) -> Steps:
+    """All packages in the newest versions that the lists have; those that are held stay."""
+    how, valid = _how(args, context), _valid(args)
+    if valid is not None:
+        yield from _refresh(valid, how, dry=context.dry, unknown=_UPGRADED)
+    yield from apt.finish(how)
+    words = ["dist-upgrade"] if args["allow_removal"] else ["--with-new-pkgs", "upgrade"]
+    would = yield from apt.simulate(words, how)
+    fields = {"packages": list(would.installed), "removed": list(would.removed)}
+    if not would.installed and not would.removed:
+        return Outcome(False, "", fields)
+    parts = [f"upgrade {listed(would.installed)}"] if would.installed else []
+    parts += [f"remove {listed(would.removed)}"] if would.removed else []
+    why = "the package lists have newer versions"
+    yield Predict("packages:apt", f"would {' and '.join(parts)}", True, why, unknown=_UPGRADED)
+    yield from apt.apply(words, how)
+    return Outcome(
+        True, " and ".join(parts).replace("upgrade ", "upgraded ").replace("remove ", "removed "), fields
+    )
 
 
 def hold(args: Mapping[str, Any], context: Context) -> Steps:
@@ -168,9 +192,36 @@ MODULES = (
         refused={
             "version": 'say name = "NAME=VERSION"',
             "force": "apt's checks stay on; allow_removal = true lets it remove other packages",
-            "upgrade": 'say state = "latest" for the packages you mean',
+            "upgrade": 'say state = "latest" for the packages you mean; pkg.upgrade upgrades all',
+            "deb": "packages come from repositories: pkg.repository adds one, also a folder of the target (file:/…)",
         },
         returns={"refreshed": "whether the package lists were refreshed for state latest, or alone"},
+    ),
+    Module(
+        "pkg.upgrade",
+        upgrade,
+        (
+            Arg(
+                "update_cache",
+                "boolean",
+                "refresh the package lists first, if they are older than cache_valid",
+            ),
+            Arg("cache_valid", "duration", 'as in pkg; "1h" unless said'),
+            Arg(
+                "allow_removal",
+                "boolean",
+                "let apt remove packages that stand in the way (dist-upgrade); new ones are installed in any case",
+                default=False,
+            ),
+            _LOCK,
+        ),
+        "Upgrades all packages for which the package lists have newer versions; those that are held stay. It can't be"
+        " undone.",
+        refused={"name": 'pkg with state = "latest" upgrades single packages'},
+        returns={
+            "packages": "(string[]) the packages that were upgraded, or installed for it",
+            "removed": "(string[]) those that were removed",
+        },
     ),
     Module(
         "pkg.hold",

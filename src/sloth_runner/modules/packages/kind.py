@@ -102,7 +102,7 @@ def _install(changes: Sequence[Change], how: How) -> Generator[Any, Any, str]:
         raise _too_much("install", sorted(names), would.removed)
     yield from apt.apply(arguments if options.get("allow_removal") else ["--no-remove", *arguments], how)
     with_them = [name for name in would.installed if not any(_among(own, (name,)) for own in names)]
-    return _list("with", with_them)
+    return _with(with_them)
 
 
 def _remove(changes: Sequence[Change], how: How) -> Generator[Any, Any, str]:
@@ -116,7 +116,7 @@ def _remove(changes: Sequence[Change], how: How) -> Generator[Any, Any, str]:
     if others and not options.get("allow_removal"):
         raise _too_much("remove", names, others)
     yield from apt.apply(["--auto-remove", *arguments] if options.get("autoremove") else arguments, how)
-    return _list("with", others)
+    return _with(others)
 
 
 def _among(name: str, names: Sequence[str]) -> bool:
@@ -132,11 +132,13 @@ def _too_much(verb: str, names: Sequence[str], removed: Sequence[str]) -> TaskFa
     )
 
 
-def _list(word: str, names: Sequence[str]) -> str:
-    if not names:
-        return ""
-    shown = ", ".join(names[:8])
-    return f"{word} {shown}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+def _with(names: Sequence[str]) -> str:
+    return f"with {listed(names)}" if names else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names of packages, if there are many the first of them."""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def observe_holds(looks: Sequence[Look]) -> Generator[Any, Any, Sequence[Observed]]:
