@@ -36,19 +36,24 @@ def list_agents(shell: Shell, check: bool) -> int:
         shell.document("agent.list", told.listing(app, rows, checked=check))
     else:
         headers = ["AGENT", "URL", "GROUPS", "TAGS", "STATE", "CERTIFICATE", "REACHABLE"]
-        shell.table(headers, [_cells(row) for row in rows], flexible=(1, 2, 6))
+        shell.table(headers, [_cells(shell, row) for row in rows], flexible=(1, 2, 6))
+        for row in rows if shell.human else ():
+            if row["reachable"] is False:
+                shell.say(f"{row['name']}: {row['problem']}")
     for text in (*app.inventory.twins(app.inventory.agents), *app.inventory.idle_groups()):
         shell.warn(text)
     return 6 if any(row["reachable"] is False for row in rows) else 0
 
 
-def _cells(row: Document) -> list[str]:
+def _cells(shell: Shell, row: Document) -> list[str]:
+    from sloth_runner.cli.agent_ask import refusal
+
     if row["reachable"] is None:
         reachable = "-"
     elif row["reachable"]:
         reachable = f"yes, as {row['user']} in {took(row['seconds'])}, version {row['version'] or 'unknown'}"
     else:
-        reachable = f"no: {row['problem']}"
+        reachable = refusal(shell, row)
     state = "yes" if row["has_state"] else "no"
     return [
         row["name"],

@@ -34,23 +34,28 @@ def ping(shell: Shell, agents: Sequence[str]) -> int:
     elif shell.mode == "json":
         shell.document("agent.ping", {"store": app.stores.name, "agents": rows})
     else:
-        shell.table(["AGENT", "ADDRESS", "REACHABLE"], [_cells(row) for row in rows], flexible=(1, 2))
+        shell.table(["AGENT", "ADDRESS", "REACHABLE"], [_cells(shell, row) for row in rows], flexible=(1, 2))
         _tell(shell, rows)
         if shell.human and not rows:
             shell.say("no agents are configured; add one: sloth-runner agent add web1 ssh://user@host")
     return 6 if any(not row["reachable"] for row in rows) else 0
 
 
-def _cells(row: Document) -> list[str]:
-    answer = (
-        f"yes, as {row['user']} in {took(row['seconds'])}" if row["reachable"] else f"no: {row['problem']}"
-    )
+def _cells(shell: Shell, row: Document) -> list[str]:
+    answer = f"yes, as {row['user']} in {took(row['seconds'])}" if row["reachable"] else refusal(shell, row)
     return [row["agent"], row["address"], answer]
 
 
+def refusal(shell: Shell, row: Document) -> str:
+    """Why an agent can't be reached, for a table: on a terminal it stands below, where nothing cuts it."""
+    return "no" if shell.human else f"no: {row['problem']}"
+
+
 def _tell(shell: Shell, rows: Sequence[Document]) -> None:
-    """What to do about those that can't be reached."""
+    """What is wrong with those that can't be reached, and what to do."""
     for row in rows:
+        if shell.human and not row["reachable"]:
+            shell.say(f"{row['agent']}: {row['problem']}")
         for step in row["next"]:
             shell.say(f"{row['agent']}: next: {step}")
 
