@@ -183,9 +183,9 @@ def test_a_command_may_list_agents_once_it_is_trusted(cli: Cli) -> None:
 @pytest.mark.parametrize("command", [("ping",), ("list", "--check")])
 def test_why_an_agent_is_not_reached_is_not_cut_on_a_terminal(cli: Cli, command: tuple[str, ...]) -> None:
     name = "a-machine-with-a-name-that-takes-most-of-the-line"
-    cli.file("agents.toml", f'[agents]\n{name} = "ssh://127.0.0.1:1"\n')
+    cli.file("agents.toml", f'[agents]\n{name} = "ssh://ann@127.0.0.1:1"\n')
     seen = cli("agent", *command, tty=True, columns=80)
-    assert seen.code == 6 and f"{name}: ssh://127.0.0.1:1: refuses the connection" in seen.err
+    assert seen.code == 6 and f"{name}: ssh://ann@127.0.0.1:1: refuses the connection" in seen.err
     assert "refuses" not in seen.out
     assert "refuses the connection" in cli("agent", *command).out
 
