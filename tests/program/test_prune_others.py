@@ -213,6 +213,15 @@ def wheel_in(folder: Path) -> None:
         wheel.writestr("tiny-1.0.dist-info/RECORD", "")
 
 
+def test_a_working_copy_stays_as_long_as_the_file_names_something_in_it(home: Home, checkout: Path) -> None:
+    task(home, 'file.directory({path = "ROOT/a/g/data", mode = "0750"})')
+    home.run("run", "site.sloth")
+    assert prune(home) == {"g": "keep"}
+    task(home)
+    assert prune(home) == {"g": "remove", "data": "remove"}
+    assert not checkout.exists()
+
+
 def test_an_environment_stays_as_long_as_others_have_something_in_it(home: Home) -> None:
     wheel_in(home.folder / "wheels")
     how = f'no_index = true, python = "{sys.executable}", find_links = "{home.folder}/wheels"'

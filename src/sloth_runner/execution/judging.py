@@ -92,12 +92,7 @@ class Evaluation:
 
     def paths(self, agent: str) -> set[str]:
         """The paths of which the file names anything that is to be there."""
-        return {
-            path
-            for one, wanted in self._wanted.get(agent, ())
-            if wanted is not None
-            for path in paths(one.kind, one.id, one.params, wanted)
-        }
+        return {path for one, wanted in self._wanted.get(agent, ()) for path in _paths(one, wanted)}
 
     def _index(self, agent: str, salt: str) -> Named:
         """Where all is that the file names, as an entry with this salt would tell it."""
@@ -105,6 +100,7 @@ class Evaluation:
             (
                 one.address,
                 places(one.kind, one.id, one.params, None if wanted is None else covered(wanted, salt)),
+                _paths(one, wanted),
             )
             for one, wanted in self._wanted.get(agent, ())
         )
@@ -155,3 +151,7 @@ def _among(site: Site, sites: Collection[Site]) -> bool:
         return True
     covered = tuple(map(covered_line, site))
     return any(tuple(map(covered_line, one)) == covered for one in sites)
+
+
+def _paths(one: Resource, wanted: Attributes | None) -> Collection[str]:
+    return () if wanted is None else paths(one.kind, one.id, one.params, wanted)

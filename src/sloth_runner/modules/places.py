@@ -23,21 +23,24 @@ class Place(NamedTuple):
 
 
 class Named:
-    """The places of many resources, by their addresses."""
+    """The places of many resources, by their addresses, and the paths that have to be there for them."""
 
-    def __init__(self, resources: Iterable[tuple[str, Iterable[Place]]]) -> None:
+    def __init__(self, resources: Iterable[tuple[str, Iterable[Place], Iterable[str]]]) -> None:
         self._at: dict[str, list[tuple[str | None, str]]] = {}
-        for address, own in resources:
+        self._there: dict[str, str] = {}
+        for address, own, there in resources:
             for place in own:
                 self._at.setdefault(place.thing, []).append((place.part, address))
+            self._there.update(dict.fromkeys(there, address))
 
     def meeting(self, mine: Iterable[Place]) -> str | None:
-        """The address of one that is about the same as one of ``mine``, or about a part or the whole of it."""
+        """The address of one that is about the same as one of ``mine``, or about a part or the whole of it; or that
+        has to be there below it."""
         for thing, part in mine:
             if thing.endswith("/"):
-                below = next((found for path, found in self._at.items() if path.startswith(thing)), None)
+                below = next((found for path, found in self._there.items() if path.startswith(thing)), None)
                 if below is not None:
-                    return below[0][1]
+                    return below
             for other, address in self._at.get(thing, ()):
                 if part is None or other is None or part == other:
                     return address
