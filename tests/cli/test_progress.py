@@ -246,6 +246,10 @@ def test_validate_and_list(cli: Cli) -> None:
         ('cmd({ command = line, timeout = "5 parsecs" })', "timeout is a number of seconds"),
         ('pkg({ name = names, sate = f() })', "did you mean 'state'"),
         ('ssh_key.authorized({ user = "ann", key = line })', "say account = … for whom it is about"),
+        ('file.lineinfile({ path = "/x" })', "there is no function file.lineinfile"),
+        ('print(apt({ name = "x" }))', "here that is pkg"),
+        ('state.gett("x")', "did you mean 'get'"),
+        ('values.f() env("A") os.time() string.rep("a", 2) local b = facts.os.name if c then c() end', ""),
         ('pkg({ [field] = 1 }) cmd({ command = line, when = x, notify = n }) file.write(t) pkg(names)', ""),
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sloth_runner.lua.literals import OPEN, written_calls
+from sloth_runner.lua.literals import OPEN, called_globals, written_calls
 from tests.lua.driver import Desk, drive
 
 NAMES = ("cmd", "file.copy", "cmd.script")
@@ -66,6 +66,27 @@ def test_fields_whose_names_are_computed_and_values_without_a_name_are_told() ->
     assert unnamed.unnamed and not unnamed.computed and unnamed.fields == {"b": 3}
 
 
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [
+        (["a()\nb.c.d {} e 'x' f [[y]]"], [(0, "a", 1), (0, "b.c.d", 2), (0, "e", 2), (0, "f", 2)]),
+        (["local a a() for b in c() do b() end"], [(0, "c", 1)]),
+        (["function a() end function b.c() end a() b.d()"], []),
+        (["a = 1", "a() b()"], [(1, "b", 1)]),
+        (["string.trim = f string.trim('x') string.other()"], []),
+        (["if a then a() end b(c) c()"], [(0, "b", 1)]),
+        (["x.a() x:b() ('y'):c() t = { a = 1, b = d() }"], [(0, "x.a", 1), (0, "d", 1)]),
+        (["if (1) then return (2) end while not (x) do f(function() end) end"], [(0, "f", 1)]),
+        (["for k, v in pairs(lib) do _G[k] = v end a()"], []),
+        (["local b = require('b') a()"], [(0, "require", 1), (0, "a", 1)]),
+        (["task({ run = function() require('b') a() end })"], []),
+    ],
+)
+def test_calls_of_globals_that_nobody_makes(texts: list[str], found: list[tuple[int, str, int]]) -> None:
+    assert list(called_globals(texts)) == found
+
+
 @given(st.text(alphabet="cmd(){}[]=,;\"'-. \nfunctionedlocal1#", max_size=60))
 def test_a_text_that_is_no_lua_is_read_to_its_end(text: str) -> None:
     list(written_calls(text, NAMES))
+    list(called_globals([text]))

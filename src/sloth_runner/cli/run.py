@@ -163,7 +163,8 @@ def _resume_line(shell: Shell, run_id: str) -> str:
 def validate(shell: Shell, /, file: Path, **given: Any) -> None:
     """Check FILE without running a task: syntax, names, types, dependencies and targets.
 
-    Of the calls in its tasks what they are given literally is checked; what is computed, when it is planned or run.
+    Of the calls in its tasks it is checked whether there are such functions, and what they are given literally; what
+    is computed, when it is planned or run.
     """
     program = _load(shell, file, **given)
     if shell.structured:

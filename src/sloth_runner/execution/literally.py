@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from sloth_runner.engine.module_calls import handlers_of, unnamed
 from sloth_runner.errors import BadArgument, BadField
-from sloth_runner.lua.literals import OPEN, written_calls
+from sloth_runner.lua.literals import OPEN, called_globals, written_calls
 from sloth_runner.modules import modules
 from sloth_runner.modules.arguments import check, refuse_unknown
 from sloth_runner.modules.described import COMMON
@@ -34,6 +34,20 @@ def check_calls(loading: Loading) -> None:
                 error.file, error.line, error.unchanged = file, call.line, ["nothing was run"]
                 loading.loaded.show(error, call.name)
                 raise
+    _check_names(loading)
+
+
+def _check_names(loading: Loading) -> None:
+    """Whether there are the functions that are called by their global names."""
+    files = {file: "\n".join(lines) for file, lines in loading.loaded.lines().items()}
+    for number, name, line in called_globals(list(files.values())):
+        instead = loading.loaded.lacks(name)
+        if instead is not None:
+            file = list(files)[number]
+            error = BadArgument(f"there is no function {name}", file=file, line=line, next=instead)
+            error.unchanged = ["nothing was run"]
+            loading.loaded.show(error, name.rpartition(".")[2])
+            raise error
 
 
 def _check(call: Written, module: Module, handlers: Collection[str]) -> None:

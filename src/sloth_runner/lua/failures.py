@@ -239,6 +239,12 @@ class Sources:
         owner = re.search(rf"(\w+)\s*[.:]\s*{re.escape(name)}\b", source)
         return self._offer(owner.group(1), name) if owner else []
 
+    def instead(self, owner: str, field: str = "") -> list[str]:
+        """What may have been meant by a global function that is not there."""
+        from sloth_runner.modules.habits import called
+
+        return self._offer(owner, field) if field else called(owner, variables=False) or self.like(owner)
+
     def _offer(self, owner: str, wanted: str = "") -> list[str]:
         """What a global table has that may have been meant, and whether it can be called itself."""
         from sloth_runner.modules.habits import called

@@ -16,6 +16,28 @@ _LONG = re.compile(r"\[(=*)\[(?:\r?\n)?(.*)\]\1\]", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
 _OPENING, _CLOSING = ("(", "[", "{", "function", "if", "do", "repeat"), (")", "]", "}", "end", "until")
 _WORDS = {"true": True, "false": False, "nil": None}
+_KEYWORDS = frozenset(
+    [
+        *(
+            "and",
+            "break",
+            "do",
+            "else",
+            "elseif",
+            "end",
+            "false",
+            "for",
+            "function",
+            "goto",
+            "if",
+            "in",
+            "local",
+        ),
+        *("nil", "not", "or", "repeat", "return", "then", "true", "until", "while"),
+    ]
+)
+_BY_NAME = frozenset(("_G", "_ENV", "rawset", "load"))
+"""What may make globals under names that are not written anywhere."""
 
 
 class _Open:
@@ -67,6 +89,63 @@ def written_calls(text: str, names: Collection[str]) -> Iterator[Written]:
         table = _table(tokens, inner)
         if inner == after or tokens[table.end].text == ")":
             yield Written(name, token.line, table.fields, table.computed, bool(table.items))
+
+
+def called_globals(texts: Collection[str]) -> Iterator[tuple[int, str, int]]:
+    """The calls of globals that none of the texts makes, nor asks for otherwise: the number of the text (from 0), the
+    name (dotted), the line."""
+    every = [_tokens(text) for text in texts]
+    if any(map(_makes_others, every)):
+        return
+    bound = set().union(*map(_bound, every))
+    calls = [(number, *call) for number, tokens in enumerate(every) for call in _calls(tokens)]
+    asked = {root for tokens in every for root in _asked(tokens)}
+    for number, name, line in calls:
+        if name.partition(".")[0] not in bound | asked:
+            yield number, name, line
+
+
+def _makes_others(tokens: Sequence[_Token]) -> bool:
+    """Whether there may be globals later of which nothing is written here."""
+    return any(
+        token.text in _BY_NAME or (token.text == "require" and "function" in groups)
+        for token, groups in _grouped(tokens)
+    )
+
+
+def _grouped(tokens: Sequence[_Token]) -> Iterator[tuple[_Token, list[str]]]:
+    """Each token, and the brackets and blocks that are open there."""
+    groups: list[str] = []
+    for token in tokens:
+        yield token, groups
+        if token.text in _OPENING:
+            groups.append(token.text)
+        elif token.text in _CLOSING and groups:
+            groups.pop()
+
+
+def _calls(tokens: Sequence[_Token]) -> Iterator[tuple[str, int]]:
+    for at, token in _roots(tokens):
+        name, after = _dotted(tokens, at)
+        if tokens[after].text[:1] in ("(", "{", "'", '"') or _LONG.fullmatch(tokens[after].text):
+            yield name, token.line
+
+
+def _asked(tokens: Sequence[_Token]) -> Iterator[str]:
+    """The names that stand alone somewhere: whoever asks if there is such a thing knows that there may be none."""
+    for at, token in _roots(tokens):
+        if tokens[at + 1].text not in (".", ":", "(", "{") and tokens[at + 1].text[:1] not in ("'", '"', "["):
+            yield token.text
+
+
+def _roots(tokens: Sequence[_Token]) -> Iterator[tuple[int, _Token]]:
+    """The names that are no fields, and no keys of a table."""
+    for at, token in enumerate(tokens):
+        before = tokens[at - 1].text if at else ""
+        if not _is_name(token.text) or token.text in _KEYWORDS or before in (".", ":", "goto", "::"):
+            continue
+        if tokens[at + 1].text != "=" or before not in ("{", ",", ";"):
+            yield at, token
 
 
 def _tokens(text: str) -> list[_Token]:
@@ -173,19 +252,17 @@ def _literal(text: str) -> Any:
 def _bound(tokens: Sequence[_Token]) -> set[str]:
     """The names that the text itself gives a meaning: variables, parameters, functions."""
     found: set[str] = set()
-    groups: list[str] = []
-    for at, token in enumerate(tokens):
+    for at, (token, groups) in enumerate(_grouped(tokens)):
         if token.text in ("local", "for"):
             found.update(_names(tokens, at + 1 + (tokens[at + 1].text == "function")))
         elif token.text == "function":
             head = _dotted(tokens, at + 1)[1] if _is_name(tokens[at + 1].text) else at + 1
             found.update((tokens[at + 1].text, *_names(tokens, head + 1)))
         elif _is_name(token.text) and tokens[at + 1].text == "=" and groups[-1:] != ["{"]:
-            found.add(token.text)
-        if token.text in _OPENING:
-            groups.append(token.text)
-        elif token.text in _CLOSING and groups:
-            groups.pop()
+            root = at
+            while root > 1 and tokens[root - 1].text == ".":  # who gives a table a field may give it others
+                root -= 2
+            found.add(tokens[root].text)
     return found
 
 

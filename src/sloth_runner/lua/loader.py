@@ -33,6 +33,10 @@ _WRITTEN = {
 """Calls that a task file writes in another way."""
 
 
+_OPEN = frozenset(("values", "env", "facts"))
+"""Tables whose fields are looked up when they are read."""
+
+
 class Loaded:
     """A program and the Lua state it lives in."""
 
@@ -58,6 +62,17 @@ class Loaded:
         """Give an error that knows its line the text of it, with a caret at ``word`` if that is there."""
         if error.source is None:
             self._runtime.sources.place(error, error.file, error.line, word)
+
+    def lacks(self, name: str) -> list[str] | None:
+        """What to do where a global function of this name (dotted) is called and there is none; None: there is one,
+        or it is known only when it is called."""
+        root, _, field = name.partition(".")
+        if root not in self._runtime.names(""):
+            return self._runtime.sources.instead(root)
+        known = [] if root in _OPEN else self._runtime.names(root)
+        if not field or not known or field.partition(".")[0] in known:
+            return None
+        return self._runtime.sources.instead(root, field.partition(".")[0])
 
     def close(self) -> None:
         """End all bodies that are still under way; their clean-up runs, but its calls raise."""
