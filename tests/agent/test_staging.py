@@ -132,6 +132,33 @@ def test_where_it_can_not_be_written_nothing_is_left_open(tmp_path: Path) -> Non
     assert open_files() == before
 
 
+def test_contents_are_durable_before_any_name_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the disk has begun with all of them before the first is waited for."""
+    seen: list[str] = []
+    for name in ("posix_fadvise", "fsync", "link"):
+        real = getattr(os, name)
+
+        def spy(*args: Any, name: str = name, real: Any = real, **more: Any) -> Any:
+            seen.append(name)
+            return real(*args, **more)
+
+        monkeypatch.setattr(os, name, spy)
+    perform(Batch(tuple(Write(f"{tmp_path}/{name}", b"x") for name in "abc")), lambda fd, path: None)
+    assert seen == ["posix_fadvise"] * 3 + ["fsync"] * 3 + ["link"] * 3
+
+
+def test_what_could_not_be_made_durable_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OpError, match="output error") as caught:
+        perform(Batch(tuple(Write(f"{tmp_path}/{name}", b"x") for name in "ab")))
+    assert caught.value.results == () and list(tmp_path.iterdir()) == []
+
+
 FEW = """
 import resource, sys
 from sloth_runner.agent.perform import perform

@@ -3,6 +3,7 @@ it belongs."""
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 
 from sloth_runner.agent.staging import Staged
+from sloth_runner.engine.group import room
 from sloth_runner.errors import SlothError, StoreDown, TaskFailed
 from sloth_runner.model import Call, Site
 from sloth_runner.ops import OpError
 from sloth_runner.state.backends.memory import MemoryStore
-from sloth_runner.state.layout import INTENT, place
+from sloth_runner.state.layout import INTENT, LEDGER, place
 from sloth_runner.state.ledger_queries import entries, intents
 from sloth_runner.state.store import Change, Check, Rev
 from sloth_runner.transport.local import LocalTransport
@@ -96,6 +98,54 @@ def test_what_waited_is_there_before_any_other_call(tmp_path: Path, other: Calla
     Bench(machine=here).run(t=script)
 
 
+class Told:
+    """A staged file that says what becomes of it."""
+
+    def __init__(self, inner: Staged, seen: list[str]) -> None:
+        self.path, self.inner, self.seen = inner.path, inner, seen
+        self.close = inner.close
+
+    def begin(self) -> None:
+        self.seen.append("begin")
+        self.inner.begin()
+
+    def sync(self) -> None:
+        self.seen.append("sync")
+        self.inner.sync()
+
+    def place(self, *more: Any) -> Any:
+        self.seen.append("place")
+        return self.inner.place(*more)
+
+
+def test_intents_and_contents_are_durable_before_any_name_is_there(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    class Watched(Here):
+        def stage(self, op: Any) -> Any:
+            staged = super().stage(op)
+            assert staged is not None
+            return Told(staged, seen)
+
+    class Store(MemoryStore):
+        def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
+            kinds = [
+                place(one.key).kind for one in changes if isinstance(one, Change) and one.value is not None
+            ]
+            seen.append("intents" * (INTENT in kinds) + "entries" * (LEDGER in kinds))
+            return super().commit(changes)
+
+    def script() -> Steps:
+        for n in range(4):
+            yield write(tmp_path / str(n))
+
+    bench = Bench(Store(), machine=Watched())
+    bench.run(t=script)
+    bench.ledger.flush()
+    first = ["begin"] * 3 + ["intents"] + ["sync"] * 3 + ["place"] * 3
+    assert seen == [*first, "begin", "intentsentries", "sync", "place", "entries"]
+
+
 def test_a_group_that_is_full_ends(tmp_path: Path) -> None:
     here = Here()
 
@@ -118,6 +168,40 @@ def test_a_group_that_is_full_ends(tmp_path: Path) -> None:
     assert [Path(entry.id).name for entry in sorted(entries(bench.store, "local"), key=lambda one: one.order)] == [
         "0", "1", "2", "3", "large", "larger",
     ]  # fmt: skip
+
+
+def test_a_group_holds_a_megabyte_from_the_first(tmp_path: Path) -> None:
+    def script() -> Steps:
+        yield write(tmp_path / "large", "x" * (1 << 20))
+        assert not (tmp_path / "large").exists()
+
+    Bench(machine=Here()).run(t=script)
+
+
+@pytest.mark.parametrize(("files", "most"), [(4096, 32), (1024, 32), (1023, 31), (64, 2), (31, 0)])
+def test_a_group_holds_few_of_the_files_that_may_be_open(files: int, most: int) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, before[1]))
+        assert room() == most
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_what_waits_when_all_is_over_is_gone(tmp_path: Path) -> None:
+    before = open_files()
+    bench = Bench(machine=Here())
+    group = bench.group
+    assert group is not None
+
+    def script() -> Steps:
+        yield write(tmp_path / "a")
+        yield write(tmp_path / "b")
+        group.drop()
+        assert not group.waiting and open_files() == before
+
+    bench.run(t=script)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_others_have_made_meanwhile_is_looked_at_anew(tmp_path: Path) -> None:
@@ -282,8 +366,9 @@ def test_it_waits_no_longer_than_its_task_computes_for_a_moment(tmp_path: Path) 
         for name in "ab":
             now[0] += 0.03
             yield write(tmp_path / name)
+        now[0] += 0.02
         assert not group.is_due
-        now[0] += 0.03
+        now[0] += 0.01
         assert group.is_due
         group.catch_up(bench.pump.current)
         assert not group.is_due and (tmp_path / "b").exists()
