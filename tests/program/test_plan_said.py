@@ -24,10 +24,10 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
 
 
-def said(home: Home, field: str) -> list[str | None]:
-    """What a plan says of each change."""
+def said(home: Home, field: str, action: str = "create") -> list[str | None]:
+    """What a plan says of each change of a kind."""
     plan = home.run("plan", "site.sloth", "-o", "json").json
-    return [action[field] for action in plan["tasks"][0]["actions"] if action["action"] == "create"]
+    return [one[field] for one in plan["tasks"][0]["actions"] if one["action"] == action]
 
 
 @pytest.mark.parametrize("first", [(), (MADE,)])
@@ -45,6 +45,28 @@ def test_what_a_call_before_takes_away_is_not_told_as_others_work(home: Home) ->
     home.run("run", "site.sloth")
     task(home, GONE, MADE, *TWO)
     assert said(home, "reason")[-2:] == ["a call before it changes it"] * 2
+
+
+PARTS = {
+    "content": 'file.write({dest = "ROOT/f", content = "ours"})',
+    "mode": 'file.attributes({path = "ROOT/f", mode = "0600"})',
+}
+
+
+@pytest.mark.parametrize("order", [("content", "mode"), ("mode", "content")])
+def test_what_a_call_before_leaves_alone_is_told_as_what_it_is(home: Home, order: tuple[str, str]) -> None:
+    path = home.cwd / "t" / "f"
+    path.parent.mkdir()
+    path.touch()
+    task(home, *(PARTS[part] for part in order))
+    home.run("run", "site.sloth")
+    path.write_text("theirs")
+    path.chmod(0o640)
+    reasons = said(home, "reason", "update")
+    assert len(reasons) == 2 and all("the machine drifted" in str(reason) for reason in reasons)
+    task(home, 'file.attributes({path = "ROOT/f", mode = "0644"})', PARTS["mode"])
+    path.chmod(0o600)
+    assert said(home, "reason", "update")[-1] == "a call before it changes it"
 
 
 def test_a_plan_says_what_else_a_change_would_make(home: Home) -> None:

@@ -129,8 +129,10 @@ class Comparing:
 
         path = since.file_of(entry)
         if not kind.lists and self._rehearsal is not None and self._rehearsal.changes(path):
-            job.drifted, job.since = frozenset(), "a call before it changes it"
-            return
+            job.drifted = drifted = drifted & job.differing & self._rehearsal.untouched(path)
+            if not drifted:
+                job.since = "a call before it changes it"
+                return
         ours = since.of_ours(kind, drifted)
         if not ours:
             return

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from sloth_runner.modules.base import Observed
     from sloth_runner.ops import Result, Stat
 
+ATTRIBUTES = ("mode", "uid", "gid", "owner", "group", "target")
+"""What a file is like, beside its content, by the names that both ledger and looks have for it."""
 ACCOUNTS = ("user:", "group:", "group.member:")
 """Resources whose programs make no other accounts than those that are in the picture."""
 
@@ -22,13 +24,15 @@ ACCOUNTS = ("user:", "group:", "group.member:")
 class Node(NamedTuple):
     """What the rehearsal has put at a path: like Found, with the content of a file. ``unknown`` says by whom it
     would be made, if nothing else is known of it; ``packed``: the content is in an archive, only its digest known;
-    ``fresh``: a folder where the machine has nothing, so that nothing in it has been changed by its being made."""
+    ``fresh``: a folder where the machine has nothing, so that nothing in it has been changed by its being made;
+    ``was``: what the machine has there, where that is known."""
 
     found: Found
     content: bytes | None = None
     unknown: str = ""
     packed: bool = False
     fresh: bool = False
+    was: Found | None = None
 
     @property
     def opens(self) -> bool:
@@ -141,6 +145,15 @@ class Picture:
             return True
         node = self._above(path)
         return node is not None and not node.opens and not node.fresh
+
+    def untouched(self, path: str) -> frozenset[str]:
+        """The attributes of a path, which something would be done to, that would stay as the machine has them."""
+        node = self.nodes.get(path)
+        if node is None or node.was is None or node.found.kind != node.was.kind:
+            return frozenset()
+        same = {name for name in ATTRIBUTES if getattr(node.found, name) == getattr(node.was, name)}
+        content = {"content"} if node.content is None and not node.packed and not node.unknown else set()
+        return frozenset(same | content)
 
     def _above(self, path: str) -> Node | None:
         """The nearest node above a path."""

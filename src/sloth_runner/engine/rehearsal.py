@@ -117,6 +117,10 @@ class Rehearsal:
         """Whether something would be done to a path; not to what is no path."""
         return path.startswith("/") and self._picture.changes(path)
 
+    def untouched(self, path: str) -> frozenset[str]:
+        """The attributes of a path, which something would be done to, that would stay as the machine has them."""
+        return self._picture.untouched(path)
+
     def predict(self, address: str, observed: Observed) -> None:
         """A resource would be like this."""
         self.predicted[address] = observed
@@ -345,7 +349,9 @@ class Rehearsal:
             mode = op.mode if op.mode is not None else below.mode if below.kind == FILE else NEW
             old = below if below.kind == FILE else None
             found = self._owners.made(FILE, mode, owned, None, old)
-            self._nodes[op.path] = Node(found._replace(size=len(op.content)), op.content)
+            node = self._nodes.get(op.path)
+            was = below if node is None else node.was
+            self._nodes[op.path] = Node(found._replace(size=len(op.content)), op.content, was=was)
         return Done(True)
 
     def _require_parent(self, path: str) -> None:
@@ -369,7 +375,7 @@ class Rehearsal:
         if found != below:
             self._mounts.refuse(op)
         node = self._nodes.get(op.path)
-        self._nodes[op.path] = Node(found) if node is None else node._replace(found=found)
+        self._nodes[op.path] = Node(found, was=below) if node is None else node._replace(found=found)
         return Done(found != below)
 
     def _remove(self, op: Remove, below: Found) -> Asking:
