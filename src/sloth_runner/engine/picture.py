@@ -19,6 +19,10 @@ ATTRIBUTES = ("mode", "uid", "gid", "owner", "group", "target")
 """What a file is like, beside its content, by the names that both ledger and looks have for it."""
 ACCOUNTS = ("user:", "group:", "group.member:")
 """Resources whose programs make no other accounts than those that are in the picture."""
+SLIGHT = ("hostname:", "timezone:", "sysctl", "cron:", "ssh_key.", "group.member:")
+"""Resources on which no later call depends: what fails behind them fails without them."""
+BRINGING = ("pkg:", "packages:", "package-lists:")
+"""Changes that bring more than anything else."""
 
 
 class Node(NamedTuple):
@@ -119,8 +123,10 @@ class Picture:
 
     @property
     def opaque(self) -> str | None:
-        """The first change that could not be rehearsed."""
-        return next(iter(self.obscured.values()), None)
+        """The change that could not be rehearsed on which a later call most likely depends."""
+        some = [one for one in self.obscured.items() if not one[0].startswith(SLIGHT)]
+        some.sort(key=lambda one: not one[0].startswith(BRINGING))
+        return some[0][1] if some else None
 
     @property
     def brings_accounts(self) -> str | None:

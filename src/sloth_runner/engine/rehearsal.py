@@ -67,8 +67,8 @@ NEW = 0o644
 
 class Rehearsal:
     """One machine in check mode. ``predicted`` holds, by address, what resources would be like whose change could
-    not be rehearsed; ``notified`` are handlers that changes would call for; ``opaque`` names the first change that
-    could not be rehearsed, by whose effect later looks may err. ``same``: the rehearsal of another agent that is the
+    not be rehearsed; ``notified`` are handlers that changes would call for; ``opaque`` names the change that could
+    not be rehearsed by whose effect later looks may err. ``same``: the rehearsal of another agent that is the
     same machine under another name; both share one picture of it."""
 
     def __init__(self, inner: Transport, same: Rehearsal | None = None) -> None:
@@ -96,7 +96,7 @@ class Rehearsal:
 
     @property
     def opaque(self) -> str | None:
-        """The first change that could not be rehearsed."""
+        """The change that could not be rehearsed on which a later call most likely depends."""
         return self._picture.opaque
 
     def obscured(self, address: str) -> str | None:

@@ -133,6 +133,7 @@ def test_a_package_may_be_in_a_source_that_is_added_before(machine: Scratch) -> 
 
 
 BEHIND = """
+timezone("Asia/Tokyo")
 local own = pkg("sloth-own")
 file.line({path = "/own.conf", line = "level=2"})
 service({name = "own", state = "stopped", notify = "told"})
@@ -157,17 +158,24 @@ def test_what_rests_on_a_package_is_left_open_and_what_does_not_is_planned(machi
         put(machine, BEHIND.replace("WHAT", what), told)
         planned, *handlers = sloth(machine, "plan", "/run/home/site.sloth")["tasks"]
         assert [one["name"] for one in handlers] == ([] if ends else ["told"])
-        assert [(one["address"], one["action"]) for one in planned["actions"]][:4] == [
+        assert [(one["address"], one["action"]) for one in planned["actions"]][:5] == [
+            ("timezone:machine", "update"),
             ("pkg:sloth-own", "create"),
             ("file.line:/own.conf#level=2", "unknown"),
             ("service:own.service", "unknown"),
             ("file:/srv/mine", "create"),
         ]
-        assert planned["actions"][1]["reason"] == (
+        assert planned["actions"][2]["reason"] == (
             "it may depend on pkg:sloth-own, which would be done first: there is no file /own.conf"
         )
         assert ends in (planned["stopped_at"] or {"reason": ""})["reason"]
         assert (planned["stopped_at"] is not None) is bool(ends)
+
+
+def test_what_fails_for_another_reason_is_not_left_open(machine: Scratch) -> None:
+    put(machine, 'timezone("Asia/Tokyo")\nfile.line({path = "/own.conf", line = "level=2"})')
+    (planned,) = sloth(machine, "plan", "/run/home/site.sloth", code=1)["tasks"]
+    assert planned["error"]["message"] == "there is no file /own.conf"
 
 
 CHECKED_OUT = """

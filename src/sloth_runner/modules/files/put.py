@@ -192,6 +192,7 @@ MODULES = (
         refused={
             "content": "file.write puts a text on the target",
             "vars": "file.copy does not render; file.template does",
+            "remote_src": "src is on this machine; on the target itself cmd copies: cp, with inputs and outputs",
         },
         returns={
             **_RETURNS,

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 FSTAB, MOUNTS = "/etc/fstab", "/proc/self/mountinfo"
 FLAGS = {"ro": "rw", "nosuid": "suid", "nodev": "dev", "noexec": "exec", "noatime": "relatime"}
 """Options that every file system has and the kernel shows, and what each is without."""
+_SWAP = (
+    'file.line({ path = "/etc/fstab", line = "/swapfile none swap sw 0 0" }) names it for the next start',
+    'cmd({ command = "swapon /swapfile", unless = "grep -q ^/swapfile /proc/swaps" }) takes it into use',
+)
 IMPLYING = frozenset({"user", "users", "owner", "group"})
 """Options that bring others with them."""
 
@@ -53,6 +57,10 @@ def mount(args: Mapping[str, Any], context: Context) -> Steps:
     resource = Resource("mount", path)
     if path == "/" and state in ("absent", "unmounted"):
         raise BadArgument("mount: the root can't be unmounted")
+    if args["fstype"] == "swap":
+        raise BadArgument(
+            "mount: swap is mounted nowhere", unchanged=["this call changed nothing"], next=_SWAP
+        )
     if state == "absent":
         return (yield from ensure(Want(resource, None)))
     for name in ("src", "fstype"):
@@ -225,7 +233,8 @@ MODULES = (
             Arg("dump", "identity", "the entry's fifth field", default=0),
             Arg("passno", "identity", "the entry's sixth field: when it is checked at a start", default=0),
         ),
-        "Keeps a file system in /etc/fstab and mounted at its path, whose folder is made if it is missing.",
+        "Keeps a file system in /etc/fstab and mounted at its path, whose folder is made if it is missing. Swap,"
+        " which is mounted nowhere, is a line of /etc/fstab (file.line) and a swapon (cmd, with unless).",
         refused={
             "opts": "say options = …", "boot": "noauto among the options keeps it from being mounted at a start",
             "fstab": "the file is /etc/fstab",

@@ -156,7 +156,8 @@ MODULES = (
                 default="present",
             ),
         ),
-        "Gives a kernel setting a value, now and after a start.",
+        "Gives a kernel setting a value, now and after a start. Some reset others when they change"
+        " (net.ipv4.ip_forward those of all interfaces): they come first.",
         refused={"reload": "the setting itself is set at once", "sysctl_set": "it is always set at once"},
     ),
 )
