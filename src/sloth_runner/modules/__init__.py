@@ -72,7 +72,7 @@ FAMILIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "http": (("http.request", "http.download"), ()),
     "wait_for": (("wait_for",), ()),
     "assertion": (("assert.that",), ()),
-    "packages.install": (("pkg", "pkg.hold", "pkg.upgrade"), ("pkg", "pkg.hold")),
+    "packages.install": (("pkg", "pkg.upgrade", "pkg.hold"), ("pkg", "pkg.hold")),
     "packages.repository": (("pkg.repository", "pkg.key"), ()),
     "git.checkout": (("git",), ("git",)),
     "pip": (("pip",), ("pip", "pip.requirements", "pip.virtualenv")),
