@@ -213,9 +213,11 @@ class Stopped(Noting):
 
     def commit(self, changes: Sequence[Change | Check]) -> list[Rev]:
         """See Store."""
-        if not self.noted:
+        first = not self.noted
+        done = super().commit(changes)
+        if first and self.noted:
             os.kill(os.getpid(), signal.SIGTERM)
-        return super().commit(changes)
+        return done
 
 
 def pruning_with(home: Home, kind: type[Noting], path: Path) -> tuple[Pruning, Noting]:
