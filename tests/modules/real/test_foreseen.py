@@ -199,3 +199,17 @@ def test_what_git_would_fetch_is_not_taken_for_what_is_there(machine: Scratch) -
     assert told == [3, 5, 6] and [one["action"] for one in planned["actions"]][2:] == ["unknown", "unknown"]
     (ran,) = sloth(machine, "run", "/run/home/site.sloth")["tasks"]
     assert [one["line"] for one in ran["calls"] if one["changed"]] == [3, 5]
+
+
+def test_a_login_that_is_yet_to_be_written_is_left_open(machine: Scratch) -> None:
+    text = """
+    file.write({dest = "/srv/pass", content = "*:*:*:*:x\\n", mode = "0600"})
+    postgresql.database({name = "x", host = "127.0.0.1", port = 1, passfile = "/srv/pass"})
+    mysql.database({name = "x", host = "127.0.0.1", port = 1, defaults_file = "/srv/pass"})
+    """
+    put(machine, text)
+    (planned,) = sloth(machine, "plan", "/run/home/site.sloth")["tasks"]
+    assert [one["action"] for one in planned["actions"]] == ["create", "unknown", "unknown"]
+    machine.run("sh", "-c", "(umask 077; printf '*:*:*:*:x\\n' >/srv/pass)")
+    (planned,) = sloth(machine, "plan", "/run/home/site.sloth", code=1)["tasks"]
+    assert "Connection refused" in planned["error"]["message"]

@@ -12,15 +12,15 @@ import re
 import shlex
 from collections.abc import Generator, Sequence
 
-from sloth_runner.errors import TaskFailed
+from sloth_runner.errors import TaskFailed, Unpredictable
 from sloth_runner.model import Outcome
 from sloth_runner.modules.system.steps import not_installed
-from sloth_runner.ops import Exec, OpError
+from sloth_runner.ops import REHEARSED, Exec, OpError, Stat
 from sloth_runner.plain import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sloth_runner.modules.base import Converged
-    from sloth_runner.ops import Ran
+    from sloth_runner.ops import Found, Ran
 
 LONGEST = 100_000
 """Bytes of statements that one call may have: they go through an environment variable."""
@@ -41,10 +41,12 @@ def statements(
     *,
     user: str | None,
     env: dict[str, str] | None = None,
+    login: str | None = None,
     mutating: bool,
 ) -> Generator[Any, Any, str]:
-    """Give statements to a client; returns what it prints. Raises TaskFailed with the server's words, but never with
-    the statement that it may quote."""
+    """Give statements to a client; returns what it prints. ``login`` is a file that says how to log in. Raises
+    TaskFailed with the server's words, but never with the statement that it may quote; Unpredictable in check mode
+    where that file is yet to be written."""
     if len(sql.encode("utf-8", "surrogateescape")) > LONGEST:
         raise TaskFailed(f"{subject}: the statements have more than {LONGEST:,} bytes", unchanged=[subject])
     label = f"`{argv[0]}`" if mutating else f"a look through `{argv[0]}`"
@@ -67,6 +69,9 @@ def statements(
     if ran.exit_code == 127:
         raise not_installed(subject, argv[0])
     if ran.exit_code:
+        found: Found | None = (yield Stat(login, follow=True)) if login is not None else None
+        if found is not None and found.modified == REHEARSED:
+            raise Unpredictable(f"{login} would be written first: it says how to log in")
         raise _failed(subject, argv[0], ran)
     return ran.stdout.decode("utf-8", "surrogateescape")
 

@@ -41,13 +41,19 @@ def stored(password: str) -> str:
 
 def sql(subject: str, params: Mapping[str, Any], text: str, *, mutating: bool) -> Generator[Any, Any, str]:
     """Statements in one session; the first that fails ends it."""
-    argv = ["mariadb"]
-    if "defaults_file" in params:
-        argv.append(f"--defaults-extra-file={params['defaults_file']}")  # must come first
+    argv, login, env = ["mariadb"], params.get("defaults_file"), None
+    if login is not None:
+        argv.append(f"--defaults-extra-file={login}")  # must come first
+        env = {"HOME": "/nonexistent"}  # whose .my.cnf would count for more
     argv += ["--batch", "--raw", "--skip-column-names", "--binary-mode", "--default-character-set=utf8mb4"]
     names = {"socket": "--socket", "host": "--host", "port": "--port", "login_as": "--user"}
     argv += [f"{option}={params[key]}" for key, option in names.items() if key in params]
-    return (yield from statements(subject, argv, _START + text, user=params.get("user"), mutating=mutating))
+    user = params.get("user")
+    return (
+        yield from statements(
+            subject, argv, _START + text, user=user, env=env, login=login, mutating=mutating
+        )
+    )
 
 
 def account(params: Mapping[str, Any]) -> str:

@@ -60,7 +60,8 @@ def psql(
     env = {variable: str(params[key]) for key, variable in names.items() if key in params}
     env.update(PGDATABASE=database, PGCLIENTENCODING="UTF8", PGCONNECT_TIMEOUT="20", PGAPPNAME="sloth-runner")
     argv = ["psql", "-X", "-A", "-t", "-q", "-w", "-v", "ON_ERROR_STOP=1"]
-    return (yield from statements(subject, argv, sql, user=params.get("user"), env=env, mutating=mutating))
+    user, login = params.get("user"), params.get("passfile")
+    return (yield from statements(subject, argv, sql, user=user, env=env, login=login, mutating=mutating))
 
 
 def _by_server(looks: Sequence[Look], own: Iterable[str]) -> dict[tuple[Any, ...], list[Look]]:
