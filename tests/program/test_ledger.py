@@ -109,7 +109,10 @@ def test_an_edit_by_hand_is_shown_by_drift_and_repaired_by_run(home: Home) -> No
     )
     said = home.run("drift", "--detailed-exitcode", code=2)
     assert "+3" in said.out
-    assert home.run("drift", "--detailed-exitcode", "--ignore", "file:*/a.content").out
+    for pattern in ("file:*/a.content", "*content", f"file:{target(home)}/a.c*"):
+        assert home.run("drift", "--detailed-exitcode", "--ignore", pattern).err == "", pattern
+    idle = home.run("drift", "--detailed-exitcode", "--ignore", "fiel:/a.content", code=2).err
+    assert "--ignore 'fiel:/a.content' is of no resource that is recorded" in idle
     action = home.run("plan", "site.sloth", "-o", "json").json["tasks"][0]["actions"][0]
     assert (action["action"], action["drifted"]) == ("update", True)
     home.run("run", "site.sloth")

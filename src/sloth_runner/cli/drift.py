@@ -60,6 +60,8 @@ def drift(
     document = look(app, chosen, ignore, prefix)
     if prefix and not (document["checked"] or document["problems"]):
         raise _missing(shell, prefix)
+    if not (prefix or agents or document["problems"]):  # all of them were looked at
+        _warn_of_idle(shell, ignore, document)
     if shell.mode == "json":
         shell.document("drift", {"store": app.stores.name, **document})
     elif shell.mode == "jsonl":
@@ -84,6 +86,17 @@ def _check_ignored(patterns: Sequence[str]) -> None:
                 unchanged=["nothing was changed"],
                 next=["such as 'file:/etc/motd.mode', or '*.mode' for the mode of all"],
             )
+
+
+def _warn_of_idle(shell: Shell, patterns: Sequence[str], document: Document) -> None:
+    """Tell of patterns that ignore nothing, whatever differs: there is no such resource."""
+    from fnmatch import fnmatchcase
+
+    addresses = [row["address"] for row in document["resources"]]
+    for pattern in patterns if addresses else ():
+        ways = (pattern, pattern.rpartition(".")[0] or "*")
+        if not any(fnmatchcase(address, way) for address in addresses for way in ways):
+            shell.warn(f"--ignore {pattern!r} is of no resource that is recorded")
 
 
 def _missing(shell: Shell, prefix: str) -> KeyMissing:
