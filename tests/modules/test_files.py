@@ -17,6 +17,7 @@ from sloth_runner.agent.perform import perform
 from sloth_runner.errors import BadArgument, Conflict, SlothError, TaskFailed
 from sloth_runner.modules import kinds
 from sloth_runner.modules.base import Change, Kind, Look, Observed, Resource, differing
+from sloth_runner.modules.files.editing import load
 from sloth_runner.modules.files.kind import KIND
 from sloth_runner.modules.files.tree import below
 from sloth_runner.ops import (
@@ -593,6 +594,49 @@ def test_whoever_we_are_already_is_no_other_user(machine: Machine) -> None:
     for number, user in enumerate((str(os.getuid()), getpwuid(os.getuid()).pw_name)):
         path = {"path": f"{machine.root}/{number}"}
         assert machine.call("file.touch", path, context=machine.context(user=user)).changed
+
+
+@pytest.mark.parametrize(
+    ("kind", "results", "error", "words"),
+    [
+        ("denied", (), OpError, "it can't be read"),
+        ("denied", (Found("file"),), OpError, "it can't be read"),
+        ("too-large", (Found("file"),), TaskFailed, "/f has more than 16 MiB"),
+        ("folder", (Found("folder"),), TaskFailed, "/f is a folder, not a file"),
+        ("not-file", (Found("other"),), TaskFailed, "/f is a device, a pipe or a socket, not a file"),
+        ("link", (Found("link", target="x"),), TaskFailed, "/f is a symbolic link to x, not a file"),
+    ],
+)
+def test_why_a_file_is_not_edited(
+    kind: str, results: tuple[Any, ...], error: type[Exception], words: str
+) -> None:
+    steps = load("/f")
+    assert isinstance(next(steps), Batch)
+    failure = OpError(kind, "/f", "it can't be read")
+    failure.results = results
+    with pytest.raises(error, match=words):
+        steps.throw(failure)
+
+
+def test_files_to_be_edited_are_looked_at_together_as_each_alone(machine: Machine, tmp_path: Path) -> None:
+    from sloth_runner.engine.solo import complete
+    from sloth_runner.transport.loop import Loop
+
+    (tmp_path / "d").mkdir()
+    (tmp_path / "l").symlink_to("d")
+    contents = {"a": b"x\n", "b": b"", "d/c": b"\xff\nx\n", "l/e": b"y\n"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    paths = [str(tmp_path / name) for name in (*contents, "none", "d/new/none", "l/none")]
+    observe = kinds()["file.line"].observe
+    with closing(Loop()) as loop:
+        for keys in (None, frozenset({"present"})):
+            looks = [
+                Look(Resource("file.line", path, {"path": path, "regexp": "^x"}), keys) for path in paths
+            ]
+            together = complete(machine.transport, observe(looks), loop)
+            assert together == [complete(machine.transport, observe([look]), loop)[0] for look in looks]
+            assert [one.attributes is not None for one in together] == [True, False, True, *[False] * 4]
 
 
 def test_another_user_is_refused(machine: Machine) -> None:
