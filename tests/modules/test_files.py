@@ -129,6 +129,23 @@ def test_undone(machine: Machine, what: str) -> None:
     assert read_tree(machine.root) == before
 
 
+@pytest.mark.parametrize("how", ["undone", "absent"])
+@pytest.mark.parametrize("theirs", ["", "theirs\n"])
+def test_a_file_that_was_made_for_a_line_goes_with_it_unless_others_wrote_into_it(
+    machine: Machine, how: str, theirs: str
+) -> None:
+    path = machine.root / "d" / "f"
+    args = {"path": str(path), "line": "ours"}
+    machine.call("file.line", {**args, "create": True})
+    with path.open("a") as file:
+        file.write(theirs)
+    if how == "undone":
+        undo(machine)
+    else:
+        machine.call("file.line", {**args, "state": "absent"})
+    assert read_tree(machine.root) == ({"d/f": theirs} if theirs else {})
+
+
 class CountingStore(MemoryStore):
     """A store that counts commits, and those of them that were made in vain."""
 
