@@ -256,6 +256,44 @@ def test_what_fails_late_is_told_on_its_line_and_nothing_after_it_is_done(tmp_pa
     assert open_files() == before
 
 
+def test_the_call_in_which_it_shows_has_not_failed(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("old")
+
+    def denied(path: str) -> None:
+        raise OpError("denied", path, "permission denied")
+
+    def script() -> Steps:
+        yield write(tmp_path / "a", line=1)
+        yield write(tmp_path / "there", "new", line=2)
+
+    bench = Bench(machine=Here(denied))
+    with pytest.raises(TaskFailed, match="a: permission denied") as caught:
+        bench.run(t=script)
+    assert caught.value.line == 1 and (tmp_path / "there").read_text() == "old"
+    told = [(data["line"], data["message"]) for kind, data in bench.said if kind == "call.finished"]
+    assert told == [(1, f"{tmp_path / 'a'}: permission denied")], "and nothing of the second"
+
+
+def test_what_was_put_there_and_is_not_as_wanted_is_still_under_way(tmp_path: Path) -> None:
+    class Spoiling(Here):
+        def place(self, staged: Staged) -> Any:
+            done = super().place(staged)
+            Path(staged.path).write_text("theirs")
+            return done
+
+    def script() -> Steps:
+        yield write(tmp_path / "a")
+        yield write(tmp_path / "b")
+
+    bench = Bench(machine=Spoiling())
+    with pytest.raises(TaskFailed, match="still not as wanted") as caught:
+        bench.run(t=script)
+    assert caught.value.changed == [f"file:{tmp_path / 'a'}", f"wrote {tmp_path / 'a'}"]
+    assert caught.value.unchanged == [str(tmp_path / "b")]
+    bench.ledger.flush()
+    assert [Path(address).name for address in intents(bench.store, "local")] == ["a"]
+
+
 class Failing(MemoryStore):
     """A store that takes no intent."""
 
