@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -12,10 +13,11 @@ from sloth_runner.engine.expecting import look_back, looks_back
 from sloth_runner.engine.rehearsal import Rehearsal
 from sloth_runner.execution.trying import REMOVE, attempt
 from sloth_runner.modules import kinds
-from sloth_runner.ops import Batch, OpError, Read, Remove, Stat
+from sloth_runner.ops import Batch, Content, Exec, OpError, Read, Remove, Stat
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.ledger import Ledger
 from sloth_runner.state.ledger_records import Entry
+from sloth_runner.transport.ahead import Ahead
 from sloth_runner.transport.loop import Loop
 from sloth_runner.transport.remembered import Remembered
 from sloth_runner.transport.remote import Remote
@@ -39,6 +41,67 @@ def test_an_answer_counts_for_all_who_ask(tmp_path: Path) -> None:
             assert way.at_once(Batch((a, c))) is None
             assert await way.do(Batch((a, c))) == (first, await way.do(c))
             assert way.as_user(None) is way
+
+    asyncio.run(go())
+
+
+class Noting:
+    """A way to a machine that notes what is asked of it, together or alone; ``known`` needs no question."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.known: dict[Any, Any] = {}
+        self.ahead = Ahead()
+
+    def as_user(self, user: str) -> Noting:
+        """Another one."""
+        return Noting()
+
+    def at_once(self, op: Any) -> Any:
+        """See Transport."""
+        return self.known.get(repr(op))
+
+    async def do(self, op: Any, on_output: Any = None) -> Any:
+        """See Transport."""
+        self.asked.append(op)
+        return tuple([answer(one) for one in op.ops]) if isinstance(op, Batch) else answer(op)
+
+    async def look_ahead(self, ops: Any) -> list[tuple[Any, Any]]:
+        """See Remote."""
+        self.asked.append(list(ops))
+        self.ahead.expect(ops)
+        return [(op, answer(op)) for op in ops]
+
+
+def answer(op: Any) -> Content:
+    return Content(repr(op).encode())
+
+
+A, B, C = (Stat(f"/{name}") for name in "abc")
+RUN = Exec("x", ("x",))
+
+
+def test_only_what_is_not_known_is_asked_and_only_looks_are_known() -> None:
+    async def go() -> None:
+        inner = Noting()
+        way = Remembered(cast("Remote", inner))
+        inner.known[repr(C)] = answer(C)
+        assert way.at_once(C) == answer(C)
+        inner.known.clear()
+        assert way.at_once(C) == answer(C) and way.at_once(A) is None
+        assert [await way.do(A), await way.do(A), await way.do(C)] == [answer(A), answer(A), answer(C)]
+        assert (
+            await way.do(Batch((A, B, C)))
+            == (answer(A), answer(B), answer(C))
+            == way.at_once(Batch((A, B, C)))
+        )
+        assert inner.asked == [A, [B]] and not inner.ahead.expects(B)
+        assert [await way.do(RUN), await way.do(RUN)] == [answer(RUN)] * 2 and way.at_once(RUN) is None
+        other, mixed = Read("/d", 1), Batch((Read("/d", 1), RUN))
+        assert [await way.do(mixed), await way.do(mixed)] == [(answer(other), answer(RUN))] * 2
+        assert inner.asked == [A, [B], RUN, RUN, mixed, mixed] and way.at_once(other) == answer(other)
+        ann = way.as_user("ann")
+        assert ann is way.as_user("ann") and ann is not way and ann.at_once(A) is None
 
     asyncio.run(go())
 
