@@ -556,6 +556,30 @@ def test_a_folder_that_others_moved_behind_a_link_is_theirs(home: Home, runs: in
     assert tree(home) == before
 
 
+def test_a_folder_that_was_made_for_a_file_stays_as_long_as_it_is_named_and_goes_then(home: Home) -> None:
+    write, folder = 'file.write({dest = "ROOT/d/e/f", content = "x"})', 'file.directory("ROOT/d/e")'
+    for lines in ((write,), (write, folder), (folder,)):
+        task(home, *lines)
+        home.run("run", "site.sloth")
+    assert prune(home) == {"f": "remove"}
+    assert sorted(tree(home)) == ["d", "d/e"]
+    task(home)
+    assert prune(home) == {"e": "remove"}
+    assert tree(home) == {}
+
+
+def test_a_file_that_was_made_for_a_line_stays_as_long_as_it_is_named_and_goes_then(home: Home) -> None:
+    line, file = 'file.line({path = "ROOT/d/f", line = "x", create = true})', 'file.touch("ROOT/d/f")'
+    for lines in ((line,), (line, file), (file,)):
+        task(home, *lines)
+        home.run("run", "site.sloth")
+    assert list(prune(home).values()) == ["remove"]
+    assert sorted(tree(home)) == ["d", "d/f"]
+    task(home)
+    assert list(prune(home).values()) == ["remove"]
+    assert tree(home) == {}
+
+
 def test_what_was_ours_in_a_folder_that_a_task_removes_is_forgotten_with_it(home: Home) -> None:
     made = 'file.write({dest = "ROOT/d/sub/f", content = "x"})'
     task(home, 'file.directory("ROOT/d")', made, 'file.line({path = "ROOT/d/sub/f", line = "y"})')
