@@ -106,8 +106,8 @@ def stage_row(ops: Sequence[Op], start: int) -> tuple[dict[int, Staged], int]:
         end += 1
         try:
             one = stage(op) if op.over is None else None
-        except (OSError, OpError):
-            for _ in range(min(2, len(staged))):  # it is done as ever, for which files have to be open
+        except Exception:
+            for _ in range(min(2, len(staged))):  # it is raised where that is done as ever, which opens files
                 staged.popitem()[1].close()
             break
         if one is not None:

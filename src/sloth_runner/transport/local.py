@@ -59,7 +59,7 @@ class LocalTransport:
 
         try:
             return stage(op)
-        except (OSError, OpError):
+        except Exception:  # it is raised where that is done as ever
             return None
 
     def place(self, staged: Staged) -> Result:
