@@ -748,3 +748,14 @@ def _answered(steps: Generator[Any, Any, Any], answer: Callable[[Op], Any]) -> A
             result = answer(steps.send(result))
         except StopIteration as end:
             return end.value
+
+
+def test_nothing_purges_the_root(machine: Machine) -> None:
+    """Only checked: else a fault would be the end of the machine."""
+    make_tree(machine.source, {"d/f": "x"})
+    make_tree(machine.root, {"l": {"link": "/"}})
+    args = {"src": "d", "dest": f"{machine.root}/l", "follow": True, "purge": True}
+    with pytest.raises(BadArgument, match="does not purge /"):
+        machine.check("file.copy", args)
+    with pytest.raises(BadArgument):  # a file path is never that of the root
+        machine.check("file.copy", {**args, "dest": "/"})

@@ -30,6 +30,8 @@ def copy(args: Mapping[str, Any], context: Context, entries: Sequence[SourceEntr
             unchanged=["this call changed nothing"],
         )
     dest = yield from where(args["dest"], args["follow"], context)
+    if dest == "/" and args["purge"]:
+        raise BadArgument("file.copy does not purge /", unchanged=["this call changed nothing"])
     if context.is_local:
         yield from _refuse_inside(posixpath.join(context.folder, args["src"]), dest)
     wants = [_want(args, dest, entry) for entry in entries]
