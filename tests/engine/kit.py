@@ -87,7 +87,7 @@ class Bench:
         secrets = Secrets(Mask(), lambda name: None, lambda path: b"", "/")
         self.ledger = Ledger(self.store, "local", tuple)
         self.line = ledger_line(self.desk, self.ledger, self.downs.append)
-        self.group = Group(together, self.pump.cancel, clock) if machine is not None else None
+        self.group = Group(self.pump.cancel, clock, together) if machine is not None else None
         modules = ModuleCalls(
             World(
                 registry.modules() if machine is not None else {},

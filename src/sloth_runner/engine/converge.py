@@ -35,7 +35,7 @@ from sloth_runner.plain import TYPE_CHECKING, Any
 from sloth_runner.state.ledger import Ledger
 
 if TYPE_CHECKING:
-    from sloth_runner.engine.group import Aside
+    from sloth_runner.engine.aside import Aside
     from sloth_runner.engine.lines import Line
     from sloth_runner.engine.rehearsal import Rehearsal
     from sloth_runner.modules.base import Kind

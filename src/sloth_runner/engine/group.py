@@ -11,18 +11,15 @@ around that is over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
-from sloth_runner.engine.drive import Desk, Drive
 from sloth_runner.errors import Bug, SlothError
-from sloth_runner.plain import TYPE_CHECKING, Any, NamedTuple
+from sloth_runner.plain import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from sloth_runner.agent.staging import Staged
     from sloth_runner.engine.lines import Line
     from sloth_runner.engine.pump import Strand
-    from sloth_runner.ops import Op, Result, Write
-    from sloth_runner.transport.local import LocalTransport
 
 MOST = 32
 """Files in a group."""
@@ -46,10 +43,14 @@ class Late(NamedTuple):
 
 
 class Group:
-    """What waits, all of one strand. ``cancel`` throws an error into another one; ``clock`` counts seconds."""
+    """What waits, all of one strand. ``cancel`` throws an error into another one; ``clock`` counts seconds; ``most``
+    files wait at a time (None: as many as the process has room for)."""
 
     def __init__(
-        self, most: int, cancel: Callable[[Strand, SlothError], None], clock: Callable[[], float]
+        self,
+        cancel: Callable[[Strand, SlothError], None],
+        clock: Callable[[], float],
+        most: int | None = None,
     ) -> None:
         self.strand: Strand | None = None
         self.waiting: dict[str, Late] = {}
@@ -63,6 +64,8 @@ class Group:
 
     def takes(self, path: str, size: int) -> bool:
         """Whether one more may wait."""
+        if self._most is None:
+            self._most = room()
         return len(self.waiting) < self._most and self._size + size <= LARGE and path not in self.waiting
 
     def add(self, late: Late) -> None:
@@ -118,60 +121,6 @@ def _finish(waiting: list[Late]) -> None:
         for late in waiting[done:]:
             late.failed(error, late is waiting[done])
         raise
-
-
-class Aside:
-    """One call's way into the group. ``told`` hears what has failed after the call was answered, whether that was its
-    own failure, and what it had changed."""
-
-    def __init__(
-        self,
-        group: Group,
-        transport: LocalTransport,
-        line: Line,
-        desk: Desk,
-        told: Callable[[SlothError, bool, list[str]], None],
-    ) -> None:
-        self._group = group
-        self._transport = transport
-        self._line = line
-        self._desk = desk
-        self._told = told
-
-    def stage(self, op: Write) -> Staged | None:
-        """A new file that can wait; None: do it as ever."""
-        return self._transport.stage(op) if self._group.takes(op.path, len(op.content)) else None
-
-    def wait(
-        self, staged: Staged, op: Write, steps: Generator[Any, Any, None], withdraw: Callable[[], None]
-    ) -> None:
-        """Have ``steps``, which begin with ``op``, done with the group; ``withdraw`` if it comes to nothing."""
-        transport, told = self._transport, self._told
-
-        def at_once(step: Op) -> Result | None:
-            return transport.place(staged) if step is op else transport.at_once(step)
-
-        drive = Drive(steps, at_once, self._desk)
-
-        def finish() -> None:
-            if drive.advance() is not None:
-                raise Bug("what waits in a group has to wait for something else")
-
-        def failed(error: SlothError, own: bool) -> None:
-            drive.close()
-            if not drive.mutations:
-                withdraw()
-            told(error, own, [*drive.mutations, *drive.attempts])
-
-        self._group.add(Late(staged, self._line, len(op.content), finish, failed))
-
-    def catch_up(self) -> bool:
-        """See Group."""
-        return self._group.catch_up(self._group.strand)
-
-    def has_raised(self, error: SlothError) -> bool:
-        """Whether an error is that of another call, which was answered before."""
-        return error is self._group.error
 
 
 def room() -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 
 from sloth_runner.engine.actions import action_of, foretold
+from sloth_runner.engine.aside import Aside
 from sloth_runner.engine.context import Context, Named
 from sloth_runner.engine.converge import Converging
 from sloth_runner.engine.drive import Desk, Drive, Skipped
-from sloth_runner.engine.group import Aside
 from sloth_runner.engine.job import About, Job
 from sloth_runner.engine.lines import Durable
 from sloth_runner.engine.pump import Wait

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from sloth_runner.engine.calls import Calls
 from sloth_runner.engine.context import Context
-from sloth_runner.engine.group import Group, room
+from sloth_runner.engine.group import Group
 from sloth_runner.engine.lines import Line, ledger_line
 from sloth_runner.engine.module_calls import ModuleCalls, World
 from sloth_runner.engine.pump import Pump, Strand
@@ -76,7 +76,7 @@ class Bench:
             self._transports.to(agent)  # what keeps us from one is told before anything is done on another
         loop = self._transports.loop
         waits = basis.desk.embedded and not basis.rehearse
-        self.group = Group(room(), self._cancel, time.monotonic) if waits else None
+        self.group = Group(self._cancel, time.monotonic) if waits else None
         self.pump = Pump(self._serve, basis.desk, basis.settle, before=before, loop=loop)
         self.locker = basis.make_locker(self.pump)
         self._watcher: Watcher | None = None
