@@ -3,21 +3,26 @@ it belongs."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import resource
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from sloth_runner.agent.perform import perform
 from sloth_runner.agent.staging import Staged
-from sloth_runner.engine.group import room
-from sloth_runner.errors import SlothError, StoreDown, TaskFailed
+from sloth_runner.engine.group import Group, room
+from sloth_runner.errors import Interrupted, SlothError, StoreDown, TaskFailed
 from sloth_runner.model import Call, Site
-from sloth_runner.ops import OpError
+from sloth_runner.ops import Batch, OpError
 from sloth_runner.state.backends.memory import MemoryStore
 from sloth_runner.state.layout import INTENT, LEDGER, place
 from sloth_runner.state.ledger_queries import entries, intents
+from sloth_runner.state.locks import held
 from sloth_runner.state.store import Change, Check, Rev
 from sloth_runner.transport.local import LocalTransport
 from tests.engine.kit import Bench, call
@@ -45,8 +50,13 @@ class Killed(BaseException):
     """The process ended here."""
 
 
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
+def open_files(root: Path) -> int:
+    """How many are open below a folder: others may open and close files meanwhile."""
+    found = []
+    for number in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(str(number.readlink()))
+    return sum(path.startswith(str(root)) for path in found)
 
 
 def write(path: Path, content: str = "x", line: int = 1, **more: Any) -> Call:
@@ -87,6 +97,7 @@ def test_what_waited_is_there_before_any_other_call(tmp_path: Path, other: Calla
     here = Here()
 
     def script() -> Steps:
+        yield write(tmp_path / "there", "old")
         told = yield write(path)
         assert told["changed"] and told["message"] == f"created {path}"
         assert not path.exists()
@@ -102,7 +113,8 @@ class Told:
     """A staged file that says what becomes of it."""
 
     def __init__(self, inner: Staged, seen: list[str]) -> None:
-        self.path, self.inner, self.seen = inner.path, inner, seen
+        self.path, self.key, self.highest = inner.path, inner.key, inner.highest
+        self.inner, self.seen = inner, seen
         self.close = inner.close
 
     def begin(self) -> None:
@@ -160,10 +172,9 @@ def test_a_group_that_is_full_ends(tmp_path: Path) -> None:
         yield write(tmp_path / "larger", "x" * ((1 << 20) + 1))
         assert here.placed == ["0", "1", "2", "3", "large"] and (tmp_path / "larger").exists()
 
-    before = open_files()
     bench = Bench(machine=here)
     bench.run(t=script)
-    assert open_files() == before
+    assert open_files(tmp_path) == 0
     assert known(bench) == ["0", "1", "2", "3", "large", "larger"]
     assert [Path(entry.id).name for entry in sorted(entries(bench.store, "local"), key=lambda one: one.order)] == [
         "0", "1", "2", "3", "large", "larger",
@@ -180,16 +191,20 @@ def test_a_group_holds_a_megabyte_from_the_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("files", "most"), [(4096, 32), (1024, 32), (1023, 31), (64, 2), (31, 0)])
 def test_a_group_holds_few_of_the_files_that_may_be_open(files: int, most: int) -> None:
+    """And none with a number that leaves less than 24 to others."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, before[1]))
-        assert room() == most
+        group = Group(lambda strand, error: None, lambda: 0.0)
+        assert group.takes(1) is (most > 0) and room() == (most, files - 24)
+        for highest, fits in ((files - 25, True), (files - 24, False)):
+            staged: Any = SimpleNamespace(key=(1, 2, b"x"), highest=highest)
+            assert group.has_place(staged) is fits
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_what_waits_when_all_is_over_is_gone(tmp_path: Path) -> None:
-    before = open_files()
     bench = Bench(machine=Here())
     group = bench.group
     assert group is not None
@@ -198,7 +213,7 @@ def test_what_waits_when_all_is_over_is_gone(tmp_path: Path) -> None:
         yield write(tmp_path / "a")
         yield write(tmp_path / "b")
         group.drop()
-        assert not group.waiting and open_files() == before
+        assert not group.waiting and open_files(tmp_path) == 0
 
     bench.run(t=script)
     assert list(tmp_path.iterdir()) == []
@@ -211,13 +226,15 @@ def test_what_others_have_made_meanwhile_is_looked_at_anew(tmp_path: Path) -> No
             Path(path).chmod(0o644)
 
     def script() -> Steps:
-        for name in ("same", "a", "other"):
-            yield write(tmp_path / name, mode="0644")
+        for line, name in enumerate(("same", "a", "other"), 1):
+            yield write(tmp_path / name, line=line, mode="0644")
 
     bench = Bench(machine=Here(rival))
     bench.run(t=script)
     assert [(tmp_path / name).read_text() for name in ("same", "a", "other")] == ["x"] * 3
-    found = {Path(entry.id).name: entry for entry in entries(bench.store, "local")}
+    told = {data["line"]: data for kind, data in bench.said if kind == "call.finished"}
+    assert not told[1]["changed"] and told[2]["changed"] and told[3]["changed"]
+    assert str(told[3]["message"]).startswith("updated ") and "-theirs" in str(told[3]["diff"])
     assert known(bench) == ["a", "other", "same"] and list(intents(bench.store, "local")) == []
     found = {Path(entry.id).name: entry for entry in entries(bench.store, "local")}
     assert not found["same"].touched, "it is theirs"
@@ -241,7 +258,6 @@ def test_what_fails_late_is_told_on_its_line_and_nothing_after_it_is_done(tmp_pa
             caught.append(error)
             raise
 
-    before = open_files()
     bench = Bench(machine=Here(full))
     with pytest.raises(TaskFailed, match="no space left"):
         bench.run(t=script)
@@ -253,7 +269,134 @@ def test_what_fails_late_is_told_on_its_line_and_nothing_after_it_is_done(tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert known(bench) == ["a"] and list(intents(bench.store, "local")) == []
     assert bench.state.get("done") is None
-    assert open_files() == before
+    assert open_files(tmp_path) == 0
+
+
+def test_who_is_gone_again_when_looked_at_leaves_the_place_to_us(tmp_path: Path) -> None:
+    def gone(path: str) -> None:
+        raise OpError("exists", path, "is there already")
+
+    def script() -> Steps:
+        yield write(tmp_path / "a")
+
+    bench = Bench(machine=Here(gone))
+    bench.run(t=script)
+    assert (tmp_path / "a").read_text() == "x"
+    assert known(bench) == ["a"] and list(intents(bench.store, "local")) == []
+
+
+def test_what_others_have_made_may_be_large(tmp_path: Path) -> None:
+    def large(path: str) -> None:
+        with Path(path).open("wb") as file:
+            file.truncate(33 << 20)
+
+    def script() -> Steps:
+        yield write(tmp_path / "a", mode="0644")
+
+    Bench(machine=Here(large)).run(t=script)
+    assert (tmp_path / "a").read_text() == "x"
+
+
+def test_what_can_not_be_read_afterwards_does_not_wait(tmp_path: Path) -> None:
+    def script() -> Steps:
+        yield write(tmp_path / "a", mode="0200")
+        assert (tmp_path / "a").exists()
+
+    Bench(machine=Here()).run(t=script)
+
+
+def test_what_was_made_first_is_older_than_what_was_found(tmp_path: Path) -> None:
+    (tmp_path / "b").write_text("x")
+
+    def script() -> Steps:
+        yield write(tmp_path / "a")
+        yield write(tmp_path / "b")
+
+    bench = Bench(machine=Here())
+    bench.run(t=script)
+    bench.ledger.flush()
+    found = {Path(entry.id).name: entry.order for entry in entries(bench.store, "local")}
+    assert found["a"] < found["b"]
+
+
+def denied(path: str) -> None:
+    if path.endswith("a"):
+        raise OpError("denied", path, "permission denied")
+
+
+def test_a_body_that_fails_itself_does_not_hide_what_failed_late(tmp_path: Path) -> None:
+    def script() -> Steps:
+        yield write(tmp_path / "a")
+        raise TaskFailed("its own")
+
+    with pytest.raises(TaskFailed, match="permission denied"):
+        Bench(machine=Here(denied)).run(t=script)
+
+
+def test_who_is_to_stop_stops_whatever_fails_late(tmp_path: Path) -> None:
+    def script() -> Steps:
+        yield write(tmp_path / "a")
+        raise Interrupted("stop")
+
+    with pytest.raises(Interrupted):
+        Bench(machine=Here(denied)).run(t=script)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_lock_is_given_back_whatever_fails_late(tmp_path: Path, leaves: bool) -> None:
+    bench = Bench(machine=Here(denied))
+
+    def script() -> Steps:
+        entered = yield call("state.lock_enter", "L", None, None, None)
+        yield write(tmp_path / "a")
+        if leaves:
+            yield call("state.lock_exit", entered.values[1], True, None)
+
+    with pytest.raises(TaskFailed, match="permission denied"):
+        bench.run(t=script)
+    assert list(held(bench.store, "local")) == []
+
+
+def test_it_is_the_one_whose_file_waited_that_hears_of_it(tmp_path: Path) -> None:
+    """Also if it shows in a call of another that was under way before."""
+    (tmp_path / "there").write_text("x")
+    (tmp_path / "slow").write_text("old")
+
+    class Slow(Here):
+        met = False
+
+        def at_once(self, op: Any) -> Any:
+            return None if _is_of(op, "slow") and not self.met else super().at_once(op)
+
+        async def do(self, op: Any, on_output: Any = None) -> Any:
+            if _is_of(op, "slow"):
+                self.met = True
+                assert bench.group is not None
+                for _ in range(10_000):
+                    if bench.group.waiting:
+                        break
+                    await asyncio.sleep(0)
+            return perform(op)
+
+    def one() -> Steps:
+        yield write(tmp_path / "slow", "new")
+
+    def other() -> Steps:
+        yield write(tmp_path / "there")
+        yield call("sleep", 0.001)
+        yield write(tmp_path / "a")
+        for _ in range(3000):
+            yield write(tmp_path / "there")
+
+    bench = Bench(machine=Slow(denied), clock=lambda: 0.0)
+    with pytest.raises(TaskFailed, match="permission denied"):
+        bench.run(one=one, other=other)
+    assert list(bench.errors) == ["other"] and list(bench.results) == ["one"]
+    assert (tmp_path / "slow").read_text() == "new"
+
+
+def _is_of(op: Any, name: str) -> bool:
+    return isinstance(op, Batch) and getattr(op.ops[0], "path", "").endswith(name)
 
 
 def test_the_call_in_which_it_shows_has_not_failed(tmp_path: Path) -> None:
@@ -349,6 +492,7 @@ def test_one_of_another_task_is_not_told_of_it(tmp_path: Path) -> None:
             raise OpError("denied", path, "permission denied")
 
     def long() -> Steps:
+        yield write(tmp_path / "there")
         yield write(tmp_path / "a")
         for _ in range(600):
             yield write(tmp_path / "there")
@@ -408,6 +552,9 @@ def test_it_waits_no_longer_than_its_task_computes_for_a_moment(tmp_path: Path) 
         assert not group.is_due
         now[0] += 0.01
         assert group.is_due
+        yield write(tmp_path / "c")
+        assert (tmp_path / "b").exists() and not group.is_due, "whatever its task does"
+        now[0] += 0.06
         group.catch_up(bench.pump.current)
         assert not group.is_due and (tmp_path / "b").exists()
 

@@ -5,6 +5,7 @@ nobody sees it, and of a process that is killed nothing stays behind.
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from sloth_runner.agent.names import ids, problem, split
@@ -32,10 +33,15 @@ class Staged:
     """A file without a name. It becomes durable with ``sync``, which ``begin`` has the disk begin with; ``place``
     gives it its name."""
 
-    __slots__ = ("_failed", "_fd", "_folder", "_name", "path")
+    __slots__ = ("_failed", "_fd", "_folder", "_name", "highest", "key", "path")
 
     def __init__(self, path: str, name: bytes, folder: int, fd: int) -> None:
+        status = os.fstat(folder)
         self.path = path
+        self.key = (status.st_dev, status.st_ino, name)
+        """Which place it is, under whatever name."""
+        self.highest = max(fd, folder)
+        """The highest number of its open files."""
         self._name = name
         self._folder = folder
         self._fd = fd
@@ -44,7 +50,8 @@ class Staged:
     def begin(self) -> None:
         """Have what it holds written, without waiting for it."""
         if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            with contextlib.suppress(OSError):  # a file system that can't is waited for
+                os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def sync(self) -> None:
         """What it holds is durable afterwards; if not, ``place`` raises what keeps it."""

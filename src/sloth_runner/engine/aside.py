@@ -12,13 +12,14 @@ from sloth_runner.plain import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sloth_runner.agent.staging import Staged
     from sloth_runner.engine.lines import Line
+    from sloth_runner.modules.base import Converged
     from sloth_runner.ops import Op, Result, Write
     from sloth_runner.transport.local import LocalTransport
 
 
 class Aside:
     """One call's way into the group. ``told`` hears what has failed after the call was answered, whether that was its
-    own failure, and what it had changed."""
+    own failure, and what it had changed; ``met`` what was done after all, because others were quicker."""
 
     def __init__(
         self,
@@ -27,8 +28,11 @@ class Aside:
         line: Line,
         desk: Desk,
         told: Callable[[SlothError, bool, list[str]], None],
+        met: Callable[[Converged], None],
     ) -> None:
+        self.met = met
         self._group = group
+        self._strand = group.strand
         self._transport = transport
         self._line = line
         self._desk = desk
@@ -36,7 +40,14 @@ class Aside:
 
     def stage(self, op: Write) -> Staged | None:
         """A new file that can wait; None: do it as ever."""
-        return self._transport.stage(op) if self._group.takes(op.path, len(op.content)) else None
+        group = self._group
+        if group.strand is not self._strand or not group.takes(len(op.content)):
+            return None
+        staged = self._transport.stage(op)
+        if staged is not None and not group.has_place(staged):
+            staged.close()
+            return None
+        return staged
 
     def wait(
         self, staged: Staged, op: Write, steps: Generator[Any, Any, None], withdraw: Callable[[], None]
@@ -45,7 +56,7 @@ class Aside:
         transport, told = self._transport, self._told
 
         def at_once(step: Op) -> Result | None:
-            return transport.place(staged) if step is op else transport.at_once(step)
+            return transport.place(staged) if step is op else transport.in_place(step)
 
         drive = Drive(steps, at_once, self._desk)
 
@@ -63,7 +74,7 @@ class Aside:
 
     def catch_up(self) -> bool:
         """See Group."""
-        return self._group.catch_up(self._group.strand)
+        return self._group.catch_up(self._strand)
 
     def has_raised(self, error: SlothError) -> bool:
         """Whether an error is that of another call, which was answered before."""

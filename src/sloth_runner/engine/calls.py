@@ -29,7 +29,13 @@ _READING = frozenset(
     {"state.get", "state.exists", "state.list", "state.keys", "state.history", "state.stats"}
 )
 _WATCHING = frozenset({"watch_enter", "watch_next", "watch_leave"})
-_IN_TRANSACTION = frozenset({"state.txn_end", "engine.deadline", "engine.end_attempt", "state.lock_exit"})
+_IN_TRANSACTION = frozenset(
+    {"state.txn_end", "engine.deadline", "engine.end_attempt", "engine.catch_up", "state.lock_exit"}
+)
+_ENDING = frozenset(
+    {"engine.deadline", "engine.end_attempt", "state.lock_exit", "state.unlock", "state.watch_leave"}
+)
+"""Calls that give something back: they are made whatever has failed."""
 
 
 class Calls:
@@ -80,6 +86,7 @@ class Calls:
             "engine.deadline": self._set_deadline,
             "engine.begin": lambda context, call: modules.begin(context),
             "engine.end_attempt": lambda context, call: locker.end(context),
+            "engine.catch_up": lambda context, call: None,
             "engine.unknown": _unknown,
             "engine.test": modules.test,
         }
@@ -90,7 +97,7 @@ class Calls:
         name = call.name
         own = self._own.get(name)
         if own is not None or name.startswith("state."):
-            self._modules.catch_up(strand)
+            self._modules.catch_up(strand, ends=name in _ENDING)
         if name.startswith("state."):
             if name not in _READING:
                 self._settle()

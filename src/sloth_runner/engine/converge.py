@@ -88,6 +88,8 @@ class Converging:
             yield from self._change(kind, todo)
         for job in jobs:
             if not job.differing and self._rehearsal is None:
+                if job.entry is None:
+                    self._catch_up()  # what was made before is older
                 inside = (yield from self._inside(kind, job)) if job.intent is not None else []
                 self._recording.confirm(job)
                 self._drop(inside)
@@ -170,7 +172,10 @@ class Converging:
             yield from self._do(kind, [job], _unless_met(changing), looks, [job])
         except _Met:
             self._recording.withdraw(job)
-            yield from self.ensure(Ensure((job.want,)))
+            aside, self._aside = self._aside, None
+            (done,) = yield from self.ensure(Ensure((job.want,)))
+            if aside is not None:
+                aside.met(done)
 
     def _catch_up(self) -> bool:
         """Whether something waited that is done now."""
@@ -315,9 +320,15 @@ def _unless_met(
 def _is_new(job: Job) -> bool:
     """Whether it is a content that is to be put where nothing is, in a folder that is there; nothing is known of it,
     and nothing about it is secret."""
-    known = job.entry is not None or job.intent is not None or job.sensitive
+    known = job.entry is not None or job.intent is not None or job.sensitive or _is_unreadable(job)
     there = job.observed.attributes is not None or job.observed.extra
     return not known and not there and job.want.wanted is not None and job.want.content is not None
+
+
+def _is_unreadable(job: Job) -> bool:
+    """Whether a look after it is made may fail."""
+    mode = (job.want.wanted or {}).get("mode")
+    return mode is not None and not int(str(mode), 8) & 0o400
 
 
 def _is_as_it_was(job: Job, observed: Observed) -> bool:

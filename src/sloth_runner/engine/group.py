@@ -4,13 +4,14 @@ another can wait together, as databases do with commits ("group commit").
 A call that makes a new file is answered once the file is written beside, without a name. It gets its name with the
 others of its group: what they hold and their intents are made durable together, then each is put in its place, looked
 at and recorded, in the order of their calls. A group ends with the next call of another sort, with its task, when it
-is full, or when Lua computes for a while; so nothing that is asked through us shows that something waited. What fails
-only then (but what others have made meanwhile is looked at anew) ends the task on the line of its call: the pcall
-around that is over.
+is full, or has lasted for a moment; so nothing that is asked through us shows that something waited. What fails only
+then (but what others have made meanwhile is looked at anew) ends the task on the line of its call: the pcall around
+that is over.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from sloth_runner.errors import Bug, SlothError
@@ -26,9 +27,11 @@ MOST = 32
 LARGE = 1 << 20
 """Bytes with which a group is full."""
 LONGEST = 0.05
-"""Seconds for which a file waits while its task computes."""
+"""Seconds after which a file that waits for others does so no longer, whatever its task does."""
 EACH = 32
 """Files that the process may have open for each that waits: it holds two."""
+SPARE = 24
+"""Files that others must be able to open while some wait."""
 
 
 class Late(NamedTuple):
@@ -53,26 +56,32 @@ class Group:
         most: int | None = None,
     ) -> None:
         self.strand: Strand | None = None
-        self.waiting: dict[str, Late] = {}
+        self.waiting: dict[tuple[int, int, bytes], Late] = {}
         self.error: SlothError | None = None
         """What has failed last."""
         self._most = most
+        self._last = sys.maxsize
         self._cancel = cancel
         self._clock = clock
         self._since = 0.0
         self._size = 0
 
-    def takes(self, path: str, size: int) -> bool:
-        """Whether one more may wait."""
+    def takes(self, size: int) -> bool:
+        """Whether there is room for so many bytes more."""
         if self._most is None:
-            self._most = room()
-        return len(self.waiting) < self._most and self._size + size <= LARGE and path not in self.waiting
+            self._most, self._last = room()
+        return len(self.waiting) < self._most and self._size + size <= LARGE
+
+    def has_place(self, staged: Staged) -> bool:
+        """Whether it may wait: no other for the same place does, and the process can open more files (it is given the
+        lowest number that is free)."""
+        return staged.key not in self.waiting and staged.highest < self._last
 
     def add(self, late: Late) -> None:
         """One more waits."""
         if not self.waiting:
             self._since = self._clock()
-        self.waiting[late.staged.path] = late
+        self.waiting[late.staged.key] = late
         self._size += late.size
 
     @property
@@ -90,8 +99,9 @@ class Group:
         except SlothError as error:
             error.final = True
             self.error = error
-            if owner is None or owner is strand:
+            if owner is strand:
                 raise
+            assert owner is not None, "what waits is of a strand"
             self._cancel(owner, error)
         finally:
             for late in waiting:
@@ -123,9 +133,11 @@ def _finish(waiting: list[Late]) -> None:
         raise
 
 
-def room() -> int:
-    """How many files a group may have."""
+def room() -> tuple[int, int]:
+    """How many files a group may have, and from which number of an open file on there is no room for it."""
     import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST if soft == resource.RLIM_INFINITY else min(MOST, soft // EACH)
+    if soft == resource.RLIM_INFINITY:
+        return MOST, sys.maxsize
+    return min(MOST, soft // EACH), soft - SPARE

@@ -22,7 +22,7 @@ from sloth_runner.state.ledger_records import Entry, Pending, covered_line, is_c
 if TYPE_CHECKING:
     from sloth_runner.engine.module_calls import Common, ModuleCalls
     from sloth_runner.engine.rehearsal import Rehearsal
-    from sloth_runner.modules.base import Deliver, Ensure, Module, SourceEntry
+    from sloth_runner.modules.base import Converged, Deliver, Ensure, Module, SourceEntry
     from sloth_runner.ops import Op
     from sloth_runner.transport.local import LocalTransport
     from sloth_runner.transport.remote import Remote
@@ -84,7 +84,8 @@ class ModuleCall:
         self._aside: Aside | None = None
         group = world.group
         if group is not None and group.strand is not None and not quiet and self._transport.is_local:
-            self._aside = Aside(group, cast("LocalTransport", self._transport), self._line, desk, self._late)
+            local = cast("LocalTransport", self._transport)
+            self._aside = Aside(group, local, self._line, desk, self._late, self._met)
         self._partial: dict[str, bytes] = {}
 
     def _learn(self, module: Module, args: Mapping[str, Any]) -> None:
@@ -214,8 +215,7 @@ class ModuleCall:
         self._context.tally.changed -= not changed
         told |= {"changed": bool(changed), "failed": True, "message": error.message}
         path = self._jobs[0].want.resource.id
-        if not changed and path not in error.unchanged:
-            error.unchanged.append(path)
+        error.unchanged = [one for one in error.unchanged if one != path] + ([] if changed else [path])
         if not own:
             told["message"] = f"not done, because a call before it failed: {error.message}"
             return
@@ -225,6 +225,12 @@ class ModuleCall:
         if error.file is None and site is not None:
             error.file, error.line = site.file, site.line
             self._owner.world.show(error, self._call.name)
+
+    def _met(self, done: Converged) -> None:
+        """The call was answered, but others were quicker than what was left of it; this is what it came to."""
+        changed = done.action != "none"
+        self._context.tally.changed -= not changed
+        self._told |= {"changed": changed, "message": done.message, "diff": done.diff}
 
     def _failed(self, error: SlothError) -> object:
         if self._aside is not None and self._aside.has_raised(error):

@@ -114,11 +114,12 @@ class ModuleCalls:
                 )
             )
 
-    def catch_up(self, strand: Strand | None) -> None:
-        """Have the files in their places that wait for others. Raises what keeps them from it."""
+    def catch_up(self, strand: Strand | None, *, ends: bool = False) -> None:
+        """Have the files in their places that wait for others. Raises what keeps them from it; before a call that
+        ``ends`` something it is thrown after that."""
         group = self.world.group
         if group is not None and group.waiting:
-            group.catch_up(strand)
+            group.catch_up(None if ends else strand)
 
     def call(self, context: Context, strand: Strand, call: Call) -> object:
         """Perform one call; local files at once, anything that takes time as a Wait."""
@@ -130,7 +131,7 @@ class ModuleCalls:
         group = self.world.group
         if group is not None:
             along = _goes_along(module, raw)
-            if group.waiting and not (along and group.strand is strand):
+            if group.waiting and (group.is_due or not (along and group.strand is strand)):
                 group.catch_up(strand)
             group.strand = strand if along else None
         identity = self._identify(module, context, call, raw) if module.settles else ""

@@ -202,7 +202,7 @@ class Runner:
                     yield Call("sleep", (task.retry_delay,), task.site)
         if task.on_success is not None:
             yield Call("engine.deadline", (True, None), task.site)
-            yield from task.on_success(this, result)
+            yield from caught_up(task.on_success(this, result), task.site)
         return result
 
     def _attempt(self, task: TaskDef, given: tuple[object, ...], context: Context) -> Body:
@@ -216,7 +216,7 @@ class Runner:
                 entered = yield Call("state.lock_enter", (None, name, None, None, None), task.site)
                 assert isinstance(entered, Returned)
                 handles.append(entered.values[1])
-            result = _checked((yield from task.run(*given)), task, context)
+            result = _checked((yield from caught_up(task.run(*given), task.site)), task, context)
         except SlothError as failure:
             error = failure
         yield Call("engine.deadline", (False, None), task.site)
@@ -253,6 +253,18 @@ class Runner:
 
 def to_the_end(body: Body, site: Site | None) -> Body:
     """A body, and after it, whatever became of it, the release of the locks that it left."""
+    return (yield from _and_then(caught_up(body, site), Call("engine.end_attempt", (), site)))
+
+
+def caught_up(body: Body, site: Site | None) -> Body:
+    """A body, and after it, whatever became of it, the end of what it has left waiting (see ``group``): what fails
+    then is its failure, and what follows upon a body follows."""
+    return (yield from _and_then(body, Call("engine.catch_up", (), site)))
+
+
+def _and_then(body: Body, call: Call) -> Body:
+    """A body and, whatever became of it, a call. Raises what the body raised, unless only what the call raises is
+    what nothing may put aside."""
     error: Exception | None = None
     result: object = None
     try:
@@ -260,12 +272,17 @@ def to_the_end(body: Body, site: Site | None) -> Body:
     except Exception as failure:
         error = failure
     try:
-        yield Call("engine.end_attempt", (), site)
+        yield call
     except SlothError as failure:
-        error = error or failure
+        if error is None or (failure.final and not _is_final(error)):
+            error = failure
     if error is not None:
         raise error
     return result
+
+
+def _is_final(error: Exception) -> bool:
+    return isinstance(error, Interrupted) or (isinstance(error, SlothError) and error.final)
 
 
 def run_hook(pump: Pump, workflow: Workflow, context: Context, runner: Runner, ok: bool) -> list[SlothError]:
@@ -299,7 +316,7 @@ def _holds(condition: Condition, given: tuple[object, ...], task: TaskDef) -> Bo
     if isinstance(condition, str):
         return (yield Call("engine.test", (condition,), task.site))
     if callable(condition):
-        value = yield from condition(*given)
+        value = yield from caught_up(condition(*given), task.site)
         return _truth(value)
     return bool(condition)
 
@@ -314,7 +331,7 @@ def _hook(start: Any, this: This, error: Document, context: Context) -> Body:
     if start is None:
         return None
     try:
-        yield from start(this, error)
+        yield from caught_up(start(this, error), None)
     except Interrupted:
         raise
     except SlothError as failure:
@@ -327,7 +344,7 @@ def _how(error: SlothError | None) -> tuple[bool, str | None]:
     message of another error."""
     if error is None:
         return True, None
-    still = not (error.final or isinstance(error, Interrupted))
+    still = not _is_final(error)
     return still, error.message if still else None
 
 

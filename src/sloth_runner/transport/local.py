@@ -66,6 +66,10 @@ class LocalTransport:
         """Give it its name. Raises OpError."""
         return staged.place(self._sync)
 
+    def in_place(self, op: Op) -> Result:
+        """A file operation, however long it takes. Raises OpError."""
+        return perform(op, self._sync)
+
     async def do(self, op: Op, on_output: Sink = discard) -> Result:
         """Any operation. Raises OpError, and TimedOut for a program that took too long and was stopped."""
         if isinstance(op, Exec):
